@@ -1,0 +1,91 @@
+"""The one tree of errors.
+
+::
+
+    InterlockError            public text for the person, reason for the audit log only
+    ├── Denied                policy says no: role, login, lock, limit, expired certificate
+    ├── SignInFailed          wrong password, unknown user, bad token (the public text never says which)
+    ├── NotFound              a user, role, node, session or recording that an administrator named
+    ├── TargetError           the host behind the gateway: unreachable, wrong host key, refused our key
+    ├── RecordingError        a recording cannot be made, stored, read or verified
+    ├── StoreError            the database or file storage failed
+    ├── ConfigError           configuration or data directory is wrong; public text names the setting
+    └── ProtocolError
+        ├── LocalProtocolError    our own bug: we asked the core for something the protocol forbids
+        └── RemoteProtocolError   the peer's offence, named by one member of `Rule` per check
+
+Any other exception that leaves a service or an adapter is a bug.
+"""
+
+from enum import Enum
+
+
+class InterlockError(Exception):
+    """An error with two texts: ``public`` may reach the person at the client, ``reason`` only the audit log."""
+
+    def __init__(self, public: str, *, reason: str = "") -> None:
+        super().__init__(public)
+        self.public = public
+        self.reason = reason or public
+
+
+class Denied(InterlockError):
+    """Policy refuses. Raised by the domain, never for technical failures."""
+
+
+class SignInFailed(InterlockError):
+    """Authentication failed; the public text is the same whatever the cause."""
+
+
+class NotFound(InterlockError):
+    """What an administrator or a route named does not exist."""
+
+
+class TargetError(InterlockError):
+    """The target could not be reached, verified or logged in to."""
+
+
+class RecordingError(InterlockError):
+    """A recording cannot be started, continued, stored or read."""
+
+
+class StoreError(InterlockError):
+    """Persistence failed."""
+
+
+class ConfigError(InterlockError):
+    """Configuration or data directory is wrong."""
+
+
+class Rule(Enum):
+    """One member per thing that a peer may not do; the value is the text of the audit log."""
+
+    SESSION_ID_CHANGED = "the target changed the session ID of a channel"
+    MALFORMED_MESSAGE = "a message could not be decoded"
+    OVERSIZED_PACKET = "a packet is longer than allowed"
+    BAD_MAC = "a packet failed its integrity check"
+    UNKNOWN_CHANNEL = "a message names a channel that is not open"
+    CHANNEL_IN_USE = "a channel number is used twice"
+    TOO_MANY_CHANNELS = "too many channels on one connection"
+    UNSOLICITED_REPLY = "a reply to a request that was never made"
+    UNEXPECTED_MESSAGE = "a message that is not allowed in this state"
+    DATA_IN_KEY_EXCHANGE = "connection data during a key exchange"
+    DATA_AFTER_CLOSE = "data on a channel after its close"
+    TOO_MUCH_PENDING = "more requests outstanding than allowed"
+
+
+class ProtocolError(InterlockError):
+    """The SSH protocol or our extensions were violated."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own bug."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer violated the protocol; ``rule`` says which check failed."""
+
+    def __init__(self, rule: Rule, detail: str = "") -> None:
+        text = f"protocol error: {rule.value}"
+        super().__init__(text, reason=f"{text} ({detail})" if detail else text)
+        self.rule = rule

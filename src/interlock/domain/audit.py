@@ -1,0 +1,80 @@
+"""Audit events: names, codes and JSON fields are the field's (PROTOCOL.md §6), built in this one place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum
+
+from interlock.core.ids import SessionId
+
+
+JsonValue = str | int | bool | list[str] | dict[str, str] | list[dict[str, str | int]]
+
+
+class Kind(Enum):
+    """Every event that we emit: (name, code)."""
+
+    SESSION_START = ("session.start", "T2000I")
+    SESSION_RESIZE = ("resize", "T2002I")
+    SESSION_LEAVE = ("session.leave", "T2003I")
+    SESSION_END = ("session.end", "T2004I")
+    SESSION_UPLOAD = ("session.upload", "T2005I")
+    SESSION_DATA = ("session.data", "T2006I")
+    SESSION_REJECTED = ("session.rejected", "T1006W")
+    EXEC = ("exec", "T3002I")
+    EXEC_FAILURE = ("exec", "T3002E")
+    SUBSYSTEM = ("subsystem", "T3001I")
+    SUBSYSTEM_FAILURE = ("subsystem", "T3001E")
+    PORT_FAILURE = ("port", "T3003E")
+    CLIENT_DISCONNECT = ("client.disconnect", "T3006I")
+    AUTH_FAILURE = ("auth", "T3007W")
+    USER_LOGIN = ("user.login", "T1000I")
+    USER_LOGIN_FAILURE = ("user.login", "T1000W")
+    CERT_CREATE = ("cert.create", "TC000I")
+    RECORDING_ACCESS = ("session.recording.access", "T2012I")
+
+    @property
+    def event(self) -> str:
+        """The event's name."""
+        return self.value[0]
+
+    @property
+    def code(self) -> str:
+        """The event's code."""
+        return self.value[1]
+
+
+ONCE_PER_SESSION = frozenset({"session.start", "session.end"})
+"""The audit store keeps the first of these for a session and drops any other."""
+
+
+def rfc3339(moment: datetime) -> str:
+    """The time as events carry it: UTC with milliseconds and Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """An immutable fact. ``index`` counts from 0 within one session; events outside sessions have 0."""
+
+    kind: Kind
+    time: datetime
+    uid: str
+    cluster: str
+    sid: SessionId | None = None
+    index: int = 0
+    fields: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The stored and exported form; a session ID is present exactly when the event has a session."""
+        base: dict[str, JsonValue] = {
+            "ei": self.index,
+            "event": self.kind.event,
+            "code": self.kind.code,
+            "time": rfc3339(self.time),
+            "uid": self.uid,
+            "cluster_name": self.cluster,
+        }
+        if self.sid is not None:
+            base["sid"] = self.sid
+        return base | dict(self.fields)

@@ -1,0 +1,40 @@
+"""Who somebody is: what a verified certificate claims, and nothing that it does not."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from interlock.core.ids import DaemonId
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A gateway user as a certificate vouches for it."""
+
+    user: str
+    roles: tuple[str, ...]
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Present in the certificates that auth issues to a forwarding node, for one target and minutes only.
+
+    ``records`` is the duty hand-over, signed by auth: the node behind may leave recording, events and
+    tracker to the forwarder if and only if its own certificate check finds it true (ADR-0002).
+    """
+
+    target: DaemonId
+    by: DaemonId
+    records: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """The contents of a user certificate, to be issued or just verified."""
+
+    identity: Identity
+    logins: tuple[str, ...]  # the principals; never empty (R14)
+    valid_after: datetime
+    valid_before: datetime
+    serial: int
+    forwarded: Forwarded | None = None

@@ -1,0 +1,45 @@
+"""Proof that policy allowed one user one login on one target. Every dial takes one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from interlock.core.errors import Denied
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.rbac import Role, logins_for
+from interlock.domain.target import Target
+
+_DECIDER = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A positive decision; only `decide` makes one, so code that holds it need not ask again."""
+
+    identity: Identity
+    login: str
+    target: Target
+    expires: datetime
+    _decided_by: object = None
+
+    def __post_init__(self) -> None:
+        """Refuse a permit that nobody decided."""
+        if self._decided_by is not _DECIDER:
+            msg = "a Permit comes from Permit.decide"
+            raise TypeError(msg)
+
+    @classmethod
+    def decide(cls, claims: Claims, roles: Iterable[Role], login: str, target: Target, *, now: datetime) -> Self:
+        """Judge one login by the user's current roles; Denied if any check fails."""
+        identity = claims.identity
+        if not claims.valid_after <= now < claims.valid_before:
+            public = "your certificate has expired: run ilsh login"
+            raise Denied(public, reason=f"certificate {claims.serial} of {identity.user} is not valid now")
+        if login not in logins_for(roles, target):
+            public = f"access denied: you may not log in as {login} on {target.hostname}"
+            reason = (
+                f"no role of {identity.user} ({', '.join(identity.roles)}) allows {login} on {target.hostname}"
+            )
+            raise Denied(public, reason=reason)
+        return cls(identity, login, target, claims.valid_before, _DECIDER)

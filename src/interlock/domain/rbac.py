@@ -1,0 +1,33 @@
+"""Roles, and the decision whether a user may log in to a target. Absent means denied."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from interlock.domain.target import Target
+
+WILDCARD = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a role allows."""
+
+    name: str
+    logins: tuple[str, ...] = ()
+    node_labels: Mapping[str, str] = field(default_factory=dict)  # every one must match; "*" matches any value
+
+    def matches(self, target: Target) -> bool:
+        """Whether the role reaches the target. A role without labels reaches none; ``{"*": "*"}`` all."""
+        if not self.node_labels:
+            return False
+        if self.node_labels.get(WILDCARD) == WILDCARD:
+            return True
+        return all(
+            key in target.labels and wanted in (WILDCARD, target.labels[key])
+            for key, wanted in self.node_labels.items()
+        )
+
+
+def logins_for(roles: Iterable[Role], target: Target) -> frozenset[str]:
+    """The OS logins that the roles together allow on the target."""
+    return frozenset(login for role in roles if role.matches(target) for login in role.logins)

@@ -1,0 +1,133 @@
+"""One gateway session: the facts that its events, tracker and recording share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import JsonValue, rfc3339
+from interlock.domain.duties import Duties, RecordingMode
+from interlock.domain.identity import Identity
+from interlock.domain.target import Target
+
+
+class SessionKind(Enum):
+    """What the client asked its session channel to run."""
+
+    SHELL = "shell"
+    EXEC = "exec"
+    SUBSYSTEM = "subsystem"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A terminal's size in characters."""
+
+    cols: int
+    rows: int
+
+    def __str__(self) -> str:
+        """The ``size`` field of events."""
+        return f"{self.cols}:{self.rows}"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionContext:
+    """Everything known before the session starts; immutable, one per session channel."""
+
+    sid: SessionId
+    identity: Identity
+    login: str
+    target: Target
+    mode: RecordingMode
+    duties: Duties
+    daemon_id: DaemonId  # the daemon this context lives in: recorded_by
+    client_addr: str  # host:port of the person's client
+    local_addr: str = ""  # host:port on which the recording daemon was reached
+    client_version: str = ""
+
+    def user_fields(self) -> dict[str, JsonValue]:
+        """User and login as events name them (teleport-facts §3.7)."""
+        return {
+            "user": self.identity.user,
+            "login": self.login,
+            "user_kind": 1,
+            "user_cluster_name": self.identity.cluster,
+            "user_roles": list(self.identity.roles),
+        }
+
+    def server_fields(self) -> dict[str, JsonValue]:
+        """The target, whoever records; forwarder fields only where the duties table says so."""
+        fields: dict[str, JsonValue] = {
+            "namespace": "default",
+            "server_id": self.target.id,
+            "server_hostname": self.target.hostname,
+            "server_addr": self.target.addr,
+            "server_labels": dict(self.target.labels),
+            "server_sub_kind": self.target.sub_kind.value,
+            "server_version": self.target.version,
+            "recorded_by": self.daemon_id,
+        }
+        if self.duties.names_forwarder:
+            fields["forwarded_by"] = self.daemon_id
+            fields["session_recording"] = self.mode.value
+        return fields
+
+    def connection_fields(self) -> dict[str, JsonValue]:
+        """Addresses of the client's connection."""
+        fields: dict[str, JsonValue] = {"addr.remote": self.client_addr, "proto": "ssh"}
+        if self.local_addr:
+            fields["addr.local"] = self.local_addr
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What the client asked for: known when shell, exec or subsystem arrives."""
+
+    kind: SessionKind
+    command: str = ""  # the exec command or the subsystem's name
+    window: Window | None = None  # None: no PTY
+    term: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def interactive(self) -> bool:
+        """Whether a terminal is attached."""
+        return self.window is not None
+
+    def fields(self) -> dict[str, JsonValue]:
+        """Fields of ``session.start``."""
+        fields: dict[str, JsonValue] = {"initial_command": [self.command] if self.command else []}
+        if self.window is not None:
+            fields["size"] = str(self.window)
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the command ended: a status, a signal, or neither when a side vanished."""
+
+    status: int | None = None
+    signal: str | None = None
+    error: str = ""  # why there is neither status nor signal
+
+    @property
+    def clean(self) -> bool:
+        """Whether the command reported success."""
+        return self.status == 0
+
+
+def end_fields(
+    start: Start, *, began: datetime, ended: datetime, participants: tuple[str, ...]
+) -> dict[str, JsonValue]:
+    """Fields of ``session.end`` beside the common ones."""
+    return {
+        "enhanced_recording": False,
+        "interactive": start.interactive,
+        "participants": list(participants),
+        "session_start": rfc3339(began),
+        "session_stop": rfc3339(ended),
+        "initial_command": [start.command] if start.command else [],
+    }

@@ -1,0 +1,49 @@
+"""The tracker: a short-lived shared record that a session is live."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+
+from interlock.core.ids import DaemonId, SessionId
+
+TRACKER_TTL = timedelta(seconds=30)
+"""A tracker whose daemon is silent for this long belongs to a session that died with its daemon."""
+
+
+class TrackerState(Enum):
+    """A session's state as others see it; it only ever moves forward."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    TERMINATED = "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """One live session."""
+
+    sid: SessionId
+    state: TrackerState
+    created: datetime
+    expires: datetime
+    user: str
+    login: str
+    hostname: str
+    target_id: DaemonId
+    daemon_id: DaemonId  # the daemon that keeps this tracker alive
+    cluster: str
+    sub_kind: str
+    recording_mode: str
+    kind: str = "ssh"
+    command: tuple[str, ...] = ()
+    participants: tuple[str, ...] = ()
+
+    def moved(self, state: TrackerState, *, now: datetime) -> "Tracker":
+        """The tracker in a later state; an earlier one is ignored."""
+        order = list(TrackerState)
+        later = state if order.index(state) >= order.index(self.state) else self.state
+        return replace(self, state=later, expires=now + TRACKER_TTL)
+
+    def expired(self, *, now: datetime) -> bool:
+        """Whether the daemon that kept it has gone."""
+        return self.state is not TrackerState.TERMINATED and now >= self.expires

@@ -1,0 +1,174 @@
+"""Narrow protocols: what the services need of the outside world. Each has one contract suite in tests/ports."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.domain.identity import Claims
+from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role
+from interlock.domain.target import Target
+from interlock.domain.tracker import Tracker
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now(self) -> datetime:
+        """The wall clock, in UTC with time zone."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards, for durations."""
+        ...
+
+
+class Entropy(Protocol):
+    """Randomness as an argument."""
+
+    def uuid(self) -> str:
+        """A new random UUID in canonical form."""
+        ...
+
+    def token(self, size: int) -> bytes:
+        """``size`` unpredictable bytes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events to list; None means any."""
+
+    sid: str | None = None
+    user: str | None = None
+    event: str | None = None
+    limit: int = 1000
+
+
+class AuditLog(Protocol):
+    """Append-only. Appending twice is harmless: uid is unique, start and end are kept once per session."""
+
+    async def append(self, events: Sequence[AuditEvent]) -> None:
+        """Store the events durably, in order; StoreError when that failed and the caller must try again."""
+        ...
+
+
+class EventReader(Protocol):
+    """The audit log as administrators read it."""
+
+    async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
+        """Stored events as JSON objects, oldest first."""
+        ...
+
+
+class TrackerStore(Protocol):
+    """Live sessions, seen by every daemon."""
+
+    async def put(self, tracker: Tracker) -> None:
+        """Create or replace. A stored tracker never moves back to an earlier state."""
+        ...
+
+    async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
+        """One heartbeat for all sessions of a daemon."""
+        ...
+
+    async def live(self) -> list[Tracker]:
+        """Pending and running trackers that have not expired or have not yet been swept, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingInfo:
+    """A stored recording."""
+
+    sid: SessionId
+    size: int
+    stored: datetime
+    meta: Mapping[str, JsonValue]  # user, login, hostname, start, duration…: the recording's own header
+
+
+class RecordingStore(Protocol):
+    """Finished recordings."""
+
+    async def store(self, sid: SessionId, path: Path) -> str:
+        """Take the finished file at ``path`` and return its URL. Storing the same recording again is harmless."""
+        ...
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """What is stored, newest first."""
+        ...
+
+    def read(self, sid: SessionId) -> AsyncIterator[bytes]:
+        """The stored bytes in pieces; NotFound if there are none."""
+        ...
+
+
+class RoleSource(Protocol):
+    """Current roles; what a certificate says of a role that no longer exists counts for nothing."""
+
+    async def roles(self, names: Iterable[str]) -> list[Role]:
+        """The named roles that exist."""
+        ...
+
+
+class TargetSource(Protocol):
+    """The inventory."""
+
+    async def target(self, name: str) -> Target:
+        """The live target with this hostname or ID; NotFound otherwise."""
+        ...
+
+    async def targets(self) -> list[Target]:
+        """All live targets, by hostname."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TargetCredential:
+    """What the forwarder shows to a target: an OpenSSH user certificate for its own fresh public key."""
+
+    certificate: str  # OpenSSH one-line form
+
+
+class TargetIssuer(Protocol):
+    """Auth, as the forwarder needs it. The permit is the seam for the proof of presence (design §4)."""
+
+    async def issue_for_target(self, permit: Permit, public_key: str, *, records: bool) -> TargetCredential:
+        """Sign ``public_key`` (one line) for exactly this user, login and target, for minutes."""
+        ...
+
+
+class HostIssuer(Protocol):
+    """Auth, as SSH servers need it."""
+
+    async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
+        """A host certificate of the host CA, OpenSSH one-line form."""
+        ...
+
+
+class ClaimsReader(Protocol):
+    """Verification of user certificates against the user CA."""
+
+    def read(self, certificate: bytes, *, now: datetime) -> Claims:
+        """The claims of a certificate in wire form; Denied if type, CA, signature, time or options are wrong."""
+        ...
+
+
+class Admission(Protocol):
+    """The decision for a node whose client did not come with a forwarder's certificate."""
+
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
+        """Return if the user's current roles allow it; Denied otherwise."""
+        ...
+
+
+class Inventory(Protocol):
+    """Where nodes report themselves."""
+
+    async def heartbeat(self, node: Target) -> None:
+        """Create or refresh a node; it is listed until ``node.expires``."""
+        ...
