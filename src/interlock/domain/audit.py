@@ -7,7 +7,6 @@ from enum import Enum
 
 from interlock.core.ids import SessionId
 
-
 JsonValue = str | int | bool | list[str] | dict[str, str] | list[dict[str, str | int]]
 
 
