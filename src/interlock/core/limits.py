@@ -1,0 +1,58 @@
+"""Every bound on what a peer can make us hold, each with its reason. SECURITY.md prints this table."""
+
+MAX_PACKET = 256 * 1024
+"""Longest SSH packet in bytes. OpenSSH's own limit; RFC 4253 §6.1 only requires 35,000."""
+
+READ_BUFFER = 512 * 1024
+"""Bytes read from a socket at once, in one buffer that all connections of the process share. Two packets at least."""
+
+WRITE_HIGH_WATER = 1024 * 1024
+"""Bytes that may wait for a slow leg before reading on the other one pauses."""
+
+MAX_DEFERRED = 256 * 1024
+"""Bytes of our own messages that may wait while a leg is in key exchange: replies to requests, never relayed data."""
+
+MAX_CHANNELS = 64
+"""Channels open at once on one connection. sshd's MaxSessions is 10; IDEs and ansible stay below 20."""
+
+MAX_PENDING_REPLIES = 256
+"""Requests with want_reply that may be unanswered, per connection and direction and per channel and direction."""
+
+MAX_ENV_VARS = 128
+"""Environment requests on one channel (R19)."""
+
+MAX_ENV_BYTES = 32 * 1024
+"""Names and values of one channel's environment together (R19)."""
+
+MAX_COMMAND = 256 * 1024 - 1024
+"""Bytes of an exec command: whatever fits in a packet."""
+
+MAX_SESSION_PARAMS = 16 * 1024
+"""Bytes of extra data in a CHANNEL_OPEN."""
+
+MAX_REASON = 1024
+"""Bytes of a refusal's text that we pass on from a target."""
+
+SESSION_ID_WAIT_S = 10.0
+"""Seconds that a target may take to report the session ID after it accepted the channel (teleport-facts §1.2)."""
+
+DIAL_TIMEOUT_S = 15.0
+"""Seconds to reach, verify and log in to a target."""
+
+LOGIN_TIMEOUT_S = 60.0
+"""Seconds that a client has to authenticate."""
+
+KEEPALIVE_INTERVAL_S = 300.0
+"""Seconds of silence after which a leg is asked whether it is alive."""
+
+KEEPALIVE_MAX_MISSED = 3
+"""Unanswered keepalives after which a leg counts as dead."""
+
+REKEY_BYTES = 1 << 30
+"""Bytes sent with one key (RFC 4253 §9). Peers that ask earlier are followed."""
+
+REKEY_SECONDS = 3600.0
+"""Seconds that one key is used (RFC 4253 §9)."""
+
+MAX_CONNECTIONS_PREAUTH = 512
+"""Connections that have not authenticated yet; more are closed at once, so that a flood costs nothing (R17)."""
