@@ -4,7 +4,7 @@ import hashlib
 
 
 class FakeEntropy:
-    """`ports.Entropy` with countable UUIDs and reproducible bytes; not unpredictable, so never for real secrets."""
+    """`ports.Entropy` with countable UUIDs and reproducible bytes: never for real secrets."""
 
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
