@@ -172,3 +172,58 @@ class Inventory(Protocol):
     async def heartbeat(self, node: Target) -> None:
         """Create or refresh a node; it is listed until ``node.expires``."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """A join token as it is stored: never the secret itself."""
+
+    id: str
+    secret_hash: bytes  # SHA-256 of the secret, which has 256 random bits: no salt, no stretching needed
+    created: datetime
+    expires: datetime
+    uses: int  # how many daemons may still join with it
+
+
+class TokenStore(Protocol):
+    """Join tokens of daemons."""
+
+    async def add_token(self, token: JoinToken) -> None:
+        """Store a new token."""
+        ...
+
+    async def token(self, token_id: str) -> JoinToken | None:
+        """The token with this ID, spent or expired ones included; None if there is none."""
+        ...
+
+    async def spend_token(self, token_id: str) -> bool:
+        """Take one use away, atomically; False when none was left."""
+        ...
+
+    async def tokens(self) -> list[JoinToken]:
+        """All tokens, by expiry."""
+        ...
+
+    async def remove_token(self, token_id: str) -> None:
+        """Forget a token; NotFound if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonCaKeys:
+    """The X.509 authority of daemon identities, as it is stored (kind ``x509``)."""
+
+    private_key: str  # PKCS#8 PEM
+    certificate: str  # X.509 PEM, self-signed
+
+
+class DaemonCaStore(Protocol):
+    """Where the X.509 authority is kept, beside the SSH ones."""
+
+    async def daemon_ca(self) -> DaemonCaKeys | None:
+        """The stored authority; None before the first start."""
+        ...
+
+    async def keep_daemon_ca(self, keys: DaemonCaKeys) -> DaemonCaKeys:
+        """Store the authority unless there is one already; returns the one that counts."""
+        ...
