@@ -8,6 +8,7 @@ from typing import Protocol
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -226,4 +227,164 @@ class DaemonCaStore(Protocol):
 
     async def keep_daemon_ca(self, keys: DaemonCaKeys) -> DaemonCaKeys:
         """Store the authority unless there is one already; returns the one that counts."""
+        ...
+
+
+class EventSink(Protocol):
+    """Where services leave audit events; services.emitter.Emitter stores them."""
+
+    def emit(self, event: AuditEvent) -> None:
+        """Take the event; never blocks, never fails."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What is true of the whole installation."""
+
+    id: str
+    name: str
+    recording_mode: RecordingMode
+    created: datetime
+
+
+class ClusterStore(Protocol):
+    """The installation's own record."""
+
+    async def ensure_cluster(self, cluster: Cluster) -> Cluster:
+        """Store the record unless there is one; the stored one."""
+        ...
+
+    async def cluster(self) -> Cluster:
+        """The record; NotFound before the first start."""
+        ...
+
+    async def set_recording_mode(self, mode: RecordingMode) -> None:
+        """Change where sessions with our own nodes are recorded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityKey:
+    """One certificate authority's key pair as it is stored."""
+
+    kind: str  # user, host, openssh or x509
+    private_key: str  # PEM, PKCS #8
+    public: str  # OpenSSH one-line form; for x509 the PEM certificate
+    created: datetime
+
+
+class AuthorityStore(Protocol):
+    """Private keys of the certificate authorities."""
+
+    async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
+        """Store the key unless one of its kind is there; the stored one. Safe when two daemons start at once."""
+        ...
+
+    async def authority(self, kind: str) -> AuthorityKey:
+        """The key of this kind; NotFound if there is none yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A gateway account."""
+
+    name: str
+    roles: tuple[str, ...]
+    password_hash: str | None  # argon2id in PHC form; None: cannot sign in by password
+    must_change: bool  # the password is a one-time password
+    created: datetime
+
+
+class UserSource(Protocol):
+    """Accounts as the services look them up."""
+
+    async def user(self, name: str) -> User:
+        """The account; NotFound otherwise."""
+        ...
+
+
+class UserStore(UserSource, Protocol):
+    """Accounts as administrators and sign-in change them."""
+
+    async def users(self) -> list[User]:
+        """All accounts, by name."""
+        ...
+
+    async def add_user(self, user: User) -> bool:
+        """Create the account; False if the name is taken."""
+        ...
+
+    async def set_password(self, name: str, password_hash: str, *, must_change: bool) -> None:
+        """Replace the password; NotFound if there is no such account."""
+        ...
+
+    async def remove_user(self, name: str) -> None:
+        """Delete the account; NotFound if there is none."""
+        ...
+
+
+class RoleStore(RoleSource, Protocol):
+    """Roles as administrators change them."""
+
+    async def all_roles(self) -> list[Role]:
+        """Every role that can be read, by name."""
+        ...
+
+    async def add_role(self, role: Role) -> bool:
+        """Create the role; False if the name is taken."""
+        ...
+
+    async def remove_role(self, name: str) -> None:
+        """Delete the role; NotFound if there is none."""
+        ...
+
+
+class TargetRegistry(Protocol):
+    """Targets as administrators register them by hand."""
+
+    async def add_target(self, target: Target) -> bool:
+        """Register a target; False if its hostname is taken."""
+        ...
+
+    async def remove_target(self, name: str) -> None:
+        """Forget the target with this hostname or ID; NotFound if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JoinToken:
+    """Permission for a daemon to join. Only a digest of its secret is stored."""
+
+    id: str
+    secret_hash: str  # hex SHA-256
+    role: str  # the kind of daemon that may join with it: node
+    created: datetime
+    expires: datetime
+    max_uses: int = 1
+    uses: int = 0
+
+
+class TokenStore(Protocol):
+    """Join tokens."""
+
+    async def add_token(self, token: JoinToken) -> None:
+        """Store a new token."""
+        ...
+
+    async def token(self, token_id: str) -> JoinToken:
+        """The token, also when it has expired or is used up; NotFound otherwise."""
+        ...
+
+    async def tokens(self) -> list[JoinToken]:
+        """All tokens, newest first."""
+        ...
+
+    async def use_token(self, token_id: str, *, now: datetime) -> bool:
+        """Count one use, atomically; False if it is unknown, has expired or is used up."""
+        ...
+
+    async def remove_token(self, token_id: str) -> None:
+        """Delete the token; NotFound if there is none."""
         ...

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address, ip_network
 
 from interlock.core.ids import DaemonId
 
@@ -38,3 +39,15 @@ class Claims:
     valid_before: datetime
     serial: int
     forwarded: Forwarded | None = None
+    source_networks: tuple[str, ...] = ()  # CIDR; empty: from anywhere (the critical option source-address)
+
+    def allows_source(self, address: str) -> bool:
+        """Whether a client at this IP address may use the certificate; the SSH servers must ask (R12)."""
+        if not self.source_networks:
+            return True
+        try:
+            client = ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(client, "ipv4_mapped", None)
+        return any((mapped or client) in ip_network(each, strict=False) for each in self.source_networks)
