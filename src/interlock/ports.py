@@ -268,14 +268,14 @@ class ClusterStore(Protocol):
 class AuthorityKey:
     """One certificate authority's key pair as it is stored."""
 
-    kind: str  # user, host, openssh or x509
+    kind: str  # user, host or openssh
     private_key: str  # PEM, PKCS #8
-    public: str  # OpenSSH one-line form; for x509 the PEM certificate
+    public: str  # OpenSSH one-line form
     created: datetime
 
 
 class AuthorityStore(Protocol):
-    """Private keys of the certificate authorities."""
+    """Private keys of the SSH certificate authorities."""
 
     async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
         """Store the key unless one of its kind is there; the stored one. Safe when two daemons start at once."""
@@ -350,41 +350,4 @@ class TargetRegistry(Protocol):
 
     async def remove_target(self, name: str) -> None:
         """Forget the target with this hostname or ID; NotFound if there is none."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class JoinToken:
-    """Permission for a daemon to join. Only a digest of its secret is stored."""
-
-    id: str
-    secret_hash: str  # hex SHA-256
-    role: str  # the kind of daemon that may join with it: node
-    created: datetime
-    expires: datetime
-    max_uses: int = 1
-    uses: int = 0
-
-
-class TokenStore(Protocol):
-    """Join tokens."""
-
-    async def add_token(self, token: JoinToken) -> None:
-        """Store a new token."""
-        ...
-
-    async def token(self, token_id: str) -> JoinToken:
-        """The token, also when it has expired or is used up; NotFound otherwise."""
-        ...
-
-    async def tokens(self) -> list[JoinToken]:
-        """All tokens, newest first."""
-        ...
-
-    async def use_token(self, token_id: str, *, now: datetime) -> bool:
-        """Count one use, atomically; False if it is unknown, has expired or is used up."""
-        ...
-
-    async def remove_token(self, token_id: str) -> None:
-        """Delete the token; NotFound if there is none."""
         ...
