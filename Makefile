@@ -1,0 +1,61 @@
+# The one entry for people and CI. `make` alone explains itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest -q
+JOBS ?= 2
+
+.PHONY: help
+help:  ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.setup-done: uv.lock pyproject.toml scripts/setup.sh
+	@scripts/setup.sh
+
+.PHONY: setup
+setup: .venv/.setup-done  ## Install what is missing: OpenSSH, uv, the locked Python packages
+
+.PHONY: demo
+demo: setup  ## Drive the real ssh through every mode, target and route, and compare the session IDs
+	@$(BIN)/interlock demo
+
+.PHONY: run
+run: setup  ## Leave the demo's cluster running, with a note on how to log in (Ctrl-C stops it)
+	@$(BIN)/interlock demo --keep
+
+.PHONY: test
+test: setup lint  ## Set up, then all checks and all tests
+	$(PYTEST) -n $(JOBS) --dist loadgroup
+
+.PHONY: check
+check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)
+	$(PYTEST) -n $(JOBS) -m "not slow and not interop"
+
+.PHONY: lint
+lint: setup  ## The static part of check
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy src tests bench
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests bench docs scripts README.md Makefile
+
+.PHONY: format
+format: setup  ## Rewrite the sources in the project's format
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+.PHONY: interop
+interop: setup  ## Only the tests that drive the real ssh, sshd, scp, sftp, rsync and git
+	$(PYTEST) -n $(JOBS) --dist loadgroup -m interop
+
+.PHONY: matrix
+matrix: setup  ## Only the acceptance matrix: recording mode x target x shell or exec
+	$(PYTEST) tests/interop/test_acceptance_matrix.py
+
+.PHONY: bench
+bench: setup  ## Measure direct, ssh -J and Interlock in one interleaved run; writes bench/results.json
+	$(BIN)/python -m bench
+
+.PHONY: bench-quick
+bench-quick: setup  ## The same with few rounds, under 50 seconds; writes bench/results-quick.json
+	$(BIN)/python -m bench --quick

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Everything a fresh Debian or Ubuntu with python3, make and git lacks, without a question:
+# the OpenSSH programs that the tests and the demo drive, uv, and .venv with the locked packages.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        sudo -n "$@"
+    else
+        return 1
+    fi
+}
+
+apt_updated=no
+apt_install() {
+    command -v apt-get >/dev/null || return 1
+    if [ "$apt_updated" = no ]; then
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq || return 1
+        apt_updated=yes
+    fi
+    say "apt-get install $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null; }
+
+need() { # program, Debian package
+    have "$1" || apt_install "$2" || {
+        say "'$1' is missing and cannot be installed from here: install the package '$2'"
+        exit 1
+    }
+}
+
+python_at_least_311() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3; do
+        if command -v "$candidate" >/dev/null && python_at_least_311 "$candidate"; then
+            "$candidate" -c 'import sys; print(sys.executable)'
+            return
+        fi
+    done
+    say "Python 3.11 or later is needed"
+    exit 1
+}
+
+find_uv() { # prints the path of a uv, made in .venv-uv if the machine has none that runs
+    if uv --version >/dev/null 2>&1; then
+        command -v uv
+        return
+    fi
+    if ! .venv-uv/bin/uv --version >/dev/null 2>&1; then
+        # Debian's own pip refuses to install outside a virtual environment, so uv gets one.
+        if ! "$1" -m venv --clear .venv-uv >/dev/null 2>&1; then
+            apt_install python3-venv || { say "python3-venv is missing and cannot be installed from here"; exit 1; }
+            "$1" -m venv --clear .venv-uv >&2
+        fi
+        say "installing uv into .venv-uv"
+        .venv-uv/bin/pip install --quiet --disable-pip-version-check uv >&2
+    fi
+    echo "$PWD/.venv-uv/bin/uv"
+}
+
+need ssh openssh-client
+need sshd openssh-server
+need rsync rsync
+need git git
+
+python=$(find_python)
+# An environment that works is kept, whichever Python made it: re-creating it would pull it away from running tools.
+if [ -x .venv/bin/python ] && python_at_least_311 .venv/bin/python; then
+    python=$PWD/.venv/bin/python
+fi
+uv=$(find_uv "$python")
+say "packages of uv.lock into .venv ($("$python" --version))"
+# The machine's own Python is used, never a downloaded one; UV_PYTHON wins over .python-version.
+UV_PYTHON="$python" UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --quiet
+date >.venv/.setup-done
