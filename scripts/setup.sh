@@ -80,5 +80,9 @@ fi
 uv=$(find_uv "$python")
 say "packages of uv.lock into .venv ($("$python" --version))"
 # The machine's own Python is used, never a downloaded one; UV_PYTHON wins over .python-version.
+# The machine's certificates know the proxies that a company may have between here and the package index.
+if [ -s /etc/ssl/certs/ca-certificates.crt ]; then
+    export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 # the second is the name before uv 0.11
+fi
 UV_PYTHON="$python" UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --quiet
 date >.venv/.setup-done
