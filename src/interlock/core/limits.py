@@ -4,13 +4,13 @@ MAX_PACKET = 256 * 1024
 """Longest SSH packet in bytes. OpenSSH's own limit; RFC 4253 §6.1 only requires 35,000."""
 
 READ_BUFFER = 512 * 1024
-"""Bytes read from a socket at once, in one buffer that all connections of the process share. Two packets at least."""
+"""Bytes read from a socket at once, into one buffer that all connections share. Two packets at least."""
 
 WRITE_HIGH_WATER = 1024 * 1024
 """Bytes that may wait for a slow leg before reading on the other one pauses."""
 
 MAX_DEFERRED = 256 * 1024
-"""Bytes of our own messages that may wait while a leg is in key exchange: replies to requests, never relayed data."""
+"""Bytes of our own messages, such as replies, that may wait for a leg's key exchange; never relayed data."""
 
 MAX_CHANNELS = 64
 """Channels open at once on one connection. sshd's MaxSessions is 10; IDEs and ansible stay below 20."""

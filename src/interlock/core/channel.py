@@ -1,0 +1,95 @@
+"""One relayed session channel: its numbers, its way to a session ID, and what its requests may still do."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from interlock.core.effects import StartRequest
+from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.flows import Flow
+from interlock.core.limits import MAX_ENV_BYTES, MAX_ENV_VARS
+from interlock.core.messages import Confirmation
+from interlock.core.negotiation import Negotiation
+from interlock.core.replies import ReplyLedger
+from interlock.core.sides import Side
+from interlock.core.wire import Reader
+
+STARTERS = (b"shell", b"exec", b"subsystem")
+
+
+class Phase(Enum):
+    """Where the channel stands on the wire."""
+
+    OPENING = auto()  # passed on to the target, not answered
+    NEGOTIATING = auto()  # the target accepted; the client still waits for its answer
+    OPEN = auto()  # accepted on both legs
+    ABANDONED = auto()  # refused to the client after the target had accepted; waits for the target's CLOSE
+
+
+@dataclass(slots=True)
+class Channel:
+    """The numbers are kept end to end: each side's own number is the other's recipient number."""
+
+    client_no: int
+    negotiation: Negotiation
+    phase: Phase = Phase.OPENING
+    target_no: int = -1  # valid from NEGOTIATING on
+    confirmation: Confirmation | None = None  # held while NEGOTIATING
+    more_window: int = 0  # what the target granted while NEGOTIATING
+    agreed: bool = False  # the performer was told the ID
+    started: bool = False  # a shell, exec or subsystem request was taken; there is only one (R19)
+    closed: set[Side] = field(default_factory=set)  # sides that sent CLOSE
+    answered_by: dict[Side, ReplyLedger] = field(
+        default_factory=lambda: {Side.CLIENT: ReplyLedger(), Side.TARGET: ReplyLedger()}
+    )
+    flow_from: dict[Side, Flow] = field(default_factory=lambda: {Side.CLIENT: Flow(), Side.TARGET: Flow()})
+    term: str = ""
+    window: tuple[int, int] | None = None
+    env: dict[str, str] = field(default_factory=dict)
+
+    def number(self, side: Side) -> int:
+        """The number that messages to this side carry."""
+        return self.client_no if side is Side.CLIENT else self.target_no
+
+    def take_pty(self, data: bytes) -> bool:
+        """Note a pty-req (RFC 4254 §6.2); False if it comes too late."""
+        if self.started:
+            return False
+        reader = Reader(data)
+        self.term = reader.text()[:128]
+        self.window = (reader.uint32(), reader.uint32())
+        return True
+
+    def take_resize(self, data: bytes) -> tuple[int, int] | None:
+        """Note a window-change (§6.7); None if there is no terminal."""
+        if self.window is None:
+            return None
+        reader = Reader(data)
+        self.window = (reader.uint32(), reader.uint32())
+        return self.window
+
+    def take_env(self, data: bytes) -> bool:
+        """Note an env request (§6.4); False if it comes too late or there are too many."""
+        reader = Reader(data)
+        name, value = reader.string(), reader.string()
+        size = len(name) + len(value) + sum(len(k) + len(v) for k, v in self.env.items())
+        if self.started or len(self.env) >= MAX_ENV_VARS or size > MAX_ENV_BYTES:
+            return False
+        self.env[name.decode("utf-8", "backslashreplace")] = value.decode("utf-8", "backslashreplace")
+        return True
+
+    def take_start(self, name: bytes, data: bytes) -> StartRequest | None:
+        """Note shell, exec or subsystem (§6.5); None if the channel already runs something."""
+        if self.started:
+            return None
+        reader = Reader(data)
+        command = b"" if name == b"shell" else reader.string()
+        reader.end()
+        self.started = True
+        return StartRequest(name.decode(), command, self.term, self.window, tuple(self.env.items()))
+
+    def close_from(self, side: Side) -> bool:
+        """Note a CLOSE (§5.3); True when both sides have closed. RemoteProtocolError if it is the second."""
+        if side in self.closed:
+            raise RemoteProtocolError(Rule.DATA_AFTER_CLOSE, f"second CLOSE of channel {self.client_no}")
+        self.closed.add(side)
+        return len(self.closed) == len(Side)

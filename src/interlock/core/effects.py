@@ -1,0 +1,96 @@
+"""What the relay core asks its performer to do. Only the performer touches sockets, clocks and services."""
+
+from dataclasses import dataclass
+
+from interlock.core.ids import SessionId
+from interlock.core.sides import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this message (type byte first) on this leg."""
+
+    side: Side
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """Both servers have one ID for this channel. Answer with `Relay.accept` or `Relay.reject`."""
+
+    channel: int
+    sid: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """What the client wants to run."""
+
+    kind: str  # shell, exec or subsystem
+    command: bytes  # the command or the subsystem's name; empty for a shell
+    term: str  # empty without a PTY
+    window: tuple[int, int] | None  # columns and rows; None without a PTY
+    env: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The client asked for its command. Answer with `Relay.begin` or `Relay.terminate`."""
+
+    channel: int
+    request: StartRequest
+    want_reply: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resized:
+    """The client's terminal has a new size."""
+
+    channel: int
+    cols: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The target reported how the command ended; exactly one of status and signal is set."""
+
+    channel: int
+    status: int | None
+    signal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The channel is closed on both legs, or was never accepted; byte counts are the client's view."""
+
+    channel: int
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something was refused; for the audit log. ``what`` is a channel type or a request's name."""
+
+    what: str
+    public: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartTimer:
+    """Call `Relay.timed_out` for this channel after so many seconds."""
+
+    channel: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopTimer:
+    """The timer is not needed any more."""
+
+    channel: int
+
+
+Effect = Send | Agreed | Started | Resized | Exited | Closed | Refused | StartTimer | StopTimer

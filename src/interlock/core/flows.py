@@ -1,0 +1,20 @@
+"""The data path's state: what a leg needs to know of a channel for each data packet, and no more."""
+
+from collections.abc import Callable
+
+Tap = Callable[[int, memoryview], None]
+"""Sees the bytes in passing: extended-data type (0 for plain data) and the bytes, valid only during the call."""
+
+
+class Flow:
+    """One direction of one channel, found by the channel number in its messages."""
+
+    __slots__ = ("octets", "tap")
+
+    def __init__(self) -> None:
+        self.octets = 0
+        self.tap: Tap | None = None  # set when the session starts, if this side records it
+
+
+Flows = dict[int, Flow]
+"""By recipient channel number, for the messages that arrive on one leg."""
