@@ -351,3 +351,19 @@ class TargetRegistry(Protocol):
     async def remove_target(self, name: str) -> None:
         """Forget the target with this hostname or ID; NotFound if there is none."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """The authorities that SSH servers and clients of the cluster rely on: public keys, OpenSSH one-line form."""
+
+    user_cas: tuple[str, ...]
+    host_cas: tuple[str, ...]
+
+
+class TrustSource(Protocol):
+    """Auth, as the daemons apart from it learn whom to trust."""
+
+    async def trust(self) -> TrustBundle:
+        """The authorities that count now."""
+        ...
