@@ -1,0 +1,260 @@
+"""How a daemon gets its first identity: a join token, a few names, and one answer with everything it needs.
+
+A token is one line, safe in any shell: ``ilj1.<id>.<secret>.<pin>``. The ID finds the stored token, the secret
+(256 random bits, stored as a hash only) proves that an administrator gave it, and the pin is the hash of the
+daemons' authority, by which the joining side recognises auth before it says the secret to anybody.
+
+What is refused is refused with one text whatever the cause, so that guessing teaches nothing; the cause goes to
+the log. Transport, and the check of the pin, are adapters/rpc.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from interlock.core.errors import ConfigError, Denied, NotFound, SignInFailed
+from interlock.core.ids import DaemonId, parse_name
+from interlock.ports import (
+    Clock,
+    Entropy,
+    HostIssuer,
+    JoinToken,
+    TargetSource,
+    TokenStore,
+    TrustBundle,
+    TrustSource,
+)
+from interlock.services.hostca import AUTH_SERVER_NAME, HostCa, HostIdentity
+
+TOKEN_TTL = timedelta(hours=1)
+"""How long a join token can be used unless the administrator says otherwise."""
+
+MAX_TOKEN_TTL = timedelta(days=7)
+"""A token is a password for a place in the cluster: no longer than a week."""
+
+MAX_NAMES = 16
+"""Host names of one daemon."""
+
+MAX_FAILURES = 10
+"""Refused attempts of one source within `FAILURE_WINDOW_S`, after which it has to wait."""
+
+FAILURE_WINDOW_S = 60.0
+
+MAX_SOURCES = 4096
+"""Sources whose failures are remembered; the longest silent is forgotten first."""
+
+_PREFIX = "ilj1"
+_TEXT = re.compile(r"ilj1\.([0-9a-f]{16})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_REFUSED = "the join token is not valid: it may be used up or expired; make a new one with ilctl tokens add"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenText:
+    """A join token as its holder has it."""
+
+    id: str
+    secret: str
+    pin: str  # hostca.certificate_pin of the daemons' authority
+
+    def __str__(self) -> str:
+        """The one line that `parse` reads."""
+        return f"{_PREFIX}.{self.id}.{self.secret}.{self.pin}"
+
+    @classmethod
+    def parse(cls, text: str) -> "TokenText":
+        """Read a token; ConfigError, without repeating it, if it is none."""
+        match = _TEXT.fullmatch(text.strip())
+        if match is None:
+            raise ConfigError("this is not a join token: it starts with ilj1. and is one line of ilctl tokens add")
+        return cls(*match.groups())
+
+
+@dataclass(frozen=True, slots=True)
+class JoinRequest:
+    """What the joining daemon sends."""
+
+    token_id: str
+    secret: str
+    names: tuple[str, ...]  # its host names, the most important first
+    csr: bytes  # for its X.509 identity, DER
+    host_key: str  # its SSH host key, OpenSSH one-line form
+
+
+@dataclass(frozen=True, slots=True)
+class JoinReply:
+    """What the daemon is from now on."""
+
+    id: DaemonId
+    cluster: str
+    names: tuple[str, ...]
+    certificate: str  # X.509 client certificate, PEM
+    host_certificate: str  # SSH, OpenSSH one-line form
+    trust: TrustBundle
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """Fresh certificates for a daemon that has joined before."""
+
+    certificate: str
+    host_certificate: str
+    trust: TrustBundle
+
+
+async def create_token(
+    tokens: TokenStore,
+    *,
+    pin: str,
+    clock: Clock,
+    entropy: Entropy,
+    ttl: timedelta = TOKEN_TTL,
+    uses: int = 1,
+) -> TokenText:
+    """Make and store a token; its text is nowhere but in the result. ConfigError if ttl or uses are too much."""
+    if not timedelta(0) < ttl <= MAX_TOKEN_TTL or not 1 <= uses <= 1000:
+        raise ConfigError("a join token lasts at most 7 days and lets 1 to 1000 daemons in")
+    secret = _base64(entropy.token(32))
+    text = TokenText(entropy.token(8).hex(), secret, pin)
+    now = clock.now()
+    await tokens.add_token(JoinToken(text.id, _hash(secret), created=now, expires=now + ttl, uses=uses))
+    return text
+
+
+class Joining:
+    """Admits daemons and renews their certificates."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        tokens: TokenStore,
+        ca: HostCa,
+        hosts: HostIssuer,
+        targets: TargetSource,
+        trust: TrustSource,
+        clock: Clock,
+        entropy: Entropy,
+        reserved: Iterable[str] = (),
+    ) -> None:
+        """``reserved``: names that no daemon may have, above all those under which the proxy is reached."""
+        self._cluster = cluster
+        self._tokens = tokens
+        self._ca = ca
+        self._hosts = hosts
+        self._targets = targets
+        self._trust = trust
+        self._clock = clock
+        self._entropy = entropy
+        self._reserved = frozenset({AUTH_SERVER_NAME, *reserved})
+        self._failures = FailureCounter(clock)
+
+    async def join(self, request: JoinRequest, *, source: str) -> JoinReply:
+        """Spend a token's use on a new identity.
+
+        SignInFailed if the token does not count (one public text for every cause) or the source failed too often;
+        Denied if a name is malformed, reserved, or another target's. ``source`` is the address of the caller.
+        """
+        if self._failures.exhausted(source):
+            raise SignInFailed(
+                "too many refused attempts to join: wait a minute", reason=f"{source} failed too often"
+            )
+        try:
+            await self._check(request)
+        except SignInFailed:
+            self._failures.add(source)
+            raise
+        names = await self._free_names(request.names)
+        identity = HostIdentity(self._cluster, DaemonId(self._entropy.uuid()), names)
+        fresh = await self.renew(identity, request.csr, request.host_key)
+        # Last, so that a request that could not be served does not cost the token.
+        if not await self._tokens.spend_token(request.token_id):
+            raise SignInFailed(_REFUSED, reason=f"join token {request.token_id} was used up meanwhile")
+        return JoinReply(identity.id, self._cluster, names, fresh.certificate, fresh.host_certificate, fresh.trust)
+
+    async def renew(self, identity: HostIdentity, csr: bytes, host_key: str) -> Renewed:
+        """New certificates for the same daemon and the same names."""
+        return Renewed(
+            self._ca.issue_daemon(csr, identity, now=self._clock.now()),
+            await self._hosts.issue_host(host_key, principals(identity)),
+            await self._trust.trust(),
+        )
+
+    async def _check(self, request: JoinRequest) -> None:
+        token = await self._tokens.token(request.token_id)
+        expected = b"\0" * 32 if token is None else token.secret_hash
+        matches = hmac.compare_digest(expected, _hash(request.secret))
+        if token is None or not matches:
+            raise SignInFailed(_REFUSED, reason=f"no join token {request.token_id[:32]!r} with this secret")
+        if self._clock.now() >= token.expires:
+            raise SignInFailed(_REFUSED, reason=f"join token {token.id} has expired")
+        if token.uses < 1:
+            raise SignInFailed(_REFUSED, reason=f"join token {token.id} was used up before")
+
+    async def _free_names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The names, each valid and no other live target's: a token must not divert another host's sessions."""
+        if not 1 <= len(names) <= MAX_NAMES:
+            raise Denied(f"a node needs 1 to {MAX_NAMES} names")
+        for name in names:
+            _check_name(name)
+            if name in self._reserved:
+                raise Denied(f"the name {name} is reserved")
+            try:
+                taken = await self._targets.target(name)
+            except NotFound:
+                continue
+            public = (
+                f"the name {name} is another node's: remove that with ilctl nodes rm, or wait until it expires"
+            )
+            raise Denied(public, reason=f"{public} (target {taken.id})")
+        return tuple(dict.fromkeys(names))
+
+
+class FailureCounter:
+    """Refused attempts by source, in bounded memory; no source can lock out another."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sources: OrderedDict[str, tuple[float, int]] = (
+            OrderedDict()
+        )  # source: window's start, failures in it
+
+    def exhausted(self, source: str) -> bool:
+        """Whether the source has to wait."""
+        start, count = self._sources.get(source, (0.0, 0))
+        return count >= MAX_FAILURES and self._clock.monotonic() - start < FAILURE_WINDOW_S
+
+    def add(self, source: str) -> None:
+        """Note a refusal."""
+        now = self._clock.monotonic()
+        start, count = self._sources.pop(source, (now, 0))
+        self._sources[source] = (start, count + 1) if now - start < FAILURE_WINDOW_S else (now, 1)
+        if len(self._sources) > MAX_SOURCES:
+            self._sources.popitem(last=False)
+
+
+def principals(identity: HostIdentity) -> list[str]:
+    """What a daemon's SSH host certificate vouches for: its names and its ID."""
+    return [*identity.names, identity.id]
+
+
+def _check_name(name: str) -> None:
+    try:
+        parse_name(name)
+    except ValueError as error:
+        raise Denied(str(error)) from None
+    if _UUID.fullmatch(name.lower()):
+        raise Denied("a node's name must not look like a node's ID")
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
