@@ -1,0 +1,239 @@
+"""The SSH certificate authorities: makes their keys on first start and signs users, hosts and forwarders.
+
+Three authorities, so that trusting one never means trusting another: ``user`` vouches for people to our own
+servers, ``host`` for servers to clients, ``openssh`` for people to plain sshd. Reading certificates is
+`interlock.services.certificates`; the X.509 authority of daemons is not here.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Self
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_public_key,
+)
+
+from interlock.core.certificate import Certificate, CertKind, PublicKey
+from interlock.core.errors import Denied, StoreError
+from interlock.core.ids import DaemonId, parse_login, parse_name
+from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
+from interlock.domain.identity import Forwarded, Identity
+from interlock.domain.permit import Permit
+from interlock.domain.target import SubKind
+from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential
+from interlock.services.certificates import IDENTITY_EXTENSION, encode_claims
+
+MAX_USER_TTL = timedelta(hours=30)
+"""Longest life of a person's certificate: a day's work and the night after it (R14)."""
+
+TARGET_TTL = timedelta(minutes=5)
+"""Life of a forwarder's certificate. It is checked once, when the upstream connection authenticates."""
+
+HOST_TTL = timedelta(days=30)
+"""Life of a host certificate unless the caller says otherwise; daemons renew theirs long before."""
+
+MAX_HOST_TTL = timedelta(days=3660)
+"""Longest life of a host certificate that an administrator installs by hand."""
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""Certificates are valid from this long before now, for hosts whose clocks are slow."""
+
+_KINDS = ("user", "host", "openssh")
+_PERMISSIONS = (
+    "permit-X11-forwarding",
+    "permit-agent-forwarding",
+    "permit-port-forwarding",
+    "permit-pty",
+    "permit-user-rc",
+)
+_RSA_BITS = range(2048, 8193)  # shorter ones are breakable, longer ones are a way to burn our CPU (R17)
+_HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
+
+
+class Authority:
+    """Signs with keys that are parsed once; implements `ports.HostIssuer`."""
+
+    def __init__(
+        self, keys: Sequence[AuthorityKey], *, cluster: str, daemon_id: DaemonId, clock: Clock, entropy: Entropy
+    ) -> None:
+        self._signers = {key.kind: _Signer(key) for key in keys}
+        self._cluster = cluster
+        self._daemon_id = daemon_id
+        self._clock = clock
+        self._entropy = entropy
+        self._sink: EventSink | None = None
+
+    @classmethod
+    async def load(
+        cls, store: AuthorityStore, *, cluster: str, daemon_id: DaemonId, clock: Clock, entropy: Entropy
+    ) -> Self:
+        """Read the authorities' keys, making those that do not exist yet. ``daemon_id`` signs for itself."""
+        keys = [await store.ensure_authority(_new_key(kind, clock.now())) for kind in _KINDS]
+        return cls(keys, cluster=cluster, daemon_id=daemon_id, clock=clock, entropy=entropy)
+
+    def report_to(self, sink: EventSink) -> None:
+        """Emit ``cert.create`` for people's certificates from now on."""
+        self._sink = sink
+
+    def export(self, kind: str) -> str:
+        """The public key of authority ``user``, ``host`` or ``openssh``, one line; KeyError for others."""
+        return self._signers[kind].public.line(f"interlock-{kind}-ca@{self._cluster}")
+
+    async def issue_user(
+        self, user: str, roles: Sequence[str], logins: Sequence[str], public_key: str, ttl: timedelta
+    ) -> str:
+        """A person's certificate, one line; Denied for weak keys, bad names, no logins or too long a life."""
+        if not timedelta(0) < ttl <= MAX_USER_TTL:
+            hours = int(MAX_USER_TTL.total_seconds()) // 3600
+            raise Denied(f"a certificate can be valid for at most {hours} hours", reason=f"{user} asked for {ttl}")
+        now = self._clock.now()
+        names = tuple(_checked(parse_name, role) for role in roles)
+        identity = Identity(_checked(parse_name, user), names, self._cluster)
+        extensions = (*_permissions(), (IDENTITY_EXTENSION, encode_claims(identity, None)))
+        line = self._sign("user", CertKind.USER, public_key, user, _logins(logins), now + ttl, extensions)
+        if self._sink is not None:
+            self._sink.emit(self._created(identity, tuple(logins), now, now + ttl))
+        return line
+
+    async def issue_for_target(self, permit: Permit, public_key: str, *, records: bool) -> TargetCredential:
+        """`ports.TargetIssuer`: sign for exactly the permit's user, login and target, for minutes."""
+        return self.sign_for_target(permit, public_key, by=self._daemon_id, records=records)
+
+    def sign_for_target(self, permit: Permit, public_key: str, *, by: DaemonId, records: bool) -> TargetCredential:
+        """The same on behalf of the forwarder ``by``. Our node learns from ``records`` that it need not record."""
+        now = self._clock.now()
+        if now >= permit.expires:
+            public = "your certificate has expired: run ilsh login"
+            raise Denied(public, reason=f"the permit of {permit.identity.user} expired at {permit.expires}")
+        before = min(now + TARGET_TTL, permit.expires)
+        kind, extensions = "openssh", _permissions()
+        if permit.target.sub_kind is SubKind.NODE:
+            forwarded = Forwarded(permit.target.id, by, records)
+            kind, extensions = (
+                "user",
+                (*extensions, (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded))),
+            )
+        user = _checked(parse_name, permit.identity.user)
+        line = self._sign(kind, CertKind.USER, public_key, user, _logins([permit.login]), before, extensions)
+        return TargetCredential(line)
+
+    async def issue_host(self, public_key: str, principals: Sequence[str], *, ttl: timedelta = HOST_TTL) -> str:
+        """A host certificate for these names and addresses, one line; Denied for bad names or keys."""
+        if not timedelta(0) < ttl <= MAX_HOST_TTL:
+            raise Denied(f"a host certificate can be valid for at most {MAX_HOST_TTL.days} days")
+        names = _unique(_checked(_parse_host, each) for each in principals)
+        before = self._clock.now() + ttl
+        return self._sign("host", CertKind.HOST, public_key, names[0] if names else "", names, before, ())
+
+    def _sign(
+        self,
+        authority: str,
+        kind: CertKind,
+        public_key: str,
+        key_id: str,
+        principals: tuple[str, ...],
+        before: datetime,
+        extensions: tuple[tuple[str, str | None], ...],
+    ) -> str:
+        if not principals:  # OpenSSH would read it as "valid for everybody" (R14)
+            raise Denied("a certificate needs at least one name", reason=f"no principals for {key_id!r}")
+        signer = self._signers[authority]
+        certificate = Certificate(
+            nonce=self._entropy.token(32),
+            key=_subject(public_key),
+            serial=int.from_bytes(self._entropy.token(8), "big"),
+            kind=kind,
+            key_id=key_id,
+            principals=principals,
+            valid_after=int((self._clock.now() - CLOCK_SKEW).timestamp()),
+            valid_before=int(before.timestamp()),
+            critical_options=(),
+            extensions=extensions,
+            authority=signer.public,
+        )
+        return signer.sign(certificate)
+
+    def _created(
+        self, identity: Identity, logins: tuple[str, ...], now: datetime, expires: datetime
+    ) -> AuditEvent:
+        facts = {
+            "user": identity.user,
+            "roles": ",".join(identity.roles),
+            "logins": ",".join(logins),
+            "expires": rfc3339(expires),
+        }
+        fields: dict[str, JsonValue] = {"cert_type": "user", "user": identity.user, "identity": facts}
+        return AuditEvent(Kind.CERT_CREATE, now, self._entropy.uuid(), self._cluster, fields=fields)
+
+
+class _Signer:
+    """One authority's key, ready to sign."""
+
+    def __init__(self, key: AuthorityKey) -> None:
+        private = load_pem_private_key(key.private_key.encode(), None)
+        if not isinstance(private, Ed25519PrivateKey):
+            raise StoreError(
+                "the gateway's keys cannot be read", reason=f"the {key.kind} authority is not Ed25519"
+            )
+        self._private = private
+        self.public = PublicKey("ssh-ed25519", (private.public_key().public_bytes_raw(),))
+
+    def sign(self, certificate: Certificate) -> str:
+        return certificate.line(self._private.sign(certificate.signed_part()))
+
+
+def _new_key(kind: str, now: datetime) -> AuthorityKey:
+    private = Ed25519PrivateKey.generate()
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return AuthorityKey(kind, pem, public, now.astimezone(UTC))
+
+
+def _permissions() -> tuple[tuple[str, str | None], ...]:
+    return tuple((name, None) for name in _PERMISSIONS)
+
+
+def _checked(parse: Callable[[str], str], text: str) -> str:
+    """A name for a certificate, parsed; Denied instead of ValueError, because a peer may have chosen it."""
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise Denied("that name cannot stand in a certificate", reason=str(error)) from None
+
+
+def _logins(logins: Iterable[str]) -> tuple[str, ...]:
+    return _unique(_checked(parse_login, each) for each in logins)
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+def _parse_host(text: str) -> str:
+    """A host's name or IP address; no wildcards, which OpenSSH would honour; ValueError otherwise."""
+    if _HOST_NAME.fullmatch(text):
+        return text
+    return str(ip_address(text))
+
+
+def _subject(line: str) -> PublicKey:
+    """The key to be certified; Denied if it is weak, malformed, or itself a certificate (R15)."""
+    try:
+        key = PublicKey.parse(line)
+        parsed = load_ssh_public_key(key.line().encode())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Denied("this public key cannot be certified", reason=str(error)) from None
+    if isinstance(parsed, RSAPublicKey) and parsed.key_size not in _RSA_BITS:
+        public = f"RSA keys need {_RSA_BITS.start} to {_RSA_BITS.stop - 1} bits: use an Ed25519 key"
+        raise Denied(public, reason=f"an RSA key of {parsed.key_size} bits")
+    return key

@@ -1,0 +1,142 @@
+"""User certificates as they arrive: verification, and the identity that ours carry in an extension.
+
+The signature proves who wrote the certificate; everything else is read strictly all the same, so that a
+certificate with a restriction that we do not know is refused, not widened (R6, R14, R15).
+Signing is `interlock.services.authority`.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
+from interlock.core.errors import Denied
+from interlock.core.ids import DaemonId, parse_login, parse_name
+from interlock.domain.identity import Claims, Forwarded, Identity
+
+IDENTITY_EXTENSION = "identity@interlock.dev"
+"""Extension of our user certificates: JSON that names user, roles, cluster and, for forwarders, the hand-over."""
+
+_SOURCE_ADDRESS = "source-address"
+_REFUSED = "your certificate was not accepted: run ilsh login"
+_EXPIRED = "your certificate has expired: run ilsh login"
+
+
+class _Forwarded(msgspec.Struct, forbid_unknown_fields=True):
+    target: str
+    by: str
+    records: bool
+
+
+class _Identity(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    user: str
+    roles: tuple[str, ...]
+    cluster: str
+    forwarded: _Forwarded | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Identity, strict=True)
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
+    """The identity extension's value."""
+    hand_over = _Forwarded(forwarded.target, forwarded.by, forwarded.records) if forwarded is not None else None
+    return _ENCODER.encode(_Identity(identity.user, identity.roles, identity.cluster, hand_over)).decode()
+
+
+class CertificateReader:
+    """`ports.ClaimsReader` for certificates of the user authority."""
+
+    def __init__(self, user_authorities: Sequence[str]) -> None:
+        self._trusted: dict[PublicKey, Ed25519PublicKey] = {}
+        self.trust(user_authorities)
+
+    def trust(self, user_authorities: Sequence[str]) -> None:
+        """Replace the trusted authorities: public keys, one line each; ValueError if one is not Ed25519."""
+        keys = [PublicKey.parse(line) for line in user_authorities]
+        if any(key.algorithm != "ssh-ed25519" for key in keys):
+            msg = "a user authority must be an Ed25519 key"
+            raise ValueError(msg)
+        self._trusted = {key: Ed25519PublicKey.from_public_bytes(key.fields[0]) for key in keys}
+
+    def read(self, certificate: bytes, *, now: datetime) -> Claims:
+        """The claims of a certificate in wire form; Denied if anything about it is wrong."""
+        try:
+            signed = SignedCertificate.parse(certificate)
+        except ValueError as error:
+            raise Denied(_REFUSED, reason=str(error)) from None
+        self._verify(signed)
+        contents = signed.certificate
+        if contents.kind is not CertKind.USER:
+            raise Denied(_REFUSED, reason=f"certificate {contents.serial} is a host certificate")
+        after, before = _moment(contents.valid_after), _moment(contents.valid_before)
+        if not after <= now < before:
+            reason = f"certificate {contents.serial} of {contents.key_id!r} is valid from {after} to {before}"
+            raise Denied(_EXPIRED, reason=reason)
+        try:
+            return _claims(contents, after, before)
+        except ValueError as error:
+            reason = f"certificate {contents.serial} of {contents.key_id!r}: {error}"
+            raise Denied(_REFUSED, reason=reason) from None
+
+    def _verify(self, signed: SignedCertificate) -> None:
+        authority = signed.certificate.authority
+        key = self._trusted.get(authority)
+        if key is None:
+            raise Denied(_REFUSED, reason=f"certificate of an authority that is not ours: {authority.line()}")
+        if signed.signature_algorithm != "ssh-ed25519":
+            raise Denied(_REFUSED, reason=f"signature of type {signed.signature_algorithm[:64]!r}")
+        try:
+            key.verify(signed.signature, signed.signed_part)
+        except InvalidSignature:
+            reason = f"certificate {signed.certificate.serial}: the authority's signature does not match"
+            raise Denied(_REFUSED, reason=reason) from None
+
+
+def _claims(contents: Certificate, after: datetime, before: datetime) -> Claims:
+    logins = tuple(parse_login(each) for each in contents.principals)
+    if not logins:
+        msg = "it names no principal, which sshd would read as all"
+        raise ValueError(msg)
+    extension = dict(contents.extensions).get(IDENTITY_EXTENSION)
+    if extension is None:
+        msg = "it carries no identity"
+        raise ValueError(msg)
+    # msgspec's errors are ValueErrors
+    claimed = _DECODER.decode(extension)
+    if parse_name(claimed.user) != contents.key_id:
+        msg = f"key ID and identity differ: {claimed.user!r}"
+        raise ValueError(msg)
+    forwarded = None
+    if claimed.forwarded is not None:
+        said = claimed.forwarded
+        forwarded = Forwarded(DaemonId(said.target), DaemonId(said.by), said.records)
+    return Claims(
+        identity=Identity(claimed.user, tuple(parse_name(role) for role in claimed.roles), claimed.cluster),
+        logins=logins,
+        valid_after=after,
+        valid_before=before,
+        serial=contents.serial,
+        forwarded=forwarded,
+        source_networks=_source_networks(contents),
+    )
+
+
+def _source_networks(contents: Certificate) -> tuple[str, ...]:
+    networks: tuple[str, ...] = ()
+    for name, value in contents.critical_options:
+        if name != _SOURCE_ADDRESS or value is None:
+            msg = f"critical option {name[:64]!r} is not known here"
+            raise ValueError(msg)
+        networks = tuple(str(ip_network(each, strict=False)) for each in value.split(","))
+    return networks
+
+
+def _moment(seconds: int) -> datetime:
+    """Certificates may say "for ever" with all ones, which no datetime can hold."""
+    return datetime.fromtimestamp(min(seconds, 253402300799), UTC)
