@@ -1,0 +1,64 @@
+"""Values to bytes and back: msgpack by msgspec, checked against the types of `messages`."""
+
+from typing import TypeVar
+
+import msgspec
+
+from interlock.adapters.rpc.messages import WireEvent, WireValue
+from interlock.core.errors import StoreError
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
+
+T = TypeVar("T")
+
+
+class Malformed(StoreError):
+    """A message that is not what its method carries."""
+
+
+def encode(value: object) -> bytes:
+    """The value as msgpack."""
+    return msgspec.msgpack.encode(value)
+
+
+def decode(raw: bytes, wanted: type[T]) -> T:
+    """The value that the bytes say; Malformed if they are no msgpack or of another shape."""
+    try:
+        return msgspec.msgpack.decode(raw, type=wanted)
+    except (msgspec.MsgspecError, ValueError) as error:
+        reason = f"not a {wanted.__name__}: {error}"
+        raise Malformed("a message between daemons could not be read", reason=reason) from None
+
+
+def to_wire(event: AuditEvent) -> WireEvent:
+    """An event as it travels."""
+    fields = {name: _loosen(value) for name, value in event.fields.items()}
+    return WireEvent(event.kind.name, event.time, event.uid, event.cluster, event.sid, event.index, fields)
+
+
+def from_wire(event: WireEvent) -> AuditEvent:
+    """An event that arrived; Malformed if this version does not know its kind."""
+    try:
+        kind = Kind[event.kind]
+    except KeyError:
+        public = "a node sent an audit event that this version does not know"
+        raise Malformed(public, reason=f"{public}: {event.kind[:64]!r}") from None
+    fields = {name: _tighten(value) for name, value in event.fields.items()}
+    return AuditEvent(kind, event.time, event.uid, event.cluster, event.sid, event.index, fields)
+
+
+def _loosen(value: JsonValue) -> WireValue:
+    if isinstance(value, list):
+        return list[str | dict[str, str | int]](value)
+    return value
+
+
+def _tighten(value: WireValue) -> JsonValue:
+    if not isinstance(value, list):
+        return value
+    texts = [item for item in value if isinstance(item, str)]
+    if len(texts) == len(value):
+        return texts
+    tables = [item for item in value if isinstance(item, dict)]
+    if len(tables) != len(value):
+        raise Malformed("an audit event mixes texts and tables in one list")
+    return tables

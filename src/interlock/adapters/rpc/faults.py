@@ -1,0 +1,81 @@
+"""Our errors across the wire: the class, the public text and the private reason travel as trailing metadata.
+
+What is not an `InterlockError` becomes INTERNAL without a word of its text; the server logs it. On the client side
+whatever is not one of our errors is a `StoreError`: try again later.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import grpc
+
+from interlock.adapters.rpc.codec import Malformed, decode, encode
+from interlock.core.errors import (
+    ConfigError,
+    Denied,
+    InterlockError,
+    NotFound,
+    RecordingError,
+    SignInFailed,
+    StoreError,
+    TargetError,
+)
+
+TRAILER = "interlock-error-bin"
+
+MAX_TEXT = 1024
+"""Characters of a text in metadata, which HTTP/2 keeps below 8 KiB in all."""
+
+_CLASSES: dict[str, tuple[type[InterlockError], grpc.StatusCode]] = {
+    "denied": (Denied, grpc.StatusCode.PERMISSION_DENIED),
+    "sign-in": (SignInFailed, grpc.StatusCode.UNAUTHENTICATED),
+    "not-found": (NotFound, grpc.StatusCode.NOT_FOUND),
+    "target": (TargetError, grpc.StatusCode.FAILED_PRECONDITION),
+    "recording": (RecordingError, grpc.StatusCode.FAILED_PRECONDITION),
+    "config": (ConfigError, grpc.StatusCode.FAILED_PRECONDITION),
+    "malformed": (Malformed, grpc.StatusCode.INVALID_ARGUMENT),
+    "store": (StoreError, grpc.StatusCode.UNAVAILABLE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WireError:
+    """An error as it travels."""
+
+    kind: str
+    public: str
+    reason: str
+
+
+def to_status(error: InterlockError) -> tuple[grpc.StatusCode, bytes]:
+    """Status code and trailer for an error of ours.
+
+    The reason of a failed sign-in stays here: whoever asks has not said who they are yet.
+    """
+    for kind, (cls, code) in _CLASSES.items():
+        if isinstance(error, cls):
+            reason = "" if cls is SignInFailed else error.reason[:MAX_TEXT]
+            return code, encode(WireError(kind, error.public[:MAX_TEXT], reason))
+    return grpc.StatusCode.INTERNAL, encode(WireError("store", "auth failed", ""))
+
+
+def from_status(error: grpc.aio.AioRpcError) -> InterlockError:
+    """The error to raise on the client's side for a failed call."""
+    # The stubs describe the synchronous API here; the asyncio one has plain pairs.
+    pairs = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    for name, trailer in pairs:
+        if name == TRAILER and isinstance(trailer, bytes):
+            return _rebuild(trailer)
+    if error.code() is grpc.StatusCode.INTERNAL:
+        return StoreError("auth failed", reason=f"auth reported an internal error: {error.details()}")
+    public = "auth cannot be reached"
+    return StoreError(public, reason=f"{public}: {error.code().name} {error.details()}")
+
+
+def _rebuild(trailer: bytes) -> InterlockError:
+    try:
+        carried = decode(trailer, WireError)
+        return _CLASSES[carried.kind][0](carried.public, reason=carried.reason)
+    except (Malformed, KeyError):
+        return StoreError("auth failed", reason="auth reported an error of an unknown kind")

@@ -1,0 +1,187 @@
+"""The methods of auth's gRPC services and what they carry: one table that client and server share.
+
+Payloads are msgpack maps of these dataclasses; fields may be added with a default, never renamed. Times that say
+how long something stays valid travel as seconds from now (``ttl_s``), so that a node whose clock is off does not
+expire too early. Recordings travel as a stream: first `RecordingHeader`, then raw bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.identity import Claims
+from interlock.domain.target import Target
+from interlock.domain.tracker import Tracker
+from interlock.services.joining import JoinReply, JoinRequest, Renewed
+
+AUTH_SERVICE = "interlock.v1.Auth"
+JOIN_SERVICE = "interlock.v1.Join"
+
+MAX_MESSAGE = 16 * 1024 * 1024
+"""Bytes of one message in either direction."""
+
+MAX_EVENTS = 256
+"""Events in one `APPEND`: with commands of at most 256 KiB usual batches stay far below `MAX_MESSAGE`."""
+
+CHUNK = 256 * 1024
+"""Bytes of a recording in one message."""
+
+MAX_RECORDING = 64 * 1024**3
+"""Bytes of one recording that auth takes from a node."""
+
+WireValue = str | int | bool | list[str | dict[str, str | int]] | dict[str, str]
+"""`audit.JsonValue` as msgspec can describe it."""
+
+RequestT = TypeVar("RequestT")
+ReplyT = TypeVar("ReplyT")
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[RequestT, ReplyT]):
+    """One remote procedure."""
+
+    service: str
+    name: str
+    request: type[RequestT]
+    reply: type[ReplyT]
+
+    @property
+    def path(self) -> str:
+        """The method as HTTP/2 names it."""
+        return f"/{self.service}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """No contents."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireEvent:
+    """An `audit.AuditEvent`; ``kind`` is the name of the member of `audit.Kind`."""
+
+    kind: str
+    time: datetime
+    uid: str
+    cluster: str
+    sid: SessionId | None = None
+    index: int = 0
+    fields: Mapping[str, WireValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Events to append, in order."""
+
+    events: tuple[WireEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PutTracker:
+    """A tracker; its ``expires`` counts for nothing beside ``ttl_s``."""
+
+    tracker: Tracker
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeepTrackers:
+    """The heartbeat of all of a daemon's sessions."""
+
+    daemon: DaemonId
+    sids: tuple[SessionId, ...]
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A node's report of itself; its ``expires`` counts for nothing beside ``ttl_s``."""
+
+    node: Target
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """May these claims log in?"""
+
+    claims: Claims
+    login: str
+    target: DaemonId
+
+
+@dataclass(frozen=True, slots=True)
+class IssueHost:
+    """An SSH host certificate, please."""
+
+    public_key: str
+    principals: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate, OpenSSH one-line form."""
+
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Fresh certificates, please; see `joining.Joining.renew`."""
+
+    csr: bytes
+    host_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """`ports.TrustBundle`."""
+
+    user_cas: tuple[str, ...]
+    host_cas: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingHeader:
+    """Announces the bytes that follow."""
+
+    sid: SessionId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the recording is now."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaCertificate:
+    """The daemons' authority, PEM: worth nothing until it matches a pin."""
+
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The new identity and where to use it: ``service`` is host:port; an empty host means the one just dialled."""
+
+    reply: JoinReply
+    service: str
+
+
+APPEND = Method(AUTH_SERVICE, "Append", Events, Nothing)
+PUT_TRACKER = Method(AUTH_SERVICE, "PutTracker", PutTracker, Nothing)
+KEEP_TRACKERS = Method(AUTH_SERVICE, "KeepTrackers", KeepTrackers, Nothing)
+HEARTBEAT = Method(AUTH_SERVICE, "Heartbeat", Heartbeat, Nothing)
+ADMIT = Method(AUTH_SERVICE, "Admit", Admit, Nothing)
+ISSUE_HOST = Method(AUTH_SERVICE, "IssueHost", IssueHost, Issued)
+RENEW = Method(AUTH_SERVICE, "Renew", Renew, Renewed)
+TRUST = Method(AUTH_SERVICE, "Trust", Nothing, Trust)
+STORE_RECORDING = Method(AUTH_SERVICE, "StoreRecording", RecordingHeader, Stored)
+
+AUTHORITY = Method(JOIN_SERVICE, "Authority", Nothing, CaCertificate)
+JOIN = Method(JOIN_SERVICE, "Join", JoinRequest, Joined)
