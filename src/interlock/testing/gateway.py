@@ -1,0 +1,249 @@
+"""A whole cluster in a directory: gateway, node, agentless sshd, user. Started, used and stopped by the real CLIs.
+
+What for: acceptance tests, the bench and the demo. Nothing here reaches into the program: everything goes through
+``interlock``, ``ilctl``, ``ilsh`` and ``ssh``, as a person would do it. Loopback and free ports only.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from interlock.testing.openssh import Key, SshClient, Sshd, clean_env, current_login
+from interlock.testing.ports import LOOPBACK, free_ports
+from interlock.testing.procs import Completed, Daemon, poll_until, run
+
+Mode = Literal["node", "proxy"]
+PASSWORD = "correct horse battery staple"
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A signed-in user: where ``ilsh`` keeps the certificate."""
+
+    name: str
+    home: Path
+    profile: Path  # directory with id, id-cert.pub and known_hosts
+
+    @property
+    def key(self) -> Key:
+        """The key pair whose certificate was issued."""
+        return Key(self.profile / "id")
+
+    @property
+    def known_hosts(self) -> list[str]:
+        """The lines that trust the host CA."""
+        return (self.profile / "known_hosts").read_text().splitlines()
+
+
+class Cluster:
+    """Everything of one cluster; ``start`` returns when sessions can open, ``stop`` leaves nothing running."""
+
+    user = "alice"
+    node_name = "node1"
+    agentless_name = "plain1"
+
+    def __init__(self, directory: Path, *, mode: Mode = "proxy", with_node: bool = True) -> None:
+        self.directory = directory
+        self.mode: Mode = mode
+        self.login_name = current_login()
+        self.data = directory / "gateway"
+        self.host = LOOPBACK
+        self.port, self._auth_port, self._join_port, self.node_port = free_ports(4)
+        self._with_node = with_node
+        self._stack = ExitStack()
+        self._config = directory / "gateway.toml"
+        self.host_ca = directory / "host_ca.pub"
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start all of it and wait until every target is listed."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._config.write_text(self._gateway_config())
+        try:
+            self.gateway = self.start_gateway()
+            self._stack.callback(self._stop_gateway)
+            self.host_ca.write_text(self.ilctl("auth", "export", "--type", "host").stdout)
+            self._add_agentless()
+            if self._with_node:
+                self.node = self.start_node(join=True)
+                self._stack.callback(self._stop_node)
+            self._add_people()
+            self.wait_listed()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop everything, the node first."""
+        self._stack.close()
+
+    def _stop_gateway(self) -> None:
+        self.gateway.stop()  # the current one: a test may have started it again
+
+    def _stop_node(self) -> None:
+        self.node.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start_gateway(self) -> Daemon:
+        """Start auth and proxy in one process; also again, after the first one was stopped."""
+        argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "auth,proxy", "-c", self._config]
+        daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="gateway")
+        try:
+            daemon.wait_port(self.host, self.port)
+        except BaseException:
+            daemon.stop()
+            raise
+        return daemon
+
+    def start_node(self, *, join: bool = False) -> Daemon:
+        """Start our own node as a daemon of its own; ``join`` for its first start."""
+        config = self.directory / "node.toml"
+        config.write_text(self._node_config())
+        argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", config]
+        if join:
+            token = self.ilctl("tokens", "add").stdout.split()[-1]
+            argv += ["--join", token, "--auth", f"{self.host}:{self._join_port}"]
+        daemon = Daemon(argv, log=self.directory / "node.log", env=self.env(), name="node")
+        try:
+            daemon.wait_port(self.host, self.node_port)
+        except BaseException:
+            daemon.stop()
+            raise
+        return daemon
+
+    def wait_listed(self) -> None:
+        """Wait until the inventory has every target."""
+        wanted = {self.agentless_name, *([self.node_name] if self._with_node else [])}
+        poll_until(lambda: wanted <= {node["hostname"] for node in self.json("nodes", "ls")}, f"nodes {wanted}")
+
+    def _add_agentless(self) -> None:
+        openssh_ca = self.ilctl("auth", "export", "--type", "openssh").stdout.splitlines()
+        self.agentless = self._stack.enter_context(Sshd(self.directory / "agentless", trusted_cas=openssh_ca))
+        key = self.agentless.host_key.path.with_name("host_key.pub")
+        self.ilctl(
+            "nodes",
+            "add",
+            self.agentless_name,
+            "--addr",
+            self.agentless.addr,
+            "--labels",
+            "env=test",
+            "--host-key",
+            key,
+        )
+
+    def _add_people(self) -> None:
+        self.ilctl("roles", "add", "access", "--logins", self.login_name, "--labels", "env=test")
+        self.add_user(self.user, "access")
+
+    # --- the real CLIs ------------------------------------------------------------------------------------
+
+    def env(self) -> dict[str, str]:
+        """The environment of our programs."""
+        return {**clean_env(), "INTERLOCK_DATA_DIR": str(self.data)}
+
+    def ilctl(self, *arguments: str | Path) -> Completed:
+        """Run an administrator's command; KitError if it fails."""
+        return run([BIN / "ilctl", *arguments], env=self.env()).check()
+
+    def json(self, *arguments: str | Path) -> Any:
+        """The JSON result of an administrator's listing."""
+        return json.loads(self.ilctl(*arguments, "--format", "json").stdout)
+
+    def events(self, sid: str) -> list[dict[str, Any]]:
+        """All stored events of a session, oldest first."""
+        found: list[dict[str, Any]] = self.json("events", "ls", "--sid", sid)
+        return found
+
+    def add_user(self, name: str, *roles: str) -> None:
+        """Create a user with the kit's password."""
+        secret = self.directory / "password"
+        secret.write_text(PASSWORD + "\n")
+        secret.chmod(0o600)
+        self.ilctl("users", "add", name, "--roles", ",".join(roles), "--password-file", secret)
+
+    def ilsh(
+        self, home: Path, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> Completed:
+        """Run a user's command with ``home`` as the place of profiles."""
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        variables = {**clean_env(), "ILSH_HOME": str(home), "HOME": str(home), **(env or {})}
+        return run([BIN / "ilsh", *arguments], stdin=stdin, env=variables)
+
+    def login(self, name: str = user, *, password: str = PASSWORD, options: Sequence[str] = ()) -> Person:
+        """Sign a user in; KitError if that fails."""
+        home = self.directory / f"home-{name}"
+        self.try_login(home, name, password, options).check()
+        profile = next(home.rglob("id-cert.pub")).parent
+        return Person(name, home, profile)
+
+    def try_login(self, home: Path, name: str, password: str, options: Sequence[str] = ()) -> Completed:
+        """Sign in without demanding success."""
+        arguments = ["--proxy", f"{self.host}:{self.port}", "--user", name, "--host-ca", str(self.host_ca)]
+        return self.ilsh(
+            home, "login", *arguments, "--password-stdin", "--no-agent", *options, stdin=f"{password}\n".encode()
+        )
+
+    # --- the stock client ---------------------------------------------------------------------------------
+
+    def client(self, name: str, person: Person, options: Mapping[str, str] | None = None) -> SshClient:
+        """A stock ``ssh`` with the person's certificate, and nothing else of ours."""
+        block = f"Host gateway\n  HostName {self.host}\n  Port {self.port}\n  User {person.name}"
+        return SshClient(
+            self.directory / f"client-{name}",
+            keys=[person.key],
+            known_hosts=person.known_hosts,
+            options=options or {},
+            blocks=[block],
+        )
+
+    def route(self, target: str, login: str = "") -> tuple[str, ...]:
+        """Arguments for the fast road: ``login%target@gateway``."""
+        return (f"{login or self.login_name}%{target}@gateway",)
+
+    def jump(self, target: str, login: str = "") -> tuple[str, ...]:
+        """Arguments for the jump: ``-J gateway login@target``."""
+        return ("-J", "gateway", f"{login or self.login_name}@{target}")
+
+    # --- configuration ------------------------------------------------------------------------------------
+
+    def _gateway_config(self) -> str:
+        return f"""\
+data_dir = "{self.data}"
+cluster = "demo"
+recording_mode = "{self.mode}"
+
+[auth]
+listen = "{self.host}:{self._auth_port}"
+join_listen = "{self.host}:{self._join_port}"
+
+[proxy]
+listen = "{self.host}:{self.port}"
+"""
+
+    def _node_config(self) -> str:
+        return f"""\
+data_dir = "{self.directory / "node"}"
+
+[node]
+hostname = "{self.node_name}"
+listen = "{self.host}:{self.node_port}"
+
+[node.labels]
+env = "test"
+"""
