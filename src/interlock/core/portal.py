@@ -10,7 +10,7 @@ may have fields that an older tool does not know. Nothing here decides anything:
 """
 
 from collections.abc import Iterator
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -40,7 +40,7 @@ class Sign(Request, frozen=True, tag="sign"):
     """Please certify my public key."""
 
     public_key: str  # OpenSSH one-line form
-    ttl: int | None = None  # seconds; None: the gateway's default
+    ttl: Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)] | None = None  # seconds; None: the gateway's default
 
 
 class Nodes(Request, frozen=True, tag="nodes"):

@@ -1,0 +1,279 @@
+"""What signed-in users may ask of the gateway itself: certificates, and lists of what is theirs.
+
+The requests and replies are core.portal's. Policy is asked anew for every request, because a portal
+connection may outlive a role, an account or the caller's certificate. Administration is not here (ilctl
+works on the stores), nor is the way to a node (the forwarder).
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+
+from interlock.core import portal as wire
+from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
+from interlock.core.ids import SessionId, parse_session_id
+from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.identity import Claims
+from interlock.domain.rbac import Role, logins_for
+from interlock.ports import (
+    Clock,
+    EventSink,
+    RecordingInfo,
+    RecordingStore,
+    RoleSource,
+    TargetSource,
+    TrackerStore,
+    UserSource,
+)
+from interlock.services.emitter import EventFactory
+
+DEFAULT_TTL = timedelta(hours=12)
+"""A certificate's life when the user asks for none: one working day."""
+
+SIGN_WINDOW = timedelta(minutes=5)
+"""How long after a sign-in a certificate may be asked for, so that a connection left open is no standing key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is at the other end of a portal connection, as its authentication proved."""
+
+    user: str
+    claims: Claims | None  # of the certificate; None after a sign-in with a password
+    methods: tuple[str, ...]  # SSH authentication methods that succeeded
+    since: datetime  # when the connection was authenticated
+    source: str = ""  # host:port of the person's client
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A reply that is followed by a recording's bytes."""
+
+    head: wire.Stream
+    pieces: AsyncIterator[bytes]
+
+
+class UserCertifier(Protocol):
+    """Auth, as sign-in needs it; services.authority.Authority."""
+
+    async def issue_user(
+        self, user: str, roles: Sequence[str], logins: Sequence[str], public_key: str, ttl: timedelta
+    ) -> str:
+        """A user certificate, OpenSSH one-line form; Denied if key, names or life are not acceptable."""
+        ...
+
+    def export(self, kind: str) -> str:
+        """The public key of authority ``user``, ``host`` or ``openssh``, one line."""
+        ...
+
+
+class Portal:
+    """Answers one request at a time; holds no state between requests."""
+
+    def __init__(
+        self,
+        *,
+        cluster: str,
+        users: UserSource,
+        roles: RoleSource,
+        targets: TargetSource,
+        trackers: TrackerStore,
+        recordings: RecordingStore,
+        authority: UserCertifier,
+        events: EventSink,
+        factory: EventFactory,
+        clock: Clock,
+    ) -> None:
+        self._cluster = cluster
+        self._users = users
+        self._roles = roles
+        self._targets = targets
+        self._trackers = trackers
+        self._recordings = recordings
+        self._authority = authority
+        self._events = events
+        self._factory = factory
+        self._clock = clock
+
+    async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
+        """The reply to one request; a refusal is a reply too, with its private reason in the audit log."""
+        try:
+            roles = await self._current_roles(caller)
+            return await self._answer(caller, roles, request)
+        except Denied as error:
+            self._emit_denied(caller, error)
+            return refusal(error)
+        except InterlockError as error:
+            return refusal(error)
+
+    async def _answer(
+        self, caller: Caller, roles: list[Role], request: wire.AnyRequest
+    ) -> wire.AnyReply | Download:
+        match request:
+            case wire.Sign():
+                return await self._sign(caller, roles, request)
+            case wire.Nodes():
+                return await self._nodes(roles)
+            case wire.Sessions():
+                return await self._sessions(caller)
+            case wire.Recordings():
+                return await self._list_recordings(caller)
+            case wire.Recording():
+                return await self._download(caller, request)
+            case wire.WhoAmI():
+                return self._myself(caller, roles)
+            case wire.Cluster():
+                return wire.ClusterInfo(cluster=self._cluster, host_ca=self._host_ca())
+
+    async def _current_roles(self, caller: Caller) -> list[Role]:
+        """The roles that count now: those of the account, and with a certificate only those it names too."""
+        claims = caller.claims
+        if claims is not None and not claims.valid_after <= self._clock.now() < claims.valid_before:
+            public = "your certificate has expired: run ilsh login"
+            raise Denied(public, reason=f"certificate {claims.serial} of {caller.user} is not valid now")
+        try:
+            account = await self._users.user(caller.user)
+        except NotFound:
+            raise Denied("access denied", reason=f"account {caller.user} does not exist any more") from None
+        names = account.roles
+        if claims is not None:
+            names = tuple(name for name in names if name in claims.identity.roles)
+        return await self._roles.roles(names)
+
+    async def _sign(self, caller: Caller, roles: list[Role], request: wire.Sign) -> wire.Signed:
+        if caller.claims is not None:
+            # Otherwise one sign-in would last for ever, and so would a stolen certificate.
+            public = "a certificate cannot renew itself: sign in again with ilsh login"
+            raise Denied(public, reason=f"{caller.user} asked for a certificate with a certificate")
+        now = self._clock.now()
+        if now - caller.since > SIGN_WINDOW:
+            public = "this sign-in is too old for a new certificate: sign in again with ilsh login"
+            raise Denied(public, reason=f"{caller.user} signed in at {rfc3339(caller.since)}")
+        logins = _logins(roles)
+        if not logins:
+            public = "your roles allow no login anywhere: ask your administrator"
+            raise Denied(public, reason=f"the roles of {caller.user} have no logins")
+        names = tuple(role.name for role in roles)
+        ttl = DEFAULT_TTL if request.ttl is None else timedelta(seconds=request.ttl)
+        certificate = await self._authority.issue_user(caller.user, names, logins, request.public_key, ttl)
+        return wire.Signed(
+            certificate=certificate,
+            host_ca=self._host_ca(),
+            cluster=self._cluster,
+            user=caller.user,
+            logins=list(logins),
+            roles=list(names),
+            valid_until=_valid_until(certificate),
+        )
+
+    async def _nodes(self, roles: list[Role]) -> wire.NodeList:
+        items = [
+            wire.NodeItem(
+                id=target.id,
+                hostname=target.hostname,
+                sub_kind=target.sub_kind.value,
+                labels=dict(target.labels),
+                logins=sorted(logins),
+            )
+            for target in await self._targets.targets()
+            if (logins := logins_for(roles, target))
+        ]
+        return wire.NodeList(items)
+
+    async def _sessions(self, caller: Caller) -> wire.SessionList:
+        items = [
+            wire.SessionItem(
+                sid=tracker.sid,
+                state=tracker.state.value,
+                created=rfc3339(tracker.created),
+                user=tracker.user,
+                login=tracker.login,
+                hostname=tracker.hostname,
+                command=list(tracker.command),
+                participants=list(tracker.participants),
+            )
+            for tracker in await self._trackers.live()
+            if tracker.user == caller.user
+        ]
+        return wire.SessionList(items)
+
+    async def _list_recordings(self, caller: Caller) -> wire.RecordingList:
+        mine = [info for info in await self._recordings.recordings() if _owner(info) == caller.user]
+        items = [
+            wire.RecordingItem(sid=info.sid, size=info.size, stored=rfc3339(info.stored), meta=dict(info.meta))
+            for info in mine[: wire.MAX_LISTED]
+        ]
+        return wire.RecordingList(items)
+
+    async def _download(self, caller: Caller, request: wire.Recording) -> Download:
+        try:
+            sid = parse_session_id(request.sid)
+        except ValueError as error:
+            raise NotFound(f"{request.sid[:64]!r} is not a session ID") from error
+        info = next((info for info in await self._recordings.recordings() if info.sid == sid), None)
+        if info is None:
+            raise NotFound(f"there is no recording of session {sid}")
+        if _owner(info) != caller.user:
+            public = "access denied: this is not a recording of one of your sessions"
+            raise Denied(public, reason=f"{caller.user} asked for a recording of {_owner(info)}")
+        self._emit(Kind.RECORDING_ACCESS, caller, {"session_type": "ssh", "format": "ilr"}, sid=sid)
+        return Download(wire.Stream(sid), self._recordings.read(sid))
+
+    def _myself(self, caller: Caller, roles: list[Role]) -> wire.Myself:
+        return wire.Myself(
+            user=caller.user,
+            cluster=self._cluster,
+            roles=[role.name for role in roles],
+            logins=list(_logins(roles)),
+            methods=list(caller.methods),
+            valid_until=rfc3339(caller.claims.valid_before) if caller.claims is not None else None,
+        )
+
+    def _host_ca(self) -> list[str]:
+        return [self._authority.export("host")]
+
+    def _emit_denied(self, caller: Caller, error: Denied) -> None:
+        fields: dict[str, JsonValue] = {"success": False, "error": error.reason, "message": error.public}
+        self._emit(Kind.AUTH_FAILURE, caller, fields)
+
+    def _emit(
+        self, kind: Kind, caller: Caller, fields: dict[str, JsonValue], *, sid: SessionId | None = None
+    ) -> None:
+        who: dict[str, JsonValue] = {"user": caller.user, "addr.remote": caller.source}
+        self._events.emit(self._factory.make(kind, who | fields, sid=sid))
+
+
+def refusal(error: InterlockError) -> wire.Refused:
+    """What the person may read about an error; its reason stays here."""
+    match error:
+        case Denied():
+            return wire.Refused("denied", error.public)
+        case NotFound():
+            return wire.Refused("not-found", error.public)
+        case RemoteProtocolError():
+            return wire.Refused("malformed", error.public)
+        case StoreError():
+            return wire.Refused("failed", "the gateway could not read its storage: try again later")
+        case _:
+            return wire.Refused("failed", error.public)
+
+
+def _logins(roles: list[Role]) -> tuple[str, ...]:
+    return tuple(sorted({login for role in roles for login in role.logins}))
+
+
+def _owner(info: RecordingInfo) -> str | None:
+    """Whose session it was; a header without a user belongs to nobody."""
+    owner = info.meta.get("user")
+    return owner if isinstance(owner, str) and owner else None
+
+
+def _valid_until(certificate: str) -> str:
+    parsed = load_ssh_public_identity(certificate.encode())
+    if not isinstance(parsed, SSHCertificate):
+        msg = "the authority returned no certificate"
+        raise TypeError(msg)
+    return rfc3339(datetime.fromtimestamp(parsed.valid_before, tz=UTC))

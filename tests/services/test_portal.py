@@ -1,0 +1,326 @@
+"""What a signed-in user gets of the gateway, and what not."""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    SSHCertificate,
+    load_ssh_public_identity,
+)
+
+from interlock.core import portal as wire
+from interlock.core.errors import NotFound, StoreError
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import AuditEvent, rfc3339
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.rbac import Role
+from interlock.domain.target import SubKind, Target
+from interlock.domain.tracker import Tracker, TrackerState
+from interlock.ports import AuthorityKey, RecordingInfo, User
+from interlock.services.authority import Authority
+from interlock.services.emitter import EventFactory
+from interlock.services.portal import DEFAULT_TTL, SIGN_WINDOW, Caller, Download, Portal
+from interlock.testing.clock import START, FakeClock
+from interlock.testing.entropy import FakeEntropy
+
+SID = SessionId("0b8f4a5e-1111-4222-8333-944445555666")
+OTHER_SID = SessionId("0b8f4a5e-1111-4222-8333-944445555777")
+KEY = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+ROLES = [
+    Role("web", ("root", "deploy"), {"env": "prod"}),
+    Role("db", ("postgres",), {"env": "db"}),
+    Role("idle"),
+]
+
+
+def target(name: str, env: str) -> Target:
+    """A registered host."""
+    return Target(DaemonId(f"id-of-{name}"), name, "10.0.0.1", 22, SubKind.NODE, {"env": env})
+
+
+def tracker(sid: SessionId, user: str) -> Tracker:
+    """A live session of a user."""
+    return Tracker(
+        sid=sid,
+        state=TrackerState.RUNNING,
+        created=START,
+        expires=START + timedelta(seconds=30),
+        user=user,
+        login="root",
+        hostname="web1",
+        target_id=DaemonId("id-of-web1"),
+        daemon_id=DaemonId("proxy"),
+        cluster="test",
+        sub_kind="interlock",
+        recording_mode="proxy",
+    )
+
+
+@dataclass
+class World:
+    """All that the portal reads, in memory."""
+
+    accounts: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"alice": ("web",), "bob": ("web", "db")})
+    kept: dict[str, AuthorityKey] = field(default_factory=dict)
+    infos: list[RecordingInfo] = field(default_factory=list)
+    broken: bool = False
+
+    async def user(self, name: str) -> User:
+        if name not in self.accounts:
+            raise NotFound(f"there is no user {name}")
+        return User(name, self.accounts[name], None, must_change=False, created=START)
+
+    async def roles(self, names: Iterable[str]) -> list[Role]:
+        wanted = set(names)
+        return [role for role in ROLES if role.name in wanted]
+
+    async def target(self, name: str) -> Target:
+        raise NotFound(name)
+
+    async def targets(self) -> list[Target]:
+        return [target("db1", "db"), target("web1", "prod"), target("web2", "prod")]
+
+    async def put(self, tracker: Tracker) -> None:
+        raise AssertionError(tracker)
+
+    async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: object) -> None:
+        raise AssertionError(daemon, sids, expires)
+
+    async def live(self) -> list[Tracker]:
+        return [tracker(SID, "alice"), tracker(OTHER_SID, "bob")]
+
+    async def store(self, sid: SessionId, path: Path) -> str:
+        raise AssertionError(sid, path)
+
+    async def recordings(self) -> list[RecordingInfo]:
+        if self.broken:
+            raise StoreError("disk", reason="/secret/path: I/O error")
+        return self.infos
+
+    async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
+        yield f"recording of {sid}".encode()
+
+    async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
+        return self.kept.setdefault(key.kind, key)
+
+    async def authority(self, kind: str) -> AuthorityKey:
+        return self.kept[kind]
+
+
+class Events(list[AuditEvent]):
+    """A sink that remembers."""
+
+    def emit(self, event: AuditEvent) -> None:
+        """Remember the event."""
+        self.append(event)
+
+
+@pytest.fixture
+def world() -> World:
+    """Two users, three nodes, two live sessions, two recordings."""
+    infos = [
+        RecordingInfo(sid, 1, START, {"user": user, "hostname": "web1"})
+        for sid, user in ((SID, "alice"), (OTHER_SID, "bob"))
+    ]
+    return World(infos=infos)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time stands still."""
+    return FakeClock()
+
+
+@pytest.fixture
+def events() -> Events:
+    """What was emitted."""
+    return Events()
+
+
+@pytest.fixture
+async def portal(world: World, clock: FakeClock, events: Events) -> Portal:
+    """The service over the real authority and stores in memory."""
+    entropy = FakeEntropy()
+    authority = await Authority.load(
+        world, cluster="test", daemon_id=DaemonId("proxy"), clock=clock, entropy=entropy
+    )
+    return Portal(
+        cluster="test",
+        users=world,
+        roles=world,
+        targets=world,
+        trackers=world,
+        recordings=world,
+        authority=authority,
+        events=events,
+        factory=EventFactory(cluster="test", clock=clock, entropy=entropy),
+        clock=clock,
+    )
+
+
+def signed_in(user: str = "alice") -> Caller:
+    """A user who gave the password just now."""
+    return Caller(user, None, ("keyboard-interactive",), START, "192.0.2.7:4711")
+
+
+def certified(user: str = "alice", *roles: str) -> Caller:
+    """A user who came with a certificate of an hour."""
+    claims = Claims(Identity(user, roles, "test"), ("root",), START, START + timedelta(hours=1), serial=7)
+    return Caller(user, claims, ("publickey",), START)
+
+
+async def refused(portal: Portal, caller: Caller, request: wire.AnyRequest) -> wire.Refused:
+    """The refusal that this request gets."""
+    reply = await portal.answer(caller, request)
+    assert isinstance(reply, wire.Refused)
+    return reply
+
+
+async def test_a_password_buys_a_certificate_for_the_logins_of_the_users_roles(portal: Portal) -> None:
+    """Certificate, host CA and validity come in one reply."""
+    reply = await portal.answer(signed_in("bob"), wire.Sign(KEY))
+    assert isinstance(reply, wire.Signed)
+    certificate = load_ssh_public_identity(reply.certificate.encode())
+    assert isinstance(certificate, SSHCertificate)
+    assert certificate.valid_principals == [b"deploy", b"postgres", b"root"]
+    assert reply.logins == ["deploy", "postgres", "root"]
+    assert reply.roles == ["web", "db"]
+    assert (reply.cluster, reply.user) == ("test", "bob")
+    assert reply.host_ca[0].startswith("ssh-ed25519 ")
+    assert reply.valid_until == rfc3339((START + DEFAULT_TTL).replace(microsecond=0))
+
+
+async def test_the_user_chooses_the_life_of_the_certificate_within_bounds(portal: Portal) -> None:
+    """A shorter life is granted, a longer one than the authority allows is refused."""
+    reply = await portal.answer(signed_in(), wire.Sign(KEY, ttl=60))
+    assert isinstance(reply, wire.Signed)
+    assert reply.valid_until == rfc3339((START + timedelta(seconds=60)).replace(microsecond=0))
+    assert (await refused(portal, signed_in(), wire.Sign(KEY, ttl=365 * 86400))).why == "denied"
+
+
+async def test_a_certificate_cannot_renew_itself(portal: Portal, events: Events) -> None:
+    """Otherwise a stolen certificate would live for ever; the attempt is in the audit log."""
+    reply = await refused(portal, certified("alice", "web"), wire.Sign(KEY))
+    assert reply.why == "denied"
+    assert "sign in again" in reply.message
+    body = events[0].to_json()
+    assert (body["event"], body["code"], body["user"], body["success"]) == ("auth", "T3007W", "alice", False)
+
+
+async def test_a_sign_in_is_good_for_a_certificate_for_minutes_only(portal: Portal, clock: FakeClock) -> None:
+    """A connection left open is no standing key."""
+    clock.advance(SIGN_WINDOW)
+    assert isinstance(await portal.answer(signed_in(), wire.Sign(KEY)), wire.Signed)
+    clock.advance(1)
+    assert "too old" in (await refused(portal, signed_in(), wire.Sign(KEY))).message
+
+
+@pytest.mark.parametrize("key", ["", "ssh-ed25519 AAAA", "nonsense"])
+async def test_what_is_not_a_public_key_is_not_certified(portal: Portal, key: str) -> None:
+    """The refusal is one sentence for the person."""
+    assert (await refused(portal, signed_in(), wire.Sign(key))).why == "denied"
+
+
+async def test_a_certificate_is_no_subject_key(portal: Portal) -> None:
+    """R15: what is already a certificate is refused."""
+    reply = await portal.answer(signed_in(), wire.Sign(KEY))
+    assert isinstance(reply, wire.Signed)
+    assert (await refused(portal, signed_in(), wire.Sign(reply.certificate))).why == "denied"
+
+
+async def test_a_user_without_logins_gets_no_certificate(portal: Portal, world: World) -> None:
+    """R14: no certificate without principals; the person learns whom to ask."""
+    world.accounts["alice"] = ("idle",)
+    assert "administrator" in (await refused(portal, signed_in(), wire.Sign(KEY))).message
+
+
+async def test_nodes_are_those_that_the_roles_reach(portal: Portal) -> None:
+    """Other nodes are not even named."""
+    reply = await portal.answer(signed_in("alice"), wire.Nodes())
+    assert isinstance(reply, wire.NodeList)
+    assert [(node.hostname, node.logins) for node in reply.nodes] == [
+        ("web1", ["deploy", "root"]),
+        ("web2", ["deploy", "root"]),
+    ]
+
+
+async def test_a_certificate_counts_for_the_roles_that_it_names_and_the_account_still_has(
+    portal: Portal, world: World
+) -> None:
+    """Neither a role gained after the certificate nor one lost since opens anything."""
+    reply = await portal.answer(certified("bob", "db", "gone"), wire.WhoAmI())
+    assert isinstance(reply, wire.Myself)
+    assert (reply.roles, reply.logins, reply.methods) == (["db"], ["postgres"], ["publickey"])
+    assert reply.valid_until == rfc3339(START + timedelta(hours=1))
+    world.accounts["bob"] = ("web",)
+    assert await portal.answer(certified("bob", "db"), wire.Nodes()) == wire.NodeList([])
+
+
+@pytest.mark.parametrize("request_", [wire.Nodes(), wire.Sessions(), wire.Recording(SID), wire.Cluster()])
+async def test_nothing_is_answered_after_the_certificate_expired_or_the_account_went(
+    portal: Portal, world: World, clock: FakeClock, request_: wire.AnyRequest
+) -> None:
+    """A connection that stays open gains nothing."""
+    clock.advance(timedelta(hours=1))
+    assert "expired" in (await refused(portal, certified("alice", "web"), request_)).message
+    del world.accounts["alice"]
+    assert await refused(portal, signed_in(), request_) == wire.Refused("denied", "access denied")
+
+
+async def test_sessions_and_recordings_are_the_callers_own(portal: Portal) -> None:
+    """R23: nobody sees what others do."""
+    sessions = await portal.answer(signed_in("alice"), wire.Sessions())
+    assert isinstance(sessions, wire.SessionList)
+    assert [item.sid for item in sessions.sessions] == [SID]
+    recordings = await portal.answer(signed_in("bob"), wire.Recordings())
+    assert isinstance(recordings, wire.RecordingList)
+    assert [item.sid for item in recordings.recordings] == [OTHER_SID]
+
+
+async def test_playing_ones_own_recording_is_an_event(portal: Portal, events: Events) -> None:
+    """session.recording.access names who read which session's recording."""
+    reply = await portal.answer(signed_in(), wire.Recording(SID.upper()))
+    assert isinstance(reply, Download)
+    assert b"".join([piece async for piece in reply.pieces]) == f"recording of {SID}".encode()
+    body = events[0].to_json()
+    assert (body["event"], body["code"], body["sid"]) == ("session.recording.access", "T2012I", SID)
+    assert (body["user"], body["addr.remote"]) == ("alice", "192.0.2.7:4711")
+
+
+async def test_recordings_of_others_are_denied_and_unknown_ones_not_found(portal: Portal, events: Events) -> None:
+    """R23: knowing a session ID opens nothing; only the denial is an audit event."""
+    assert (await refused(portal, signed_in(), wire.Recording(OTHER_SID))).why == "denied"
+    assert [event.kind.code for event in events] == ["T3007W"]
+    for sid in ("../../etc/passwd", "", str(SID)[:-1] + "0"):
+        assert (await refused(portal, signed_in(), wire.Recording(sid))).why == "not-found"
+    assert len(events) == 1
+
+
+async def test_a_recording_without_a_user_belongs_to_nobody(portal: Portal, world: World) -> None:
+    """A header that lacks the user opens to no one, not even to a user of empty name."""
+    world.infos = [replace(world.infos[0], meta={})]
+    world.accounts[""] = ("web",)
+    assert (await refused(portal, signed_in(), wire.Recording(SID))).why == "denied"
+    assert (await refused(portal, signed_in(""), wire.Recording(SID))).why == "denied"
+
+
+async def test_a_broken_store_is_told_without_its_secrets(portal: Portal, world: World) -> None:
+    """The private reason stays here."""
+    world.broken = True
+    reply = await refused(portal, signed_in(), wire.Recordings())
+    assert reply.why == "failed"
+    assert "/secret" not in reply.message
+
+
+async def test_everyone_who_signed_in_may_know_the_host_ca(portal: Portal) -> None:
+    """The cluster's name and host CA are what known_hosts needs."""
+    reply = await portal.answer(signed_in(), wire.Cluster())
+    assert isinstance(reply, wire.ClusterInfo)
+    assert reply.cluster == "test"
+    assert reply.host_ca[0].split()[0] == "ssh-ed25519"
