@@ -7,12 +7,18 @@ socket and from key exchanges.
 """
 
 import asyncio
+import inspect
+import socket
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
+from dataclasses import dataclass
+from typing import Protocol
 
 import asyncssh
-from asyncssh.connection import SSHServerConnection
-from asyncssh.packet import SSHPacket, String
+from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
+from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
+from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
+from asyncssh.packet import PacketDecodeError, SSHPacket, String
 from asyncssh.public_key import (
     KeyImportError,
     SSHKey,
@@ -22,16 +28,16 @@ from asyncssh.public_key import (
 
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import MAX_PENDING_REPLIES, WRITE_HIGH_WATER
-from interlock.core.wire import EXTENDED_DATA_STDERR, IGNORE, Reader
+from interlock.core.wire import EXTENDED_DATA_STDERR, IGNORE, KEX_LAST, Reader
 
-# --- node: our SSH server on a host --------------------------------------------------------------
+# --- user certificates, judged by us: node and proxy ---------------------------------------------
 
 _WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
 """SHA-1 signatures, which OpenSSH refuses since 8.8."""
 
 
-class NodeHooks(asyncssh.SSHServer, ABC):
-    """What a `NodeConnection` asks of the object that its server factory made."""
+class CertificateHooks(asyncssh.SSHServer, ABC):
+    """What a `CertifiedConnection` asks of the object that its server factory made."""
 
     @abstractmethod
     def judge(self, user: str, certificate: bytes) -> bool:
@@ -40,6 +46,36 @@ class NodeHooks(asyncssh.SSHServer, ABC):
     @abstractmethod
     def proven(self, user: str, certificate: bytes) -> None:
         """The client has signed with the certificate's key; called right before authentication succeeds."""
+
+
+class CertifiedConnection(SSHServerConnection):
+    """A client's connection on which only our own verdict on user certificates counts."""
+
+    async def reload_config(self) -> None:
+        """Nothing: our options never depend on the user's name, so the thread that parses them is spared."""
+
+    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+        """Our verdict instead of asyncssh's; without ``msg`` this is only a question (RFC 4252 §7)."""
+        hooks = self._owner
+        key = certified_key(key_data)
+        if not isinstance(hooks, CertificateHooks) or not hooks.judge(username, key_data) or key is None:
+            return False
+        if not msg:
+            return True
+        key.set_touch_required(True)
+        if Reader(signature).string() in _WEAK_SIGNATURES:
+            return False
+        if not key.verify(String(self._session_id) + msg, signature):
+            return False
+        hooks.proven(username, key_data)
+        return True
+
+
+# --- node: our SSH server on a host --------------------------------------------------------------
+
+
+class NodeHooks(CertificateHooks):
+    """What a `NodeConnection` asks of the object that its server factory made."""
 
     @abstractmethod
     def answers(self, request: str) -> bool:
@@ -78,7 +114,7 @@ def _strong(signature: bytes) -> bool:
         return False
 
 
-class NodeConnection(SSHServerConnection):
+class NodeConnection(CertifiedConnection):
     """A client's connection to our node."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: asyncssh.SSHServerConnectionOptions) -> None:
@@ -104,25 +140,6 @@ class NodeConnection(SSHServerConnection):
     def open_channels(self) -> int:
         """Channels that are open or being opened."""
         return len(self._channels)
-
-    async def reload_config(self) -> None:
-        """Nothing: our options never depend on the user's name, so the thread that parses them is spared."""
-
-    # authentication
-
-    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
-        """Our verdict instead of asyncssh's; without ``msg`` this is only a question (RFC 4252 §7)."""
-        hooks = self.hooks
-        key = certified_key(key_data)
-        if hooks is None or not hooks.judge(username, key_data) or key is None:
-            return False
-        if not msg:
-            return True
-        key.set_touch_required(True)
-        if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
-            return False
-        hooks.proven(username, key_data)
-        return True
 
     # our requests
 
@@ -285,3 +302,199 @@ class NodeChannel(asyncssh.SSHServerChannel[bytes]):
     ) -> bool:
         packet.get_remaining_payload()
         return False
+
+
+# --- proxy: connections that a leg takes over after authentication -------------------------------
+
+_KEX_METHOD_FIRST = 30
+"""Messages 30 to 49 belong to the key exchange method (RFC 4253 §12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """One direction's cipher as the last key exchange left it."""
+
+    encryption: Encryption
+    block: int  # bytes that the encrypted part is padded to
+    header: int  # how many bytes of length and padding-length fields count for the padding (RFC 4253 §6)
+    mac: int  # bytes of the tag behind a packet; 0 if not known, which is so when sending
+    aead: tuple[bytes, bytes] | None  # key and initial nonce of AES-GCM (RFC 5647)
+    chacha: bool
+    strict: bool  # sequence numbers start at 0 with each new key (strict kex)
+
+
+def _keys(encryption: Encryption | None, block: int, header: int, mac: int, *, strict: bool) -> Keys:
+    if encryption is None:
+        raise asyncssh.ProtocolError("no keys yet")
+    aead = None
+    if isinstance(encryption, GCMEncryption):
+        aead = (encryption._cipher._key, encryption._cipher._iv)
+    return Keys(encryption, block, header, mac, aead, isinstance(encryption, ChachaEncryption), strict)
+
+
+class LegHooks(Protocol):
+    """What a `RelayedConnection` asks of the leg that took it over."""
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from a transport that is not a socket."""
+
+    def send_transport(self, payload: bytes) -> None:
+        """A message of the transport layer, which asyncssh wants sent at once."""
+
+    def keys_sent(self) -> None:
+        """NEWKEYS has been sent: what follows uses the new keys, and what waited may go."""
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is above its high-water mark."""
+
+    def resume_writing(self) -> None:
+        """It has drained."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+
+
+class RelayedConnection(SSHConnection):
+    """A connection for which asyncssh does versions, key exchanges and authentication, and a leg all the rest."""
+
+    _leg: LegHooks | None = None
+    _frozen = False
+
+    # before the hand-over
+
+    def freeze(self) -> None:
+        """Leave all further packets unread, so that the leg finds them; call when authentication succeeds."""
+        self._frozen = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _recv_pkthdr(self) -> bool:
+        return False if self._frozen else super()._recv_pkthdr()
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        """Pass bytes on to the leg, or to asyncssh while it authenticates."""
+        if self._leg is not None:
+            self._leg.feed(data)
+        else:
+            super().data_received(data, datatype)
+            self._acknowledge_now()
+
+    def _acknowledge_now(self) -> None:
+        """No delayed ACK during set-up: a client with Nagle's algorithm would wait 40 ms for it (baselines §4)."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def attach(self, leg: LegHooks) -> tuple[asyncio.Transport, bytes]:
+        """Hand over: the transport, and what was read beyond the last packet that asyncssh took."""
+        if self._transport is None or self._packet or self._decompressor is not None:
+            raise asyncssh.ProtocolError("the connection cannot be relayed in this state")
+        leftover, self._inpbuf = self._inpbuf, b""
+        self._leg = leg
+        return self._transport, leftover
+
+    # after the hand-over
+
+    @property
+    def sequence(self) -> tuple[int, int]:
+        """Sequence numbers of the next packets to be received and sent (RFC 4253 §6.4), valid at the hand-over."""
+        return self._recv_seq, self._send_seq
+
+    @property
+    def receive_keys(self) -> Keys:
+        """For what comes in."""
+        return _keys(self._recv_encryption, self._recv_blocksize, 0, self._recv_macsize, strict=self._strict_kex)
+
+    @property
+    def send_keys(self) -> Keys:
+        """For what goes out."""
+        return _keys(self._send_encryption, self._send_blocksize, self._send_enchdrlen, 0, strict=self._strict_kex)
+
+    @property
+    def exchanging(self) -> bool:
+        """Whether only messages of the transport layer may be sent: from our KEXINIT to our NEWKEYS."""
+        return not self._kex_complete
+
+    def exchange_keys(self) -> None:
+        """Begin a key exchange."""
+        self._send_kexinit()
+        self._kexinit_sent = True
+
+    def dispatch(self, payload: bytes, seq: int) -> Awaitable[None] | None:
+        """Let asyncssh handle a transport-layer message; what it returns must end before the next packet."""
+        packet = SSHPacket(payload)
+        kind = packet.get_byte()
+        handler = self._kex if _KEX_METHOD_FIRST <= kind <= KEX_LAST else self
+        if handler is None:
+            raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"message {kind} without a key exchange")
+        try:
+            result = handler.process_packet(kind, seq, packet)
+        except (PacketDecodeError, asyncssh.DisconnectError) as error:
+            raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, str(error)) from error
+        if inspect.isawaitable(result):
+            return result
+        if not result:
+            raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"message {kind}")
+        return None
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
+        """Send through the leg once there is one; leave out the IGNORE before each packet."""
+        if self._leg is not None:
+            self._leg.send_transport(bytes([pkttype]) + b"".join(args))
+        elif pkttype != IGNORE:
+            super().send_packet(pkttype, *args, handler=handler)  # type: ignore[arg-type]
+
+    def send_newkeys(self, k: bytes, h: bytes) -> None:
+        """End our half of a key exchange."""
+        super().send_newkeys(k, h)
+        if self._leg is not None:
+            self._leg.keys_sent()
+
+    def pause_writing(self) -> None:
+        """Tell the leg, when the transport is a channel and so calls us instead of it."""
+        if self._leg is not None:
+            self._leg.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the leg."""
+        if self._leg is not None:
+            self._leg.resume_writing()
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        """Tell the leg, then let asyncssh clean up."""
+        leg, self._leg = self._leg, None
+        if leg is not None:
+            leg.connection_lost(exc)
+        super().connection_lost(exc)
+
+
+class ClientLegConnection(RelayedConnection, CertifiedConnection):
+    """The proxy's connection to a client."""
+
+
+class _SignedFirst(_ClientPublicKeyAuth):
+    """Public key authentication without the unsigned question: we know our only key."""
+
+    async def _start(self) -> None:
+        self._keypair = await self._conn.public_key_auth_requested()
+        if self._keypair is None:
+            self._conn.try_next_auth(next_method=True)
+        else:
+            await self._send_signed_request()
+
+    _packet_handlers = {MSG_USERAUTH_PK_OK: _ClientPublicKeyAuth._process_public_key_ok}  # noqa: RUF012
+
+
+class TargetLegConnection(RelayedConnection, SSHClientConnection):
+    """The proxy's connection to a target."""
+
+    _asked = False
+
+    def try_next_auth(self, *, next_method: bool = False) -> None:
+        """Sign at once: sshd delays its answer to the usual ``none`` request (baselines §4)."""
+        if self._asked:
+            super().try_next_auth(next_method=next_method)
+        else:
+            self._asked = True
+            self._auth_methods = [b"publickey"]
+            self._auth = _SignedFirst(self, b"publickey")
