@@ -1,0 +1,131 @@
+"""Users and roles. A policy that cannot be read in full counts for nothing: absent means denied (R6)."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+from sqlalchemy import Row, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from interlock.adapters.db import schema
+from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_no_options, load_strings
+from interlock.adapters.db.engine import Database
+from interlock.core.errors import NotFound
+from interlock.core.ids import parse_login, parse_name
+from interlock.domain.rbac import Role
+from interlock.ports import User
+
+_log = structlog.get_logger(__name__)
+
+
+class SqlUserStore:
+    """`ports.UserStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def user(self, name: str) -> User:
+        """The account; NotFound otherwise."""
+        wanted = select(schema.users).where(schema.users.c.name == name)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        if row is None:
+            raise _no_user(name)
+        return _user(row)
+
+    async def users(self) -> list[User]:
+        """All accounts, by name."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(schema.users).order_by(schema.users.c.name))
+            return [_user(row) for row in rows]
+
+    async def add_user(self, user: User) -> bool:
+        """Create the account; False if the name is taken."""
+        row = {
+            "name": parse_name(user.name),
+            "password_hash": user.password_hash,
+            "must_change": user.must_change,
+            "roles": dump_strings(user.roles),
+            "created": user.created,
+        }
+        async with self._database.writing() as connection:
+            done = await connection.execute(insert(schema.users).values(row).on_conflict_do_nothing())
+        return done.rowcount == 1
+
+    async def set_password(self, name: str, password_hash: str, *, must_change: bool) -> None:
+        """Replace the password; NotFound if there is no such account."""
+        change = update(schema.users).where(schema.users.c.name == name)
+        async with self._database.writing() as connection:
+            done = await connection.execute(change.values(password_hash=password_hash, must_change=must_change))
+        if done.rowcount == 0:
+            raise _no_user(name)
+
+    async def remove_user(self, name: str) -> None:
+        """Delete the account; NotFound if there is none."""
+        async with self._database.writing() as connection:
+            done = await connection.execute(delete(schema.users).where(schema.users.c.name == name))
+        if done.rowcount == 0:
+            raise _no_user(name)
+
+
+class SqlRoleStore:
+    """`ports.RoleStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def roles(self, names: Iterable[str]) -> list[Role]:
+        """The named roles that exist and can be read."""
+        wanted = select(schema.roles).where(schema.roles.c.name.in_(list(names))).order_by(schema.roles.c.name)
+        return await self._read(wanted)
+
+    async def all_roles(self) -> list[Role]:
+        """Every role that can be read, by name."""
+        return await self._read(select(schema.roles).order_by(schema.roles.c.name))
+
+    async def add_role(self, role: Role) -> bool:
+        """Create the role; False if the name is taken."""
+        row = {
+            "name": parse_name(role.name),
+            "logins": dump_strings(role.logins),
+            "node_labels": dump_labels(role.node_labels),
+            "options": "{}",
+        }
+        async with self._database.writing() as connection:
+            done = await connection.execute(insert(schema.roles).values(row).on_conflict_do_nothing())
+        return done.rowcount == 1
+
+    async def remove_role(self, name: str) -> None:
+        """Delete the role; NotFound if there is none."""
+        async with self._database.writing() as connection:
+            done = await connection.execute(delete(schema.roles).where(schema.roles.c.name == name))
+        if done.rowcount == 0:
+            raise NotFound(f"there is no role called {name}")
+
+    async def _read(self, wanted: Any) -> list[Role]:
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(wanted)).all()
+        return [role for row in rows if (role := _role(row)) is not None]
+
+
+def _no_user(name: str) -> NotFound:
+    return NotFound(f"there is no user called {name}")
+
+
+def _user(row: Row[Any]) -> User:
+    try:
+        roles = load_strings(row.roles)
+    except ValueError as error:
+        _log.error("user.roles.unreadable", user=row.name, error=str(error))
+        roles = ()
+    return User(row.name, roles, row.password_hash, bool(row.must_change), row.created)
+
+
+def _role(row: Row[Any]) -> Role | None:
+    try:
+        load_no_options(row.options)
+        logins = tuple(parse_login(each) for each in load_strings(row.logins))
+        return Role(parse_name(row.name), logins, load_labels(row.node_labels))
+    except ValueError as error:
+        _log.error("role.unreadable", role=row.name, error=str(error), consequence="the role allows nothing")
+        return None

@@ -1,0 +1,62 @@
+"""The audit log: append-only, and idempotent by its indexes, so that emitting twice is stored once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+
+from interlock.adapters.db import schema
+from interlock.adapters.db.engine import Database
+from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.ports import EventFilter
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(dict[str, Any])
+
+
+class SqlAuditLog:
+    """`ports.AuditLog` and `ports.EventReader`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def append(self, events: Sequence[AuditEvent]) -> None:
+        """Store the events durably, in order, in one transaction.
+
+        Dropped quietly: an event whose uid is stored, and a second session.start or session.end of a session.
+        """
+        if not events:
+            return
+        rows = [_row(event) for event in events]
+        async with self._database.writing() as connection:
+            await connection.execute(insert(schema.events).on_conflict_do_nothing(), rows)
+
+    async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
+        """The newest ``limit`` events that match, oldest first."""
+        table = schema.events
+        query = select(table.c.body).order_by(table.c.seq.desc()).limit(wanted.limit)
+        for column, value in (
+            (table.c.sid, wanted.sid),
+            (table.c.user, wanted.user),
+            (table.c.event, wanted.event),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        async with self._database.reading() as connection:
+            bodies = (await connection.execute(query)).scalars().all()
+        return [_DECODER.decode(body) for body in reversed(bodies)]
+
+
+def _row(event: AuditEvent) -> dict[str, object]:
+    body = event.to_json()
+    return {
+        "uid": event.uid,
+        "sid": event.sid,
+        "event": event.kind.event,
+        "time": event.time,
+        "user": body.get("user"),
+        "ei": event.index,
+        "body": _ENCODER.encode(body).decode(),
+    }

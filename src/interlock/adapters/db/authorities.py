@@ -1,0 +1,86 @@
+"""The installation's record and its private keys, each made once however many daemons start at the same time."""
+
+from typing import Any
+
+from sqlalchemy import Row, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from interlock.adapters.db import schema
+from interlock.adapters.db.engine import Database
+from interlock.core.errors import NotFound
+from interlock.domain.duties import RecordingMode
+from interlock.ports import AuthorityKey, Clock, Cluster, DaemonCaKeys
+
+_X509 = "x509"
+
+
+class SqlClusterStore:
+    """`ports.ClusterStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ensure_cluster(self, cluster: Cluster) -> Cluster:
+        """Store the record unless there is one; the stored one."""
+        row = {
+            "only": 1,
+            "id": cluster.id,
+            "name": cluster.name,
+            "recording_mode": cluster.recording_mode.value,
+            "created": cluster.created,
+        }
+        async with self._database.writing() as connection:
+            await connection.execute(insert(schema.cluster).values(row).on_conflict_do_nothing())
+        return await self.cluster()
+
+    async def cluster(self) -> Cluster:
+        """The record; NotFound before the first start."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(schema.cluster))).one_or_none()
+        if row is None:
+            raise NotFound("this data directory has not been set up: run interlock start")
+        return Cluster(row.id, row.name, RecordingMode(row.recording_mode), row.created)
+
+    async def set_recording_mode(self, mode: RecordingMode) -> None:
+        """Change where sessions with our own nodes are recorded."""
+        async with self._database.writing() as connection:
+            await connection.execute(update(schema.cluster).values(recording_mode=mode.value))
+
+
+class SqlAuthorityStore:
+    """`ports.AuthorityStore` and `ports.DaemonCaStore`."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
+        """Store the key unless one of its kind is there; the stored one."""
+        row = {"kind": key.kind, "private_key": key.private_key, "public": key.public, "created": key.created}
+        async with self._database.writing() as connection:
+            await connection.execute(insert(schema.authorities).values(row).on_conflict_do_nothing())
+        return await self.authority(key.kind)
+
+    async def authority(self, kind: str) -> AuthorityKey:
+        """The key of this kind; NotFound if there is none yet."""
+        row = await self._find(kind)
+        if row is None:
+            raise NotFound(f"there is no {kind} authority yet: run interlock start")
+        return AuthorityKey(row.kind, row.private_key, row.public, row.created)
+
+    async def daemon_ca(self) -> DaemonCaKeys | None:
+        """The X.509 authority of daemons; None before the first start."""
+        row = await self._find(_X509)
+        return None if row is None else DaemonCaKeys(row.private_key, row.public)
+
+    async def keep_daemon_ca(self, keys: DaemonCaKeys) -> DaemonCaKeys:
+        """Store the X.509 authority unless there is one already; returns the one that counts."""
+        kept = await self.ensure_authority(
+            AuthorityKey(_X509, keys.private_key, keys.certificate, self._clock.now())
+        )
+        return DaemonCaKeys(kept.private_key, kept.public)
+
+    async def _find(self, kind: str) -> Row[Any] | None:
+        wanted = select(schema.authorities).where(schema.authorities.c.kind == kind)
+        async with self._database.reading() as connection:
+            return (await connection.execute(wanted)).one_or_none()

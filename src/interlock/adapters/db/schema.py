@@ -1,0 +1,147 @@
+"""The tables, as the stores use them. Migrations make them; a test holds the two together.
+
+Policy columns (logins, labels, keys) are JSON text which the stores decode strictly themselves: a layer that
+turned a malformed policy into "no restriction" would grant what nobody decided (R6).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time as sortable UTC text with microseconds."""
+
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = String(27)
+    cache_ok: bool | None = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """To the database; ValueError for a time without zone."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "a time without zone cannot be stored"
+            raise ValueError(msg)
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        del dialect
+        return None if value is None else datetime.fromisoformat(value)
+
+
+metadata = MetaData()
+
+cluster = Table(
+    "cluster",
+    metadata,
+    Column("only", Integer, primary_key=True),  # always 1: there is one row
+    Column("id", String(36), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("recording_mode", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+)
+
+authorities = Table(
+    "authorities",
+    metadata,
+    Column("kind", String(16), primary_key=True),  # user, host, openssh, x509
+    Column("private_key", Text, nullable=False),  # PKCS #8 PEM
+    Column("public", Text, nullable=False),  # OpenSSH line; for x509 the PEM certificate
+    Column("created", Moment, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("password_hash", Text),  # argon2id, PHC form; null: no password sign-in
+    Column("must_change", Boolean, nullable=False),
+    Column("roles", Text, nullable=False),  # JSON array
+    Column("created", Moment, nullable=False),
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("logins", Text, nullable=False),  # JSON array
+    Column("node_labels", Text, nullable=False),  # JSON object of strings
+    Column("options", Text, nullable=False),  # JSON object; a key that is not known here voids the role
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("hostname", Text, nullable=False, unique=True),
+    Column("host", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("sub_kind", Text, nullable=False),
+    Column("labels", Text, nullable=False),  # JSON object of strings
+    Column("host_keys", Text, nullable=False),  # JSON array of OpenSSH lines
+    Column("version", Text, nullable=False),
+    Column("expires", Moment),  # null: registered by hand
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("uses", Integer, nullable=False),  # how many are left
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", Integer, primary_key=True),  # order of arrival
+    Column("uid", Text, nullable=False, unique=True),
+    Column("sid", String(36)),
+    Column("event", Text, nullable=False),
+    Column("time", Moment, nullable=False),
+    Column("user", Text),
+    Column("ei", Integer, nullable=False),
+    Column("body", Text, nullable=False),  # the whole event as JSON
+    Index("events_by_sid", "sid", "seq"),
+    Index("events_by_user", "user", "seq"),
+    Index("events_by_event", "event", "seq"),
+    Index(
+        "events_once_per_session",
+        "sid",
+        "event",
+        unique=True,
+        sqlite_where=text("event IN ('session.start', 'session.end')"),
+        postgresql_where=text("event IN ('session.start', 'session.end')"),
+    ),
+)
+
+trackers = Table(
+    "trackers",
+    metadata,
+    Column("sid", String(36), primary_key=True),
+    Column("state", Integer, nullable=False),  # position in TrackerState: only ever grows
+    Column("daemon_id", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("body", Text, nullable=False),  # all that does not change while the session lives, and the participants
+    Index("trackers_by_daemon", "daemon_id"),
+)

@@ -1,0 +1,62 @@
+"""Join tokens of daemons: digests and counters, never secrets."""
+
+from typing import Any
+
+from sqlalchemy import Row, delete, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from interlock.adapters.db import schema
+from interlock.adapters.db.engine import Database
+from interlock.core.errors import NotFound
+from interlock.ports import JoinToken
+
+
+class SqlTokenStore:
+    """`ports.TokenStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add_token(self, token: JoinToken) -> None:
+        """Store a new token."""
+        row = {
+            "id": token.id,
+            "secret_hash": token.secret_hash,
+            "created": token.created,
+            "expires": token.expires,
+            "uses": token.uses,
+        }
+        async with self._database.writing() as connection:
+            await connection.execute(insert(schema.tokens).values(row))
+
+    async def token(self, token_id: str) -> JoinToken | None:
+        """The token with this ID, spent or expired ones included; None if there is none."""
+        wanted = select(schema.tokens).where(schema.tokens.c.id == token_id)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(wanted)).one_or_none()
+        return None if row is None else _token(row)
+
+    async def spend_token(self, token_id: str) -> bool:
+        """Take one use away, atomically; False when none was left."""
+        table = schema.tokens
+        spend = update(table).where(table.c.id == token_id, table.c.uses > 0).values(uses=table.c.uses - 1)
+        async with self._database.writing() as connection:
+            done = await connection.execute(spend)
+        return done.rowcount == 1
+
+    async def tokens(self) -> list[JoinToken]:
+        """All tokens, by expiry."""
+        wanted = select(schema.tokens).order_by(schema.tokens.c.expires, schema.tokens.c.id)
+        async with self._database.reading() as connection:
+            return [_token(row) for row in await connection.execute(wanted)]
+
+    async def remove_token(self, token_id: str) -> None:
+        """Forget a token; NotFound if there is none."""
+        async with self._database.writing() as connection:
+            done = await connection.execute(delete(schema.tokens).where(schema.tokens.c.id == token_id))
+        if done.rowcount == 0:
+            raise NotFound(f"there is no join token {token_id}")
+
+
+def _token(row: Row[Any]) -> JoinToken:
+    return JoinToken(row.id, row.secret_hash, row.created, row.expires, row.uses)
