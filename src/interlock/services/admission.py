@@ -1,0 +1,50 @@
+"""May this user log in there, now? Asked by the proxy before it dials and by nodes that are reached directly.
+
+A certificate lives for hours, so it decides nothing alone: what it says of roles counts only as far as the user
+still has them and they still exist. Whether the certificate is genuine is `interlock.services.certificates`.
+"""
+
+from interlock.core.errors import Denied, NotFound
+from interlock.core.ids import DaemonId
+from interlock.domain.identity import Claims
+from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role
+from interlock.domain.target import Target
+from interlock.ports import Clock, RoleSource, TargetSource, UserSource
+
+
+class RoleAdmission:
+    """`ports.Admission`, and the proxy's `permit`."""
+
+    def __init__(self, *, users: UserSource, roles: RoleSource, targets: TargetSource, clock: Clock) -> None:
+        self._users = users
+        self._roles = roles
+        self._targets = targets
+        self._clock = clock
+
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
+        """Return if the user's current roles allow it; Denied otherwise."""
+        await self.permit(claims, login, target)
+
+    async def permit(self, claims: Claims, login: str, target_name: str) -> Permit:
+        """Proof that this user may log in there now; Denied, or NotFound for a target that is not live."""
+        target = await self._targets.target(target_name)
+        return await self.permit_for(claims, login, target)
+
+    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
+        """The same for a target that was looked up already."""
+        if login not in claims.logins:
+            public = f"access denied: your certificate does not allow the login {login}"
+            raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
+        roles = await self.current_roles(claims)
+        return Permit.decide(claims, roles, login, target, now=self._clock.now())
+
+    async def current_roles(self, claims: Claims) -> list[Role]:
+        """The certificate's roles that the user still has and that still exist; Denied if the user is gone."""
+        name = claims.identity.user
+        try:
+            user = await self._users.user(name)
+        except NotFound:
+            reason = f"certificate {claims.serial} names {name}, who is no user any more"
+            raise Denied("access denied: your account no longer exists", reason=reason) from None
+        return await self._roles.roles(role for role in claims.identity.roles if role in user.roles)
