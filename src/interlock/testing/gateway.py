@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from interlock.testing.openssh import Key, SshClient, Sshd, clean_env, current_login
+from interlock.testing.openssh import Key, SshClient, Sshd, clean_env, current_login, make_key
 from interlock.testing.ports import LOOPBACK, free_ports
 from interlock.testing.procs import Completed, Daemon, poll_until, run
 
@@ -170,6 +170,20 @@ class Cluster:
         found: list[dict[str, Any]] = self.json("events", "ls", "--sid", sid)
         return found
 
+    def recording_text(self, sid: str) -> str:
+        """A recording as plain text."""
+        return self._exported(sid, "text")
+
+    def recording_header(self, sid: str) -> dict[str, Any]:
+        """What a recording says of itself."""
+        header: dict[str, Any] = json.loads(self._exported(sid, "json").splitlines()[0])
+        return header
+
+    def _exported(self, sid: str, form: str) -> str:
+        out = self.directory / f"export-{sid}.{form}"
+        self.ilctl("recordings", "export", sid, "--format", form, "--out", out)
+        return out.read_text()
+
     def add_user(self, name: str, *roles: str) -> None:
         """Create a user with the kit's password."""
         secret = self.directory / "password"
@@ -219,6 +233,18 @@ class Cluster:
     def jump(self, target: str, login: str = "") -> tuple[str, ...]:
         """Arguments for the jump: ``-J gateway login@target``."""
         return ("-J", "gateway", f"{login or self.login_name}@{target}")
+
+    def direct(self) -> tuple[str, ...]:
+        """Arguments that lead to the agentless server without any gateway, for comparison."""
+        return ("-p", str(self.agentless.port), f"{self.login_name}@{self.agentless.host}")
+
+    def direct_client(self) -> SshClient:
+        """A client that the agentless server admits by itself."""
+        path = self.directory / "direct_id"
+        if not path.exists():
+            self.agentless.authorize(make_key(path).public)
+        known = [self.agentless.known_hosts_line()]
+        return SshClient(self.directory / "client-direct", keys=[Key(path)], known_hosts=known)
 
     # --- configuration ------------------------------------------------------------------------------------
 

@@ -134,6 +134,10 @@ class Sshd:
         """Replace the CAs whose user certificates are accepted; sshd reads the file at each login."""
         self._trust("trusted_cas", lines)
 
+    def authorize(self, *lines: str) -> None:
+        """Replace the public keys that are admitted without a certificate."""
+        self._trust("authorized_keys", lines)
+
     def replace_host_key(self) -> None:
         """Restart with another host key, as a re-installed or an impostor's machine would have."""
         self.stop()

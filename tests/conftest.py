@@ -1,0 +1,41 @@
+"""Fixtures for every test: clusters of real processes, started once per test process and only when asked for."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from interlock.testing.gateway import Cluster, Mode, Person
+
+
+@pytest.fixture(scope="session")
+def proxy_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that records at the proxy."""
+    with Cluster(tmp_path_factory.mktemp("proxy-mode"), mode="proxy") as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that records at the node where it can."""
+    with Cluster(tmp_path_factory.mktemp("node-mode"), mode="node") as cluster:
+        yield cluster
+
+
+@pytest.fixture(
+    params=[
+        # The groups keep each mode in one process of xdist, so that each cluster starts once.
+        pytest.param("proxy", marks=pytest.mark.xdist_group("proxy-mode")),
+        pytest.param("node", marks=pytest.mark.xdist_group("node-mode")),
+    ]
+)
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Both clusters in turn."""
+    mode: Mode = request.param
+    found: Cluster = request.getfixturevalue(f"{mode}_cluster")
+    return found
+
+
+@pytest.fixture
+def person(cluster: Cluster) -> Person:
+    """The user of the cluster, signed in."""
+    return cluster.login()

@@ -1,0 +1,82 @@
+"""The acceptance matrix: recording mode x target x route x shell or exec, with the real OpenSSH client.
+
+Each cell is one session, and every place that shows an ID must show the same one; see testing.evidence.
+"""
+
+import pytest
+
+from interlock.testing.evidence import Evidence, Witness
+from interlock.testing.gateway import Cluster, Person
+from interlock.testing.openssh import SshClient, clean_env
+from interlock.testing.terminal import Terminal
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+
+SHOW = 'echo "sid=[$SSH_SESSION_ID]"; read go; exit 6'
+
+
+@pytest.fixture
+def client(cluster: Cluster, person: Person) -> SshClient:
+    """The stock client with the user's certificate."""
+    return cluster.client("matrix", person)
+
+
+def destination(cluster: Cluster, target: str, route: str) -> tuple[str, ...]:
+    """The arguments of ssh that lead to the target."""
+    return cluster.jump(target) if route == "jump" else cluster.route(target)
+
+
+def look(cluster: Cluster, target: str, argv: list[str], typed: str = "") -> Evidence:
+    """One session from its start to the stored recording."""
+    witness = Witness(cluster)
+    with Terminal(argv, env=clean_env()) as terminal:
+        terminal.send(typed)
+        printed = terminal.expect(r"sid=\[([0-9a-f-]*)\]").group(1).decode()
+        live = witness.wait_live()
+        terminal.send("go\r")
+        assert terminal.wait() == 6
+    ours = target == cluster.node_name
+    assert bool(printed) == ours, "our node tells its session the ID; a plain sshd knows of none"
+    return witness.evidence(live[0], target, seen=printed or None, live=live)
+
+
+@pytest.mark.parametrize("route", ["user%node", "jump"])
+@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+def test_shell_has_one_id_everywhere(cluster: Cluster, client: SshClient, target: str, route: str) -> None:
+    """An interactive shell is recorded once, under one ID, with one set of events."""
+    argv = client.argv("-tt", *destination(cluster, target, route))
+    evidence = look(cluster, target, argv, typed=f"{SHOW}\r")
+    assert evidence.problems() == []
+    assert evidence.count("exec") == 0
+    assert "sid=[" in cluster.recording_text(evidence.sid)
+
+
+@pytest.mark.parametrize("route", ["user%node", "jump"])
+@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+def test_exec_has_one_id_everywhere(cluster: Cluster, client: SshClient, target: str, route: str) -> None:
+    """A command without a terminal is recorded with its output, and its exit code is in the audit log."""
+    argv = client.argv(*destination(cluster, target, route), SHOW)
+    evidence = look(cluster, target, argv)
+    assert evidence.problems() == []
+    [executed] = [e for e in evidence.events if e["event"] == "exec"]
+    assert (executed["command"], executed["exitCode"]) == (SHOW, "6")
+    assert "sid=[" in cluster.recording_text(evidence.sid)
+
+
+def test_two_channels_on_one_connection_are_two_sessions(cluster: Cluster, client: SshClient) -> None:
+    """ControlMaster shares the connection, never the session."""
+    witness = Witness(cluster)
+    control = f"ControlPath={client.directory}/master"
+    to = cluster.route(cluster.node_name)
+    with Terminal(client.argv("-M", "-o", control, *to, SHOW), env=clean_env()) as first:
+        first.expect(r"sid=")
+        with Terminal(client.argv("-o", control, *to, SHOW), env=clean_env()) as second:
+            second.expect(r"sid=")
+            live = witness.wait_live(2)
+            for terminal in (second, first):
+                terminal.send("go\r")
+                assert terminal.wait() == 6
+    for sid in live:
+        witness.wait_settled(sid)
+        assert [e["event"] for e in cluster.events(sid)].count("session.end") == 1
+    assert len(set(live)) == 2

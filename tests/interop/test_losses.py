@@ -1,0 +1,110 @@
+"""Somebody vanishes mid-session: exactly one end, a readable recording, nothing left over."""
+
+from pathlib import Path
+
+import pytest
+
+from interlock.testing.evidence import Witness
+from interlock.testing.gateway import Cluster, Person
+from interlock.testing.openssh import SshClient, clean_env
+from interlock.testing.procs import poll_until
+from interlock.testing.terminal import Terminal
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def client(cluster: Cluster, person: Person) -> SshClient:
+    """The stock client with the user's certificate."""
+    return cluster.client("losses", person)
+
+
+def open_shell(client: SshClient, to: tuple[str, ...], mark: Path) -> Terminal:
+    """A shell that has written something, with a child that would leave ``mark`` if it were not ended."""
+    terminal = Terminal(client.argv("-tt", *to), env=clean_env())
+    terminal.send(f"echo it-was-$((40+2)); (trap 'echo hup >{mark}; exit' HUP; sleep 600) & wait\r")
+    terminal.expect("it-was-42")
+    return terminal
+
+
+@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+def test_killed_client_ends_its_session_once(
+    cluster: Cluster, client: SshClient, target: str, tmp_path: Path
+) -> None:
+    """The session ends without its client, is recorded up to there, and its processes are hung up on."""
+    witness = Witness(cluster)
+    with open_shell(client, cluster.route(target), tmp_path / "mark") as terminal:
+        live = witness.wait_live()
+        terminal.hang_up()
+    evidence = witness.evidence(live[0], target, seen=None, live=live)
+    assert evidence.problems() == []
+    assert evidence.count("client.disconnect") == 1
+    assert "it-was-42" in cluster.recording_text(evidence.sid)
+
+
+def test_killed_node_ends_its_session_once(cluster: Cluster, client: SshClient, tmp_path: Path) -> None:
+    """Whoever records, a node that dies leaves one session with one end and its recording up to there."""
+    witness = Witness(cluster)
+    with open_shell(client, cluster.route(cluster.node_name), tmp_path / "mark") as terminal:
+        live = witness.wait_live()
+        try:
+            cluster.node.kill()
+            assert terminal.wait() != 0
+        finally:
+            cluster.node = cluster.start_node()
+            cluster.wait_listed()
+    evidence = witness.evidence(live[0], cluster.node_name, seen=None, live=live)
+    assert evidence.count("session.start") == evidence.count("session.end") == 1
+    assert len(evidence.recordings) == 1
+    assert evidence.ids_equal
+    assert "it-was-42" in cluster.recording_text(evidence.sid)
+
+
+def test_killed_target_server_ends_the_session_once(cluster: Cluster, client: SshClient, tmp_path: Path) -> None:
+    """A plain sshd's session process that dies is no different."""
+    witness = Witness(cluster)
+    with open_shell(client, cluster.route(cluster.agentless_name), tmp_path / "mark") as terminal:
+        live = witness.wait_live()
+        cluster.agentless.stop()
+        try:
+            assert terminal.wait() != 0
+        finally:
+            cluster.agentless.start()
+    evidence = witness.evidence(live[0], cluster.agentless_name, seen=None, live=live)
+    assert evidence.problems() == []
+
+
+def test_twenty_sessions_on_one_connection(cluster: Cluster, client: SshClient) -> None:
+    """Channels that share a connection have an ID, a recording and a set of events each."""
+    control = f"ControlPath={client.directory}/m"
+    to = cluster.route(cluster.node_name)
+    witness = Witness(cluster)
+    with Terminal(client.argv("-M", "-N", "-o", control, *to), env=clean_env()) as _:
+        poll_until((client.directory / "m").exists, "socket of the master")
+        twenty(witness, client, ("-o", control, *to))
+
+
+def test_twenty_connections_at_once(cluster: Cluster, client: SshClient) -> None:
+    """So have sessions that are opened at the same moment."""
+    twenty(Witness(cluster), client, cluster.route(cluster.agentless_name))
+
+
+def twenty(witness: Witness, client: SshClient, to: tuple[str, ...]) -> None:
+    """Open twenty sessions, end them, and look at each."""
+    terminals = [Terminal(client.argv(*to, f"echo here-{n}; read go"), env=clean_env()) for n in range(20)]
+    try:
+        for n, terminal in enumerate(terminals):
+            terminal.expect(f"here-{n}")
+        live = witness.wait_live(20)
+        for terminal in terminals:
+            terminal.send("go\r")
+            assert terminal.wait() == 0
+    finally:
+        for terminal in terminals:
+            terminal.close()
+    assert len(set(live)) == 20
+    for sid in live:
+        witness.wait_settled(sid)
+    for name in ("session.start", "session.end", "session.data", "session.upload"):
+        sids = sorted(e["sid"] for e in witness.new_events() if e["event"] == name)
+        assert sids == sorted(live), name
