@@ -12,6 +12,7 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
+from interlock.domain.survey import Survey
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 
@@ -105,6 +106,50 @@ class RecordingStore(Protocol):
 
     def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """The stored bytes in pieces; NotFound if there are none."""
+        ...
+
+
+class RecordingPart(Protocol):
+    """The file of a recording in the making, on local disk. The packet path calls it, so its calls are short."""
+
+    def append(self, data: bytes) -> None:
+        """Write all of it; OSError if the disk refuses, and then nothing of it remains in the file."""
+        ...
+
+    def close(self) -> None:
+        """Close; never fails, since what matters was appended or is checked when the recording is stored."""
+        ...
+
+
+class RecordingParts(Protocol):
+    """Recordings on local disk that are not in the RecordingStore yet."""
+
+    def create(self, sid: SessionId) -> RecordingPart:
+        """A new, empty part; OSError if the disk refuses or there is one already. Short and synchronous."""
+        ...
+
+    def path(self, sid: SessionId) -> Path:
+        """Where the part is."""
+        ...
+
+    async def unfinished(self) -> list[SessionId]:
+        """The sessions whose parts a process that is gone has left, oldest first."""
+        ...
+
+    async def survey(self, sid: SessionId) -> Survey:
+        """What a part contains; RecordingError if it cannot be read at all."""
+        ...
+
+    async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
+        """Cut the part to its first ``keep`` bytes and append ``tail``; RecordingError if the disk refuses."""
+        ...
+
+    async def quarantine(self, sid: SessionId) -> None:
+        """Put a part that nobody can read aside, for a person to look at; harmless if it is gone."""
+        ...
+
+    async def discard(self, sid: SessionId) -> None:
+        """Remove a part that was stored; harmless if it is gone."""
         ...
 
 
