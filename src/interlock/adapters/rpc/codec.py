@@ -5,14 +5,10 @@ from typing import TypeVar
 import msgspec
 
 from interlock.adapters.rpc.messages import WireEvent, WireValue
-from interlock.core.errors import StoreError
+from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 
 T = TypeVar("T")
-
-
-class Malformed(StoreError):
-    """A message that is not what its method carries."""
 
 
 def encode(value: object) -> bytes:
@@ -21,12 +17,11 @@ def encode(value: object) -> bytes:
 
 
 def decode(raw: bytes, wanted: type[T]) -> T:
-    """The value that the bytes say; Malformed if they are no msgpack or of another shape."""
+    """The value that the bytes say; RemoteProtocolError if they are no msgpack or of another shape."""
     try:
         return msgspec.msgpack.decode(raw, type=wanted)
     except (msgspec.MsgspecError, ValueError) as error:
-        reason = f"not a {wanted.__name__}: {error}"
-        raise Malformed("a message between daemons could not be read", reason=reason) from None
+        raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, f"not a {wanted.__name__}: {error}") from None
 
 
 def to_wire(event: AuditEvent) -> WireEvent:
@@ -36,12 +31,12 @@ def to_wire(event: AuditEvent) -> WireEvent:
 
 
 def from_wire(event: WireEvent) -> AuditEvent:
-    """An event that arrived; Malformed if this version does not know its kind."""
+    """An event that arrived; RemoteProtocolError if this version does not know its kind."""
     try:
         kind = Kind[event.kind]
     except KeyError:
-        public = "a node sent an audit event that this version does not know"
-        raise Malformed(public, reason=f"{public}: {event.kind[:64]!r}") from None
+        detail = f"an audit event of unknown kind {event.kind[:64]!r}"
+        raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, detail) from None
     fields = {name: _tighten(value) for name, value in event.fields.items()}
     return AuditEvent(kind, event.time, event.uid, event.cluster, event.sid, event.index, fields)
 
@@ -60,5 +55,5 @@ def _tighten(value: WireValue) -> JsonValue:
         return texts
     tables = [item for item in value if isinstance(item, dict)]
     if len(tables) != len(value):
-        raise Malformed("an audit event mixes texts and tables in one list")
+        raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "an audit event mixes texts and tables in one list")
     return tables

@@ -10,13 +10,15 @@ from typing import cast
 
 import grpc
 
-from interlock.adapters.rpc.codec import Malformed, decode, encode
+from interlock.adapters.rpc.codec import decode, encode
 from interlock.core.errors import (
     ConfigError,
     Denied,
     InterlockError,
     NotFound,
     RecordingError,
+    RemoteProtocolError,
+    Rule,
     SignInFailed,
     StoreError,
     TargetError,
@@ -24,9 +26,10 @@ from interlock.core.errors import (
 
 TRAILER = "interlock-error-bin"
 
-MAX_TEXT = 1024
+MAX_TEXT = 512
 """Characters of a text in metadata, which HTTP/2 keeps below 8 KiB in all."""
 
+_MALFORMED = "malformed"
 _CLASSES: dict[str, tuple[type[InterlockError], grpc.StatusCode]] = {
     "denied": (Denied, grpc.StatusCode.PERMISSION_DENIED),
     "sign-in": (SignInFailed, grpc.StatusCode.UNAUTHENTICATED),
@@ -34,7 +37,6 @@ _CLASSES: dict[str, tuple[type[InterlockError], grpc.StatusCode]] = {
     "target": (TargetError, grpc.StatusCode.FAILED_PRECONDITION),
     "recording": (RecordingError, grpc.StatusCode.FAILED_PRECONDITION),
     "config": (ConfigError, grpc.StatusCode.FAILED_PRECONDITION),
-    "malformed": (Malformed, grpc.StatusCode.INVALID_ARGUMENT),
     "store": (StoreError, grpc.StatusCode.UNAVAILABLE),
 }
 
@@ -48,11 +50,13 @@ class WireError:
     reason: str
 
 
-def to_status(error: InterlockError) -> tuple[grpc.StatusCode, bytes]:
-    """Status code and trailer for an error of ours.
+def to_status(error: Exception) -> tuple[grpc.StatusCode, bytes]:
+    """Status code and trailer for an error; one that is not ours loses its text.
 
     The reason of a failed sign-in stays here: whoever asks has not said who they are yet.
     """
+    if isinstance(error, RemoteProtocolError):
+        return grpc.StatusCode.INVALID_ARGUMENT, encode(WireError(_MALFORMED, "", error.reason[:MAX_TEXT]))
     for kind, (cls, code) in _CLASSES.items():
         if isinstance(error, cls):
             reason = "" if cls is SignInFailed else error.reason[:MAX_TEXT]
@@ -76,6 +80,8 @@ def from_status(error: grpc.aio.AioRpcError) -> InterlockError:
 def _rebuild(trailer: bytes) -> InterlockError:
     try:
         carried = decode(trailer, WireError)
+        if carried.kind == _MALFORMED:
+            return RemoteProtocolError(Rule.MALFORMED_MESSAGE, carried.reason)
         return _CLASSES[carried.kind][0](carried.public, reason=carried.reason)
-    except (Malformed, KeyError):
+    except (RemoteProtocolError, KeyError):
         return StoreError("auth failed", reason="auth reported an error of an unknown kind")

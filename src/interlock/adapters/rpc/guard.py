@@ -1,0 +1,101 @@
+"""What a daemon may say: only what is about itself. Every rule is here; the server asks before it acts.
+
+The caller is who its client certificate names; nothing in a message can change that. A session ID belongs to the
+daemon that named it first, so that a node cannot add to, end or replace the record of another's session.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from interlock.core.errors import Denied
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.target import SubKind, Target
+from interlock.domain.tracker import Tracker
+from interlock.ports import EventFilter, EventReader, TrackerStore
+from interlock.services.hostca import HostIdentity
+from interlock.services.joining import principals
+
+MAX_TTL_S = 300.0
+"""Longest time, in seconds, for which a daemon may report itself or a session as alive."""
+
+MAX_KNOWN_SESSIONS = 10_000
+"""Session IDs whose daemon is remembered; others are looked up again."""
+
+AUTHS_OWN = frozenset(
+    {Kind.USER_LOGIN, Kind.USER_LOGIN_FAILURE, Kind.CERT_CREATE, Kind.RECORDING_ACCESS},
+)
+"""Events about what only auth does; a node has nothing to say there."""
+
+
+class SessionOwners:
+    """Which daemon a session ID belongs to, as the audit log and the trackers know it."""
+
+    def __init__(self, events: EventReader, trackers: TrackerStore) -> None:
+        self._events = events
+        self._trackers = trackers
+        self._known: OrderedDict[SessionId, str] = OrderedDict()
+
+    async def check(self, caller: HostIdentity, sids: Iterable[SessionId]) -> None:
+        """Return if all are the caller's or nobody's yet; Denied otherwise."""
+        for sid in sids:
+            owner = self._known.get(sid) or await self._look_up(sid) or caller.id
+            self._known[sid] = owner
+            self._known.move_to_end(sid)
+            if len(self._known) > MAX_KNOWN_SESSIONS:
+                self._known.popitem(last=False)
+            if owner != caller.id:
+                raise _refusal(caller, f"session {sid} of daemon {owner}")
+
+    async def _look_up(self, sid: SessionId) -> str | None:
+        stored = await self._events.events(EventFilter(sid=sid, limit=1))
+        if stored:
+            return str(stored[0].get("recorded_by", "unknown"))
+        return next((tracker.daemon_id for tracker in await self._trackers.live() if tracker.sid == sid), None)
+
+
+def own_events(caller: HostIdentity, events: Sequence[AuditEvent]) -> list[AuditEvent]:
+    """The events, each saying that the caller recorded it; Denied if one says otherwise or is auth's own."""
+    for event in events:
+        recorder = event.fields.get("recorded_by", caller.id)
+        if event.cluster != caller.cluster or recorder != caller.id:
+            raise _refusal(caller, f"event {event.kind.name} recorded by {recorder}")
+        if event.kind in AUTHS_OWN:
+            raise _refusal(caller, f"event {event.kind.name}, which is auth's own")
+    return [replace(event, fields={**event.fields, "recorded_by": caller.id}) for event in events]
+
+
+def check_tracker(caller: HostIdentity, tracker: Tracker) -> None:
+    """Denied unless the caller keeps the tracker of a session on itself."""
+    if (tracker.daemon_id, tracker.target_id, tracker.cluster) != (caller.id, caller.id, caller.cluster):
+        raise _refusal(caller, f"tracker of {tracker.daemon_id} for {tracker.target_id}")
+
+
+def check_daemon(caller: HostIdentity, daemon: DaemonId) -> None:
+    """Denied unless the caller speaks of itself."""
+    if daemon != caller.id:
+        raise _refusal(caller, f"daemon {daemon}")
+
+
+def check_node(caller: HostIdentity, node: Target) -> None:
+    """Denied unless the node is the caller under one of the names that it registered when it joined."""
+    if node.id != caller.id or node.hostname not in caller.names or node.sub_kind is not SubKind.NODE:
+        raise _refusal(caller, f"{node.sub_kind.value} node {node.id} named {node.hostname}")
+
+
+def check_principals(caller: HostIdentity, names: Sequence[str]) -> None:
+    """Denied unless all names are the caller's own."""
+    foreign = set(names) - set(principals(caller))
+    if foreign or not names:
+        raise _refusal(caller, f"host names {', '.join(sorted(foreign)) or '(none)'}")
+
+
+def bounded(ttl_s: float) -> timedelta:
+    """The time to live that a daemon asked for, within our bounds."""
+    return timedelta(seconds=min(max(ttl_s, 0.0), MAX_TTL_S))
+
+
+def _refusal(caller: HostIdentity, what: str) -> Denied:
+    return Denied("a node may only speak for itself", reason=f"node {caller.id} spoke for {what}")

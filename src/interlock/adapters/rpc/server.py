@@ -1,0 +1,203 @@
+"""Auth's gRPC side: the service for daemons with an identity (mTLS), and the listener where they get one.
+
+The handlers check with `guard`, call a port, and answer; policy and storage are elsewhere.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+
+from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc.codec import from_wire
+from interlock.adapters.rpc.guard import (
+    SessionOwners,
+    bounded,
+    check_daemon,
+    check_node,
+    check_principals,
+    check_tracker,
+    own_events,
+)
+from interlock.adapters.rpc.serving import Service, identify_daemon, identify_source
+from interlock.adapters.rpc.spool import Spool
+from interlock.adapters.rpc.tls import ServerTls
+from interlock.core.errors import ConfigError
+from interlock.ports import (
+    Admission,
+    AuditLog,
+    Clock,
+    EventReader,
+    HostIssuer,
+    Inventory,
+    RecordingStore,
+    TrackerStore,
+    TrustSource,
+)
+from interlock.services.hostca import HostCa, HostIdentity
+from interlock.services.joining import Joining, JoinRequest, Renewed
+
+MAX_CALLS = 1000
+"""Calls in progress on one listener; more are refused, and the daemons try again."""
+
+_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.so_reuseport", 0),  # a second auth on the same address is an error, not a lottery
+    ("grpc.max_receive_message_length", m.MAX_MESSAGE),
+    ("grpc.max_send_message_length", m.MAX_MESSAGE),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AuthServices:
+    """What of auth daemons apart may use."""
+
+    cluster: str
+    ca: HostCa
+    joining: Joining
+    audit: AuditLog
+    events: EventReader
+    trackers: TrackerStore
+    recordings: RecordingStore
+    inventory: Inventory
+    admission: Admission
+    hosts: HostIssuer
+    trust: TrustSource
+    clock: Clock
+    spool: Path  # directory for recordings that are arriving, on the file system of the recordings
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The addresses that were bound, as host:port."""
+
+    service: str
+    join: str
+
+
+class AuthRpcServer:
+    """Both listeners. `start` once, `stop` once."""
+
+    def __init__(self, services: AuthServices) -> None:
+        self._services = services
+        self._advertised = ""  # set by start, valid before the first call is served
+        tls = ServerTls(services.ca, services.clock)
+        handlers = _DaemonHandlers(services)
+        self._service = _server(handlers.service())
+        self._service_credentials = tls.credentials(mutual=True)
+        joining: Service[str] = Service(m.JOIN_SERVICE, identify_source)
+        joining.unary(m.AUTHORITY, self._authority)
+        joining.unary(m.JOIN, self._join)
+        self._join_listener = _server(joining)
+        self._join_credentials = tls.credentials(mutual=False)
+
+    async def start(self, *, service: str, join: str, advertised: str = "") -> Bound:
+        """Listen on two addresses (host:port, port 0 for any); ConfigError if one is taken.
+
+        ``advertised`` is the service's address (host:port) as daemons reach it; by default they use the host at
+        which they reached the join listener, with the service's port.
+        """
+        service_bound = _bind(self._service, service, self._service_credentials)
+        join_bound = _bind(self._join_listener, join, self._join_credentials)
+        self._advertised = advertised or f":{service_bound.rpartition(':')[2]}"
+        await self._service.start()
+        await self._join_listener.start()
+        return Bound(service_bound, join_bound)
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Take no new calls, let those in progress end for ``grace`` seconds, close."""
+        await self._join_listener.stop(0)
+        await self._service.stop(grace)
+
+    async def _authority(self, _source: str, _request: m.Nothing) -> m.CaCertificate:
+        return m.CaCertificate(self._services.ca.certificate)
+
+    async def _join(self, source: str, request: JoinRequest) -> m.Joined:
+        return m.Joined(await self._services.joining.join(request, source=source), self._advertised)
+
+
+class _DaemonHandlers:
+    """The mTLS service, method by method."""
+
+    def __init__(self, services: AuthServices) -> None:
+        self._services = services
+        self._owners = SessionOwners(services.events, services.trackers)
+        self._spool = Spool(services.spool)
+
+    def service(self) -> Service[HostIdentity]:
+        service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster))
+        service.unary(m.APPEND, self._append)
+        service.unary(m.PUT_TRACKER, self._put_tracker)
+        service.unary(m.KEEP_TRACKERS, self._keep_trackers)
+        service.unary(m.HEARTBEAT, self._heartbeat)
+        service.unary(m.ADMIT, self._admit)
+        service.unary(m.ISSUE_HOST, self._issue_host)
+        service.unary(m.RENEW, self._renew)
+        service.unary(m.TRUST, self._trust)
+        service.upload(m.STORE_RECORDING, self._store_recording)
+        return service
+
+    async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:
+        events = own_events(caller, [from_wire(event) for event in request.events])
+        await self._owners.check(caller, {event.sid for event in events if event.sid is not None})
+        await self._services.audit.append(events)
+        return m.Nothing()
+
+    async def _put_tracker(self, caller: HostIdentity, request: m.PutTracker) -> m.Nothing:
+        check_tracker(caller, request.tracker)
+        await self._owners.check(caller, [request.tracker.sid])
+        expires = self._services.clock.now() + bounded(request.ttl_s)
+        await self._services.trackers.put(replace(request.tracker, expires=expires))
+        return m.Nothing()
+
+    async def _keep_trackers(self, caller: HostIdentity, request: m.KeepTrackers) -> m.Nothing:
+        check_daemon(caller, request.daemon)
+        expires = self._services.clock.now() + bounded(request.ttl_s)
+        await self._services.trackers.keep(caller.id, request.sids, expires)
+        return m.Nothing()
+
+    async def _heartbeat(self, caller: HostIdentity, request: m.Heartbeat) -> m.Nothing:
+        check_node(caller, request.node)
+        expires = self._services.clock.now() + bounded(request.ttl_s)
+        await self._services.inventory.heartbeat(replace(request.node, expires=expires))
+        return m.Nothing()
+
+    async def _admit(self, caller: HostIdentity, request: m.Admit) -> m.Nothing:
+        check_daemon(caller, request.target)
+        await self._services.admission.admit(request.claims, request.login, request.target)
+        return m.Nothing()
+
+    async def _issue_host(self, caller: HostIdentity, request: m.IssueHost) -> m.Issued:
+        check_principals(caller, request.principals)
+        return m.Issued(await self._services.hosts.issue_host(request.public_key, request.principals))
+
+    async def _renew(self, caller: HostIdentity, request: m.Renew) -> Renewed:
+        return await self._services.joining.renew(caller, request.csr, request.host_key)
+
+    async def _trust(self, _caller: HostIdentity, _request: m.Nothing) -> m.Trust:
+        bundle = await self._services.trust.trust()
+        return m.Trust(bundle.user_cas, bundle.host_cas)
+
+    async def _store_recording(
+        self, caller: HostIdentity, request: m.RecordingHeader, chunks: AsyncIterator[bytes]
+    ) -> m.Stored:
+        await self._owners.check(caller, [request.sid])
+        async with self._spool.received(request.size, chunks) as path:
+            return m.Stored(await self._services.recordings.store(request.sid, path))
+
+
+def _server(service: Service[str] | Service[HostIdentity]) -> grpc.aio.Server:
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+    server.add_generic_rpc_handlers((service.handler(),))
+    return server
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials) -> str:
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise ConfigError(f"cannot listen on {address}: is it taken by another process?")
+    return f"{address.rpartition(':')[0]}:{port}"

@@ -1,0 +1,95 @@
+"""How a request becomes a reply: who calls, what is asked, the answer; errors in our own words or not at all."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+import grpc
+import structlog
+
+from interlock.adapters.rpc.codec import decode, encode
+from interlock.adapters.rpc.faults import TRAILER, to_status
+from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
+from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule
+from interlock.services.hostca import HostIdentity, read_identity
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+CallerT = TypeVar("CallerT")
+
+_log = structlog.get_logger()
+
+
+class Service(Generic[CallerT]):
+    """The handlers of one gRPC service. ``identify`` says who calls; it may refuse."""
+
+    def __init__(self, name: str, identify: Callable[[Context], CallerT]) -> None:
+        self._name = name
+        self._identify = identify
+        self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+
+    def unary(
+        self, method: Method[RequestT, ReplyT], handle: Callable[[CallerT, RequestT], Awaitable[ReplyT]]
+    ) -> None:
+        """Serve a method of one request and one reply."""
+
+        async def answer(raw: bytes, context: Context) -> bytes:
+            async def reply() -> ReplyT:
+                return await handle(self._identify(context), decode(raw, method.request))
+
+            return await _answer(method.path, context, reply)
+
+        self._handlers[method.name] = grpc.unary_unary_rpc_method_handler(answer)
+
+    def upload(
+        self,
+        method: Method[RequestT, ReplyT],
+        handle: Callable[[CallerT, RequestT, AsyncIterator[bytes]], Awaitable[ReplyT]],
+    ) -> None:
+        """Serve a method of one request, a stream of bytes after it, and one reply."""
+
+        async def answer(stream: AsyncIterator[bytes], context: Context) -> bytes:
+            async def reply() -> ReplyT:
+                caller = self._identify(context)
+                header = await anext(stream, None)
+                if header is None:
+                    raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "an upload without a header")
+                return await handle(caller, decode(header, method.request), stream)
+
+            return await _answer(method.path, context, reply)
+
+        self._handlers[method.name] = grpc.stream_unary_rpc_method_handler(answer)
+
+    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+        """All of it, for a gRPC server."""
+        return grpc.method_handlers_generic_handler(self._name, self._handlers)
+
+
+async def _answer(path: str, context: Context, reply: Callable[[], Awaitable[object]]) -> bytes:
+    try:
+        return encode(await reply())
+    except InterlockError as error:
+        _log.warning("rpc.refused", method=path, peer=context.peer(), reason=error.reason)
+        code, trailer = to_status(error)
+    except Exception as error:  # noqa: BLE001 - a bug; its text stays here and the daemon tries again
+        _log.error("rpc.failed", method=path, peer=context.peer(), exc_info=error)
+        code, trailer = to_status(error)
+    context.set_code(code)
+    context.set_trailing_metadata(((TRAILER, trailer),))
+    return b""
+
+
+def identify_daemon(cluster: str) -> Callable[[Context], HostIdentity]:
+    """Who calls, by the client certificate that TLS has verified; Denied without one of this cluster."""
+
+    def identify(context: Context) -> HostIdentity:
+        certificates = list(context.auth_context().get("x509_pem_cert", ()))
+        if len(certificates) != 1:
+            raise Denied("a daemon needs a client certificate", reason=f"{context.peer()} came without one")
+        return read_identity(certificates[0].decode(), cluster=cluster)
+
+    return identify
+
+
+def identify_source(context: Context) -> str:
+    """The address of a caller that is nobody yet, without its port: ``ipv4:127.0.0.1:4711`` and the like."""
+    return context.peer().rpartition(":")[0]

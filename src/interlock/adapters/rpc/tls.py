@@ -1,0 +1,94 @@
+"""TLS on both sides. What counts is the daemons' authority; addresses and DNS prove nothing here.
+
+Auth's certificate carries one fixed name, which clients insist on whatever address they dial; that, and its
+purpose, keep a daemon's certificate from passing as auth's.
+"""
+
+import asyncio
+import hmac
+import ssl
+
+import grpc
+
+from interlock.core.errors import ConfigError, StoreError
+from interlock.ports import Clock
+from interlock.services.hostca import AUTH_SERVER_NAME, HostCa, KeyPair, certificate_pin, half_life
+
+HANDSHAKE_TIMEOUT_S = 10.0
+
+_CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
+    ("grpc.ssl_target_name_override", AUTH_SERVER_NAME),
+    ("grpc.enable_http_proxy", 0),  # daemons speak to auth directly, whatever the environment says
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 250),
+    ("grpc.min_reconnect_backoff_ms", 250),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+]
+
+
+class ServerTls:
+    """Auth's own certificate: a new one at every start, and again at half-life while it runs."""
+
+    def __init__(self, ca: HostCa, clock: Clock) -> None:
+        self._ca = ca
+        self._clock = clock
+        self._pair = ca.issue_server(now=clock.now())
+        self._due = half_life(self._pair.certificate)
+
+    def credentials(self, *, mutual: bool) -> grpc.ServerCredentials:
+        """Credentials of a listener; ``mutual`` ones require a client certificate of the daemons' authority."""
+        roots = self._ca.certificate.encode() if mutual else None
+
+        def configuration() -> grpc.ServerCertificateConfiguration:
+            # Asked at every handshake, in a thread of gRPC's.
+            pair = self._current()
+            chain = [(pair.key.encode(), pair.certificate.encode())]
+            return grpc.ssl_server_certificate_configuration(chain, roots)
+
+        return grpc.dynamic_ssl_server_credentials(configuration(), configuration, mutual)
+
+    def _current(self) -> KeyPair:
+        if self._clock.now() >= self._due:
+            self._pair = self._ca.issue_server(now=self._clock.now())
+            self._due = half_life(self._pair.certificate)
+        return self._pair
+
+
+def open_channel(
+    address: str, roots: str, identity: KeyPair | None = None, *, max_message: int
+) -> grpc.aio.Channel:
+    """A channel to auth, whose certificate must be under ``roots`` (PEM); ``identity`` is shown when asked for."""
+    key, chain = (None, None) if identity is None else (identity.key.encode(), identity.certificate.encode())
+    credentials = grpc.ssl_channel_credentials(roots.encode(), key, chain)
+    sizes = [("grpc.max_receive_message_length", max_message), ("grpc.max_send_message_length", max_message)]
+    return grpc.aio.secure_channel(address, credentials, options=[*_CHANNEL_OPTIONS, *sizes])
+
+
+async def server_certificate(host: str, port: int) -> str:
+    """The certificate, PEM, that a server shows: unverified, good for nothing but asking for more to verify."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    try:
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            _reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError) as error:
+        public = f"auth cannot be reached at {host}:{port}"
+        raise StoreError(public, reason=f"{public}: {type(error).__name__} {error}") from None
+    tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    certificate = tls.getpeercert(binary_form=True)
+    writer.transport.abort()
+    return ssl.DER_cert_to_PEM_cert(certificate or b"")
+
+
+def check_pin(certificate: str, pin: str) -> None:
+    """Return if a PEM certificate is the one that a pin stands for; ConfigError otherwise."""
+    try:
+        matches = hmac.compare_digest(certificate_pin(certificate), pin)
+    except ValueError:
+        matches = False
+    if not matches:
+        public = "the server is not the auth service that the join token was made by: check the address"
+        raise ConfigError(public, reason="the server's authority does not match the pin of the join token")
