@@ -30,7 +30,7 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.identity import Forwarded, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind
-from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential
+from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential, TrustBundle
 from interlock.services.certificates import IDENTITY_EXTENSION, encode_claims
 
 MAX_USER_TTL = timedelta(hours=30)
@@ -61,7 +61,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
 
 class Authority:
-    """Signs with keys that are parsed once; implements `ports.HostIssuer`."""
+    """Signs with keys that are parsed once; implements `ports.HostIssuer`, `TargetIssuer` and `TrustSource`."""
 
     def __init__(
         self, keys: Sequence[AuthorityKey], *, cluster: str, daemon_id: DaemonId, clock: Clock, entropy: Entropy
@@ -88,6 +88,10 @@ class Authority:
     def export(self, kind: str) -> str:
         """The public key of authority ``user``, ``host`` or ``openssh``, one line; KeyError for others."""
         return self._signers[kind].public.line(f"interlock-{kind}-ca@{self._cluster}")
+
+    async def trust(self) -> TrustBundle:
+        """`ports.TrustSource`: the authorities that our own servers and all clients rely on."""
+        return TrustBundle(user_cas=(self.export("user"),), host_cas=(self.export("host"),))
 
     async def issue_user(
         self, user: str, roles: Sequence[str], logins: Sequence[str], public_key: str, ttl: timedelta

@@ -1,5 +1,6 @@
 """The installation's record and its private keys, each made once however many daemons start at the same time."""
 
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Row, select, update
@@ -22,6 +23,8 @@ class SqlClusterStore:
 
     async def ensure_cluster(self, cluster: Cluster) -> Cluster:
         """Store the record unless there is one; the stored one."""
+        with suppress(NotFound):
+            return await self.cluster()
         row = {
             "only": 1,
             "id": cluster.id,
@@ -56,6 +59,8 @@ class SqlAuthorityStore:
 
     async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
         """Store the key unless one of its kind is there; the stored one."""
+        with suppress(NotFound):
+            return await self.authority(key.kind)
         row = {"kind": key.kind, "private_key": key.private_key, "public": key.public, "created": key.created}
         async with self._database.writing() as connection:
             await connection.execute(insert(schema.authorities).values(row).on_conflict_do_nothing())

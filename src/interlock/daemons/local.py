@@ -1,0 +1,159 @@
+"""A data directory, opened: the stores and the services that need nothing but them.
+
+Shared by the gateway and by ``ilctl``, which works on the same directory whether the gateway runs or not. No
+listeners, no background work; whether another gateway runs on the directory is the gateway's question.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
+from interlock.adapters.db.audit import SqlAuditLog
+from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
+from interlock.adapters.db.engine import open_database
+from interlock.adapters.db.inventory import SqlInventory
+from interlock.adapters.db.tokens import SqlTokenStore
+from interlock.adapters.db.trackers import SqlTrackerStore
+from interlock.adapters.system import SystemClock, SystemEntropy
+from interlock.core.errors import ConfigError
+from interlock.core.ids import DaemonId
+from interlock.domain.duties import RecordingMode
+from interlock.ports import Clock, Cluster, Entropy, EventSink
+from interlock.services.admission import RoleAdmission
+from interlock.services.authority import Authority
+from interlock.services.certificates import CertificateReader
+from interlock.services.signin import Passwords, SignIn
+
+DATABASE = "interlock.db"
+RECORDINGS = "recordings"
+_DAEMON_ID = "daemon-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What one data directory offers."""
+
+    data_dir: Path
+    daemon_id: DaemonId  # of the daemon that lives in this directory: recorded_by, forwarded_by
+    cluster: Cluster
+    clock: Clock
+    entropy: Entropy
+    audit: SqlAuditLog
+    trackers: SqlTrackerStore
+    users: SqlUserStore
+    roles: SqlRoleStore
+    inventory: SqlInventory
+    tokens: SqlTokenStore
+    clusters: SqlClusterStore
+    authorities: SqlAuthorityStore
+    recordings: FileRecordings
+    authority: Authority
+    claims: CertificateReader
+    admission: RoleAdmission
+    passwords: Passwords
+
+    def sign_in(self, sink: EventSink) -> SignIn:
+        """Sign-in by password, reporting to ``sink``."""
+        return SignIn(
+            users=self.users,
+            passwords=self.passwords,
+            sink=sink,
+            cluster=self.cluster.name,
+            clock=self.clock,
+            entropy=self.entropy,
+        )
+
+
+@asynccontextmanager
+async def open_local(
+    data_dir: Path,
+    *,
+    cluster_name: str = "interlock",
+    clock: Clock | None = None,
+    entropy: Entropy | None = None,
+) -> AsyncIterator[Local]:
+    """Open the directory, making it, its database and its authorities on first use.
+
+    ``cluster_name`` counts on first use only. ConfigError if the directory is not private or not ours to use,
+    StoreError if the database cannot be used.
+    """
+    clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
+    prepare_data_dir(data_dir)
+    daemon_id = _daemon_id(data_dir / _DAEMON_ID, entropy)
+    database = await open_database(data_dir / DATABASE)
+    try:
+        clusters = SqlClusterStore(database)
+        cluster = await clusters.ensure_cluster(
+            Cluster(entropy.uuid(), cluster_name, RecordingMode.NODE, clock.now())
+        )
+        authorities = SqlAuthorityStore(database, clock)
+        authority = await Authority.load(
+            authorities, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
+        )
+        users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
+        yield Local(
+            data_dir=data_dir,
+            daemon_id=daemon_id,
+            cluster=cluster,
+            clock=clock,
+            entropy=entropy,
+            audit=SqlAuditLog(database),
+            trackers=SqlTrackerStore(database),
+            users=users,
+            roles=roles,
+            inventory=inventory,
+            tokens=SqlTokenStore(database),
+            clusters=clusters,
+            authorities=authorities,
+            recordings=FileRecordings(data_dir / RECORDINGS),
+            authority=authority,
+            claims=CertificateReader([authority.export("user")]),
+            admission=RoleAdmission(users=users, roles=roles, targets=inventory, clock=clock),
+            passwords=Passwords(),
+        )
+    finally:
+        await database.close()
+
+
+def prepare_data_dir(data_dir: Path) -> None:
+    """Make the directory with mode 0700; ConfigError if others may enter it or it is not ours."""
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = data_dir.stat()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use the data directory {data_dir}: {error.strerror}", reason=str(error)
+        ) from error
+    if not data_dir.is_dir() or found.st_uid != os.geteuid():
+        raise ConfigError(f"the data directory {data_dir} belongs to another user")
+    if found.st_mode & 0o077:
+        raise ConfigError(f"the data directory {data_dir} is open to other users: run chmod 700 {data_dir}")
+
+
+def _daemon_id(path: Path, entropy: Entropy) -> DaemonId:
+    """The daemon's ID, made once; two processes that start at the same time agree on one."""
+    try:
+        if not path.exists():
+            _write_once(path, entropy.uuid())
+        return DaemonId(str(UUID(path.read_text().strip())))
+    except OSError as error:
+        raise ConfigError(f"cannot use {path}: {error.strerror}", reason=str(error)) from error
+    except ValueError:
+        raise ConfigError(f"{path} does not contain the daemon's ID: restore it from your backup") from None
+
+
+def _write_once(path: Path, content: str) -> None:
+    """The file appears whole or not at all, and whoever comes first wins."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    with fresh.open("w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    with suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()
