@@ -56,3 +56,6 @@ REKEY_SECONDS = 3600.0
 
 MAX_CONNECTIONS_PREAUTH = 512
 """Connections that have not authenticated yet; more are closed at once, so that a flood costs nothing (R17)."""
+
+MAX_UNSENT = 16 * 1024 * 1024
+"""Bytes that may wait to be written to a remote that does not read, whatever the reason; then it is cut off."""

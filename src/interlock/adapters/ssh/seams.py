@@ -51,6 +51,11 @@ class CertificateHooks(asyncssh.SSHServer, ABC):
 class CertifiedConnection(SSHServerConnection):
     """A client's connection on which only our own verdict on user certificates counts."""
 
+    def run(self, work: Coroutine[None, None, None]) -> None:
+        """Do ``work`` in a task that this connection owns; it goes on to its end when the connection closes."""
+        task = self.create_task(work)
+        del task
+
     async def reload_config(self) -> None:
         """Nothing: our options never depend on the user's name, so the thread that parses them is spared."""
 
@@ -96,6 +101,10 @@ class NodeSession(asyncssh.SSHServerSession[bytes], ABC):
     @abstractmethod
     def env_requested(self, name: bytes, value: bytes) -> bool:
         """One environment variable; False refuses it."""
+
+    @abstractmethod
+    def finished(self) -> None:
+        """All that `NodeChannel.finish` had to send is sent, the close included."""
 
 
 def certified_key(certificate: bytes) -> SSHKey | None:
@@ -258,6 +267,8 @@ class NodeChannel(asyncssh.SSHServerChannel[bytes]):
             self._send_request(self._last_request[0], self._last_request[1])
             self.write_eof()
             self.close()
+            if session := self._node_session():
+                session.finished()
 
     def _node_session(self) -> NodeSession | None:
         return self._session if isinstance(self._session, NodeSession) else None
@@ -332,6 +343,31 @@ def _keys(encryption: Encryption | None, block: int, header: int, mac: int, *, s
     return Keys(encryption, block, header, mac, aead, isinstance(encryption, ChachaEncryption), strict)
 
 
+class ByteTransport(Protocol):
+    """What a leg needs of a transport: a socket's, or a channel of an outer connection (the ``-J`` route)."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send or queue."""
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes queued."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """When to call pause_writing."""
+
+    def pause_reading(self) -> None:
+        """Stop the callbacks that bring bytes."""
+
+    def resume_reading(self) -> None:
+        """Go on with them."""
+
+    def close(self) -> None:
+        """Close when all is sent."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+
 class LegHooks(Protocol):
     """What a `RelayedConnection` asks of the leg that took it over."""
 
@@ -385,7 +421,7 @@ class RelayedConnection(SSHConnection):
         if sock is not None and hasattr(socket, "TCP_QUICKACK"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    def attach(self, leg: LegHooks) -> tuple[asyncio.Transport, bytes]:
+    def attach(self, leg: LegHooks) -> tuple[ByteTransport, bytes]:
         """Hand over: the transport, and what was read beyond the last packet that asyncssh took."""
         if self._transport is None or self._packet or self._decompressor is not None:
             raise asyncssh.ProtocolError("the connection cannot be relayed in this state")

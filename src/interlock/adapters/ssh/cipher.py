@@ -1,0 +1,173 @@
+"""Packet ciphers of the relay: decrypt and encrypt one SSH packet in place (RFC 4253 §6).
+
+A relayed packet is decrypted where it was read, looked at, and encrypted again in the same place for the
+other leg, if both legs' ciphers frame packets alike; nothing is copied. AES-GCM (RFC 5647) is ours because
+it is what fast connections use. Every other cipher takes the same road through asyncssh's objects.
+"""
+
+import os
+from struct import Struct
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from interlock.adapters.ssh.seams import Keys
+from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.limits import MAX_PACKET
+
+_U32 = Struct(">I")
+_LENGTH = 4
+_GCM_TAG = 16
+_GCM_BLOCK = 16
+_MIN_PADDING = 4
+_SEQ_MASK = 0xFFFFFFFF
+
+
+class PacketCipher(Protocol):
+    """One direction of one leg, from one NEWKEYS to the next."""
+
+    family: str
+    """Ciphers of one family make packets of the same length and layout; empty: of none."""
+
+    seq: int
+    """The sequence number of the next packet (RFC 4253 §6.4)."""
+
+    def open(self, buffer: memoryview, start: int, end: int) -> int:
+        """Decrypt the packet that begins at ``start``, in place, and return where it ends; 0 if it is incomplete.
+
+        The four bytes at ``start`` are then its packet_length in the clear. RemoteProtocolError if it is
+        too long or damaged.
+        """
+        ...
+
+    def seal(self, buffer: memoryview, start: int, end: int) -> None:
+        """Encrypt in place a packet of the same family that `open` found between ``start`` and ``end``."""
+        ...
+
+    def frame(self, payload: bytes) -> bytes:
+        """A new packet around ``payload``, with random padding."""
+        ...
+
+
+def make_cipher(keys: Keys, seq: int) -> PacketCipher:
+    """The cipher for the keys of one direction."""
+    if keys.aead is not None:
+        return GcmCipher(*keys.aead, seq)
+    return LibraryCipher(keys, seq)
+
+
+def _check_length(length: int, block: int) -> None:
+    if length > MAX_PACKET or length < block or length % block:
+        raise RemoteProtocolError(Rule.OVERSIZED_PACKET, f"packet_length {length}")
+
+
+def _padded(payload: bytes, counted_header: int, block: int) -> bytes:
+    """Padding length, payload and padding (RFC 4253 §6)."""
+    padding = -(counted_header + len(payload)) % block
+    if padding < _MIN_PADDING:
+        padding += block
+    return b"".join((bytes([padding]), payload, os.urandom(padding)))
+
+
+class GcmCipher:
+    """AES-GCM: the length is authenticated but not encrypted, the nonce counts packets (RFC 5647 §7)."""
+
+    __slots__ = ("_aead", "_counter", "_fixed", "family", "seq")
+
+    def __init__(self, key: bytes, nonce: bytes, seq: int) -> None:
+        self.family = "gcm"
+        self.seq = seq
+        self._aead = AESGCM(key)
+        self._fixed = nonce[:4]
+        self._counter = int.from_bytes(nonce[4:], "big")
+
+    def _nonce(self) -> bytes:
+        counter = self._counter
+        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
+        self.seq = (self.seq + 1) & _SEQ_MASK
+        return self._fixed + counter.to_bytes(8, "big")
+
+    def open(self, buffer: memoryview, start: int, end: int) -> int:
+        """See `PacketCipher.open`."""
+        if end - start < _LENGTH:
+            return 0
+        length: int = _U32.unpack_from(buffer, start)[0]
+        body = start + _LENGTH
+        after = body + length + _GCM_TAG
+        if after > end:
+            _check_length(length, _GCM_BLOCK)
+            return 0
+        try:
+            self._aead.decrypt_into(
+                self._nonce(), buffer[body:after], buffer[start:body], buffer[body : after - _GCM_TAG]
+            )
+        except InvalidTag:
+            raise RemoteProtocolError(Rule.BAD_MAC) from None
+        _check_length(length, _GCM_BLOCK)
+        return after
+
+    def seal(self, buffer: memoryview, start: int, end: int) -> None:
+        """See `PacketCipher.seal`."""
+        body = start + _LENGTH
+        self._aead.encrypt_into(self._nonce(), buffer[body : end - _GCM_TAG], buffer[start:body], buffer[body:end])
+
+    def frame(self, payload: bytes) -> bytes:
+        """See `PacketCipher.frame`."""
+        plain = _padded(payload, 1, _GCM_BLOCK)
+        length = len(plain).to_bytes(_LENGTH, "big")
+        return length + self._aead.encrypt(self._nonce(), plain, length)
+
+
+class LibraryCipher:
+    """Any cipher of asyncssh."""
+
+    __slots__ = ("_block", "_encryption", "_first", "_header", "_length", "_mac", "family", "seq")
+
+    def __init__(self, keys: Keys, seq: int) -> None:
+        self.family = "chacha" if keys.chacha else ""
+        self.seq = seq
+        self._encryption = keys.encryption
+        self._block = keys.block
+        self._header = keys.header
+        self._mac = keys.mac
+        self._first = b""  # the first block, decrypted once although the packet was incomplete then
+        self._length = 0  # its packet_length
+
+    def open(self, buffer: memoryview, start: int, end: int) -> int:
+        """See `PacketCipher.open`."""
+        if not self._first:
+            if end - start < self._block:
+                return 0
+            raw = bytes(buffer[start : start + self._block])
+            self._first, length = self._encryption.decrypt_header(self.seq, raw, _LENGTH)
+            self._length = int.from_bytes(length, "big")
+            if self._length > MAX_PACKET or self._length + _LENGTH < self._block:
+                raise RemoteProtocolError(Rule.OVERSIZED_PACKET, f"packet_length {self._length}")
+        after = start + _LENGTH + self._length + self._mac
+        if after > end:
+            return 0
+        rest = bytes(buffer[start + self._block : after - self._mac])
+        mac = bytes(buffer[after - self._mac : after])
+        plain = self._encryption.decrypt_packet(self.seq, self._first, rest, _LENGTH, mac)
+        if not plain:
+            raise RemoteProtocolError(Rule.BAD_MAC)
+        self._first = b""
+        self.seq = (self.seq + 1) & _SEQ_MASK
+        _U32.pack_into(buffer, start, self._length)
+        buffer[start + _LENGTH : start + _LENGTH + self._length] = plain
+        return after
+
+    def seal(self, buffer: memoryview, start: int, end: int) -> None:
+        """See `PacketCipher.seal`."""
+        (length,) = _U32.unpack_from(buffer, start)
+        buffer[start:end] = self._packet(bytes(buffer[start + _LENGTH : start + _LENGTH + length]))
+
+    def frame(self, payload: bytes) -> bytes:
+        """See `PacketCipher.frame`."""
+        return self._packet(_padded(payload, self._header, self._block))
+
+    def _packet(self, plain: bytes) -> bytes:
+        packet, mac = self._encryption.encrypt_packet(self.seq, len(plain).to_bytes(_LENGTH, "big"), plain)
+        self.seq = (self.seq + 1) & _SEQ_MASK
+        return packet + mac

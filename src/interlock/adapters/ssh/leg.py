@@ -1,0 +1,370 @@
+"""One leg of a relayed connection: packets in, packets out, and nothing decided here.
+
+A leg takes a connection over from asyncssh once it is authenticated. It reads into one buffer that all legs
+of the process share, because reading, relaying and writing a batch happen in one step of the event loop;
+between steps a leg keeps only the bytes of an incomplete packet. Data packets on open channels pass from leg
+to leg; other connection messages go to the owner; messages of the transport layer go back to asyncssh.
+
+What may block what (PROTOCOL.md §5): a leg that is exchanging keys may not be sent data, so the other leg's
+reading pauses. That cannot deadlock: an exchange that the remote began needs nothing but that remote's key
+exchange messages, which are never held up, and we begin an exchange on one leg at a time.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable
+from struct import Struct
+from typing import Protocol
+
+from interlock.adapters.ssh.cipher import PacketCipher, make_cipher
+from interlock.adapters.ssh.seams import ByteTransport, RelayedConnection
+from interlock.core import wire
+from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.flows import Flow, Flows
+from interlock.core.limits import MAX_DEFERRED, MAX_UNSENT, READ_BUFFER, REKEY_BYTES, WRITE_HIGH_WATER
+from interlock.core.sides import Side
+from interlock.core.wire import uint32
+
+_U32 = Struct(">I")
+_DATA_HEAD = 9  # type, recipient channel, length of the data
+_EXTENDED_HEAD = 13  # the same with the data type
+_USERAUTH_REQUEST = 50
+_TRANSPORT_TYPES = frozenset(range(wire.KEXINIT, wire.KEX_LAST + 1))
+_SILENT_TYPES = frozenset((wire.IGNORE, wire.UNIMPLEMENTED, wire.DEBUG))
+_WRITE_KEEPS_VIEW = sys.version_info >= (3, 12)  # asyncio then queues what it was given instead of a copy
+
+_shared = memoryview(bytearray(READ_BUFFER))
+
+
+class Nobody:
+    """The peer of a leg whose connection only gets refusals: no data ever goes there."""
+
+    exchanging = False
+    write_paused = False
+    sealer: PacketCipher | None = None
+
+    def send(self, payload: bytes) -> None:
+        """Nobody listens."""
+
+    def write_sealed(self, packets: memoryview) -> None:
+        """Nobody listens."""
+
+    def resume_soon(self) -> None:
+        """Nobody waits."""
+
+
+class LegOwner(Protocol):
+    """Who decides."""
+
+    def received(self, side: Side, payload: bytes) -> bool:
+        """A connection message; False if there is no such type. RemoteProtocolError ends the connection."""
+        ...
+
+    def run_step(self, side: Side, step: Awaitable[None]) -> None:
+        """Await a key exchange's step and then call `Leg.step_done`."""
+        ...
+
+    def failed(self, side: Side, error: RemoteProtocolError) -> None:
+        """The remote of this leg violated the protocol."""
+        ...
+
+    def disconnected(self, side: Side, text: str) -> None:
+        """The remote said goodbye with this text, or its transport is gone."""
+        ...
+
+
+class Leg(asyncio.BufferedProtocol):
+    """See the module's docstring."""
+
+    def __init__(self, side: Side, connection: RelayedConnection, owner: LegOwner, flows: Flows) -> None:
+        self.side = side
+        self.peer: Leg | Nobody = Nobody()  # set by `join` before anything moves
+        self._connection = connection
+        self._owner = owner
+        self._flows = flows  # for what arrives here
+        self._transport: ByteTransport | None = None  # None before `begin` and after the end
+        self._opener: PacketCipher
+        self.sealer: PacketCipher  # the peer seals in place with it
+        self._leftover = b""  # an incomplete packet, or a batch that must wait
+        self._receiving_keys = False  # between the remote's KEXINIT and its NEWKEYS
+        self._stepping = False  # a step of a key exchange is being computed
+        self.write_paused = False
+        self._reading_paused = False
+        self._resuming = False
+        self._copies = _WRITE_KEEPS_VIEW  # whether what is written must not lie in the shared buffer
+        self._deferred: list[bytes] = []
+        self._deferred_size = 0
+        self._sent = 0  # bytes since the last key exchange
+        self.active = False  # whether anything arrived since the owner last cleared it
+
+    def begin(self) -> None:
+        """Take over. `begin_reading` follows when both legs have begun."""
+        recv_seq, send_seq = self._connection.sequence
+        self._opener = make_cipher(self._connection.receive_keys, recv_seq)
+        self.sealer = make_cipher(self._connection.send_keys, send_seq)
+        self._transport, self._leftover = self._connection.attach(self)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self._reading_paused = True
+        if isinstance(self._transport, asyncio.Transport):
+            self._transport.set_protocol(self)
+        else:  # a channel of an outer connection, which calls the connection and not us
+            self._copies = True
+
+    def begin_reading(self) -> None:
+        """Process what was read before the take-over, then go on."""
+        self._resume()
+
+    # --- transport's callbacks --------------------------------------------------------------------
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        """The shared buffer, behind what is left of the batch before."""
+        kept = len(self._leftover)
+        if kept:
+            _shared[:kept] = self._leftover
+        return _shared[kept:]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """A batch has been read."""
+        self.active = True
+        end = len(self._leftover) + nbytes
+        self._leftover = b""
+        self._relay(end)
+
+    def feed(self, data: bytes) -> None:
+        """The same for transports that hand over bytes; they bound them by their own window."""
+        self.active = True
+        if self._reading_paused:
+            self._leftover += data
+            return
+        for at in range(0, len(data), READ_BUFFER // 4):
+            piece = data[at : at + READ_BUFFER // 4]
+            self.get_buffer(0)[: len(piece)] = piece
+            self.buffer_updated(len(piece))
+
+    def pause_writing(self) -> None:
+        """This leg's remote reads too slowly."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """It caught up."""
+        self.write_paused = False
+        self.peer.resume_soon()
+
+    def eof_received(self) -> bool:
+        """SSH has no half-closed connections."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone."""
+        if self._transport is None:
+            return
+        self._transport = None
+        self._connection.connection_lost(exc)
+        self._owner.disconnected(self.side, "")
+
+    # --- a batch ----------------------------------------------------------------------------------
+
+    def _relay(self, end: int) -> None:
+        """Process the packets in the shared buffer up to ``end``; keep what is incomplete or must wait."""
+        try:
+            at = self._packets(end)
+        except RemoteProtocolError as error:
+            self._owner.failed(self.side, error)
+            return
+        if self._transport is None:
+            return
+        self._leftover = bytes(_shared[at:end])
+        if self._must_wait():
+            self._pause_reading()
+
+    def _packets(self, end: int) -> int:
+        """The hot loop. ``ready`` to ``at`` is what is encrypted for the other leg and not yet written."""
+        buffer, peer = _shared, self.peer
+        at = ready = 0
+        try:
+            while self._transport is not None and not self._must_wait():
+                after = self._opener.open(buffer, at, end)
+                if not after:
+                    break
+                kind = buffer[at + 5]
+                flow = self._flow(buffer, at, kind)
+                sealer = peer.sealer
+                if flow is not None and sealer is not None and sealer.family == self._opener.family != "":
+                    sealer.seal(buffer, at, after)
+                    at = after
+                    continue
+                if ready < at:
+                    peer.write_sealed(buffer[ready:at])
+                payload = bytes(buffer[at + 5 : at + 4 + _U32.unpack_from(buffer, at)[0] - buffer[at + 4]])
+                at = ready = after
+                if flow is not None:
+                    peer.send(payload)
+                else:
+                    self._message(kind, payload)
+        finally:
+            if ready < at:
+                peer.write_sealed(buffer[ready:at])
+        return at
+
+    def _flow(self, buffer: memoryview, at: int, kind: int) -> Flow | None:
+        """The open channel that a data packet belongs to, after counting and tapping it; None for all else."""
+        if not wire.CHANNEL_WINDOW_ADJUST <= kind <= wire.CHANNEL_EXTENDED_DATA or self._receiving_keys:
+            return None
+        flow = self._flows.get(_U32.unpack_from(buffer, at + 6)[0])
+        if flow is None or kind == wire.CHANNEL_WINDOW_ADJUST:
+            return flow
+        head = _DATA_HEAD if kind == wire.CHANNEL_DATA else _EXTENDED_HEAD
+        (size,) = _U32.unpack_from(buffer, at + 1 + head)
+        if size + head + 1 + buffer[at + 4] != _U32.unpack_from(buffer, at)[0]:
+            raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "data length")
+        flow.octets += size
+        if flow.tap is not None:
+            stream = 0 if kind == wire.CHANNEL_DATA else _U32.unpack_from(buffer, at + 10)[0]
+            flow.tap(stream, buffer[at + 5 + head : at + 5 + head + size])
+        return flow
+
+    def _message(self, kind: int, payload: bytes) -> None:
+        if self._receiving_keys and kind > wire.KEX_LAST:
+            raise RemoteProtocolError(Rule.DATA_IN_KEY_EXCHANGE, f"message {kind}")
+        if kind in _TRANSPORT_TYPES:
+            self._transport_message(kind, payload)
+        elif kind == wire.DISCONNECT:
+            reader = wire.Reader(payload[1:])
+            reader.uint32()
+            self._owner.disconnected(self.side, reader.string()[:1024].decode("utf-8", "replace"))
+        elif kind in _SILENT_TYPES or kind == _USERAUTH_REQUEST:
+            return  # late authentication requests are ignored (RFC 4252 §5.1)
+        elif not self._owner.received(self.side, payload):
+            self.send(bytes([wire.UNIMPLEMENTED]) + uint32((self._opener.seq - 1) & 0xFFFFFFFF))
+
+    # --- key exchange -----------------------------------------------------------------------------
+
+    def _transport_message(self, kind: int, payload: bytes) -> None:
+        seq = (self._opener.seq - 1) & 0xFFFFFFFF
+        step = self._connection.dispatch(payload, seq)
+        if kind == wire.KEXINIT:
+            self._receiving_keys = True
+        elif kind == wire.NEWKEYS:
+            self._receiving_keys = False
+            keys = self._connection.receive_keys
+            self._opener = make_cipher(keys, 0 if keys.strict else self._opener.seq)
+        if step is not None:
+            self._stepping = True
+            self._owner.run_step(self.side, step)
+
+    def step_done(self) -> None:
+        """What `LegOwner.run_step` was given has ended."""
+        self._stepping = False
+        self.resume_soon()
+
+    def keys_sent(self) -> None:
+        """Our NEWKEYS is on its way: use the new keys, send what waited."""
+        keys = self._connection.send_keys
+        self.sealer = make_cipher(keys, 0 if keys.strict else self.sealer.seq)
+        self._sent = 0
+        waiting, self._deferred, self._deferred_size = self._deferred, [], 0
+        for payload in waiting:
+            self.send(payload)
+        self.resume_soon()
+        self.peer.resume_soon()
+
+    def exchange_keys(self) -> bool:
+        """Begin a key exchange, unless one goes on; whether it was begun."""
+        if self._transport is None or self.exchanging or self.peer.exchanging:
+            return False
+        self._connection.exchange_keys()
+        return True
+
+    @property
+    def exchanging(self) -> bool:
+        """Whether only messages of the transport layer may be sent here."""
+        return self._connection.exchanging
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def send(self, payload: bytes) -> None:
+        """Send a connection message, after the key exchange if there is one."""
+        if self._transport is None:
+            return
+        if not self.exchanging:
+            self._write(self.sealer.frame(payload))
+            return
+        self._deferred.append(payload)
+        self._deferred_size += len(payload)
+        if self._deferred_size > MAX_DEFERRED:
+            self._owner.failed(self.side, RemoteProtocolError(Rule.TOO_MUCH_PENDING, "key exchange not finished"))
+
+    def send_transport(self, payload: bytes) -> None:
+        """Send a message of the transport layer at once."""
+        if self._transport is not None:
+            self._write(self.sealer.frame(payload))
+
+    def write_sealed(self, packets: memoryview) -> None:
+        """Write packets that the other leg has encrypted in place with this leg's cipher."""
+        if self._transport is None:
+            return
+        self._write(bytes(packets) if self._copies else packets)
+        if self._sent >= REKEY_BYTES:
+            self.exchange_keys()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if self._transport is None:
+            return
+        self._transport.write(data)
+        self._sent += len(data)
+        if self._transport.get_write_buffer_size() > MAX_UNSENT:
+            error = RemoteProtocolError(Rule.TOO_MUCH_PENDING, "the remote does not read")
+            self._owner.failed(self.side, error)
+
+    def close(self) -> None:
+        """Send what is queued and close."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- back-pressure ----------------------------------------------------------------------------
+
+    def _must_wait(self) -> bool:
+        """Whether the next packet may not be taken yet."""
+        if self._stepping:
+            return True
+        if self._receiving_keys:
+            return False
+        if self.peer.exchanging:
+            return True
+        # While the remote owes us its half of an exchange that we began, its KEXINIT may be behind data.
+        return self.peer.write_paused and not self.exchanging
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_soon(self) -> None:
+        """Look again, in the next step: the shared buffer may be in use in this one."""
+        if self._reading_paused and not self._resuming and self._transport is not None:
+            self._resuming = True
+            asyncio.get_running_loop().call_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._resuming = False
+        while self._leftover and self._transport is not None and not self._must_wait():
+            batch, rest = self._leftover[:READ_BUFFER], self._leftover[READ_BUFFER:]
+            self._leftover = b""
+            _shared[: len(batch)] = batch
+            self._relay(len(batch))
+            self._leftover += rest
+            if not rest:
+                break
+        if self._transport is not None and self._reading_paused and not self._must_wait():
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+
+def join(client: Leg, target: Leg) -> None:
+    """Make two legs each other's peer."""
+    client.peer, target.peer = target, client
