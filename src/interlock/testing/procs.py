@@ -167,6 +167,10 @@ class Daemon:
         except subprocess.TimeoutExpired:
             raise self.failure(f"not ended after {timeout} s") from None
 
+    def wait_forever(self) -> int:
+        """Its exit code, whenever it ends."""
+        return self._child.wait()
+
     def stop(self, timeout: float = STOP_S) -> int:
         """SIGTERM, then SIGKILL after ``timeout``; what its children left behind is killed too. Harmless twice."""
         children = descendants(self.pid) if self.running else []
