@@ -1,0 +1,54 @@
+"""One call: a request out, a reply back, and every way to fail as an error of ours."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
+
+import grpc
+
+from interlock.adapters.rpc.codec import decode, encode
+from interlock.adapters.rpc.faults import from_status
+from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
+from interlock.core.errors import StoreError
+
+CALL_TIMEOUT_S = 10.0
+"""Seconds until a call without a stream counts as lost."""
+
+T = TypeVar("T")
+
+
+async def call(channel: grpc.aio.Channel, method: Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
+    """Ask for something; an `InterlockError` as the server raised it, StoreError if there was no answer."""
+    raw = encode(request)
+    return decode(
+        await _ours(lambda: channel.unary_unary(method.path, None, None)(raw, timeout=CALL_TIMEOUT_S)),
+        method.reply,
+    )
+
+
+async def upload(
+    channel: grpc.aio.Channel, method: Method[RequestT, ReplyT], request: RequestT, chunks: AsyncIterator[bytes]
+) -> ReplyT:
+    """The same with a stream of bytes after the request; back-pressure is gRPC's."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield encode(request)
+        async for chunk in chunks:
+            yield chunk
+
+    return decode(await _ours(lambda: channel.stream_unary(method.path, None, None)(stream())), method.reply)
+
+
+async def _ours(start: Callable[[], Awaitable[bytes]]) -> bytes:
+    try:
+        return await start()
+    except grpc.aio.AioRpcError as error:
+        raise from_status(error) from None
+    except grpc.aio.UsageError as error:  # the channel was closed for a new one before the call began
+        raise StoreError("auth cannot be reached", reason=f"call on a closed channel: {error}") from None
+    except asyncio.CancelledError:
+        # gRPC cancels the waiting task's call, not the task, when the channel is closed under it.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise StoreError("auth cannot be reached", reason="the channel was closed during a call") from None

@@ -1,0 +1,118 @@
+"""Auth as a daemon apart from it sees it: the same ports, over gRPC.
+
+Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `Inventory`, `Admission`, `HostIssuer` and
+`TrustSource`. Nothing is kept or repeated here: whoever appends or stores tries again after a StoreError.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc.calling import call, upload
+from interlock.adapters.rpc.codec import to_wire
+from interlock.adapters.rpc.tls import open_channel
+from interlock.core.errors import LocalProtocolError, NotFound, RecordingError
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import AuditEvent
+from interlock.domain.identity import Claims
+from interlock.domain.target import Target
+from interlock.domain.tracker import Tracker
+from interlock.ports import Clock, RecordingInfo, TrustBundle
+from interlock.services.hostca import KeyPair, create_request
+from interlock.services.joining import Renewed
+
+CLOSE_GRACE_S = 30.0
+"""Seconds that calls on a replaced channel have to end."""
+
+
+class AuthClient:
+    """Remote ports of one daemon. ``roots`` is the daemons' authority, PEM; close it after use."""
+
+    def __init__(self, address: str, *, roots: str, identity: KeyPair, clock: Clock) -> None:
+        self._address = address
+        self._roots = roots
+        self._identity = identity
+        self._clock = clock
+        self._channel = open_channel(address, roots, identity, max_message=m.MAX_MESSAGE)
+
+    async def use(self, identity: KeyPair) -> None:
+        """From now on call with another certificate; calls in progress end on the old connection."""
+        old, self._identity = self._channel, identity
+        self._channel = open_channel(self._address, self._roots, identity, max_message=m.MAX_MESSAGE)
+        await old.close(CLOSE_GRACE_S)
+
+    async def close(self) -> None:
+        """End all calls."""
+        await self._channel.close(None)
+
+    async def append(self, events: Sequence[AuditEvent]) -> None:
+        """`ports.AuditLog`: in order, in messages of bounded size."""
+        for start in range(0, len(events), m.MAX_EVENTS):
+            batch = tuple(to_wire(event) for event in events[start : start + m.MAX_EVENTS])
+            await call(self._channel, m.APPEND, m.Events(batch))
+
+    async def put(self, tracker: Tracker) -> None:
+        """`ports.TrackerStore`."""
+        await call(self._channel, m.PUT_TRACKER, m.PutTracker(tracker, self._ttl(tracker.expires)))
+
+    async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
+        """`ports.TrackerStore`."""
+        await call(self._channel, m.KEEP_TRACKERS, m.KeepTrackers(daemon, tuple(sids), self._ttl(expires)))
+
+    async def live(self) -> list[Tracker]:
+        """`ports.TrackerStore`, whose other daemons' sessions are nothing to this one: LocalProtocolError."""
+        raise LocalProtocolError(
+            "a node cannot list sessions", reason="trackers are listed and swept by auth alone"
+        )
+
+    async def store(self, sid: SessionId, path: Path) -> str:
+        """`ports.RecordingStore`: the file goes away when auth has it."""
+        try:
+            size = (await asyncio.to_thread(path.stat)).st_size
+            stored = await upload(self._channel, m.STORE_RECORDING, m.RecordingHeader(sid, size), _chunks(path))
+            await asyncio.to_thread(path.unlink, missing_ok=True)
+        except OSError as error:
+            raise RecordingError("the recording could not be read", reason=f"uploading {sid}: {error}") from error
+        return stored.url
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """`ports.RecordingStore`, of which a node has only one direction: LocalProtocolError."""
+        raise LocalProtocolError("a node cannot list recordings", reason="stored recordings are auth's")
+
+    def read(self, sid: SessionId) -> AsyncIterator[bytes]:
+        """`ports.RecordingStore`: a node cannot read what it has delivered; NotFound."""
+        raise NotFound(f"the recording of session {sid} is in auth's storage")
+
+    async def heartbeat(self, node: Target) -> None:
+        """`ports.Inventory`."""
+        expires = node.expires or self._clock.now()
+        await call(self._channel, m.HEARTBEAT, m.Heartbeat(node, self._ttl(expires)))
+
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
+        """`ports.Admission`."""
+        await call(self._channel, m.ADMIT, m.Admit(claims, login, target))
+
+    async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
+        """`ports.HostIssuer`, for this daemon's own names."""
+        request = m.IssueHost(public_key, tuple(principals))
+        return (await call(self._channel, m.ISSUE_HOST, request)).certificate
+
+    async def trust(self) -> TrustBundle:
+        """`ports.TrustSource`."""
+        answer = await call(self._channel, m.TRUST, m.Nothing())
+        return TrustBundle(answer.user_cas, answer.host_cas)
+
+    async def renew(self, host_key: str) -> Renewed:
+        """Fresh certificates for this daemon's keys; ``host_key`` is the public SSH host key, one line."""
+        return await call(self._channel, m.RENEW, m.Renew(create_request(self._identity.key), host_key))
+
+    def _ttl(self, expires: datetime) -> float:
+        return (expires - self._clock.now()).total_seconds()
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, m.CHUNK):
+            yield chunk

@@ -1,0 +1,61 @@
+"""The joining side: recognise auth by the token's pin first, only then say the token's secret.
+
+1. a TLS handshake that verifies nothing shows the certificate of whoever answers;
+2. with that as the only root, the server is asked for the authority above it, which is compared with the pin;
+3. with the pinned authority as the only root, the server must prove to be auth; it gets the secret.
+
+Somebody in between can replay the right authority in step 2, but not pass step 3, and learns nothing before it.
+"""
+
+from dataclasses import dataclass
+
+from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc.calling import call
+from interlock.adapters.rpc.tls import check_pin, open_channel, server_certificate
+from interlock.core.errors import ConfigError
+from interlock.services.hostca import create_request
+from interlock.services.joining import JoinReply, JoinRequest, TokenText
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What joining gave."""
+
+    reply: JoinReply
+    roots: str  # the daemons' authority, PEM
+    service: str  # address of auth's service for daemons, host:port
+
+
+async def join(address: str, token: TokenText, *, names: tuple[str, ...], key: str, host_key: str) -> Membership:
+    """Join the cluster at a join listener (host:port) with a new identity for ``key`` (PEM) and SSH ``host_key``.
+
+    ConfigError if the server is not the one that the token was made by or the address is malformed, StoreError if
+    it cannot be reached, SignInFailed or Denied as auth decides.
+    """
+    host, port = split_address(address)
+    shown = await server_certificate(host, port)
+    async with open_channel(address, shown, max_message=m.MAX_MESSAGE) as channel:
+        roots = (await call(channel, m.AUTHORITY, m.Nothing())).certificate
+    check_pin(roots, token.pin)
+    request = JoinRequest(token.id, token.secret, names, create_request(key), host_key)
+    async with open_channel(address, roots, max_message=m.MAX_MESSAGE) as channel:
+        joined = await call(channel, m.JOIN, request)
+    service = joined.service
+    if service.startswith(":"):
+        service = address.rpartition(":")[0] + service
+    return Membership(joined.reply, roots, service)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[IPv6]:port``; ConfigError if it is neither."""
+    host, _, port = address.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if (
+        not bare
+        or "/" in host
+        or (":" in bare and bare == host)
+        or not port.isdecimal()
+        or not 0 < int(port) < 65536
+    ):
+        raise ConfigError(f"the address of auth must be HOST:PORT, not {address[:100]!r}")
+    return bare, int(port)
