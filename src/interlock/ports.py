@@ -120,6 +120,10 @@ class RecordingPart(Protocol):
         """Close; never fails, since what matters was appended or is checked when the recording is stored."""
         ...
 
+    def remove(self) -> None:
+        """Close and delete a part that never got its header."""
+        ...
+
 
 class RecordingParts(Protocol):
     """Recordings on local disk that are not in the RecordingStore yet."""

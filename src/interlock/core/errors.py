@@ -61,6 +61,7 @@ class Rule(Enum):
     """One member per thing that a peer may not do; the value is the text of the audit log."""
 
     SESSION_ID_CHANGED = "the target changed the session ID of a channel"
+    SESSION_ID_REUSED = "the target reported the ID of another session"
     MALFORMED_MESSAGE = "a message could not be decoded"
     OVERSIZED_PACKET = "a packet is longer than allowed"
     BAD_MAC = "a packet failed its integrity check"

@@ -1,0 +1,255 @@
+"""Recordings as files of one directory. Names are session IDs and nothing else: no text of a user's gets in.
+
+::
+
+    <directory>/<sid>.ilr             finished; never changed again
+    <directory>/live/<sid>.part       being written, or left by a process that died
+    <directory>/quarantine/<sid>.part without a readable header; a person may look at it, no program does
+
+Everything is 0600 in directories of 0700. A finished file appears by rename after fsync, so it is whole or absent.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from interlock.core.errors import NotFound, RecordingError, StoreError
+from interlock.core.ids import SessionId, parse_session_id
+from interlock.domain.audit import JsonValue
+from interlock.domain.survey import Survey, describe, survey
+from interlock.ports import RecordingInfo
+
+CHUNK = 256 * 1024
+"""Bytes read or sent at once."""
+
+_LIVE = "live"
+_QUARANTINE = "quarantine"
+_DONE = ".ilr"
+_PART = ".part"
+_ENDS = 4096  # bytes of a file's end in which its last block is looked for: it holds the exit frame only
+
+
+class LivePart:
+    """`ports.RecordingPart`: an open file that only ever holds whole blocks.
+
+    It is locked while it is open, so that recovery never takes a living session's part for an orphan.
+    """
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._path = path
+        self._fd = os.open(path, flags, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._size = 0
+
+    def append(self, data: bytes) -> None:
+        """Write all of it; OSError if the disk refuses, and then nothing of it remains in the file."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+                os.lseek(self._fd, self._size, os.SEEK_SET)
+            raise
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Close the file; harmless when closed already."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+    def remove(self) -> None:
+        """Close and delete a part that never got its header."""
+        self.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+
+class FileRecordings:
+    """`ports.RecordingStore` and `ports.RecordingParts` over one directory, which it creates."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        for folder in (directory, directory / _LIVE, directory / _QUARANTINE):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def create(self, sid: SessionId) -> LivePart:
+        """A new, empty part; OSError if the disk refuses, or if this session was recorded already.
+
+        A target that repeats an old session's ID would otherwise get a session whose recording nobody keeps.
+        """
+        if self._done(sid).exists():
+            raise FileExistsError(errno.EEXIST, "there is a recording of this session already", str(sid))
+        return LivePart(self.path(sid))
+
+    def path(self, sid: SessionId) -> Path:
+        """Where the part is."""
+        return self._directory / _LIVE / f"{parse_session_id(sid)}{_PART}"
+
+    async def unfinished(self) -> list[SessionId]:
+        """The sessions whose parts a process that is gone has left, oldest first."""
+        return await asyncio.to_thread(self._unfinished)
+
+    async def survey(self, sid: SessionId) -> Survey:
+        """What a part contains; RecordingError if it cannot be read at all."""
+        try:
+            return await asyncio.to_thread(_survey, self.path(sid))
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
+        """Cut the part to its first ``keep`` bytes and append ``tail``; RecordingError if the disk refuses."""
+        try:
+            await asyncio.to_thread(_mend, self.path(sid), keep, tail)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    async def quarantine(self, sid: SessionId) -> None:
+        """Put a part that nobody can read aside; harmless if it is gone."""
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(os.replace, self.path(sid), self._directory / _QUARANTINE / f"{sid}{_PART}")
+
+    async def discard(self, sid: SessionId) -> None:
+        """Remove a part that was stored; harmless if it is gone."""
+        await asyncio.to_thread(self.path(sid).unlink, missing_ok=True)
+
+    # --- finished recordings -------------------------------------------------------------------
+
+    async def store(self, sid: SessionId, path: Path) -> str:
+        """Take the finished file at ``path`` and return its URL. What is stored already is never replaced."""
+        done = self._done(sid)
+        try:
+            await asyncio.to_thread(_store, path, done, self.path(sid).with_suffix(".copy"))
+        except OSError as error:
+            reason = f"storing the recording {sid}: {error}"
+            raise StoreError("the recording could not be stored", reason=reason) from error
+        return done.as_uri()
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """What is stored, newest first."""
+        return await asyncio.to_thread(self._recordings)
+
+    async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
+        """The stored bytes in pieces; NotFound if there are none."""
+        try:
+            file = await asyncio.to_thread(self._done(sid).open, "rb")
+        except FileNotFoundError:
+            raise NotFound(f"no recording of session {sid}") from None
+        except OSError as error:
+            raise _unreadable(error) from error
+        try:
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
+                yield chunk
+        finally:
+            file.close()
+
+    def _done(self, sid: SessionId) -> Path:
+        return self._directory.absolute() / f"{parse_session_id(sid)}{_DONE}"
+
+    def _unfinished(self) -> list[SessionId]:
+        parts = sorted((self._directory / _LIVE).glob(f"*{_PART}"), key=lambda path: path.stat().st_mtime)
+        return [sid for path in parts if (sid := _sid_of(path)) is not None and not _in_use(path)]
+
+    def _recordings(self) -> list[RecordingInfo]:
+        found = []
+        for path in self._directory.glob(f"*{_DONE}"):
+            sid = _sid_of(path)
+            if sid is not None:
+                state = path.stat()
+                stored = datetime.fromtimestamp(state.st_mtime, UTC)
+                found.append(RecordingInfo(sid, state.st_size, stored, _meta(path)))
+        return sorted(found, key=lambda info: info.stored, reverse=True)
+
+
+def _sid_of(path: Path) -> SessionId | None:
+    try:
+        return parse_session_id(path.stem)
+    except ValueError:
+        return None
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a living process is writing this part."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True  # its session has just been stored
+    except OSError as error:
+        return error.errno == errno.EWOULDBLOCK
+    return False
+
+
+def _chunks(path: Path, size: int = CHUNK) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(size):
+            yield chunk
+
+
+def _survey(path: Path) -> Survey:
+    return survey(_chunks(path))
+
+
+def _meta(path: Path) -> dict[str, JsonValue]:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _ENDS))
+        tail = file.read()
+    return describe(_chunks(path, _ENDS), tail)
+
+
+def _mend(path: Path, keep: int, tail: bytes) -> None:
+    with path.open("r+b", buffering=0) as file:
+        file.truncate(keep)
+        file.seek(keep)
+        file.write(tail)
+        os.fsync(file.fileno())
+
+
+def _store(path: Path, done: Path, copy: Path) -> None:
+    """Make ``done`` of ``path``, which ends to exist. Fine if an earlier attempt got through."""
+    if done.exists():
+        path.unlink(missing_ok=True)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        path.replace(done)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(path, copy)
+        copy.replace(done)
+        path.unlink()
+    _sync_directory(done.parent)
+
+
+def _copy(path: Path, copy: Path) -> None:
+    with path.open("rb") as source, copy.open("wb") as target:
+        copy.chmod(0o600)
+        shutil.copyfileobj(source, target, CHUNK)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _unreadable(error: OSError) -> RecordingError:
+    return RecordingError("the recording could not be read or mended", reason=str(error))

@@ -1,0 +1,128 @@
+"""What a recording is made of: a header, then frames of output, resizes and markers, then how it ended.
+
+Output is kept as the bytes that came, in the packets in which they came; joining characters that were
+split across packets is a matter of export (`casting`). How frames are laid out in a file is in `blocks`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from interlock.core.errors import RecordingError
+from interlock.domain.session import Exit, Window
+
+T = TypeVar("T")
+
+MICROSECONDS = 1_000_000
+
+
+class FrameKind(IntEnum):
+    """The first byte of a stored frame."""
+
+    HEADER = 1
+    STDOUT = 2
+    STDERR = 3
+    RESIZE = 4
+    MARKER = 5
+    EXIT = 6
+
+
+class Stream(IntEnum):
+    """Where output came from; the value is its frame kind. A terminal's output is all STDOUT."""
+
+    STDOUT = FrameKind.STDOUT
+    STDERR = FrameKind.STDERR
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first frame: whose session this is. ``event`` holds the fields that all its audit events share.
+
+    With them the end of a session whose daemon died can be written from the recording alone.
+    """
+
+    sid: str
+    user: str
+    login: str
+    hostname: str
+    target_id: str
+    sub_kind: str
+    recorded_by: str
+    mode: str
+    kind: str
+    command: str
+    start: str  # RFC 3339
+    cluster: str
+    cols: int = 0  # 0: no terminal
+    rows: int = 0
+    term: str = ""
+    event: Mapping[str, Any] = field(default_factory=dict)  # JsonValue, which is too wide a union to decode
+
+    @property
+    def interactive(self) -> bool:
+        """Whether the session had a terminal."""
+        return self.cols > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Bytes that the command wrote."""
+
+    stream: Stream
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A note of the recorder, for example that output was not kept."""
+
+    what: str  # "truncated" or "gap"
+    why: str
+    stdout: int = 0  # bytes of each stream that are not in the recording
+    stderr: int = 0
+    lost: int = 0  # bytes of the file that could not be read
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One thing that happened, ``at`` microseconds after the start."""
+
+    at: int
+    body: Header | Output | Window | Marker | Exit
+
+
+def to_payload(body: Header | Marker | Exit) -> bytes:
+    """The JSON payload of a frame that has one."""
+    return msgspec.json.encode(body)
+
+
+def from_payload(kind: int, payload: bytes) -> Header | Output | Window | Marker | Exit:
+    """Read a frame's payload; RecordingError if it is not what its kind promises."""
+    match kind:
+        case FrameKind.STDOUT | FrameKind.STDERR:
+            return Output(Stream(kind), payload)
+        case FrameKind.RESIZE if len(payload) == 8:
+            return Window(int.from_bytes(payload[:4], "big"), int.from_bytes(payload[4:], "big"))
+        case FrameKind.HEADER:
+            return _parsed(payload, Header)
+        case FrameKind.MARKER:
+            return _parsed(payload, Marker)
+        case FrameKind.EXIT:
+            return _parsed(payload, Exit)
+        case _:
+            raise RecordingError("the recording is damaged", reason=f"frame of kind {kind}, {len(payload)} bytes")
+
+
+def resize_payload(window: Window) -> bytes:
+    """The payload of a RESIZE frame: columns and rows, 32 bits each."""
+    return min(window.cols, 0xFFFFFFFF).to_bytes(4, "big") + min(window.rows, 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def _parsed(payload: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(payload, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordingError("the recording is damaged", reason=f"{kind.__name__} frame: {error}") from None

@@ -1,0 +1,91 @@
+"""What a recording file contains, learned without playing it: for recovery after a crash, and for listings."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from interlock.core.errors import RecordingError
+from interlock.domain.audit import JsonValue
+from interlock.domain.blocks import SYNC, Decoder, read_all
+from interlock.domain.recording import Frame, Header
+from interlock.domain.session import Exit, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a file that may have been cut off contains."""
+
+    header: Header | None  # None: nothing of it can be used
+    salt: bytes
+    good: int  # bytes up to the end of the last whole block
+    lost: int  # bytes that belong to no whole block
+    last: int  # time of the last frame, microseconds after the start
+    resizes: int
+    exit: Exit | None  # None: the writer did not get to finish
+
+
+def survey(chunks: Iterable[bytes]) -> Survey:
+    """Read a whole file for what is in it; never raises for its contents."""
+    decoder = Decoder()
+    last = resizes = 0
+    ended: Exit | None = None
+    try:
+        for frame in read_all(decoder, chunks):
+            last = max(last, frame.at)
+            if isinstance(frame.body, Window):
+                resizes += 1
+            elif isinstance(frame.body, Exit):
+                ended = frame.body
+    except RecordingError:
+        return Survey(None, b"", 0, 0, 0, 0, None)
+    return Survey(decoder.header, decoder.salt, decoder.good, decoder.lost, last, resizes, ended)
+
+
+def describe(chunks: Iterable[bytes], tail: bytes) -> dict[str, JsonValue]:
+    """A recording's header as listings show it, with its length, from the file's start and its last bytes.
+
+    Empty if the header cannot be read; without ``duration_ms`` if the recording was not closed.
+    """
+    decoder = Decoder()
+    try:
+        for chunk in chunks:
+            for _ in decoder.feed(chunk):
+                break
+            if decoder.header is not None:
+                break
+    except RecordingError:
+        return {}
+    if decoder.header is None:
+        return {}
+    header = decoder.header
+    meta: dict[str, JsonValue] = {
+        "sid": header.sid,
+        "user": header.user,
+        "login": header.login,
+        "hostname": header.hostname,
+        "target_id": header.target_id,
+        "sub_kind": header.sub_kind,
+        "recorded_by": header.recorded_by,
+        "mode": header.mode,
+        "kind": header.kind,
+        "command": header.command,
+        "start": header.start,
+        "cluster": header.cluster,
+        "interactive": header.interactive,
+    }
+    last = _last_frames(tail, decoder.salt)
+    if last and isinstance(last[-1].body, Exit):
+        meta["duration_ms"] = last[-1].at // 1000
+    return meta
+
+
+def _last_frames(tail: bytes, salt: bytes) -> list[Frame]:
+    """The frames of the last whole block in the last bytes of a file, to learn its length without reading it."""
+    decoder = Decoder.inside(salt)
+    start = tail.rfind(SYNC)
+    while start >= 0:
+        frames = list(decoder.feed(tail[start:]))
+        if frames:
+            return frames
+        decoder = Decoder.inside(salt)
+        start = tail.rfind(SYNC, 0, start)
+    return []

@@ -1,0 +1,116 @@
+"""Audit events: stamped, numbered per session, stored in the order in which they were emitted.
+
+The number of an event within its session (``ei``) runs from 0 without gaps and includes ``session.data`` and
+``session.upload``; the field elsewhere gives those two fixed numbers near 2**31, which would hide a missing event.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from interlock.core.ids import SessionId
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.ports import AuditLog, Clock, Entropy, EventSink
+from interlock.services.outbox import BACKLOG, Outbox, Sleep
+
+
+class Emitter:
+    """The one writer of a daemon's audit events. `run` belongs into a TaskGroup of the daemon."""
+
+    def __init__(self, log: AuditLog, *, backlog: int = BACKLOG, sleep: Sleep = asyncio.sleep) -> None:
+        self._outbox: Outbox[AuditEvent] = Outbox("audit events", log.append, backlog=backlog, sleep=sleep)
+
+    @property
+    def healthy(self) -> bool:
+        """False while so many events wait that no new session should start."""
+        return self._outbox.healthy
+
+    def emit(self, event: AuditEvent) -> None:
+        """Take the event; never blocks, never fails."""
+        self._outbox.put(event)
+
+    async def flush(self) -> None:
+        """Return when all events emitted so far are stored."""
+        await self._outbox.flush()
+
+    def stop(self) -> None:
+        """Make `run` return when all events are stored."""
+        self._outbox.stop()
+
+    async def run(self) -> None:
+        """Store events until stopped."""
+        await self._outbox.run()
+
+
+class EventFactory:
+    """Stamps events with a new uid, the time and the cluster."""
+
+    def __init__(self, *, cluster: str, clock: Clock, entropy: Entropy) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._entropy = entropy
+
+    def make(
+        self,
+        kind: Kind,
+        fields: Mapping[str, JsonValue],
+        *,
+        sid: SessionId | None = None,
+        index: int = 0,
+        time: datetime | None = None,
+    ) -> AuditEvent:
+        """An event of now, or of ``time`` when it is reconstructed."""
+        return AuditEvent(
+            kind=kind,
+            time=time or self._clock.now(),
+            uid=self._entropy.uuid(),
+            cluster=self._cluster,
+            sid=sid,
+            index=index,
+            fields={name: _clean(value) for name, value in fields.items()},
+        )
+
+
+class Journal(Protocol):
+    """Where a session leaves its events."""
+
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue]) -> None:
+        """Emit the session's next event."""
+        ...
+
+
+class SessionJournal:
+    """The events of one session, numbered."""
+
+    def __init__(self, sid: SessionId, sink: EventSink, factory: EventFactory, *, index: int = 0) -> None:
+        self._sid = sid
+        self._sink = sink
+        self._factory = factory
+        self._index = index  # of the next event
+
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue], *, time: datetime | None = None) -> None:
+        """Emit the session's next event."""
+        self._sink.emit(self._factory.make(kind, fields, sid=self._sid, index=self._index, time=time))
+        self._index += 1
+
+
+class NoJournal:
+    """Of a session whose events are another daemon's duty."""
+
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue]) -> None:
+        """Forget the event."""
+
+
+def _clean(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, list):
+        texts = [visible(item) for item in value if isinstance(item, str)]
+        return texts or value
+    return value
+
+
+def visible(text: str) -> str:
+    """Show bytes that were not UTF-8 (surrogates) as escapes, since no store takes them as they are."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,197 @@
+"""One live session: what its SSH server tells it becomes events, frames and tracker states.
+
+All calls are synchronous and none waits for a store. What the daemon has no duty for is done by objects that do
+nothing, chosen once from the duties table, so the code below asks for no mode.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from interlock.core.errors import LocalProtocolError, RecordingError
+from interlock.core.ids import SessionId
+from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.recording import Header, Stream
+from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields
+from interlock.domain.tracker import TrackerState
+from interlock.ports import Clock
+from interlock.services.emitter import Journal, visible
+from interlock.services.recorder import NoRecorder, SessionRecorder
+from interlock.services.trackers import SessionTracker
+
+RESIZE_EVENTS = 1000
+"""Resizes of one session that become audit events, so that nobody can flood the audit log by dragging a window.
+The recording has them all."""
+
+NO_STATUS = "the session ended before the command reported a status"
+
+_log = structlog.get_logger()
+
+OpenRecorder = Callable[[Header, Callable[[RecordingError], None]], SessionRecorder]
+
+
+class LiveSession:
+    """A session from the moment its ID is agreed until its channel has closed."""
+
+    def __init__(
+        self,
+        ctx: SessionContext,
+        *,
+        journal: Journal,
+        tracker: SessionTracker,
+        open_recorder: OpenRecorder,
+        on_end: Callable[["LiveSession"], None],
+        cluster: str,
+        clock: Clock,
+    ) -> None:
+        self.ctx = ctx
+        self.journal = journal
+        self.recorder: SessionRecorder = NoRecorder()  # the real one from `start` on, if this daemon records
+        self.on_failure: Callable[[RecordingError], None] | None = None  # set by the SSH layer: end the session
+        self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)  # set by the SSH layer: tx, rx so far
+        self._tracker = tracker
+        self._open_recorder = open_recorder
+        self._on_end = on_end
+        self._cluster = cluster
+        self._clock = clock
+        self._start: Start | None = None
+        self._began: datetime | None = None  # set with _start
+        self._exit: Exit | None = None
+        self._window: Window | None = None
+        self._resizes = 0
+        self._ended = False
+        self._common = ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()
+
+    @property
+    def sid(self) -> SessionId:
+        """The session's ID."""
+        return self.ctx.sid
+
+    @property
+    def started(self) -> bool:
+        """Whether a shell, command or subsystem was accepted."""
+        return self._start is not None
+
+    def start(self, start: Start) -> None:
+        """The client asked for something to run, and it may. RecordingError if it cannot be recorded.
+
+        The refusal is in the audit log already when the error is raised.
+        """
+        if self._start is not None or self._ended:
+            raise LocalProtocolError("a session starts once", reason=f"second start of session {self.sid}")
+        began = self._clock.now()
+        try:
+            self.recorder = self._open_recorder(self._header(start, began), self._recording_failed)
+        except RecordingError as error:
+            self.journal.add(Kind.SESSION_REJECTED, self._common | rejection(error.public, error.reason))
+            raise
+        self._start, self._began, self._window = start, began, start.window
+        self.journal.add(Kind.SESSION_START, self._common | start.fields())
+        self._tracker.move(TrackerState.RUNNING, command=(start.command,) if start.command else ())
+
+    def output(self, stream: Stream, data: bytes | memoryview) -> None:
+        """Bytes on their way to the client; copied before this returns."""
+        self.recorder.output(stream, data)
+
+    def resize(self, window: Window) -> None:
+        """The terminal has a new size."""
+        if self._start is None or self._ended or window == self._window:
+            return
+        self._window = window
+        self.recorder.resize(window)
+        self._resizes += 1
+        if self._resizes <= RESIZE_EVENTS:
+            self.journal.add(Kind.SESSION_RESIZE, self._common | {"size": str(window)})
+
+    def exited(self, ended: Exit) -> None:
+        """How the command ended. Only the first report counts."""
+        if self._start is None or self._ended or self._exit is not None:
+            return
+        self._exit = ended
+        match self._start.kind:
+            case SessionKind.SHELL:
+                pass
+            case SessionKind.EXEC:
+                kind = Kind.EXEC if ended.clean else Kind.EXEC_FAILURE
+                self.journal.add(kind, self._common | exec_fields(self._start.command, ended))
+            case SessionKind.SUBSYSTEM:
+                kind = Kind.SUBSYSTEM if ended.clean else Kind.SUBSYSTEM_FAILURE
+                fields: dict[str, JsonValue] = {"name": self._start.command, "exitError": exit_error(ended)}
+                self.journal.add(kind, self._common | fields)
+
+    def end(self, *, tx: int, rx: int, reason: str = "") -> None:
+        """The channel is gone. Bytes from the client's side; a reason if a side vanished. Idempotent."""
+        if self._ended:
+            return
+        if self._start is not None and self._began is not None:
+            self.exited(Exit(error=reason or NO_STATUS))
+            self._ended = True
+            self._say_end(self._start, self._began, reason)
+            self.recorder.finish(self._exit or Exit(error=NO_STATUS))
+            self.journal.add(Kind.SESSION_DATA, self._common | {"tx": tx, "rx": rx})
+        self._ended = True
+        self._tracker.move(TrackerState.TERMINATED)
+        self._on_end(self)
+
+    def upload_fields(self) -> dict[str, JsonValue]:
+        """Common fields of ``session.upload``, which is about the recording and not about a connection."""
+        return self.ctx.user_fields() | self.ctx.server_fields()
+
+    def _say_end(self, start: Start, began: datetime, reason: str) -> None:
+        if reason:
+            self.journal.add(Kind.CLIENT_DISCONNECT, self._common | {"reason": reason})
+        participants = (self.ctx.identity.user,)
+        fields = end_fields(start, began=began, ended=self._clock.now(), participants=participants)
+        self.journal.add(Kind.SESSION_END, self._common | fields)
+        self.journal.add(Kind.SESSION_LEAVE, self.ctx.user_fields() | self.ctx.server_fields())
+
+    def _recording_failed(self, error: RecordingError) -> None:
+        _log.error("recording.failed", sid=self.sid, reason=error.reason)
+        if self.on_failure is not None and not self._ended:
+            self.on_failure(error)
+
+    def _header(self, start: Start, began: datetime) -> Header:
+        ctx = self.ctx
+        window = start.window or Window(0, 0)
+        return Header(
+            sid=ctx.sid,
+            user=ctx.identity.user,
+            login=ctx.login,
+            hostname=ctx.target.hostname,
+            target_id=ctx.target.id,
+            sub_kind=ctx.target.sub_kind.value,
+            recorded_by=ctx.daemon_id,
+            mode=ctx.mode.value,
+            kind=start.kind.value,
+            command=visible(start.command),
+            start=rfc3339(began),
+            cluster=self._cluster,
+            cols=window.cols,
+            rows=window.rows,
+            term=visible(start.term),
+            event=self._common,
+        )
+
+
+def rejection(public: str, reason: str) -> dict[str, JsonValue]:
+    """Fields of ``session.rejected``: the private reason, and what the person was told."""
+    return {"success": False, "reason": reason, "error": reason, "message": public}
+
+
+def exec_fields(command: str, ended: Exit) -> dict[str, JsonValue]:
+    """Fields of ``exec``. Without a status the code is -1, as the field has it."""
+    fields: dict[str, JsonValue] = {
+        "command": command,
+        "exitCode": str(-1 if ended.status is None else ended.status),
+    }
+    return fields if ended.clean else fields | {"exitError": exit_error(ended)}
+
+
+def exit_error(ended: Exit) -> str:
+    """In words, why a command did not end well; empty if it did."""
+    if ended.clean:
+        return ""
+    if ended.status is not None:
+        return f"exited with status {ended.status}"
+    return f"killed by signal {ended.signal}" if ended.signal else ended.error

@@ -1,0 +1,180 @@
+"""All live sessions of a daemon, and the background work that they leave behind.
+
+The registry hands each session what its duties ask for: recorder, journal and tracker, or objects that do nothing.
+It knows nothing of SSH; the SSH servers hold the channels and tell their `LiveSession` what happens.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+
+from interlock.core.errors import RecordingError, RemoteProtocolError, Rule, StoreError
+from interlock.core.ids import DaemonId, parse_session_id
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.blocks import SALT_SIZE, new_compressor
+from interlock.domain.recording import Header
+from interlock.domain.session import SessionContext
+from interlock.ports import Clock, Entropy, EventReader, RecordingParts, RecordingStore, TrackerStore
+from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
+from interlock.services.live import LiveSession, rejection
+from interlock.services.outbox import Sleep
+from interlock.services.recorder import (
+    COMMAND_OUTPUT_LIMIT,
+    CallLater,
+    NoRecorder,
+    Recorder,
+    SessionRecorder,
+    call_later,
+    not_recordable,
+)
+from interlock.services.recovery import Recovery
+from interlock.services.trackers import HEARTBEAT_S, LiveTracker, NoTracker, TrackerWriter
+from interlock.services.uploads import Upload, Uploads
+
+__all__ = ["LiveSession", "Sessions"]
+
+STORING_GRACE_S = 10.0
+"""Seconds that a daemon which stops waits for recordings to be stored; the rest is found at the next start."""
+
+
+class Sessions:
+    """The registry; one per daemon. `run` belongs into a TaskGroup of the daemon."""
+
+    def __init__(
+        self,
+        *,
+        daemon_id: DaemonId,
+        cluster: str,
+        clock: Clock,
+        entropy: Entropy,
+        emitter: Emitter,
+        trackers: TrackerStore,
+        parts: RecordingParts,
+        recordings: RecordingStore,
+        events: EventReader | None = None,
+        sleep: Sleep = asyncio.sleep,
+        call_later: CallLater = call_later,
+        command_output_limit: int = COMMAND_OUTPUT_LIMIT,
+    ) -> None:
+        self._cluster = cluster
+        self._clock = clock
+        self._entropy = entropy
+        self._emitter = emitter
+        self._parts = parts
+        self._sleep = sleep
+        self._call_later = call_later
+        self._command_output_limit = command_output_limit
+        self._factory = EventFactory(cluster=cluster, clock=clock, entropy=entropy)
+        self._compressor = new_compressor()
+        self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, sleep=sleep)
+        self._uploads = Uploads(parts, recordings, sleep=sleep)
+        self._recovery = Recovery(
+            parts, self._uploads, emitter, self._factory, trackers=self._trackers, events=events, sleep=sleep
+        )
+        self._live: dict[LiveSession, None] = {}  # in the order in which they were agreed
+        self._stopping = asyncio.Event()
+
+    @property
+    def live(self) -> list[LiveSession]:
+        """The sessions that have not ended, oldest first."""
+        return list(self._live)
+
+    def agree(self, ctx: SessionContext) -> LiveSession:
+        """The ID is agreed and the channel about to be accepted.
+
+        StoreError if the audit log is away, RemoteProtocolError if the ID belongs to another live session.
+        """
+        duties = ctx.duties
+        if duties.records and not self._emitter.healthy:
+            raise StoreError("no new sessions for now: the audit log cannot be written")
+        if duties.records and any(s.sid == ctx.sid and s.ctx.duties.records for s in self._live):
+            raise RemoteProtocolError(Rule.SESSION_ID_REUSED, ctx.sid)
+        session = LiveSession(
+            ctx,
+            journal=SessionJournal(ctx.sid, self._emitter, self._factory) if duties.records else NoJournal(),
+            tracker=(
+                LiveTracker(ctx, self._trackers, cluster=self._cluster, clock=self._clock)
+                if duties.tracks
+                else NoTracker()
+            ),
+            open_recorder=self._open_recorder if duties.records else _no_recorder,
+            on_end=self._ended,
+            cluster=self._cluster,
+            clock=self._clock,
+        )
+        self._live[session] = None
+        return session
+
+    def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
+        """Put a refusal into the audit log: event ``session.rejected``.
+
+        ``who``: the context, or the event fields that are known if there is no session ID yet.
+        """
+        if isinstance(who, SessionContext):
+            fields = who.user_fields() | who.server_fields() | who.connection_fields()
+            sid = who.sid
+        else:
+            fields, sid = dict(who), None
+        fields |= rejection(public, reason)
+        self._emitter.emit(self._factory.make(Kind.SESSION_REJECTED, fields, sid=sid))
+
+    async def end_all(self, reason: str, *, grace: float = STORING_GRACE_S) -> None:
+        """End what the SSH servers have not ended, and wait a while for the recordings to be stored."""
+        for session in self.live:
+            tx, rx = session.traffic()
+            session.end(tx=tx, rx=rx, reason=reason)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._uploads.wait_idle()
+
+    def stop(self) -> None:
+        """Make `run` return once the last tracker states are written."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Heartbeats, uploads, and what an earlier process left, until stopped."""
+        async with asyncio.TaskGroup() as tasks:
+            until_stop = [
+                tasks.create_task(self._recovery.run(), name="sessions.recovery"),
+                tasks.create_task(self._uploads.run(), name="sessions.uploads"),
+                tasks.create_task(self._beat(), name="sessions.heartbeat"),
+            ]
+            tasks.create_task(self._trackers.run(), name="sessions.trackers")
+            await self._stopping.wait()
+            for task in until_stop:
+                task.cancel()
+            self._trackers.stop()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._sleep(HEARTBEAT_S)
+            tracked = [session.sid for session in self._live if session.ctx.duties.tracks]
+            if tracked:
+                self._trackers.beat(tracked)
+
+    def _open_recorder(self, header: Header, on_failure: Callable[[RecordingError], None]) -> SessionRecorder:
+        sid = parse_session_id(header.sid)
+        try:
+            part = self._parts.create(sid)
+        except OSError as error:
+            raise not_recordable(error) from error
+        return Recorder(
+            part,
+            header,
+            salt=self._entropy.token(SALT_SIZE),
+            compressor=self._compressor,
+            clock=self._clock,
+            on_failure=on_failure,
+            call_later=self._call_later,
+            command_output_limit=self._command_output_limit,
+        )
+
+    def _ended(self, session: LiveSession) -> None:
+        self._live.pop(session, None)
+        if session.started and session.ctx.duties.records:
+            closed = not session.recorder.failed
+            self._uploads.add(Upload(session.sid, session.journal, session.upload_fields(), closed))
+
+
+def _no_recorder(_header: Header, _on_failure: Callable[[RecordingError], None]) -> SessionRecorder:
+    return NoRecorder()

@@ -1,0 +1,115 @@
+"""From a part on local disk to a stored recording, in the background, until it succeeds.
+
+Every recording is its own task, so that one which cannot be stored delays no other. What is not stored when the
+process ends stays on disk and is found by `recovery` at the next start.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from interlock.core.errors import InterlockError
+from interlock.core.ids import SessionId
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.blocks import BlockBuilder
+from interlock.domain.recording import FrameKind, Marker, to_payload
+from interlock.domain.session import Exit
+from interlock.domain.survey import Survey
+from interlock.ports import RecordingParts, RecordingStore
+from interlock.services.emitter import Journal
+from interlock.services.outbox import Sleep
+
+AT_ONCE = 4
+"""Recordings stored at the same time: enough to hide latency, few enough to leave the disk to the sessions."""
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+
+DIED = "the recorder stopped before the session's end"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A part that is to become a recording."""
+
+    sid: SessionId
+    journal: Journal  # of the session: gets session.upload
+    fields: Mapping[str, JsonValue]  # common fields of that event
+    closed: bool  # the recorder wrote the end; otherwise the part is mended first
+
+
+class Uploads:
+    """The background work of storing recordings."""
+
+    def __init__(self, parts: RecordingParts, store: RecordingStore, *, sleep: Sleep = asyncio.sleep) -> None:
+        self._parts = parts
+        self._store = store
+        self._sleep = sleep
+        self._queue: asyncio.Queue[Upload] = asyncio.Queue()
+        self._pending = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    def add(self, upload: Upload) -> None:
+        """Store this recording soon; never blocks."""
+        self._pending += 1
+        self._idle.clear()
+        self._queue.put_nowait(upload)
+
+    async def wait_idle(self) -> None:
+        """Return when everything is stored."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Store until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                upload = await self._queue.get()
+                tasks.create_task(self._until_stored(upload), name=f"upload.{upload.sid}")
+
+    async def _until_stored(self, upload: Upload) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                async with self._slots:
+                    await self._attempt(upload)
+                break
+            except InterlockError as error:
+                _log.warning("upload.retry", sid=upload.sid, reason=error.reason)
+            await self._sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+        self._pending -= 1
+        if not self._pending:
+            self._idle.set()
+
+    async def _attempt(self, upload: Upload) -> None:
+        if not upload.closed and not await close_part(self._parts, upload.sid):
+            return
+        url = await self._store.store(upload.sid, self._parts.path(upload.sid))
+        upload.journal.add(Kind.SESSION_UPLOAD, {**upload.fields, "url": url})
+        await self._parts.discard(upload.sid)
+
+
+async def close_part(parts: RecordingParts, sid: SessionId) -> bool:
+    """Give a part that was cut off its end; False if it has no header and went to quarantine."""
+    found = await parts.survey(sid)
+    if found.header is None:
+        _log.error("recording.quarantined", sid=sid)
+        await parts.quarantine(sid)
+        return False
+    if found.exit is None:
+        await parts.mend(sid, found.good, _ending(found))
+    return True
+
+
+def _ending(found: Survey) -> bytes:
+    builder = BlockBuilder(found.salt)
+    if found.lost:
+        builder.add(FrameKind.MARKER, found.last, to_payload(Marker("gap", DIED, lost=found.lost)))
+    builder.add(FrameKind.EXIT, found.last, to_payload(Exit(error=DIED)))
+    return builder.take()
