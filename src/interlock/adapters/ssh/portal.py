@@ -1,0 +1,269 @@
+"""The portal on the proxy's SSH port: sign-in by keyboard-interactive, and the subsystem of core.portal.
+
+For connections whose SSH user name is a plain gateway user. This side only moves bytes: what a caller may
+have is decided in services.portal, whether a password is right in services.signin. Shell and exec are
+answered with a hint at the routes to a node.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from enum import Enum
+from typing import Any, Protocol
+
+import asyncssh
+import structlog
+
+from interlock.core import portal as wire
+from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, SignInFailed
+from interlock.services.portal import Caller, Download, refusal
+from interlock.services.signin import SignInResult
+
+MAX_ATTEMPTS = 6
+"""Rounds of questions on one connection. OpenSSH asks three times (NumberOfPasswordPrompts)."""
+
+HINT = (
+    "This is the Interlock gateway; to reach a node use: ssh LOGIN%NODE@GATEWAY, or ssh -J USER@GATEWAY LOGIN@NODE"
+)
+"""What a person reads who asks the gateway itself for a shell."""
+
+_log = structlog.get_logger(__name__)
+
+Challenge = bool | tuple[str, str, str, list[tuple[str, bool]]]
+"""True: signed in; False: failed; otherwise name, instruction, language and (prompt, echo) to ask."""
+
+
+class _Asked(Enum):
+    """Which question the client has before it."""
+
+    NOTHING = "nothing"
+    PASSWORD = "password"  # noqa: S105 - the name of a question
+    NEW_PASSWORD = "new password"  # noqa: S105 - the name of a question
+
+
+class _Gone(Exception):
+    """The channel was closed under us: nobody is left to tell."""
+
+
+class PasswordCheck(Protocol):
+    """Sign-in by password; services.signin.SignIn."""
+
+    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+        """Judge a password; SignInFailed if it is wrong."""
+        ...
+
+    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+        """Replace it; SignInFailed if the old one is wrong, Denied if the new one will not do."""
+        ...
+
+
+class Answerer(Protocol):
+    """What answers requests; services.portal.Portal."""
+
+    async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
+        """The reply to one request."""
+        ...
+
+
+class KeyboardInteractive:
+    """One connection's sign-in; ends in success for the user it was made for and for no other."""
+
+    def __init__(self, signin: PasswordCheck, user: str, source: str) -> None:
+        self._signin = signin
+        self._user = user
+        self._source = source
+        self._asked = _Asked.NOTHING
+        self._rounds = 0
+        self._old = ""  # the one-time password, while the new one is being asked for
+
+    def challenge(self, user: str) -> Challenge:
+        """The first question (asyncssh's get_kbdint_challenge); starts anew when it is asked for again."""
+        self._old = ""
+        return self._ask(_Asked.PASSWORD, "", "Password: ") if user == self._user else False
+
+    async def respond(self, user: str, responses: Sequence[str]) -> Challenge:
+        """Judge the answers (asyncssh's validate_kbdint_response): success, failure or the next question."""
+        asked, self._asked = self._asked, _Asked.NOTHING
+        if user != self._user:
+            return False
+        try:
+            match asked, responses:
+                case _Asked.PASSWORD, [password]:
+                    return await self._check(password)
+                case _Asked.NEW_PASSWORD, [new, again]:
+                    return await self._change(new, again)
+                case _:
+                    return False
+        except SignInFailed:
+            return False
+        except InterlockError as error:  # the storage, not the answer, is at fault
+            _log.warning("portal.signin_failed", user=self._user, reason=error.reason)
+            return False
+
+    async def _check(self, password: str) -> Challenge:
+        if await self._signin.check(self._user, password, source=self._source) is SignInResult.OK:
+            return True
+        self._old = password
+        return self._ask_new("Your password is a one-time password: choose a new one.")
+
+    async def _change(self, new: str, again: str) -> Challenge:
+        if new != again:
+            return self._ask_new("The two new passwords differ.")
+        try:
+            await self._signin.change(self._user, self._old, new, source=self._source)
+        except Denied as error:
+            return self._ask_new(error.public)
+        self._old = ""
+        return True
+
+    def _ask_new(self, instruction: str) -> Challenge:
+        return self._ask(_Asked.NEW_PASSWORD, instruction, "New password: ", "Repeat new password: ")
+
+    def _ask(self, asked: _Asked, instruction: str, *prompts: str) -> Challenge:
+        self._rounds += 1
+        if self._rounds > MAX_ATTEMPTS:
+            return False
+        self._asked = asked
+        return "", instruction, "", [(prompt, False) for prompt in prompts]
+
+
+class PortalSession(asyncssh.SSHServerSession[bytes]):
+    """One session channel of a portal connection; its task is owned by the connection and ends with it."""
+
+    def __init__(self, portal: Answerer, caller: Caller) -> None:
+        self._portal = portal
+        self._caller = caller
+        self._chan: Any = None  # set in connection_made
+        self._serves = False  # set when the subsystem was asked for
+        self._lines = wire.LineReader()
+        self._arrived = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._ended = False  # no more bytes will arrive
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        """Remember the channel."""
+        self._chan = chan
+        self._writable.set()
+
+    def pty_requested(self, *_: object) -> bool:
+        """Allow a terminal, so that the hint is all that the person sees."""
+        return True
+
+    def shell_requested(self) -> bool:
+        """Answer with the hint."""
+        return True
+
+    def exec_requested(self, command: str) -> bool:  # noqa: ARG002 - whatever it is, it does not run
+        """Answer with the hint."""
+        return True
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        """Offer the portal and nothing else."""
+        self._serves = subsystem == wire.SUBSYSTEM
+        return self._serves
+
+    def session_started(self) -> None:
+        """Begin to answer."""
+        if self._serves:
+            self._task = self._chan.get_connection().create_task(self._serve())
+            return
+        self._chan.write_stderr(f"{HINT}\r\n".encode())
+        self._chan.exit(1)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:  # noqa: ARG002 - clients send no stderr
+        """Hold a request; reading goes on when it has been answered."""
+        if self._task is not None:
+            self._lines.add(data)
+            self._chan.pause_reading()
+            self._arrived.set()
+
+    def eof_received(self) -> bool:
+        """Finish what was asked before closing."""
+        self._ended = True
+        self._arrived.set()
+        return True
+
+    def pause_writing(self) -> None:
+        """Hold a recording back while the client does not read."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._writable.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the reason changes nothing
+        """Stop answering."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _serve(self) -> None:
+        status = 0
+        try:
+            while (line := await self._next_line()) is not None:
+                await self._answer(line)
+        except RemoteProtocolError as error:
+            await self._write(wire.encode(refusal(error)))
+            status = 1
+        except _Gone:
+            return
+        self._chan.exit(status)
+
+    async def _next_line(self) -> bytes | None:
+        """The next request, or None when the client has finished."""
+        while (line := self._lines.next()) is None:
+            if self._ended:
+                return None
+            self._arrived.clear()
+            self._chan.resume_reading()
+            await self._arrived.wait()
+        return line
+
+    async def _answer(self, line: bytes) -> None:
+        try:
+            request = wire.parse_request(line)
+        except RemoteProtocolError as error:
+            await self._write(wire.encode(refusal(error)))
+            return
+        try:
+            reply = await self._portal.answer(self._caller, request)
+        except Exception:  # noqa: BLE001 - one bug must not end the connection without a word
+            _log.exception("portal.request_failed", user=self._caller.user, request=type(request).__name__)
+            reply = wire.Refused("failed", "the gateway failed to answer: see its log")
+        if isinstance(reply, Download):
+            await self._send(reply)
+        else:
+            await self._write(wire.encode(reply))
+
+    async def _send(self, download: Download) -> None:
+        """Stream a recording as fast as the client reads; say at the end whether it was whole."""
+        await self._write(wire.encode(download.head))
+        size = 0
+        end: wire.Streamed | wire.Refused
+        try:
+            async for piece in download.pieces:
+                for chunk in wire.chunks(piece):
+                    await self._write(chunk)
+                size += len(piece)
+            end = wire.Streamed(size)
+        except InterlockError as error:
+            end = refusal(error)
+        except OSError:
+            _log.exception("portal.stream_failed", user=self._caller.user, sid=download.head.sid)
+            end = wire.Refused("failed", "the recording could not be read to its end")
+        finally:
+            await _close(download.pieces)
+        await self._write(wire.END_OF_CHUNKS + wire.encode(end))
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            self._chan.write(data)
+        except OSError:
+            raise _Gone from None
+        await self._writable.wait()
+
+
+async def _close(pieces: AsyncIterator[bytes]) -> None:
+    """Let a generator close its file now and not when it is collected."""
+    close = getattr(pieces, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,280 @@
+"""A user's side of the portal: sign in to the gateway, trust it for a reason, ask and get replies.
+
+Used by ``ilsh``. It reads no files of the user (no ~/.ssh/config, no default keys, no key agent): what it
+may use, it is given. Opening sessions on nodes is the stock ssh client's work, not this module's.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import asyncssh
+
+from interlock.core import portal as wire
+from interlock.core.errors import (
+    Denied,
+    InterlockError,
+    NotFound,
+    RemoteProtocolError,
+    Rule,
+    SignInFailed,
+    TargetError,
+)
+from interlock.core.limits import DIAL_TIMEOUT_S, LOGIN_TIMEOUT_S
+
+READ_SIZE = 64 * 1024
+"""Bytes read from the channel at once."""
+
+KEEPALIVE_S = 15.0
+"""Seconds of silence after which a gateway is asked whether it is there; three unanswered ones end the wait."""
+
+_Reply = TypeVar("_Reply", bound=wire.AnyReply)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where the gateway is, and as whom to speak to it."""
+
+    host: str
+    port: int
+    user: str
+
+    def __str__(self) -> str:
+        """The address as people write it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostIdentity:
+    """What an unknown gateway showed: its host CA, or its bare host key if it has no certificate."""
+
+    line: str  # OpenSSH one-line form
+    fingerprint: str  # SHA256:…
+    is_ca: bool
+
+
+class Trust(Protocol):
+    """How a gateway comes to be trusted."""
+
+    @property
+    def host_ca(self) -> Sequence[str]:
+        """Public keys of host CAs that are trusted already."""
+        ...
+
+    def judge(self, shown: HostIdentity) -> bool:
+        """Whether to trust a gateway that none of these vouches for."""
+        ...
+
+
+class Answers(Protocol):
+    """Where answers to the gateway's questions come from."""
+
+    def attempt(self) -> bool:
+        """Whether to try (once more) to sign in."""
+        ...
+
+    def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:
+        """The person's answer; SignInFailed if there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A fresh Ed25519 key."""
+
+    private: str  # OpenSSH private key file
+    public: str  # one line
+
+
+def new_key_pair(comment: str) -> KeyPair:
+    """Make a key pair whose private half never leaves this machine."""
+    key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
+    return KeyPair(key.export_private_key().decode(), key.export_public_key().decode().strip())
+
+
+def fingerprint(line: str) -> str:
+    """The SHA256:… fingerprint of a public key line; ValueError if it is none."""
+    try:
+        return asyncssh.import_public_key(line).get_fingerprint()
+    except asyncssh.KeyImportError as error:
+        raise ValueError(str(error)) from error
+
+
+class PortalClient:
+    """An open portal channel; one request at a time."""
+
+    def __init__(self, requests: asyncssh.SSHWriter[bytes], replies: asyncssh.SSHReader[bytes]) -> None:
+        self._out = requests
+        self._in = replies
+        self._reader = wire.ReplyReader()
+
+    async def ask(self, request: wire.AnyRequest, expected: type[_Reply]) -> _Reply:
+        """The reply of the expected kind; a refusal is raised as Denied, NotFound or InterlockError."""
+        self._send(request)
+        return _expect(await self._next(), expected)
+
+    async def download(self, sid: str) -> AsyncGenerator[bytes, None]:
+        """A recording's bytes; InterlockError if it breaks off."""
+        self._send(wire.Recording(sid))
+        _expect(await self._next(), wire.Stream)
+        size = 0
+        while isinstance(item := await self._next(), bytes):
+            size += len(item)
+            yield item
+        end = _expect(item, wire.Streamed)
+        if end.size != size:
+            raise InterlockError(f"the recording is incomplete: {size} of {end.size} bytes arrived")
+
+    def _send(self, request: wire.AnyRequest) -> None:
+        try:
+            self._out.write(wire.encode(request))
+        except OSError:
+            raise InterlockError("the gateway closed the connection") from None
+
+    async def _next(self) -> wire.AnyReply | bytes:
+        while (item := self._reader.next()) is None:
+            try:
+                data = await self._in.read(READ_SIZE)
+            except (asyncssh.Error, OSError) as error:
+                raise InterlockError("the connection to the gateway was lost", reason=str(error)) from None
+            if not data:
+                raise InterlockError("the gateway closed the connection")
+            self._reader.add(data)
+        return item
+
+
+@asynccontextmanager
+async def connect(
+    gateway: Gateway,
+    trust: Trust,
+    *,
+    answers: Answers | None = None,
+    identity: tuple[str, str] | None = None,
+    on_banner: Callable[[str], None] = lambda _: None,
+) -> AsyncIterator[PortalClient]:
+    """Sign in by ``answers``, or by ``identity`` (private key and certificate as text), and open the portal.
+
+    TargetError if the gateway cannot be reached, Denied if it is not trusted, SignInFailed if it refuses.
+    """
+    client = _Client(trust, answers, on_banner)
+    conn = await _sign_in(gateway, client, identity)
+    try:
+        async with conn:
+            out, replies, _ = await conn.open_session(subsystem=wire.SUBSYSTEM, encoding=None)
+            yield PortalClient(out, replies)
+    except asyncssh.ChannelOpenError as error:
+        raise Denied(f"the gateway refused: {error.reason}") from None
+
+
+async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str] | None) -> Any:
+    options: dict[str, Any] = {
+        "username": gateway.user,
+        "known_hosts": _known(client.trust),
+        "client_keys": [_load(identity)] if identity else None,
+        "agent_path": None,
+        "config": None,
+        "compression_algs": ["none"],
+        "connect_timeout": DIAL_TIMEOUT_S,
+        "login_timeout": 0 if identity is None else LOGIN_TIMEOUT_S,  # a person may take time to answer
+        "keepalive_interval": KEEPALIVE_S,
+        "client_version": "Interlock_ilsh",
+    }
+    try:
+        return await asyncssh.connect(gateway.host, gateway.port, client_factory=lambda: client, **options)
+    except asyncssh.PermissionDenied as error:
+        if client.failure is not None:
+            raise client.failure from None
+        text = "wrong user name or password" if identity is None else "the certificate was refused: run ilsh login"
+        raise SignInFailed(f"sign-in failed: {client.banner or text}", reason=error.reason) from None
+    except asyncssh.HostKeyNotVerifiable as error:
+        public = f"the gateway at {gateway} is not trusted: {client.distrust or error.reason}"
+        raise Denied(public, reason=error.reason) from None
+    except TimeoutError:
+        raise TargetError(f"the gateway at {gateway} does not answer") from None
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise TargetError(f"cannot reach the gateway at {gateway}: {text}", reason=str(error)) from None
+    except asyncssh.Error as error:
+        raise TargetError(f"no connection to the gateway at {gateway}: {error.reason}") from None
+
+
+class _Client(asyncssh.SSHClient):
+    """Callbacks of one connection."""
+
+    def __init__(self, trust: Trust, answers: Answers | None, on_banner: Callable[[str], None]) -> None:
+        self.trust = trust
+        self.failure: SignInFailed | None = None  # set when there was no answer to a question
+        self.distrust = ""  # why the gateway's key was not accepted
+        self.banner = ""  # the gateway's last word before a failure
+        self._answers = answers
+        self._on_banner = on_banner
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        """Ask about a host CA that is not known yet."""
+        return self._judge(key, is_ca=True)
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        """Ask about a bare host key."""
+        return self._judge(key, is_ca=False)
+
+    def _judge(self, key: asyncssh.SSHKey, *, is_ca: bool) -> bool:
+        line = key.export_public_key().decode().strip()
+        try:
+            trusted = self.trust.judge(HostIdentity(line, key.get_fingerprint(), is_ca))
+        except InterlockError as error:
+            self.distrust = error.public
+            return False
+        return trusted
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:  # noqa: ARG002
+        """Keep what the gateway says."""
+        self.banner = msg.strip()
+        self._on_banner(self.banner)
+
+    def kbdint_auth_requested(self) -> str | None:
+        """Sign in by answering questions, if somebody is there to answer."""
+        return "" if self._answers is not None and self.failure is None and self._answers.attempt() else None
+
+    def kbdint_challenge_received(
+        self,
+        name: str,  # noqa: ARG002 - the gateway sends none
+        instructions: str,
+        lang: str,  # noqa: ARG002
+        prompts: Sequence[tuple[str, bool]],
+    ) -> list[str] | None:
+        """Pass the questions on."""
+        if self._answers is None:
+            return None
+        try:
+            return [self._answers.answer(instructions, prompt, echo=echo) for prompt, echo in prompts]
+        except SignInFailed as error:
+            self.failure = error
+            return None
+
+
+def _known(trust: Trust) -> tuple[list[str], list[asyncssh.SSHKey], list[str]]:
+    """Trusted keys, trusted CAs and revoked keys, as asyncssh takes them."""
+    return [], [asyncssh.import_public_key(line) for line in trust.host_ca], []
+
+
+def _load(identity: tuple[str, str]) -> tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
+    private, certificate = identity
+    try:
+        return asyncssh.import_private_key(private), asyncssh.import_certificate(certificate)
+    except asyncssh.KeyImportError as error:
+        raise SignInFailed("the stored key cannot be read: run ilsh login", reason=str(error)) from None
+
+
+def _expect(item: wire.AnyReply | bytes, expected: type[_Reply]) -> _Reply:
+    if isinstance(item, expected):
+        return item
+    if isinstance(item, wire.Refused):
+        match item.why:
+            case "denied":
+                raise Denied(item.message)
+            case "not-found":
+                raise NotFound(item.message)
+            case _:
+                raise InterlockError(item.message)
+    raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"{type(item).__name__} instead of {expected.__name__}")
