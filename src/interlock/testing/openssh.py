@@ -1,6 +1,7 @@
 """The real OpenSSH: keys and certificates by ``ssh-keygen``, an ``sshd`` of our own, and an isolated ``ssh``.
 
 The server needs no privileges: it runs as whoever runs the tests and admits that login only (root may be it too).
+Unprivileged, it can give terminals only where /dev/pts belongs to the group tty, as every distribution mounts it.
 The client reads nothing of the person's own ``~/.ssh`` and talks to no key agent. Not for measuring security:
 ``StrictModes`` is off, because the directories of tests lie below world-writable ones.
 """
