@@ -1,0 +1,140 @@
+"""What all three command-line programs share: tables, JSON, one-sentence errors and exit codes.
+
+Nothing that a stranger chose (a user name, a command, a path) reaches a terminal with its control characters: a
+listing must not be able to move the cursor, set a title or forge a line (R24).
+"""
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import NoReturn
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from interlock.core.errors import Denied, InterlockError, NotFound, SignInFailed
+from interlock.domain.audit import rfc3339
+
+Row = Mapping[str, object]
+
+
+class ExitCode(IntEnum):
+    """How a command ends; README repeats this table."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    DENIED = 4
+
+
+INTERRUPTED = 130
+"""As shells count it: 128 and SIGINT."""
+
+EXIT_CODES = "Exit codes: 0 ok, 1 failed, 2 wrong usage, 3 not found, 4 denied."
+"""The last line of every program's --help."""
+
+
+class Format(StrEnum):
+    """How a listing is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def exit_code(error: InterlockError) -> ExitCode:
+    """The exit code for an error of the one tree."""
+    if isinstance(error, NotFound):
+        return ExitCode.NOT_FOUND
+    if isinstance(error, Denied | SignInFailed):
+        return ExitCode.DENIED
+    return ExitCode.FAILED
+
+
+def run_app(app: typer.Typer, name: str) -> NoReturn:
+    """Run a program to its exit: any refusal is one sentence on stderr and a documented exit code."""
+    # a log line on stdout would break the JSON that somebody pipes
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    code: object
+    try:
+        code = app(prog_name=name, standalone_mode=False)
+    except typer.TyperException as error:
+        sentence = error.format_message().rstrip(".")
+        print_error(f"{sentence[:1].lower()}{sentence[1:]}; see {name} --help")
+        code = error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, head for example, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.OK
+    except InterlockError as error:
+        print_error(error.public)
+        code = exit_code(error)
+    raise SystemExit(int(code) if isinstance(code, int) else 0)
+
+
+def print_error(sentence: str) -> None:
+    """One sentence on stderr."""
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+
+
+def print_json(value: object) -> None:
+    """JSON for programs; ASCII only, so that it is also safe to look at."""
+    print(json.dumps(value, indent=2, default=_plain))
+
+
+def print_rows(rows: Sequence[Row], columns: Mapping[str, str], form: Format) -> None:
+    """A listing. ``columns`` maps keys of the rows to headings of the table; JSON shows every key."""
+    if form is Format.JSON:
+        print_json(list(rows))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(_cell(row.get(key)))) for key in columns))
+    # into a pipe nothing is folded: grep and awk want one line per row
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=10_000)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def printable(text: str) -> str:
+    """The text with control, format and surrogate characters made visible; tabs and line ends included."""
+    return "".join(
+        f"\\x{ord(char):02x}" if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") else char
+        for char in text
+    )
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case datetime():
+            return rfc3339(value)
+        case bool():
+            return "yes" if value else "no"
+        case Mapping():
+            return ",".join(f"{key}={each}" for key, each in value.items())
+        case list() | tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    msg = f"{type(value).__name__} has no JSON form"
+    raise TypeError(msg)
