@@ -1,0 +1,333 @@
+"""One session channel of the node: between what the client asks for and the process with its recording.
+
+It only connects: the process is `child`'s, the wire `seams`', the recording's life `services.sessions`'. Output is
+recorded before it is sent, so nothing is seen that was not kept.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from interlock.adapters.ssh.node import terminal as tty
+from interlock.adapters.ssh.node.accounts import Account
+from interlock.adapters.ssh.node.child import Child, Children, Ended
+from interlock.adapters.ssh.node.environment import RequestedEnvironment, SessionFacts, session_environment
+from interlock.adapters.ssh.node.sftp import subsystem_command
+from interlock.adapters.ssh.node.spawn import Launch, Spawned, command_argv, shell_argv, spawn, spawn_on
+from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, NodeSession
+from interlock.core.errors import InterlockError, RecordingError
+from interlock.core.extensions import CURRENT_SESSION_ID
+from interlock.core.ids import SessionId
+from interlock.core.wire import boolean, string, uint32
+from interlock.domain.recording import Stream
+from interlock.domain.session import Exit, SessionKind, Start, Window
+
+ENDED_BY_GATEWAY = 254
+"""Exit status of a session that we refused to run or ended; ssh itself uses 255."""
+
+WRITE_QUEUE = 256 * 1024
+"""Bytes that may wait for a slow client before its process is no longer read: eight packets."""
+
+_DEFAULT_WINDOW = Window(80, 24)
+"""For a PTY whose client does not know its size, such as ssh -tt in a script."""
+
+_SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2")
+"""The names of RFC 4254 §6.10; others are not delivered, and are sent with our domain."""
+
+
+class Live(Protocol):
+    """A session as `services.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
+
+    on_failure: Callable[[RecordingError], None] | None  # called when the session must end; set here
+    traffic: Callable[[], tuple[int, int]]  # bytes from and to the client so far; set here
+
+    @property
+    def sid(self) -> SessionId:
+        """The agreed ID."""
+        ...
+
+    def start(self, start: Start) -> None:
+        """The command is about to run; InterlockError if it must not."""
+        ...
+
+    def output(self, stream: Stream, data: bytes | memoryview) -> None:
+        """The command wrote this."""
+        ...
+
+    def resize(self, window: Window) -> None:
+        """The terminal has another size."""
+        ...
+
+    def exited(self, ended: Exit) -> None:
+        """How the command ended."""
+        ...
+
+    def end(self, *, tx: int, rx: int, reason: str = "") -> None:
+        """The channel is over; ``reason`` is given when a side vanished or we ended it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """When the client is told the session's ID; neither for a node of old."""
+
+    at_open: bool
+    at_start: bool
+
+
+class ShellSession(NodeSession):
+    """Shell, command or sftp on one channel."""
+
+    def __init__(
+        self,
+        connection: NodeConnection,
+        live: Live,
+        account: Account,
+        facts: SessionFacts,
+        *,
+        children: Children,
+        announcement: Announcement,
+        on_over: Callable[["ShellSession"], None],
+    ) -> None:
+        self._connection = connection
+        self._live = live
+        self._account = account
+        self._facts = facts
+        self._children = children
+        self._announcement = announcement
+        self._on_over = on_over
+        self._channel: NodeChannel | None = None  # from the confirmation of the open to the close
+        self._child: Child | None = None  # once started
+        self._terminal: tty.TerminalRequest | None = None
+        self._environment = RequestedEnvironment()
+        self._start_seen = False  # a second shell, exec or subsystem is refused
+        self._started = False  # the recording runs
+        self._exit_told = False
+        self._over = False
+        self._window: Window | None = None
+        self._tx = 0  # bytes from the client
+        self._rx = 0  # bytes to the client
+        live.on_failure = self._recording_failed
+        live.traffic = lambda: (self._tx, self._rx)
+
+    # the channel
+
+    def connection_made(self, chan: object) -> None:
+        """The channel is confirmed: name the session, before any reply can overtake it."""
+        if isinstance(chan, NodeChannel):
+            self._channel = chan
+            chan.set_write_buffer_limits(high=WRITE_QUEUE, low=WRITE_QUEUE // 4)
+            if self._announcement.at_open:
+                chan.announce(CURRENT_SESSION_ID, self._live.sid.encode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The channel is gone, with the connection or alone."""
+        self._channel = None
+        self._end("the client disconnected" if exc else "the client closed the channel")
+
+    def finished(self) -> None:
+        """Everything was sent."""
+        self._end("")
+
+    # requests
+
+    def pty_requested(self, term_type: str, term_size: tty.Size, term_modes: Mapping[int, int]) -> bool:
+        """Remember the terminal; it is opened when something is started on it."""
+        if self._start_seen:
+            return False
+        self._terminal = tty.TerminalRequest(term_type, term_size, dict(term_modes))
+        return True
+
+    def env_requested(self, name: bytes, value: bytes) -> bool:
+        """Take a variable, if it comes in time and is on the list."""
+        return not self._start_seen and self._environment.add(name, value)
+
+    def start_requested(self, kind: str, argument: bytes) -> bool:
+        """Start once per channel (R19)."""
+        if self._start_seen or b"\0" in argument:
+            return False
+        command: bytes | None = argument
+        if kind == "subsystem":
+            command = subsystem_command(argument)
+        if command is None:
+            return False
+        self._start_seen = True
+        argv = shell_argv(self._account) if kind == "shell" else command_argv(self._account, command)
+        self._connection.run(self._start(self._describe(SessionKind(kind), argument), argv))
+        return True
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """The person's window changed."""
+        if self._terminal is None or self._child is None or self._child.terminal_fd is None:
+            return
+        tty.resize(self._child.terminal_fd, (width, height, pixwidth, pixheight))
+        window = Window(width, height)
+        if width and height and window != self._window:
+            self._window = window
+            self._live.resize(window)
+
+    def signal_received(self, signal: str) -> None:
+        """Deliver to the process group (RFC 4254 §6.9)."""
+        if signal in _SIGNALS and self._child is not None:
+            self._child.signal(_number(signal))
+
+    def break_received(self, msec: int) -> bool:
+        """RFC 4335; meaningless without a terminal."""
+        del msec
+        if self._child is None or self._child.terminal_fd is None:
+            return False
+        tty.send_break(self._child.terminal_fd)
+        return True
+
+    # from the client to the process
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Input. What the process does not take stops the channel's window."""
+        del datatype
+        self._tx += len(data)
+        if self._child is not None and not self._child.feed(data) and self._channel is not None:
+            self._channel.pause_reading()
+
+    def eof_received(self) -> bool:
+        """No more input; our direction stays open."""
+        if self._child is not None:
+            self._child.feed_eof()
+        return True
+
+    def child_hungry(self) -> None:
+        """The process took everything."""
+        if self._channel is not None:
+            self._channel.resume_reading()
+
+    # from the process to the client
+
+    def child_output(self, stream: Stream, data: bytes) -> None:
+        """Record, then send."""
+        self._rx += len(data)
+        self._live.output(stream, data)
+        if self._channel is not None:
+            self._channel.send(data, stderr=stream is Stream.STDERR)
+
+    def pause_writing(self) -> None:
+        """The client does not keep up: leave the output with the process."""
+        if self._child is not None:
+            self._child.pause()
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        if self._child is not None:
+            self._child.resume()
+
+    def child_ended(self, ended: Ended) -> None:
+        """All output was told: now how it ended (RFC 4254 §6.10)."""
+        if ended.signal is None:
+            status = ended.status or 0
+            self._exited(Exit(status=status))
+            self._finish(b"exit-status", uint32(status))
+        else:
+            name = _name(ended.signal)
+            self._exited(Exit(signal=name))
+            payload = string(name) + boolean(ended.core) + string("") + string("")
+            self._finish(b"exit-signal", payload)
+
+    # life
+
+    def terminate(self, text: str) -> None:
+        """End the session from our side; the person reads ``text``."""
+        if not self._over:
+            self._say(text)
+            self._exited(Exit(error=text))
+            self._finish(b"exit-status", uint32(ENDED_BY_GATEWAY))
+            self._end(text)
+
+    async def _start(self, start: Start, argv: list[str | bytes]) -> None:
+        if self._over:
+            return
+        try:
+            self._live.start(start)
+            self._started = True
+            spawned = await asyncio.to_thread(self._spawn, argv)
+        except InterlockError as error:
+            self._fail_start(error.public)
+            return
+        except (OSError, ValueError) as error:
+            self._fail_start(f"cannot start {self._account.shell}: {error}")
+            return
+        child = self._children.adopt(spawned, self)
+        if self._channel is None or self._over:
+            child.abandon()
+            return
+        self._child = child
+        self._channel.answer(True)
+        if self._announcement.at_start and self._channel is not None:
+            self._channel.announce(CURRENT_SESSION_ID, self._live.sid.encode())
+        child.resume()
+
+    def _spawn(self, argv: list[str | bytes]) -> Spawned:
+        """Runs in a thread: starting a process blocks for milliseconds."""
+        if self._terminal is None:
+            return spawn(Launch(self._account, argv, self._variables("", "")))
+        terminal = tty.open_terminal(self._terminal, self._account)
+        return spawn_on(Launch(self._account, argv, self._variables(terminal.name, self._terminal.term)), terminal)
+
+    def _variables(self, name: str, term: str) -> dict[bytes, bytes]:
+        requested = self._environment.variables
+        return session_environment(self._account, self._facts, requested, tty=name, term=term)
+
+    def _describe(self, kind: SessionKind, argument: bytes) -> Start:
+        command = argument.decode("utf-8", "backslashreplace")
+        term = ""
+        if self._terminal is not None:
+            cols, rows, _, _ = self._terminal.size
+            self._window = Window(cols, rows) if cols and rows else _DEFAULT_WINDOW
+            term = self._terminal.term
+        return Start(kind, command, self._window, term, self._environment.text())
+
+    def _fail_start(self, text: str) -> None:
+        """The request is granted and a process that only says why is played: ssh shows no text with a refusal."""
+        if self._channel is not None:
+            self._channel.answer(True)
+        self.terminate(text)
+
+    def _say(self, text: str) -> None:
+        line_end = "\r\n" if self._terminal is not None else "\n"
+        if self._channel is not None:
+            self._channel.send(f"{line_end}{text}{line_end}".encode(), stderr=True)
+
+    def _recording_failed(self, error: RecordingError) -> None:
+        del error  # its reason is in the log and the events of services.sessions
+        self.terminate("Session terminated: recording failed")
+
+    def _exited(self, ended: Exit) -> None:
+        if self._started and not self._exit_told:
+            self._exit_told = True
+            self._live.exited(ended)
+
+    def _finish(self, request: bytes, payload: bytes) -> None:
+        if self._channel is not None:
+            self._channel.finish(request, payload)
+
+    def _end(self, reason: str) -> None:
+        """Once, whoever comes first: the process, the client or the gateway."""
+        if self._over:
+            return
+        self._over = True
+        if self._child is not None:
+            self._child.abandon()
+        self._exited(Exit(error=reason))
+        self._live.end(tx=self._tx, rx=self._rx, reason=reason)
+        self._on_over(self)
+
+
+def _number(name: str) -> int:
+    return signal.Signals[f"SIG{name}"].value
+
+
+def _name(number: int) -> str:
+    try:
+        name = signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        name = str(number)
+    return name if name in _SIGNALS else f"{name}@interlock.dev"

@@ -1,0 +1,331 @@
+"""One client's connection to the node: who it is, whether it may be here, and which channels it gets.
+
+Two kinds of refusal, because the person must learn the reason. A certificate that proves nothing ends the
+authentication, with a banner. A genuine one whose owner may not come in passes, and every channel is then refused
+with the reason: ssh shows that text, while "Permission denied (publickey)" would explain nothing.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Protocol
+
+import asyncssh
+
+from interlock.adapters.ssh.node.accounts import Account, find_account
+from interlock.adapters.ssh.node.environment import SessionFacts
+from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
+from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
+from interlock.core.extensions import SessionParams
+from interlock.core.ids import SessionId, parse_login
+from interlock.core.limits import MAX_CHANNELS
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.duties import NODE_DUTIES, RecordingMode
+from interlock.domain.identity import Claims
+from interlock.domain.session import SessionContext
+from interlock.domain.target import Target
+from interlock.ports import Admission, ClaimsReader, Clock, Entropy
+
+MAX_AUTH_FAILURES = 20
+"""Keys that one connection may offer in vain: an agent full of keys passes, guessing does not."""
+
+NOT_YET = "{} is not available yet"
+
+
+class House(Protocol):
+    """The node, as one of its connections sees it."""
+
+    @property
+    def target(self) -> Target:
+        """This node."""
+        ...
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's name."""
+        ...
+
+    @property
+    def claims(self) -> ClaimsReader:
+        """Judge of certificates."""
+        ...
+
+    @property
+    def admission(self) -> Admission:
+        """Judge of people."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Time."""
+        ...
+
+    @property
+    def entropy(self) -> Entropy:
+        """Chance."""
+        ...
+
+    def answers(self, request: str) -> bool:
+        """Whether a query about session IDs is answered with SUCCESS."""
+        ...
+
+    def report(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
+        """Emit an audit event that belongs to no session."""
+        ...
+
+    def rejected(self, ctx: SessionContext, error: InterlockError) -> None:
+        """Emit the event that a session was rejected."""
+        ...
+
+    def begin(
+        self, connection: NodeConnection, ctx: SessionContext, account: Account, facts: SessionFacts
+    ) -> NodeSession:
+        """A session under an ID that is agreed from now on; InterlockError refuses it."""
+        ...
+
+    def arrived(self, visitor: "Visitor") -> bool:
+        """A connection was accepted; False if there are too many that nobody has vouched for."""
+        ...
+
+    def left(self, visitor: "Visitor") -> None:
+        """The connection is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """Somebody who was let in."""
+
+    claims: Claims
+    account: Account
+
+
+class Visitor(NodeHooks):
+    """Owner of one `NodeConnection`."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._connection: NodeConnection | None = None
+        self._judged: tuple[bytes, Claims] | None = None  # the last genuine certificate; proves nothing by itself
+        self._claims: Claims | None = None  # set by proven, and only there
+        self._login = ""
+        self._failures = 0
+        self._told: set[str] = set()  # banners sent
+        self._peer = self._local = ("", 0)  # set by connection_made
+        self._decided = asyncio.Event()
+        self._verdict: Guest | Denied = Denied("access denied", reason="no decision was made")
+
+    @property
+    def decided(self) -> bool:
+        """Whether authentication is over."""
+        return self._decided.is_set()
+
+    @property
+    def connection(self) -> NodeConnection | None:
+        """The connection while it lasts."""
+        return self._connection
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """The client is there; nothing is known of it yet."""
+        if isinstance(conn, NodeConnection):
+            self._connection = conn
+            self._peer = _address(conn, "peername")
+            self._local = _address(conn, "sockname")
+            if not self._house.arrived(self):
+                conn.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        del exc
+        self._connection = None
+        self._decided.set()
+        self._house.left(self)
+
+    # who it is
+
+    def begin_auth(self, username: str) -> bool:
+        """Nobody comes in without authentication."""
+        del username
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        """Certificates travel as public keys (RFC 4252 §7)."""
+        return True
+
+    def judge(self, user: str, certificate: bytes) -> bool:
+        """Whether the certificate is genuine, valid now and usable from here."""
+        try:
+            claims = self._house.claims.read(certificate, now=self._house.clock.now())
+        except Denied as error:
+            self._turned_away(user, error)
+            return False
+        client = self._peer[0]
+        if not claims.allows_source(client):
+            public = "your certificate may not be used from this address"
+            reason = f"certificate {claims.serial} is bound to {', '.join(claims.source_networks)}, not {client}"
+            self._turned_away(user, Denied(public, reason=reason))
+            return False
+        self._judged = (certificate, claims)
+        return True
+
+    def proven(self, user: str, certificate: bytes) -> None:
+        """The client holds the certificate's key: from here on its claims count (R12, R13)."""
+        if self._judged is not None and self._judged[0] == certificate:
+            self._claims = self._judged[1]
+            self._login = user
+
+    async def auth_completed(self) -> None:
+        """Decide whether it may be here. Channels that are opened meanwhile wait for the verdict."""
+        try:
+            self._verdict = await self._admit()
+        except Denied as error:
+            self._verdict = error
+            self._report_failure(self._login, error)
+        except InterlockError as error:
+            public = "the gateway cannot decide on your access now: try again later"
+            self._verdict = Denied(public, reason=error.reason)
+            self._report_failure(self._login, self._verdict)
+        finally:
+            self._decided.set()
+
+    async def _admit(self) -> Guest:
+        claims = self._claims
+        if claims is None:
+            raise Denied("access denied", reason="authentication ended without a proven certificate")
+        target = self._house.target
+        try:
+            login = parse_login(self._login)
+        except ValueError as error:
+            raise Denied("access denied: not a valid login", reason=str(error)) from None
+        if login not in claims.logins:
+            public = f"access denied: your certificate does not allow the login {login}"
+            raise Denied(public, reason=f"{login} is not among the principals {', '.join(claims.logins)}")
+        if claims.forwarded is None:
+            await self._house.admission.admit(claims, login, target.id)
+        elif claims.forwarded.target != target.id:
+            public = f"access denied: the certificate was issued for another node than {target.hostname}"
+            raise Denied(public, reason=f"forwarder's certificate names target {claims.forwarded.target}")
+        return Guest(claims, await asyncio.to_thread(find_account, login))
+
+    def _turned_away(self, user: str, error: Denied) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if error.public not in self._told:
+            self._told.add(error.public)
+            connection.send_auth_banner(f"{self._house.target.hostname}: {error.public}\r\n")
+            self._report_failure(user, error)
+        self._failures += 1
+        if self._failures > MAX_AUTH_FAILURES:
+            connection.disconnect(asyncssh.DISC_BY_APPLICATION, "too many authentication failures")
+
+    def _report_failure(self, user: str, error: Denied) -> None:
+        target = self._house.target
+        fields: dict[str, JsonValue] = {
+            "login": user,
+            "success": False,
+            "error": error.reason,
+            "message": error.public,
+            "server_id": target.id,
+            "server_hostname": target.hostname,
+            "addr.remote": _addr(self._peer),
+            "addr.local": _addr(self._local),
+            "proto": "ssh",
+        }
+        if self._judged is not None:
+            fields["user"] = self._judged[1].identity.user
+        self._house.report(Kind.AUTH_FAILURE, fields)
+
+    # what it gets
+
+    def answers(self, request: str) -> bool:
+        """Queries about session IDs."""
+        return self._house.answers(request)
+
+    def session_open(self, connection: NodeConnection, extra: bytes) -> Coroutine[None, None, NodeSession]:
+        """A session channel."""
+        return self._open(connection, extra)
+
+    async def _open(self, connection: NodeConnection, extra: bytes) -> NodeSession:
+        await self._decided.wait()
+        verdict = self._verdict
+        if isinstance(verdict, Denied):
+            raise _prohibited(verdict.public)
+        try:
+            params = SessionParams.decode(extra)
+        except RemoteProtocolError as error:
+            raise _prohibited(error.public) from None
+        if params.join_session_id is not None:
+            raise _prohibited("joining sessions is not supported yet")
+        if self._connection is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
+        ctx = self._context(connection, verdict)
+        try:
+            if connection.open_channels > MAX_CHANNELS:
+                raise Denied(f"too many channels on one connection (at most {MAX_CHANNELS})")
+            return self._house.begin(connection, ctx, verdict.account, self._facts(ctx, params))
+        except InterlockError as error:
+            self._house.rejected(ctx, error)
+            raise _prohibited(error.public) from None
+
+    def _context(self, connection: NodeConnection, guest: Guest) -> SessionContext:
+        forwarded = guest.claims.forwarded
+        recorded_ahead = forwarded is not None and forwarded.records
+        return SessionContext(
+            sid=SessionId(self._house.entropy.uuid()),
+            identity=guest.claims.identity,
+            login=guest.account.name,
+            target=self._house.target,
+            mode=RecordingMode.PROXY if recorded_ahead else RecordingMode.NODE,
+            duties=NODE_DUTIES[recorded_ahead],
+            daemon_id=self._house.target.id,
+            client_addr=_addr(self._peer),
+            local_addr=_addr(self._local),
+            client_version=str(connection.get_extra_info("client_version", "")),
+        )
+
+    def _facts(self, ctx: SessionContext, params: SessionParams) -> SessionFacts:
+        return SessionFacts(
+            sid=ctx.sid,
+            user=ctx.identity.user,
+            cluster=self._house.cluster,
+            host_uuid=ctx.target.id,
+            client=self._peer,
+            server=self._local,
+            web_proxy_addr=params.web_proxy_addr,
+        )
+
+    def session_requested(self) -> bool:
+        """Never asked: sessions come through `session_open`."""
+        return False
+
+    async def connection_requested(
+        self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+    ) -> asyncssh.SSHTCPSession[bytes]:
+        """-L, -W and -J to somewhere behind this host."""
+        del dest_host, dest_port, orig_host, orig_port
+        raise await self._not_yet("port forwarding")
+
+    async def unix_connection_requested(self, dest_path: str) -> asyncssh.SSHUNIXSession[bytes]:
+        """-L to a socket in the file system."""
+        del dest_path
+        raise await self._not_yet("socket forwarding")
+
+    async def _not_yet(self, what: str) -> asyncssh.ChannelOpenError:
+        await self._decided.wait()
+        verdict = self._verdict
+        return _prohibited(verdict.public if isinstance(verdict, Denied) else NOT_YET.format(what))
+
+
+def _prohibited(text: str) -> asyncssh.ChannelOpenError:
+    return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, text)
+
+
+def _addr(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _address(connection: NodeConnection, which: str) -> tuple[str, int]:
+    found = connection.get_extra_info(which)
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) >= 2 else ("", 0)
