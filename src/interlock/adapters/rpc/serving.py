@@ -59,7 +59,7 @@ class Service(Generic[CallerT]):
 
         self._handlers[method.name] = grpc.stream_unary_rpc_method_handler(answer)
 
-    def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
+    def handler(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """All of it, for a gRPC server."""
         return grpc.method_handlers_generic_handler(self._name, self._handlers)
 

@@ -1,0 +1,192 @@
+"""A real auth RPC server on loopback over stores in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from interlock.adapters.rpc.client import AuthClient
+from interlock.adapters.rpc.joiner import Membership, join
+from interlock.adapters.rpc.server import AuthRpcServer, AuthServices, Bound
+from interlock.adapters.system import SystemClock, SystemEntropy
+from interlock.core.errors import Denied, NotFound
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.domain.identity import Claims
+from interlock.domain.target import Target
+from interlock.domain.tracker import Tracker
+from interlock.ports import EventFilter, JoinToken, RecordingInfo, TrustBundle
+from interlock.services.hostca import HostCa, KeyPair, create_authority, create_key
+from interlock.services.joining import Joining, TokenText, create_token
+
+CLUSTER = "example"
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZha2UgaG9zdCBrZXkgZm9yIHRlc3RzIG9ubHkhISEh"
+
+
+@dataclass
+class Stores:
+    """Auth's ports in memory, all in one object; ``failure`` and ``denial`` are raised where they fit."""
+
+    stored_events: list[AuditEvent] = field(default_factory=list)
+    trackers: dict[SessionId, Tracker] = field(default_factory=dict)
+    kept: list[tuple[DaemonId, tuple[SessionId, ...], datetime]] = field(default_factory=list)
+    recordings_by_sid: dict[SessionId, bytes] = field(default_factory=dict)
+    nodes: dict[str, Target] = field(default_factory=dict)
+    join_tokens: dict[str, JoinToken] = field(default_factory=dict)
+    admitted: list[tuple[Claims, str, DaemonId]] = field(default_factory=list)
+    denial: Denied | None = None
+    failure: Exception | None = None
+
+    async def append(self, events: Sequence[AuditEvent]) -> None:
+        """`ports.AuditLog`."""
+        if self.failure is not None:
+            raise self.failure
+        self.stored_events += events
+
+    async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
+        """`ports.EventReader`."""
+        return [event.to_json() for event in self.stored_events if event.sid == wanted.sid][: wanted.limit]
+
+    async def put(self, tracker: Tracker) -> None:
+        """`ports.TrackerStore`."""
+        self.trackers[tracker.sid] = tracker
+
+    async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
+        """`ports.TrackerStore`."""
+        self.kept.append((daemon, tuple(sids), expires))
+
+    async def live(self) -> list[Tracker]:
+        """`ports.TrackerStore`."""
+        return list(self.trackers.values())
+
+    async def store(self, sid: SessionId, path: Path) -> str:
+        """`ports.RecordingStore`."""
+        self.recordings_by_sid[sid] = await asyncio.to_thread(path.read_bytes)
+        return f"memory:{sid}"
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """`ports.RecordingStore`."""
+        return []
+
+    def read(self, sid: SessionId) -> AsyncIterator[bytes]:
+        """`ports.RecordingStore`."""
+        raise NotFound(f"no recording {sid}")
+
+    async def heartbeat(self, node: Target) -> None:
+        """`ports.Inventory`."""
+        self.nodes[node.hostname] = node
+
+    async def target(self, name: str) -> Target:
+        """`ports.TargetSource`."""
+        if name not in self.nodes:
+            raise NotFound(f"no node {name}")
+        return self.nodes[name]
+
+    async def targets(self) -> list[Target]:
+        """`ports.TargetSource`."""
+        return list(self.nodes.values())
+
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
+        """`ports.Admission`."""
+        self.admitted.append((claims, login, target))
+        if self.denial is not None:
+            raise self.denial
+
+    async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
+        """`ports.HostIssuer`."""
+        return f"{public_key} signed for {','.join(principals)}"
+
+    async def trust(self) -> TrustBundle:
+        """`ports.TrustSource`."""
+        return TrustBundle(("user-ca",), ("host-ca",))
+
+    async def add_token(self, token: JoinToken) -> None:
+        """`ports.TokenStore`."""
+        self.join_tokens[token.id] = token
+
+    async def token(self, token_id: str) -> JoinToken | None:
+        """`ports.TokenStore`."""
+        return self.join_tokens.get(token_id)
+
+    async def spend_token(self, token_id: str) -> bool:
+        """`ports.TokenStore`."""
+        token = self.join_tokens[token_id]
+        self.join_tokens[token_id] = replace(token, uses=max(0, token.uses - 1))
+        return token.uses > 0
+
+    async def tokens(self) -> list[JoinToken]:
+        """`ports.TokenStore`."""
+        return list(self.join_tokens.values())
+
+    async def remove_token(self, token_id: str) -> None:
+        """`ports.TokenStore`."""
+        del self.join_tokens[token_id]
+
+
+class Auth:
+    """An auth daemon that can be stopped and started again on the same ports."""
+
+    def __init__(self, directory: Path) -> None:
+        self.clock, self.entropy = SystemClock(), SystemEntropy()
+        self.stores = Stores()
+        keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
+        self.ca = HostCa(keys, cluster=CLUSTER, entropy=self.entropy)
+        self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
+        self.directory = directory
+        self._server: AuthRpcServer | None = None
+
+    def services(self) -> AuthServices:
+        """Everything over the stores in memory."""
+        stores = self.stores
+        joining = Joining(
+            cluster=CLUSTER,
+            tokens=stores,
+            ca=self.ca,
+            hosts=stores,
+            targets=stores,
+            trust=stores,
+            clock=self.clock,
+            entropy=self.entropy,
+            reserved=["proxy.example.com"],
+        )
+        return AuthServices(
+            cluster=CLUSTER,
+            ca=self.ca,
+            joining=joining,
+            audit=stores,
+            events=stores,
+            trackers=stores,
+            recordings=stores,
+            inventory=stores,
+            admission=stores,
+            hosts=stores,
+            trust=stores,
+            clock=self.clock,
+            spool=self.directory,
+        )
+
+    async def start(self) -> None:
+        """Listen, on the ports of the last time if there was one."""
+        self._server = AuthRpcServer(self.services())
+        self.bound = await self._server.start(service=self.bound.service, join=self.bound.join)
+
+    async def stop(self) -> None:
+        """Close both listeners."""
+        if self._server is not None:
+            await self._server.stop(0)
+            self._server = None
+
+    async def token(self, uses: int = 1) -> TokenText:
+        """A fresh join token."""
+        return await create_token(self.stores, pin=self.ca.pin, clock=self.clock, entropy=self.entropy, uses=uses)
+
+    async def join(self, *names: str) -> tuple[Membership, KeyPair]:
+        """A daemon that has just joined under these names, and its X.509 identity."""
+        key = create_key()
+        membership = await join(self.bound.join, await self.token(), names=names, key=key, host_key=HOST_KEY)
+        return membership, KeyPair(key, membership.reply.certificate)
+
+    def client(self, membership: Membership, identity: KeyPair) -> AuthClient:
+        """Its client."""
+        return AuthClient(membership.service, roots=membership.roots, identity=identity, clock=self.clock)
