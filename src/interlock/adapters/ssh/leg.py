@@ -92,6 +92,7 @@ class Leg(asyncio.BufferedProtocol):
         self._reading_paused = False
         self._resuming = False
         self._copies = _WRITE_KEEPS_VIEW  # whether what is written must not lie in the shared buffer
+        self._closed = asyncio.Event()
         self._deferred: list[bytes] = []
         self._deferred_size = 0
         self._sent = 0  # bytes since the last key exchange
@@ -159,8 +160,13 @@ class Leg(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         self._transport = None
+        self._closed.set()
         self._connection.connection_lost(exc)
         self._owner.disconnected(self.side, "")
+
+    async def wait_closed(self) -> None:
+        """Until the transport is gone."""
+        await self._closed.wait()
 
     # --- a batch ----------------------------------------------------------------------------------
 
@@ -320,6 +326,9 @@ class Leg(asyncio.BufferedProtocol):
         """Send what is queued and close."""
         if self._transport is not None:
             self._transport.close()
+        elif not self._closed.is_set():  # never taken over
+            self._closed.set()
+            self._connection.abort()
 
     def abort(self) -> None:
         """Close at once."""

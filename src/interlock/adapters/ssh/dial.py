@@ -1,0 +1,163 @@
+"""Dialling a target with a permit: connect, verify its host key, log in with a certificate made for this once.
+
+The user's key agent plays no part: a fresh key is certified by auth for exactly the permit's user, login and
+target (design §4). The certificate is requested while the key exchange runs, so it costs no time of its own.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncssh
+import structlog
+
+from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.seams import TargetLegConnection
+from interlock.core.errors import InterlockError, TargetError
+from interlock.core.extensions import SOFTWARE
+from interlock.core.limits import DIAL_TIMEOUT_S
+from interlock.domain.permit import Permit
+from interlock.domain.target import SubKind, Target
+from interlock.ports import TargetIssuer
+
+_log = structlog.get_logger()
+
+
+class _Owner(asyncssh.SSHClient):
+    """Verdicts on the target's host key, and the key to log in with."""
+
+    def __init__(self, dialler: "Dialler", permit: Permit, *, records: bool) -> None:
+        self._dialler = dialler
+        self._permit = permit
+        self._records = records
+        self._connection: TargetLegConnection | None = None
+        self._asked = False
+        self.problem: InterlockError | None = None  # why there is no connection, if we know better than asyncssh
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """Keep the connection, to freeze it when it is authenticated."""
+        if isinstance(conn, TargetLegConnection):
+            self._connection = conn
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        """A plain key counts only if it is pinned."""
+        pinned = (asyncssh.import_public_key(line) for line in self._permit.target.host_keys)
+        if any(key.public_data == known.public_data for known in pinned):
+            return True
+        self._mismatch(f"it presented {key.get_fingerprint()}")
+        return False
+
+    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+        """A certificate counts if our host CA signed it; asyncssh checks name and time."""
+        if key.public_data in self._dialler.host_authorities:
+            return True
+        self._mismatch(f"its certificate is signed by {key.get_fingerprint()}")
+        return False
+
+    async def public_key_auth_requested(self) -> list[tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]] | None:
+        """Certify a fresh key."""
+        if self._asked:
+            return None
+        self._asked = True
+        try:
+            key = asyncssh.generate_private_key("ssh-ed25519")
+            line = key.export_public_key().decode()
+            credential = await self._dialler.issuer.issue_for_target(self._permit, line, records=self._records)
+            return [(key, asyncssh.import_certificate(credential.certificate))]
+        except InterlockError as error:
+            self.problem = error
+            return None
+
+    def auth_completed(self) -> None:
+        """What the target sends from now on is the leg's."""
+        if self._connection is not None:
+            self._connection.freeze()
+
+    def _mismatch(self, detail: str) -> None:
+        name = self._permit.target.hostname
+        public = f"host key verification failed for {name}: it does not present the key that this gateway expects"
+        self.problem = TargetError(public, reason=f"{public}; {detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialler:
+    """Reaches targets over TCP."""
+
+    issuer: TargetIssuer
+    host_authorities: frozenset[bytes]  # public data of the host CA's keys
+    ciphers: Sequence[str] = algorithms.FAST_CIPHERS
+    timeout: float = DIAL_TIMEOUT_S
+
+    async def dial(self, permit: Permit, *, records: bool) -> TargetLegConnection:
+        """An authenticated connection, frozen until a leg takes it over; else TargetError or Denied."""
+        target = permit.target
+        owner = _Owner(self, permit, records=records)
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._connect(permit, owner)
+        except TimeoutError as error:
+            raise _unreachable(target, "it does not answer", error) from error
+        except asyncssh.DisconnectError as error:
+            if owner.problem is not None:
+                raise owner.problem from error
+            raise _refused(permit, error) from error
+        except OSError as error:
+            raise _unreachable(target, _words(error), error) from error
+
+    async def _connect(self, permit: Permit, owner: _Owner) -> TargetLegConnection:
+        target = permit.target
+        loop = asyncio.get_running_loop()
+        options = await asyncssh.SSHClientConnectionOptions.construct(
+            client_factory=lambda: owner,
+            config=None,
+            version=SOFTWARE,
+            host=target.host,
+            port=target.port,
+            host_key_alias=target.hostname,
+            known_hosts=b"",
+            username=permit.login,
+            client_keys=None,
+            agent_path=None,
+            gss_host=None,
+            preferred_auth=["publickey"],
+            kex_algs=list(algorithms.KEX),
+            encryption_algs=list(algorithms.ALL_CIPHERS if target.sub_kind is SubKind.AGENTLESS else self.ciphers),
+            mac_algs=list(algorithms.MACS),
+            compression_algs=list(algorithms.COMPRESSION),
+            server_host_key_algs=list(algorithms.host_key_algorithms(target.host_keys)),
+            login_timeout=self.timeout,
+        )
+        options.waiter = loop.create_future()
+        _, connection = await loop.create_connection(
+            lambda: TargetLegConnection(loop, options, wait="auth"), target.host, target.port
+        )
+        try:
+            await options.waiter
+        except BaseException:
+            connection.abort()
+            await connection.wait_closed()
+            raise
+        return connection
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _unreachable(target: Target, why: str, error: Exception) -> TargetError:
+    _log.info("dial.unreachable", target=target.hostname, addr=target.addr, error=repr(error))
+    return TargetError(
+        f"{target.hostname} is unreachable: {why}", reason=f"{target.hostname} at {target.addr}: {error!r}"
+    )
+
+
+def _refused(permit: Permit, error: asyncssh.DisconnectError) -> TargetError:
+    name, login = permit.target.hostname, permit.login
+    match error:
+        case asyncssh.HostKeyNotVerifiable():
+            public = f"host key verification failed for {name}"
+        case asyncssh.PermissionDenied():
+            public = f"{name} refused the login {login}: no such account, or it does not trust this gateway"
+        case _:
+            public = f"{name} ended the connection: {error.reason[:200]}"
+    return TargetError(public, reason=f"{name} at {permit.target.addr}: {error.code} {error.reason}")

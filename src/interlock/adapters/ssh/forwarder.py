@@ -1,0 +1,314 @@
+"""The forwarding node: performs what the relay core decides, for one client and one target.
+
+It owns the two legs, the timers and the live sessions of a connection. Whether anything is recorded here it
+learns from the session's duties alone.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+import asyncssh
+import structlog
+
+from interlock.adapters.ssh.leg import Leg, join
+from interlock.adapters.ssh.seams import RelayedConnection
+from interlock.core import wire
+from interlock.core.effects import (
+    Agreed,
+    Closed,
+    Effect,
+    Exited,
+    Refused,
+    Resized,
+    Send,
+    Started,
+    StartTimer,
+    StopTimer,
+)
+from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError, Rule
+from interlock.core.ids import SessionId
+from interlock.core.limits import KEEPALIVE_INTERVAL_S, REKEY_SECONDS
+from interlock.core.relay import Refusal, Relay
+from interlock.core.sides import Side
+from interlock.core.wire import string, uint32
+from interlock.domain.audit import JsonValue
+from interlock.domain.recording import Stream
+from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
+from interlock.services.sessions import LiveSession, Sessions
+
+_log = structlog.get_logger()
+
+LINGER_S = 10.0
+"""Seconds that a connection which got only refusals may stay: time for its client to show the text and leave."""
+
+CLOSE_GRACE_S = 5.0
+"""Seconds to send what is queued when a connection ends; then it is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """What the forwarder needs to know of the people and hosts at its ends."""
+
+    context: Callable[[SessionId], SessionContext]
+    facts: Callable[[], dict[str, JsonValue]]  # event fields for a refusal before there is a session ID
+
+
+class Forwarder:
+    """Run it with `run`; it ends when either connection does."""
+
+    def __init__(
+        self,
+        client: RelayedConnection,
+        target: RelayedConnection | None,
+        *,
+        relay: Relay,
+        parties: Parties,
+        sessions: Sessions,
+        keepalive_interval: float = KEEPALIVE_INTERVAL_S,
+    ) -> None:
+        self._relay = relay
+        self._parties = parties
+        self._sessions = sessions
+        self._keepalive_interval = keepalive_interval
+        self._legs = {Side.CLIENT: Leg(Side.CLIENT, client, self, relay.flows[Side.CLIENT])}
+        if target is not None:
+            self._legs[Side.TARGET] = Leg(Side.TARGET, target, self, relay.flows[Side.TARGET])
+            join(self._legs[Side.CLIENT], self._legs[Side.TARGET])
+        self._live: dict[int, LiveSession] = {}  # by the client's channel number
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._over = asyncio.Event()
+        self._end_reason = ""  # why the sessions that are live at the end did not end by themselves
+        self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
+
+    async def run(self) -> None:
+        """Relay until it is over, then leave nothing behind."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._begin()
+                watch = tasks.create_task(self._keep_alive(), name="forwarder.keepalive")
+                await self._over.wait()
+                watch.cancel()
+        finally:
+            self._tasks = None
+            self._perform(self._relay.lost())
+            await self._close_legs()
+
+    def _begin(self) -> None:
+        for leg in self._legs.values():
+            try:
+                leg.begin()
+            except asyncssh.DisconnectError as error:  # it went away while the other side was being reached
+                self.disconnected(leg.side, error.reason)
+                return
+        self._perform(self._relay.begin_relaying())
+        for leg in self._legs.values():
+            leg.begin_reading()
+
+    def shut_down(self, text: str) -> None:
+        """The gateway ends: tell the people on every channel, and end."""
+        for channel in self._relay.open_channels():
+            self._end_reason = text
+            self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
+        self._goodbye(Side.CLIENT, text)
+        self._finish(text)
+
+    # --- what the legs call (LegOwner) ------------------------------------------------------------
+
+    def received(self, side: Side, payload: bytes) -> bool:
+        """See `LegOwner.received`."""
+        if not self._relay.handles(payload[0]):
+            return False
+        if not self._over.is_set():
+            self._perform(self._relay.receive(side, payload))
+        return True
+
+    def run_step(self, side: Side, step: Awaitable[None]) -> None:
+        """See `LegOwner.run_step`."""
+        if self._tasks is not None:
+            self._tasks.create_task(self._step(side, step), name=f"forwarder.kex.{side.value}")
+
+    async def _step(self, side: Side, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except asyncssh.DisconnectError as error:
+            self.failed(side, RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"key exchange: {error.reason}"))
+        else:
+            self._legs[side].step_done()
+
+    def failed(self, side: Side, error: RemoteProtocolError) -> None:
+        """See `LegOwner.failed`."""
+        if self._over.is_set():
+            return
+        _log.warning("forwarder.protocol_error", side=side.value, reason=error.reason)
+        self._legs[side].send_transport(_disconnect(wire.DISCONNECT_PROTOCOL_ERROR, error.public))
+        words = {Side.CLIENT: "the client", Side.TARGET: "the target"}[side]
+        if not self._live:
+            public = f"connection closed: {words} violated the SSH protocol"
+            self._sessions.rejected(self._parties.facts(), public=public, reason=f"{words}: {error.reason}")
+        if side is Side.TARGET:
+            self._goodbye(Side.CLIENT, f"the target violated the SSH protocol: {error.rule.value}")
+        self._finish(f"{words}: {error.reason}")
+
+    def disconnected(self, side: Side, text: str) -> None:
+        """See `LegOwner.disconnected`."""
+        if self._over.is_set():
+            return
+        if side is Side.TARGET:
+            detail = f": {text}" if text else ""
+            self._goodbye(Side.CLIENT, f"the target closed the connection{detail}")
+            self._finish(f"the connection to the target was lost{detail}")
+        else:
+            self._goodbye(Side.TARGET, "the client disconnected")
+            self._finish("the client disconnected")
+
+    # --- effects ----------------------------------------------------------------------------------
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(side, payload):
+                    self._legs[side].send(payload)
+                case Agreed(channel, sid):
+                    self._agreed(channel, sid)
+                case Started():
+                    self._started(effect)
+                case Resized(channel, cols, rows):
+                    self._live[channel].resize(Window(cols, rows))
+                case Exited(channel, status, signal):
+                    self._live[channel].exited(Exit(status, signal))
+                case Closed(channel, sent, received):
+                    self._closed(channel, sent, received)
+                case Refused():
+                    self._refused(effect)
+                case StartTimer() | StopTimer():
+                    self._timer(effect)
+                case _:
+                    assert_never(effect)
+
+    def _agreed(self, channel: int, sid: SessionId) -> None:
+        try:
+            session = self._sessions.agree(self._parties.context(sid))
+        except InterlockError as error:
+            refusal = Refusal(wire.OPEN_RESOURCE_SHORTAGE, error.public, error.reason)
+            self._perform(self._relay.reject(channel, refusal))
+            return
+        self._live[channel] = session
+        session.on_failure = lambda error: self._recording_failed(channel, error)
+        session.traffic = lambda: self._traffic(channel)
+        self._perform(self._relay.accept(channel))
+
+    def _started(self, effect: Started) -> None:
+        session, request = self._live[effect.channel], effect.request
+        start = Start(
+            kind=SessionKind(request.kind),
+            command=request.command.decode("utf-8", "backslashreplace"),
+            window=Window(*request.window) if request.window else None,
+            term=request.term,
+            env=dict(request.env),
+        )
+        try:
+            session.start(start)
+        except RecordingError as error:
+            self._perform(self._relay.terminate(effect.channel, f"{error.public}\r\n"))
+            return
+        if session.ctx.duties.records:
+            self._relay.flow(effect.channel, Side.TARGET).tap = _tap(session)
+        self._perform(
+            self._relay.begin(effect.channel, request.kind, request.command, want_reply=effect.want_reply)
+        )
+
+    def _closed(self, channel: int, sent: int, received: int) -> None:
+        session = self._live.pop(channel, None)
+        if session is not None:
+            session.end(tx=sent, rx=received, reason=self._end_reason)
+
+    def _refused(self, effect: Refused) -> None:
+        _log.info("forwarder.refused", what=effect.what, reason=effect.reason)
+        self._sessions.rejected(self._parties.facts(), public=effect.public, reason=effect.reason)
+        if len(self._legs) == 1:
+            asyncio.get_running_loop().call_later(LINGER_S, self._finish, "")
+
+    def _timer(self, effect: StartTimer | StopTimer) -> None:
+        running = self._timers.pop(effect.channel, None)
+        if running is not None:
+            running.cancel()
+        if isinstance(effect, StartTimer):
+            loop = asyncio.get_running_loop()
+            self._timers[effect.channel] = loop.call_later(effect.seconds, self._timed_out, effect.channel)
+
+    def _timed_out(self, channel: int) -> None:
+        self._timers.pop(channel, None)
+        self._perform(self._relay.timed_out(channel))
+
+    def _traffic(self, channel: int) -> tuple[int, int]:
+        flows = self._relay.flow
+        return flows(channel, Side.CLIENT).octets, flows(channel, Side.TARGET).octets
+
+    def _recording_failed(self, channel: int, error: RecordingError) -> None:
+        """Called from within the data path, so what follows waits for the next step of the loop."""
+        asyncio.get_running_loop().call_soon(self._terminate, channel, error.public)
+
+    def _terminate(self, channel: int, text: str) -> None:
+        self._end_reason = text
+        self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
+        self._end_reason = ""
+
+    # --- life and death of the connection ---------------------------------------------------------
+
+    async def _keep_alive(self) -> None:
+        """Ask silent legs whether they live, and renew keys that were used for long."""
+        since_rekey = 0.0
+        while True:
+            await asyncio.sleep(self._keepalive_interval)
+            since_rekey += self._keepalive_interval
+            for side, leg in self._legs.items():
+                if leg.active:
+                    leg.active = False
+                    continue
+                effects = self._relay.keepalive(side)
+                if effects is None:
+                    self.disconnected(side, "no answer to keepalives")
+                    return
+                self._perform(effects)
+            if since_rekey >= REKEY_SECONDS and any(leg.exchange_keys() for leg in self._legs.values()):
+                since_rekey = 0.0
+
+    def _goodbye(self, side: Side, text: str) -> None:
+        leg = self._legs.get(side)
+        if leg is not None:
+            leg.send_transport(_disconnect(wire.DISCONNECT_BY_APPLICATION, text))
+
+    def _finish(self, reason: str) -> None:
+        if not self._over.is_set():
+            self._end_reason = reason
+            self._over.set()
+
+    async def _close_legs(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        for leg in self._legs.values():
+            leg.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_GRACE_S):
+                for leg in self._legs.values():
+                    await leg.wait_closed()
+        for leg in self._legs.values():
+            leg.abort()
+
+
+def _tap(session: LiveSession) -> Callable[[int, memoryview], None]:
+    output = session.output
+
+    def tap(kind: int, data: memoryview) -> None:
+        output(Stream.STDERR if kind == wire.EXTENDED_DATA_STDERR else Stream.STDOUT, data)
+
+    return tap
+
+
+def _disconnect(code: int, text: str) -> bytes:
+    """RFC 4253 §11.1."""
+    return bytes([wire.DISCONNECT]) + uint32(code) + string(text) + string("en")
