@@ -120,6 +120,11 @@ async def open_local(
         await database.close()
 
 
+def default_data_dir() -> Path:
+    """Where the gateway keeps its data unless somebody says otherwise."""
+    return Path("/var/lib/interlock") if os.geteuid() == 0 else Path.home() / ".local/share/interlock"
+
+
 def prepare_data_dir(data_dir: Path) -> None:
     """Make the directory with mode 0700; ConfigError if others may enter it or it is not ours."""
     try:

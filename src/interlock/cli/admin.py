@@ -1,0 +1,48 @@
+"""``ilctl``: administration of a gateway, on its data directory, whether the gateway runs or not.
+
+This module assembles the commands; each group has a module of its own. Parsing and printing only.
+"""
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from interlock.cli import admin_access, admin_audit, admin_nodes, admin_trust
+from interlock.cli.output import EXIT_CODES, run_app
+
+app = typer.Typer(
+    help="Administer an Interlock gateway.",
+    epilog=EXIT_CODES,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(admin_access.users, name="users")
+app.add_typer(admin_access.roles, name="roles")
+app.add_typer(admin_nodes.app, name="nodes")
+app.add_typer(admin_trust.auth, name="auth")
+app.add_typer(admin_audit.events, name="events")
+app.add_typer(admin_audit.sessions, name="sessions")
+app.add_typer(admin_audit.recordings, name="recordings")
+app.add_typer(admin_trust.mode, name="mode")
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="INTERLOCK_DATA_DIR",
+            show_default="/var/lib/interlock for root, else ~/.local/share/interlock",
+            help="The gateway's data directory.",
+        ),
+    ] = None,
+) -> None:
+    """Administer an Interlock gateway."""
+    context.obj = data_dir
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    run_app(app, "ilctl")

@@ -1,0 +1,100 @@
+"""``ilctl auth`` and ``ilctl mode``: the certificate authorities, and where sessions are recorded."""
+
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interlock.cli.admin_context import FormatOption, in_local, names
+from interlock.cli.output import Format, print_json
+from interlock.core.errors import ConfigError
+from interlock.domain.duties import RecordingMode
+
+if TYPE_CHECKING:
+    from interlock.daemons.local import Local
+
+auth = typer.Typer(help="The certificate authorities.")
+mode = typer.Typer(help="Where sessions with our own nodes are recorded. Agentless ones always are at the proxy.")
+
+
+class AuthorityKind(StrEnum):
+    """Which authority."""
+
+    USER = "user"
+    HOST = "host"
+    OPENSSH = "openssh"
+
+
+class ModeName(StrEnum):
+    """`RecordingMode` as an argument."""
+
+    NODE = "node"
+    PROXY = "proxy"
+
+
+@auth.command("export")
+def export(
+    context: typer.Context,
+    kind: Annotated[
+        AuthorityKind,
+        typer.Option(
+            "--type",
+            help="openssh: for TrustedUserCAKeys of a plain sshd. host: put @cert-authority and * before it in "
+            "known_hosts. user: vouches for people to our own nodes.",
+        ),
+    ],
+) -> None:
+    """Print an authority's public key: one line, OpenSSH format."""
+
+    async def work(local: "Local") -> str:
+        return local.authority.export(kind.value)
+
+    print(in_local(context, work))
+
+
+@auth.command("sign")
+def sign(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(metavar="NAME[,NAME]", help="Names and addresses that people use for it.")],
+    public_key: Annotated[Path, typer.Option(help="The host's public key, for example ssh_host_ed25519_key.pub.")],
+    out: Annotated[Path, typer.Option(help="Where to put the certificate; HostCertificate in sshd_config.")],
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How long it is valid.")] = 365,
+) -> None:
+    """Sign the host key of a plain sshd, for ilctl nodes add --host-ca."""
+    principals = names(host)
+    if not principals:
+        msg = "give at least one host name"
+        raise typer.BadParameter(msg)
+    try:
+        line = public_key.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the public key {public_key}", reason=str(error)) from error
+
+    async def work(local: "Local") -> str:
+        return await local.authority.issue_host(line, principals, ttl=timedelta(days=days))
+
+    certificate = in_local(context, work)
+    try:
+        out.write_text(f"{certificate}\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}", reason=str(error)) from error
+    print(f"Certificate for {', '.join(principals)} was written to {out}.")
+
+
+@mode.command("show")
+def show_mode(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
+    """Print the recording mode."""
+    found = in_local(context, lambda local: local.clusters.cluster()).recording_mode.value
+    if form is Format.JSON:
+        print_json({"recording_mode": found})
+    else:
+        print(found)
+
+
+@mode.command("set")
+def set_mode(context: typer.Context, wanted: Annotated[ModeName, typer.Argument(metavar="node|proxy")]) -> None:
+    """Change the recording mode of sessions that begin from now on."""
+    in_local(context, lambda local: local.clusters.set_recording_mode(RecordingMode(wanted.value)))
+    print(f"Sessions are recorded by the {wanted.value} from now on.")
