@@ -1,0 +1,89 @@
+"""``ilctl tokens``: join tokens, with which a node enters the cluster once."""
+
+import re
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interlock.cli.admin_context import FormatOption, in_local
+from interlock.cli.output import Format, print_json, print_rows
+
+if TYPE_CHECKING:
+    from interlock.daemons.local import Local
+    from interlock.services.joining import TokenText
+
+app = typer.Typer(help="Join tokens, with which nodes enter the cluster.")
+
+_DURATION = re.compile(r"(\d{1,6})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def duration(text: str) -> timedelta:
+    """A number with a unit on the command line: ``90s``, ``30m``, ``1h``, ``7d``."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        msg = f"{text!r} is not a duration: write 30m, 1h or 2d"
+        raise typer.BadParameter(msg)
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+@app.command("add")
+def add_token(
+    context: typer.Context,
+    ttl: Annotated[
+        timedelta, typer.Option(parser=duration, metavar="TIME", help="How long it can be used; at most 7d.")
+    ] = "1h",  # type: ignore[assignment]  # typer parses defaults too
+    uses: Annotated[int, typer.Option(min=1, max=1000, help="How many nodes may join with it.")] = 1,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Make a join token. It is printed once and stored as a hash only."""
+    from interlock.services.hostca import open_host_ca
+    from interlock.services.joining import create_token
+
+    async def work(local: "Local") -> "TokenText":
+        ca = await open_host_ca(
+            local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
+        )
+        return await create_token(
+            local.tokens, pin=ca.pin, clock=local.clock, entropy=local.entropy, ttl=ttl, uses=uses
+        )
+
+    token = in_local(context, work)
+    if form is Format.JSON:
+        print_json({"id": token.id, "token": str(token), "ttl_s": int(ttl.total_seconds()), "uses": uses})
+        return
+    print("On the node: interlock start --roles node --auth HOST:PORT --join TOKEN", file=sys.stderr)
+    print(token)
+
+
+@app.command("ls")
+def list_tokens(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
+    """List the join tokens; the secrets are not stored."""
+
+    async def work(local: "Local") -> list[dict[str, object]]:
+        now = local.clock.now()
+        return [
+            {
+                "id": token.id,
+                "created": token.created,
+                "expires": token.expires,
+                "uses": token.uses,
+                "valid": token.uses > 0 and now < token.expires,
+            }
+            for token in await local.tokens.tokens()
+        ]
+
+    columns = {"id": "ID", "created": "Created", "expires": "Expires", "uses": "Uses left", "valid": "Valid"}
+    print_rows(in_local(context, work), columns, form)
+
+
+@app.command("rm")
+def remove_token(
+    context: typer.Context,
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As ilctl tokens ls shows it.")],
+) -> None:
+    """Make a join token useless. Nodes that joined with it stay."""
+    in_local(context, lambda local: local.tokens.remove_token(token_id))
+    print(f"Join token {token_id} was removed.")
