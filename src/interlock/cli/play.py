@@ -1,0 +1,96 @@
+"""Plays a recording on a person's terminal in its own time, or prints it as text or JSON.
+
+Only what draws reaches the terminal (`domain.terminal`). Finding the recording and reading the arguments is the
+business of the commands that call this.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from interlock.domain import casting
+from interlock.domain.recording import MICROSECONDS, Frame, Marker, Output, Stream
+from interlock.domain.terminal import RESTORE, screen
+
+IDLE_LIMIT_S = 0.5
+"""Longest pause with ``--skip-idle-time``: still felt as a pause."""
+
+MIN_SPEED, MAX_SPEED = 0.1, 100.0
+
+
+class PlayFormat(Enum):
+    """What comes out."""
+
+    PTY = "pty"
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a recording plays."""
+
+    speed: float = 1.0
+    skip_idle: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a speed that no person can mean."""
+        if not MIN_SPEED <= self.speed <= MAX_SPEED:
+            msg = f"the speed must be between {MIN_SPEED:g} and {MAX_SPEED:g}"
+            raise ValueError(msg)
+
+    def pause(self, microseconds: int) -> float:
+        """Seconds to wait for a pause of the session."""
+        seconds = microseconds / MICROSECONDS / self.speed
+        return min(seconds, IDLE_LIMIT_S) if self.skip_idle else seconds
+
+
+def play(
+    frames: Iterable[Frame],
+    write: Callable[[str], object],
+    *,
+    form: PlayFormat = PlayFormat.PTY,
+    pace: Pace | None = None,
+    sleep: Callable[[float], object] = time.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """Play to the end. ``write`` takes text and flushes it; RecordingError if the recording is damaged."""
+    match form:
+        case PlayFormat.PTY:
+            _perform(frames, write, pace or Pace(), sleep, monotonic)
+        case PlayFormat.TEXT:
+            for piece in casting.text(frames):
+                write(piece)
+        case PlayFormat.JSON:
+            for line in casting.json_lines(frames):
+                write(line)
+
+
+def _perform(
+    frames: Iterable[Frame],
+    write: Callable[[str], object],
+    pace: Pace,
+    sleep: Callable[[float], object],
+    monotonic: Callable[[], float],
+) -> None:
+    screens = {stream: screen() for stream in Stream}
+    due, before = monotonic(), 0  # due: when the next frame is to be shown, so that delays do not add up
+    try:
+        for frame in frames:
+            due += pace.pause(frame.at - before)
+            before = frame.at
+            match frame.body:
+                case Output(stream, data):
+                    shown = screens[stream].feed(data)
+                case Marker():
+                    shown = f"\r\n[{casting.marker_text(frame.body)}]\r\n"
+                case _:
+                    shown = ""
+            delay = due - monotonic()
+            if delay > 0:
+                sleep(delay)
+            if shown:
+                write(shown)
+    finally:
+        write("".join(stream_screen.close() for stream_screen in screens.values()) + RESTORE)
