@@ -36,7 +36,7 @@ def test_killed_client_ends_its_session_once(
     with open_shell(client, cluster.route(target), tmp_path / "mark") as terminal:
         live = witness.wait_live()
         terminal.hang_up()
-    evidence = witness.evidence(live[0], target, seen=None, live=live)
+    evidence = witness.evidence(target, seen=None, live=live)
     assert evidence.problems() == []
     assert evidence.count("client.disconnect") == 1
     assert "it-was-42" in cluster.recording_text(evidence.sid)
@@ -53,7 +53,7 @@ def test_killed_node_ends_its_session_once(cluster: Cluster, client: SshClient, 
         finally:
             cluster.node = cluster.start_node()
             cluster.wait_listed()
-    evidence = witness.evidence(live[0], cluster.node_name, seen=None, live=live)
+    evidence = witness.evidence(cluster.node_name, seen=None, live=live)
     assert evidence.count("session.start") == evidence.count("session.end") == 1
     assert len(evidence.recordings) == 1
     assert evidence.ids_equal
@@ -70,7 +70,7 @@ def test_killed_target_server_ends_the_session_once(cluster: Cluster, client: Ss
             assert terminal.wait() != 0
         finally:
             cluster.agentless.start()
-    evidence = witness.evidence(live[0], cluster.agentless_name, seen=None, live=live)
+    evidence = witness.evidence(cluster.agentless_name, seen=None, live=live)
     assert evidence.problems() == []
 
 
@@ -103,8 +103,7 @@ def twenty(witness: Witness, client: SshClient, to: tuple[str, ...]) -> None:
         for terminal in terminals:
             terminal.close()
     assert len(set(live)) == 20
-    for sid in live:
-        witness.wait_settled(sid)
+    witness.wait_settled(live)
     for name in ("session.start", "session.end", "session.data", "session.upload"):
         sids = sorted(e["sid"] for e in witness.new_events() if e["event"] == name)
         assert sids == sorted(live), name

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -43,13 +43,13 @@ class Cell:
         return f"{self.mode} mode, {'our node' if self.target == 'node' else 'plain sshd'}, {self.road}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shown:
     """What became of a cell."""
 
     cell: Cell
-    evidence: Evidence | None
-    problems: tuple[str, ...]
+    problems: list[str] = field(default_factory=list)
+    evidence: Evidence | None = None
 
     def to_json(self) -> dict[str, str | int | bool | None]:
         """The cell of the last line."""
@@ -90,16 +90,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def show(console: Console, directory: Path) -> int:
     """The demo; returns the exit code."""
-    shown: list[Shown] = []
-    for mode in MODES:
-        console.print(f"[bold]starting[/] gateway, node and a plain sshd; sessions are recorded at the {mode}")
-        with Cluster(directory / mode, mode=mode) as cluster:
-            person = cluster.login()
-            console.print(f"  {person.name} signed in; gateway on {cluster.host}:{cluster.port}")
+    console.print("[bold]starting[/] the gateway, a node that joins it, and a plain sshd")
+    with Cluster(directory, mode=MODES[0]) as cluster:
+        person = cluster.login()
+        console.print(f"  {person.name} signed in; the gateway listens on {cluster.host}:{cluster.port}")
+        shown: list[Shown] = []
+        witness = Witness(cluster)
+        for mode in MODES:
+            console.print(f"[bold]recording at the {mode}[/]")
+            cluster.set_mode(mode)
             cells = [Cell(mode, target, road) for target in ("node", "agentless") for road in ROADS]
-            shown += [_show_cell(console, cluster, person, cell) for cell in cells]
-            if mode == MODES[-1]:
-                _play(console, cluster, person, shown)
+            shown += [_show_cell(console, cluster, person, witness, cell) for cell in cells]
+        console.print("[bold]collecting[/] events and recordings")
+        _judge(witness, [one for one in shown if not one.problems])
+        _play(console, cluster, person, shown)
     console.print(_table(shown))
     for one in shown:
         for problem in one.problems:
@@ -136,23 +140,21 @@ User {person.name}, certificate in {person.profile}. Ctrl-C stops everything."""
         return cluster.gateway.wait_forever()
 
 
-def _show_cell(console: Console, cluster: Cluster, person: Person, cell: Cell) -> Shown:
+def _show_cell(console: Console, cluster: Cluster, person: Person, witness: Witness, cell: Cell) -> Shown:
     target = cluster.node_name if cell.target == "node" else cluster.agentless_name
     to = cluster.jump(target) if cell.road == "-J" else cluster.route(target)
     console.print(f"  [cyan]ssh {' '.join(to)}[/] ", end="")
     try:
-        evidence = _one_shell(cluster, person, target, to)
-    except (KitError, LookupError) as error:
+        sid = _one_shell(cluster, person, witness, target, to)
+    except KitError as error:
         console.print("[red]failed[/]")
-        return Shown(cell, None, (str(error),))
-    problems = tuple(evidence.problems())
-    console.print(f"{evidence.sid} {'[red]off[/]' if problems else '[green]ok[/]'}")
-    return Shown(cell, evidence, problems)
+        return Shown(cell, [str(error)])
+    console.print(f"session {sid}")
+    return Shown(cell)
 
 
-def _one_shell(cluster: Cluster, person: Person, target: str, to: tuple[str, ...]) -> Evidence:
+def _one_shell(cluster: Cluster, person: Person, witness: Witness, target: str, to: tuple[str, ...]) -> str:
     """A shell in which the person asks for the session ID, where there is somebody who knows it."""
-    witness = Witness(cluster)
     with Terminal(cluster.client("demo", person).argv(*to), env=clean_env()) as terminal:
         terminal.send("PS1='$ '\r")
         seen = None
@@ -164,15 +166,29 @@ def _one_shell(cluster: Cluster, person: Person, target: str, to: tuple[str, ...
         live = witness.wait_live()
         terminal.send("exit\r")
         terminal.wait()
-    return witness.evidence(live[0], target, seen=seen, live=live)
+    witness.saw(target, seen=seen, live=live)
+    return live[0]
+
+
+def _judge(witness: Witness, shown: Sequence[Shown]) -> None:
+    """Fill in what the places that outlive a session say of each, and what is wrong with it."""
+    try:
+        gathered = witness.gather()
+    except (KitError, LookupError) as error:
+        for one in shown:
+            one.problems.append(str(error))
+        return
+    for one, evidence in zip(shown, gathered, strict=True):
+        one.evidence = evidence
+        one.problems += evidence.problems()
 
 
 def _play(console: Console, cluster: Cluster, person: Person, shown: Sequence[Shown]) -> None:
-    """Play the last good recording of this cluster."""
-    mine = [one.evidence for one in shown if one.evidence and one.evidence.mode == cluster.mode]
-    if not mine:
+    """Play the first recording."""
+    recorded = [one.evidence.sid for one in shown if one.evidence]
+    if not recorded:
         return
-    sid = mine[0].sid
+    sid = recorded[0]
     console.rule(f"ilsh play {sid}")
     played = cluster.ilsh(person.home, "play", sid, "--format", "pty", "--speed", "8", "--skip-idle-time").check()
     sys.stdout.write(played.stdout.replace("\r\n", "\n"))

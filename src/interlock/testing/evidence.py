@@ -1,12 +1,13 @@
 """Everywhere a session left a trace, and what is wrong with it: the acceptance list as code.
 
-A `Witness` looks at the cluster before the session, while it is live, and after it has ended. The demo and the
-acceptance tests judge by the same `Evidence.problems`. It assumes that nobody else uses the cluster meanwhile.
+A `Witness` looks at the cluster while a session is live and after it has ended. The demo and the acceptance tests
+judge by the same `Evidence.problems`. It assumes that nobody else uses the cluster meanwhile.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from interlock.testing.gateway import Cluster, Mode
@@ -18,7 +19,9 @@ ONCE = ("session.start", "session.end", "session.leave", "session.data", "sessio
 """Every recorded session has exactly one of each."""
 NAMES_TARGET = ("session.start", "session.end", "session.leave", "session.data", "exec")
 """The events that name the target, and in proxy mode the proxy too."""
-SETTLE_S = 30.0
+SETTLE_S = 40.0
+TICK = timedelta(milliseconds=1)
+"""Events carry milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,41 +82,84 @@ class Evidence:
             yield f"{name}: names a proxy in node mode: {event}"
 
 
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What was seen of a session while it was live."""
+
+    sid: str
+    mode: Mode
+    hostname: str
+    seen: str | None
+    live: tuple[str, ...]
+
+
 class Witness:
-    """Made before the session starts."""
+    """Made before the sessions start; everything later than that is theirs."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._live = set(self.live_sids())
-        self._uids = {e["uid"] for e in self._events()}
-        self._recordings = set(self._recorded_sids())
-
-    def live_sids(self) -> list[str]:
-        """The IDs of `sessions ls` now."""
-        return [row["sid"] for row in self._cluster.json("sessions", "ls")]
+        self._began = datetime.now(UTC)
+        self._known: set[str] = set()  # live ones that were returned already
+        self._sightings: list[Sighting] = []
 
     def wait_live(self, count: int = 1) -> list[str]:
         """Wait for this many new live sessions and return their IDs, oldest first."""
 
         def new() -> list[str] | None:
-            sids = [sid for sid in self.live_sids() if sid not in self._live]
+            rows = [row for row in self._cluster.json("sessions", "ls") if self._is_new(row["created"])]
+            sids = [row["sid"] for row in rows if row["sid"] not in self._known]
             return sids if len(sids) >= count else None
 
-        return poll_until(new, f"{count} live session(s)")
+        sids = poll_until(new, f"{count} live session(s)")
+        self._known.update(sids)
+        return sids
 
-    def wait_settled(self, sid: str) -> None:
-        """Wait until the session is no longer live and its recording is stored."""
+    def saw(self, hostname: str, *, seen: str | None, live: Sequence[str]) -> None:
+        """Note one session that is live now; ``live`` is the result of `wait_live`."""
+        self._sightings.append(Sighting(live[0], self._cluster.mode, hostname, seen, tuple(live)))
 
-        def settled() -> bool:
-            return sid not in self.live_sids() and any(
-                e["event"] == "session.upload" for e in self._cluster.events(sid)
+    def evidence(self, hostname: str, *, seen: str | None, live: Sequence[str]) -> Evidence:
+        """Everything about the one session since the witness was made."""
+        self.saw(hostname, seen=seen, live=live)
+        return self.gather()[-1]
+
+    def gather(self) -> list[Evidence]:
+        """Wait until all sessions that were seen have ended and are stored, and collect their traces."""
+        sids = [sighting.sid for sighting in self._sightings]
+        events = self.wait_settled(sids)
+        recorded = [row["sid"] for row in self._cluster.json("recordings", "ls") if self._is_new(row["start"])]
+        strays = self._new_sids(events) - set(sids)
+        return [
+            Evidence(
+                sid=one.sid,
+                mode=one.mode,
+                hostname=one.hostname,
+                seen=one.seen,
+                live=one.live,
+                events=tuple(e for e in events if e.get("sid") == one.sid),
+                event_sids=frozenset({one.sid, *strays}),
+                recordings=tuple(sid for sid in recorded if sid == one.sid or sid not in sids),
+                recorded_sid=self._cluster.recording_header(one.sid)["sid"],
             )
+            for one in self._sightings
+        ]
 
-        poll_until(settled, f"end and upload of session {sid}", SETTLE_S)
+    def wait_settled(self, sids: Sequence[str]) -> list[Event]:
+        """Wait until these sessions are no longer live and their recordings are stored; returns all events."""
+
+        def settled() -> list[Event] | None:
+            events: list[Event] = self._cluster.json("events", "ls")
+            stored = {e["sid"] for e in events if e["event"] == "session.upload"}
+            if not stored.issuperset(sids):
+                return None
+            live = {row["sid"] for row in self._cluster.json("sessions", "ls")}
+            return events if live.isdisjoint(sids) else None
+
+        return poll_until(settled, f"end and upload of sessions {', '.join(sids)}", SETTLE_S)
 
     def new_events(self) -> list[Event]:
         """What was stored since the witness was made."""
-        return [e for e in self._events() if e["uid"] not in self._uids]
+        return [e for e in self._cluster.json("events", "ls") if self._is_new(e["time"])]
 
     def wait_event(self, event: str, **fields: str) -> Event:
         """Wait for a new event of this name with these fields."""
@@ -126,25 +172,10 @@ class Witness:
 
         return poll_until(found, f"event {event} with {fields}", SETTLE_S)
 
-    def evidence(self, sid: str, hostname: str, *, seen: str | None, live: Iterable[str]) -> Evidence:
-        """Everything about one ended session."""
-        self.wait_settled(sid)
-        recordings = tuple(s for s in self._recorded_sids() if s not in self._recordings)
-        return Evidence(
-            sid=sid,
-            mode=self._cluster.mode,
-            hostname=hostname,
-            seen=seen,
-            live=tuple(live),
-            events=tuple(self._cluster.events(sid)),
-            event_sids=frozenset(e["sid"] for e in self.new_events() if "sid" in e),
-            recordings=recordings,
-            recorded_sid=self._cluster.recording_header(sid)["sid"],
-        )
+    def _new_sids(self, events: Sequence[Event]) -> set[str]:
+        """The sessions none of whose events is older than the witness."""
+        old = {e["sid"] for e in events if "sid" in e and not self._is_new(e["time"])}
+        return {e["sid"] for e in events if "sid" in e} - old
 
-    def _events(self) -> list[Event]:
-        found: list[Event] = self._cluster.json("events", "ls")
-        return found
-
-    def _recorded_sids(self) -> list[str]:
-        return [row["sid"] for row in self._cluster.json("recordings", "ls")]
+    def _is_new(self, time: str) -> bool:
+        return datetime.fromisoformat(time) >= self._began - TICK

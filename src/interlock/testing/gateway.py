@@ -126,6 +126,12 @@ class Cluster:
             raise
         return daemon
 
+    def set_mode(self, mode: Mode) -> None:
+        """Change where sessions that begin from now on are recorded."""
+        if mode != self.mode:
+            self.ilctl("mode", "set", mode)
+            self.mode = mode
+
     def wait_listed(self) -> None:
         """Wait until the inventory has every target."""
         wanted = {self.agentless_name, *([self.node_name] if self._with_node else [])}
