@@ -1,6 +1,7 @@
 """How every command of ``ilctl`` gets at the data directory, and the option types that several of them share."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -20,8 +21,12 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to print the
 
 def in_local(context: typer.Context, work: "Callable[[Local], Awaitable[T]]") -> T:
     """Run ``work`` with the data directory open."""
+    import structlog
+
     from interlock.daemons.local import default_data_dir, open_local
 
+    # a log line on stdout would break the JSON that somebody pipes
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     chosen: Path | None = context.obj
 
     async def run() -> T:

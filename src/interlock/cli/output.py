@@ -13,7 +13,6 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import NoReturn
 
-import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -60,8 +59,6 @@ def exit_code(error: InterlockError) -> ExitCode:
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a program to its exit: any refusal is one sentence on stderr and a documented exit code."""
-    # a log line on stdout would break the JSON that somebody pipes
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     code: object
     try:
         code = app(prog_name=name, standalone_mode=False)

@@ -1,0 +1,178 @@
+"""User certificates are refused unless everything about them is right."""
+
+from base64 import b64decode
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from interlock.core.certificate import Certificate, CertKind, PublicKey
+from interlock.core.errors import Denied
+from interlock.core.ids import DaemonId
+from interlock.domain.identity import Forwarded, Identity
+from interlock.services.certificates import IDENTITY_EXTENSION, CertificateReader, encode_claims
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+ALICE = Identity("alice", ("dev", "ops"), "demo")
+CA = Ed25519PrivateKey.from_private_bytes(b"c" * 32)
+OTHER_CA = Ed25519PrivateKey.from_private_bytes(b"o" * 32)
+SUBJECT = Ed25519PrivateKey.from_private_bytes(b"s" * 32)
+
+
+def public(key: Ed25519PrivateKey) -> PublicKey:
+    """The public half as SSH writes it."""
+    return PublicKey("ssh-ed25519", (key.public_key().public_bytes_raw(),))
+
+
+RIGHT = Certificate(
+    nonce=b"n" * 32,
+    key=public(SUBJECT),
+    serial=7,
+    kind=CertKind.USER,
+    key_id="alice",
+    principals=("root", "ubuntu"),
+    valid_after=int((NOW - timedelta(minutes=1)).timestamp()),
+    valid_before=int((NOW + timedelta(hours=1)).timestamp()),
+    critical_options=(),
+    extensions=((IDENTITY_EXTENSION, encode_claims(ALICE, None)), ("permit-pty", None)),
+    authority=public(CA),
+)
+
+
+def signed(certificate: Certificate, key: Ed25519PrivateKey = CA) -> bytes:
+    """The certificate in wire form, signed."""
+    return b64decode(certificate.line(key.sign(certificate.signed_part())).split()[1])
+
+
+@pytest.fixture
+def reader() -> CertificateReader:
+    """Trusts one authority."""
+    return CertificateReader([public(CA).line("user-ca")])
+
+
+def test_a_right_certificate_gives_its_claims(reader: CertificateReader) -> None:
+    """All of them."""
+    claims = reader.read(signed(RIGHT), now=NOW)
+    assert claims.identity == ALICE
+    assert claims.logins == ("root", "ubuntu")
+    assert claims.serial == 7
+    assert (claims.valid_after, claims.valid_before) == (NOW - timedelta(minutes=1), NOW + timedelta(hours=1))
+    assert claims.forwarded is None
+    assert claims.source_networks == ()
+
+
+def test_the_hand_over_to_a_forwarder_is_read(reader: CertificateReader) -> None:
+    """With target, forwarder and duty."""
+    hand_over = Forwarded(DaemonId("t"), DaemonId("p"), records=True)
+    extensions = ((IDENTITY_EXTENSION, encode_claims(ALICE, hand_over)),)
+    assert reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).forwarded == hand_over
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"kind": CertKind.HOST}, "host certificate"),
+        ({"principals": ()}, "no principal"),
+        ({"principals": ("root", "a,b")}, "not a valid login"),
+        ({"principals": ("*",)}, "not a valid login"),
+        ({"key_id": "bob"}, "key ID and identity differ"),
+        ({"extensions": (("permit-pty", None),)}, "carries no identity"),
+        ({"critical_options": (("force-command", "true"),)}, "force-command"),
+        ({"critical_options": (("verify-required", None),)}, "verify-required"),
+        ({"critical_options": (("source-address", "nonsense"),)}, "nonsense"),
+        ({"critical_options": (("source-address", None),)}, "source-address"),
+        ({"authority": public(OTHER_CA)}, "not ours"),
+    ],
+)
+def test_anything_wrong_is_refused_with_a_private_reason(
+    reader: CertificateReader, change: dict[str, object], reason: str
+) -> None:
+    """The person learns to sign in again; the audit log learns why."""
+    with pytest.raises(Denied) as caught:
+        reader.read(signed(replace(RIGHT, **change)), now=NOW)  # type: ignore[arg-type]  # fields of Certificate
+    assert reason in caught.value.reason
+    assert caught.value.public == "your certificate was not accepted: run ilsh login"
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        "",
+        "null",
+        "[]",
+        '{"user":"alice","roles":["dev"]}',
+        '{"user":"alice","roles":"dev","cluster":"demo"}',
+        '{"user":"alice","roles":["a,b"],"cluster":"demo"}',
+        '{"user":"alice","roles":["dev"],"cluster":"demo","locked_to":"web1"}',
+        '{"user":"alice","roles":["dev"],"cluster":"demo","forwarded":{"target":"t","by":"p"}}',
+        '{"user":"alice","roles":["dev"],"cluster":"demo","forwarded":{"target":"t","by":"p","records":1}}',
+    ],
+)
+def test_an_identity_that_is_not_fully_understood_is_refused(reader: CertificateReader, identity: str) -> None:
+    """R6: a field that we do not know may be a restriction."""
+    extensions = ((IDENTITY_EXTENSION, identity or None),)
+    with pytest.raises(Denied, match="not accepted"):
+        reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW)
+
+
+def test_a_signature_by_somebody_else_is_refused(reader: CertificateReader) -> None:
+    """Naming our authority is not being signed by it."""
+    with pytest.raises(Denied) as caught:
+        reader.read(signed(RIGHT, OTHER_CA), now=NOW)
+    assert "signature does not match" in caught.value.reason
+
+
+def test_every_byte_is_covered_by_the_signature(reader: CertificateReader) -> None:
+    """One flipped bit anywhere, and the certificate is refused."""
+    blob = signed(RIGHT)
+    for at in range(len(blob)):
+        changed = bytearray(blob)
+        changed[at] ^= 1
+        with pytest.raises(Denied):
+            reader.read(bytes(changed), now=NOW)
+
+
+@pytest.mark.parametrize("now", [NOW - timedelta(minutes=2), NOW + timedelta(hours=1), NOW + timedelta(days=1)])
+def test_outside_its_time_a_certificate_is_refused(reader: CertificateReader, now: datetime) -> None:
+    """Too early, to the second of its end, and later; the text says that it is the time."""
+    with pytest.raises(Denied, match="expired"):
+        reader.read(signed(RIGHT), now=now)
+
+
+def test_a_certificate_for_ever_is_read_without_overflow(reader: CertificateReader) -> None:
+    """All ones in valid_before is OpenSSH's "forever"."""
+    claims = reader.read(signed(replace(RIGHT, valid_after=0, valid_before=2**64 - 1)), now=NOW)
+    assert claims.valid_before.year == 9999
+
+
+def test_trust_can_change(reader: CertificateReader) -> None:
+    """The new authorities replace the old ones, and only Ed25519 keys are authorities."""
+    reader.trust([public(OTHER_CA).line()])
+    assert reader.read(signed(replace(RIGHT, authority=public(OTHER_CA)), OTHER_CA), now=NOW).identity == ALICE
+    with pytest.raises(Denied):
+        reader.read(signed(RIGHT), now=NOW)
+    with pytest.raises(ValueError, match="Ed25519"):
+        reader.trust([PublicKey("ssh-rsa", (b"\3", b"\1" * 256)).line()])
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("2001:db8::5", True),
+        ("192.0.2.1", False),
+        ("::1", False),
+        ("", False),
+        ("10.1.2.3:22", False),
+    ],
+)
+def test_source_addresses_are_claims_that_servers_can_ask(
+    reader: CertificateReader, address: str, allowed: bool
+) -> None:
+    """IPv4, IPv6 and IPv4 in IPv6; what is no address is not allowed."""
+    options = (("source-address", "10.0.0.0/8,2001:db8::/32"),)
+    claims = reader.read(signed(replace(RIGHT, critical_options=options)), now=NOW)
+    assert claims.allows_source(address) is allowed
+    assert reader.read(signed(RIGHT), now=NOW).allows_source(address)
