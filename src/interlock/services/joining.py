@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from interlock.core.errors import ConfigError, Denied, NotFound, SignInFailed
 from interlock.core.ids import DaemonId, parse_name
@@ -213,6 +214,25 @@ class Joining:
             )
             raise Denied(public, reason=f"{public} (target {taken.id})")
         return tuple(dict.fromkeys(names))
+
+
+class Exporter(Protocol):
+    """`authority.Authority`, as far as `AuthorityTrust` needs it."""
+
+    def export(self, kind: str) -> str:
+        """The public key of authority ``user`` or ``host``, one line."""
+        ...
+
+
+class AuthorityTrust:
+    """`ports.TrustSource` over the SSH authorities."""
+
+    def __init__(self, authority: Exporter) -> None:
+        self._authority = authority
+
+    async def trust(self) -> TrustBundle:
+        """The authorities that count now."""
+        return TrustBundle((self._authority.export("user"),), (self._authority.export("host"),))
 
 
 class FailureCounter:

@@ -1,0 +1,48 @@
+"""Composition of auth's gRPC side out of an open data directory."""
+
+from collections.abc import Iterable
+
+from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
+from interlock.daemons.local import Local
+from interlock.services.hostca import open_host_ca
+from interlock.services.joining import AuthorityTrust, Joining
+
+SPOOL = "arriving"
+
+
+async def auth_rpc_server(local: Local, *, reserved: Iterable[str] = ()) -> AuthRpcServer:
+    """Auth's two listeners, not listening yet: call its ``start`` and ``stop``.
+
+    ``reserved``: the names under which the proxy is reached, which no joining node may take.
+    """
+    clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
+    ca = await open_host_ca(local.authorities, cluster=cluster, entropy=entropy, now=clock.now())
+    trust = AuthorityTrust(local.authority)
+    joining = Joining(
+        cluster=cluster,
+        tokens=local.tokens,
+        ca=ca,
+        hosts=local.authority,
+        targets=local.inventory,
+        trust=trust,
+        clock=clock,
+        entropy=entropy,
+        reserved=reserved,
+    )
+    return AuthRpcServer(
+        AuthServices(
+            cluster=cluster,
+            ca=ca,
+            joining=joining,
+            audit=local.audit,
+            events=local.audit,
+            trackers=local.trackers,
+            recordings=local.recordings,
+            inventory=local.inventory,
+            admission=local.admission,
+            hosts=local.authority,
+            trust=trust,
+            clock=clock,
+            spool=local.data_dir / SPOOL,
+        )
+    )

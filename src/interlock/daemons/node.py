@@ -1,0 +1,251 @@
+"""The node as a daemon: composition, from an identity to a listening server and back to nothing.
+
+One body for both cases: `serve_node` runs a node over ports, wherever auth is. `run_local_node` gives it the
+stores of auth in its own process; `daemons.node_remote` gives it auth over gRPC. What belongs to a session is
+elsewhere, and so is everything that speaks SSH.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.ssh.node.server import NodeOptions, NodeServer
+from interlock.core.errors import ConfigError, InterlockError
+from interlock.core.extensions import SOFTWARE
+from interlock.core.ids import DaemonId
+from interlock.daemons.local import prepare_data_dir
+from interlock.daemons.node_identity import IdentityFile, LocalAuth, NodeIdentity, create_host_key, public_line
+from interlock.domain.target import SubKind, Target
+from interlock.ports import (
+    Admission,
+    AuditLog,
+    ClaimsReader,
+    Clock,
+    Entropy,
+    EventReader,
+    Inventory,
+    RecordingStore,
+    TrackerStore,
+)
+from interlock.services.certificates import CertificateReader
+from interlock.services.emitter import Emitter
+from interlock.services.sessions import Sessions
+
+HEARTBEAT_S = 10.0
+"""Seconds between two reports to the inventory."""
+
+LISTED_FOR = timedelta(seconds=30)
+"""How long a report counts: two may be lost before the node disappears from the list."""
+
+RENEW_LOCAL_S = 24 * 3600.0
+"""Seconds between two host certificates of a node in auth's own process."""
+
+DELIVERY_GRACE_S = 3.0
+"""Seconds that a stopping node gives auth to take recordings, then trackers, then the last events. What it does
+not take is made up from the recordings on disk at the next start."""
+
+FAREWELL = "the node is being stopped"
+
+_WILDCARDS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What an administrator decides about a node."""
+
+    data_dir: Path  # its own: identity and recordings in the making
+    hostname: str  # the name under which people reach it
+    host: str = "0.0.0.0"  # noqa: S104 - a node is there to be reached
+    port: int = 3022
+    advertise: str = ""  # host at which the proxy reaches it, when that is not the one it listens on
+    labels: Mapping[str, str] = field(default_factory=dict)
+    names: tuple[str, ...] = ()  # further names for its host certificate
+    options: NodeOptions = field(default_factory=lambda: NodeOptions(extra_path=str(Path(sys.executable).parent)))
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The hostname first, each name once."""
+        return tuple(dict.fromkeys((self.hostname, *self.names)))
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    """What a node needs of auth."""
+
+    audit: AuditLog
+    trackers: TrackerStore
+    recordings: RecordingStore
+    inventory: Inventory
+    admission: Admission
+    events: EventReader | None = None  # None: the node cannot read the audit log
+
+
+Keeper = Callable[[NodeServer], Coroutine[None, None, None]]
+"""Keeps a listening node's certificates and trust fresh until it is cancelled."""
+
+
+async def serve_node(
+    settings: NodeSettings,
+    identity: NodeIdentity,
+    ports: NodePorts,
+    *,
+    claims: ClaimsReader,
+    keeper: Keeper,
+    reached_at: str,
+    clock: Clock,
+    entropy: Entropy,
+    stopping: asyncio.Event,
+    on_ready: Callable[[str, int], None] = lambda _host, _port: None,
+) -> None:
+    """Run the node until ``stopping`` is set, then end every session properly.
+
+    ``reached_at`` is the host that the proxy dials if the settings name none; ``on_ready`` gets the bound address.
+    ConfigError if the address is taken or the host key cannot be used.
+    """
+    emitter = Emitter(ports.audit)
+    sessions = Sessions(
+        daemon_id=identity.id,
+        cluster=identity.cluster,
+        clock=clock,
+        entropy=entropy,
+        emitter=emitter,
+        trackers=ports.trackers,
+        parts=FileRecordings(settings.data_dir / "recordings"),
+        recordings=ports.recordings,
+        events=ports.events,
+    )
+    server = NodeServer(
+        target=_target(settings, identity, reached_at),
+        cluster=identity.cluster,
+        host_key=identity.host_key,
+        host_certificate=identity.host_certificate,
+        claims=claims,
+        admission=ports.admission,
+        sessions=sessions,
+        audit=emitter,
+        clock=clock,
+        entropy=entropy,
+        options=settings.options,
+    )
+    host, port = await _listen(server, settings)
+    server.describe(replace(server.target, port=port))
+    async with asyncio.TaskGroup() as tasks:
+        delivery = [
+            tasks.create_task(emitter.run(), name="node.emitter"),
+            tasks.create_task(sessions.run(), name="node.sessions"),
+        ]
+        upkeep = [
+            tasks.create_task(_report(server, ports.inventory, clock), name="node.heartbeat"),
+            tasks.create_task(keeper(server), name="node.keeper"),
+        ]
+        on_ready(host, port)
+        try:
+            await stopping.wait()
+        finally:
+            await server.stop(FAREWELL)
+        await sessions.end_all(FAREWELL, grace=DELIVERY_GRACE_S)
+        for task in upkeep:
+            task.cancel()
+        sessions.stop()
+        await asyncio.wait(delivery[1:], timeout=DELIVERY_GRACE_S)
+        emitter.stop()
+        await asyncio.wait(delivery, timeout=DELIVERY_GRACE_S)
+        for task in delivery:
+            task.cancel()
+
+
+async def run_local_node(
+    settings: NodeSettings,
+    *,
+    cluster: str,
+    auth: LocalAuth,
+    ports: NodePorts,
+    clock: Clock,
+    entropy: Entropy,
+    stopping: asyncio.Event,
+    on_ready: Callable[[str, int], None] = lambda _host, _port: None,
+) -> None:
+    """A node in auth's own process: the same, without joining and without a network in between."""
+    prepare_data_dir(settings.data_dir)
+    file = IdentityFile(settings.data_dir)
+    identity = await _local_identity(settings, file.load(), cluster=cluster, auth=auth, entropy=entropy)
+    file.save(identity)
+    claims = CertificateReader(identity.user_cas)
+
+    async def keep(server: NodeServer) -> None:
+        while True:
+            await asyncio.sleep(RENEW_LOCAL_S)
+            fresh = await _local_identity(settings, identity, cluster=cluster, auth=auth, entropy=entropy)
+            claims.trust(fresh.user_cas)
+            await server.renew(fresh.host_certificate)
+
+    await serve_node(
+        settings,
+        identity,
+        ports,
+        claims=claims,
+        keeper=keep,
+        reached_at="127.0.0.1",
+        clock=clock,
+        entropy=entropy,
+        stopping=stopping,
+        on_ready=on_ready,
+    )
+
+
+async def _local_identity(
+    settings: NodeSettings, stored: NodeIdentity | None, *, cluster: str, auth: LocalAuth, entropy: Entropy
+) -> NodeIdentity:
+    """The stored ID and host key, or new ones, under a certificate of now."""
+    host_key = create_host_key() if stored is None else stored.host_key
+    node_id = DaemonId(entropy.uuid()) if stored is None else stored.id
+    names = settings.all_names
+    certificate = await auth.issue_host(public_line(host_key), [*names, node_id])
+    trust = await auth.trust()
+    return NodeIdentity(node_id, cluster, names, host_key, certificate, trust.user_cas, trust.host_cas)
+
+
+async def _listen(server: NodeServer, settings: NodeSettings) -> tuple[str, int]:
+    try:
+        return await server.listen(settings.host, settings.port)
+    except OSError as error:
+        public = f"the node cannot listen on {settings.host}:{settings.port}: {error.strerror or error}"
+        raise ConfigError(public, reason=str(error)) from error
+
+
+def _target(settings: NodeSettings, identity: NodeIdentity, reached_at: str) -> Target:
+    host = settings.advertise or (reached_at if settings.host in _WILDCARDS else settings.host)
+    return Target(
+        id=identity.id,
+        hostname=settings.hostname,
+        host=host,
+        port=settings.port,
+        sub_kind=SubKind.NODE,
+        labels=dict(settings.labels),
+        version=SOFTWARE,
+    )
+
+
+async def _report(server: NodeServer, inventory: Inventory, clock: Clock) -> None:
+    """Tell the inventory that the node is there, until cancelled. A failure is logged when it is a new one."""
+    failing = ""
+    while True:
+        try:
+            await inventory.heartbeat(replace(server.target, expires=clock.now() + LISTED_FOR))
+        except InterlockError as error:
+            if error.public != failing:
+                _log.warning("node.not_listed", error=error.public, reason=error.reason)
+            failing = error.public
+        else:
+            if failing:
+                _log.info("node.listed_again")
+            failing = ""
+        await asyncio.sleep(HEARTBEAT_S)

@@ -1,0 +1,121 @@
+"""A node's own identity on its disk: one file that is whole or absent, readable by nobody else.
+
+Everything that changes together is in it together: ID, keys, certificates, whom to trust and where auth is. A
+node that has it starts without a token, and serves forwarded sessions even before auth answers.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from interlock.core.errors import ConfigError
+from interlock.core.ids import DaemonId
+from interlock.ports import TrustBundle
+from interlock.services.hostca import KeyPair
+from interlock.services.joining import Renewed
+
+FILE = "identity.json"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """Who this node is. The X.509 part is empty for a node in auth's own process."""
+
+    id: DaemonId
+    cluster: str
+    names: tuple[str, ...]  # host names in its certificates
+    host_key: str  # SSH private key, OpenSSH PEM
+    host_certificate: str  # OpenSSH one-line form
+    user_cas: tuple[str, ...]
+    host_cas: tuple[str, ...]
+    service: str = ""  # auth's service for daemons, host:port
+    roots: str = ""  # the daemons' authority, PEM
+    key: str = ""  # PKCS#8 PEM
+    certificate: str = ""  # PEM
+
+    @property
+    def pair(self) -> KeyPair:
+        """What it shows to auth."""
+        return KeyPair(self.key, self.certificate)
+
+    @property
+    def host_public_key(self) -> str:
+        """The SSH host key that is certified, OpenSSH one-line form."""
+        return public_line(self.host_key)
+
+    @property
+    def trust(self) -> TrustBundle:
+        """Whom it trusted last."""
+        return TrustBundle(self.user_cas, self.host_cas)
+
+    def trusting(self, bundle: TrustBundle) -> "NodeIdentity":
+        """The same with other authorities."""
+        return replace(self, user_cas=bundle.user_cas, host_cas=bundle.host_cas)
+
+    def renewed(self, fresh: Renewed) -> "NodeIdentity":
+        """The same with fresh certificates."""
+        changed = replace(self, certificate=fresh.certificate, host_certificate=fresh.host_certificate)
+        return changed.trusting(fresh.trust)
+
+
+class IdentityFile:
+    """``identity.json`` of a data directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / FILE
+
+    def load(self) -> NodeIdentity | None:
+        """The stored identity, None before the first start; ConfigError if it cannot be used."""
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=NodeIdentity)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"cannot read {self._path}: {error.strerror}", reason=str(error)) from error
+        except msgspec.MsgspecError as error:
+            public = f"{self._path} is damaged: remove it and join again with a new token"
+            raise ConfigError(public, reason=f"{public}: {error}") from error
+
+    def save(self, identity: NodeIdentity) -> None:
+        """Replace the stored identity; ConfigError if the disk refuses."""
+        fresh = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(msgspec.json.encode(identity))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+        except OSError as error:
+            raise ConfigError(f"cannot write {self._path}: {error.strerror}", reason=str(error)) from error
+
+
+class LocalAuth(Protocol):
+    """Auth, as a node in its own process uses it."""
+
+    async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
+        """`ports.HostIssuer`."""
+        ...
+
+    async def trust(self) -> TrustBundle:
+        """`ports.TrustSource`."""
+        ...
+
+
+def create_host_key() -> str:
+    """A new Ed25519 host key, OpenSSH PEM."""
+    pem, openssh = serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH
+    return Ed25519PrivateKey.generate().private_bytes(pem, openssh, serialization.NoEncryption()).decode()
+
+
+def public_line(host_key: str) -> str:
+    """The public key of a private OpenSSH PEM key, one line."""
+    key = serialization.load_ssh_private_key(host_key.encode(), password=None)
+    openssh = serialization.Encoding.OpenSSH
+    return key.public_key().public_bytes(openssh, serialization.PublicFormat.OpenSSH).decode()
