@@ -7,9 +7,11 @@ may use, it is given. Opening sessions on nodes is the stock ssh client's work, 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import asyncssh
+from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
 from interlock.core.errors import (
@@ -99,6 +101,20 @@ def fingerprint(line: str) -> str:
         return asyncssh.import_public_key(line).get_fingerprint()
     except asyncssh.KeyImportError as error:
         raise ValueError(str(error)) from error
+
+
+def check_certificate(line: str, key: KeyPair) -> datetime:
+    """When the certificate expires; ValueError unless it is one line and certifies this key."""
+    try:
+        certificate = asyncssh.import_certificate(line)
+        own = asyncssh.import_public_key(key.public)
+    except asyncssh.KeyImportError as error:
+        raise ValueError(str(error)) from error
+    parsed = load_ssh_public_identity(line.encode())
+    if len(line.splitlines()) != 1 or certificate.key != own or not isinstance(parsed, SSHCertificate):
+        msg = "the certificate is for another key"
+        raise ValueError(msg)
+    return datetime.fromtimestamp(parsed.valid_before, tz=UTC)
 
 
 class PortalClient:

@@ -1,0 +1,273 @@
+"""``ilsh``: what a person needs beside stock ssh: log in, look around, open sessions, watch recordings.
+
+This module assembles the commands. Sessions are opened by the system's own ssh and scp, which this only starts
+with the right certificate, trust and route.
+"""
+
+import asyncio
+import getpass
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
+
+import typer
+
+from interlock.cli import user_lists
+from interlock.cli.output import EXIT_CODES, run_app
+from interlock.cli.user_context import (
+    ProxyOption,
+    duration,
+    now,
+    proxy_address,
+    user_name,
+    valid_login,
+    with_portal,
+)
+from interlock.cli.user_profile import (
+    Home,
+    Profile,
+    ProxyAddress,
+    known_hosts,
+    trusted_lines,
+    write_key,
+    write_private,
+)
+from interlock.core.errors import ConfigError, NotFound, SignInFailed
+from interlock.core.ids import parse_session_id
+
+if TYPE_CHECKING:
+    from interlock.adapters.ssh.portal_client import PortalClient
+    from interlock.cli.user_login import Certified
+
+app = typer.Typer(
+    help="Use nodes behind an Interlock gateway.",
+    epilog=EXIT_CODES,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+app.add_typer(user_lists.sessions, name="sessions")
+app.add_typer(user_lists.recordings, name="recordings")
+app.command("status")(user_lists.status)
+app.command("ls")(user_lists.list_nodes)
+app.command("config")(user_lists.config)
+
+PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+"""Settings of the commands whose arguments are those of ssh or scp."""
+
+
+@app.command()
+def login(
+    proxy: Annotated[
+        ProxyAddress,
+        typer.Option(envvar="ILSH_PROXY", metavar="HOST[:PORT]", parser=proxy_address, help="The gateway."),
+    ],
+    user: Annotated[
+        str | None, typer.Option(parser=user_name, show_default="your account here", help="Your gateway user.")
+    ] = None,
+    ttl: Annotated[
+        timedelta | None,
+        typer.Option(parser=duration, metavar="DURATION", help="Life of the certificate, for example 8h."),
+    ] = None,
+    password_stdin: Annotated[
+        bool,
+        typer.Option("--password-stdin", help="Read the password (and on the next line a new one) from stdin."),
+    ] = False,
+    ca_pin: Annotated[
+        str | None, typer.Option(metavar="SHA256:…", help="Trust a gateway whose host CA has this fingerprint.")
+    ] = None,
+    host_ca: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Trust the host CA in this file.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write key, certificate (-cert.pub) and known_hosts here instead of logging in."),
+    ] = None,
+    agent: Annotated[bool, typer.Option("--agent/--no-agent", help="Hand the key to the ssh-agent.")] = True,
+) -> None:
+    """Sign in and get a short-lived certificate."""
+    from interlock.adapters.ssh.portal_client import Gateway
+    from interlock.cli.user_login import LoginTrust, StdinAnswers, TerminalAnswers, sign_in
+
+    trusted = _host_ca_file(host_ca) if host_ca else [] if ca_pin else Home.default().host_ca(proxy)
+    trust = LoginTrust(str(proxy), trusted, ca_pin)
+    gateway = Gateway(proxy.host, proxy.port, user or user_name(getpass.getuser()))
+    answers = StdinAnswers(sys.stdin) if password_stdin else TerminalAnswers()
+    certified = asyncio.run(sign_in(gateway, trust, answers, ttl))
+    if out is not None:
+        _write_out(out, certified)
+        return
+    _store(proxy, certified, agent=agent)
+
+
+def _store(proxy: ProxyAddress, certified: "Certified", *, agent: bool) -> None:
+    from interlock.cli.user_login import add_to_agent, remove_from_agent
+
+    home = Home.default()
+    _forget_in_agent(home, proxy)
+    signed = certified.signed
+    profile = Profile(
+        proxy.host, proxy.port, signed.user, signed.cluster, signed.roles, signed.logins, certified.valid_until
+    )
+    stored = home.save(
+        profile,
+        private=certified.key.private,
+        public=certified.key.public,
+        certificate=signed.certificate,
+        host_ca=certified.host_ca,
+    )
+    if agent and os.environ.get("SSH_AUTH_SOCK") and not add_to_agent(stored, certified.valid_until - now()):
+        remove_from_agent(stored)
+        print("warning: the ssh-agent did not take the key", file=sys.stderr)
+    user_lists.print_facts(profile)
+
+
+def _forget_in_agent(home: Home, proxy: ProxyAddress) -> None:
+    from interlock.cli.user_login import remove_from_agent
+
+    try:
+        remove_from_agent(home.load(proxy))
+    except (SignInFailed, ConfigError):
+        return  # there was no login before
+
+
+def _write_out(out: Path, certified: "Certified") -> None:
+    signed = certified.signed
+    try:
+        write_key(out, private=certified.key.private, public=certified.key.public, certificate=signed.certificate)
+        write_private(out.with_name(f"{out.name}-known_hosts"), known_hosts(certified.host_ca))
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}", reason=str(error)) from None
+    print(f"Key and certificate were written to {out} and {out}-cert.pub.")
+
+
+def _host_ca_file(path: Path) -> list[str]:
+    from interlock.adapters.ssh.portal_client import fingerprint
+
+    try:
+        lines = trusted_lines(path.read_text())
+        for line in lines:
+            fingerprint(line)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} holds no public key of a host CA", reason=str(error)) from None
+    if not lines:
+        raise ConfigError(f"{path} holds no public key of a host CA")
+    return lines
+
+
+@app.command()
+def logout(proxy: ProxyOption = None) -> None:
+    """Delete your key and certificate, here and in the ssh-agent."""
+    from interlock.cli.user_login import remove_from_agent
+
+    home = Home.default()
+    try:
+        found = home.load(proxy)
+    except SignInFailed:
+        print("You were not logged in.")
+        return
+    remove_from_agent(found)
+    home.remove(found)
+    print(f"Logged out of {found.profile.address}.")
+
+
+@app.command(context_settings=PASSED_ON)
+def ssh(
+    arguments: Annotated[list[str], typer.Argument(metavar="[SSH OPTIONS] LOGIN@NODE [COMMAND]…")],
+    proxy: ProxyOption = None,
+) -> None:
+    """Open a session on a node with the system's ssh."""
+    from interlock.cli.user_ssh import split_ssh, ssh_argv
+
+    login = valid_login(proxy)
+    try:
+        argv = ssh_argv(login, split_ssh(arguments))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    _become(argv)
+
+
+@app.command(context_settings=PASSED_ON)
+def scp(
+    arguments: Annotated[list[str], typer.Argument(metavar="[SCP OPTIONS] SOURCE… TARGET")],
+    proxy: ProxyOption = None,
+) -> None:
+    """Copy files with the system's scp; a file on a node is LOGIN@NODE:PATH."""
+    from interlock.cli.user_ssh import scp_argv
+
+    login = valid_login(proxy)
+    try:
+        argv = scp_argv(login, arguments)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    _become(argv)
+
+
+def _become(argv: list[str]) -> NoReturn:
+    program = shutil.which(argv[0])
+    if program is None:
+        raise NotFound(f"there is no {argv[0]} on this machine: install the OpenSSH client")
+    os.execv(program, argv)  # noqa: S606 - no shell is the point (R26)
+
+
+@app.command()
+def play(
+    recording: Annotated[
+        str, typer.Argument(metavar="SID|FILE", help="A session's ID, or a downloaded recording.")
+    ],
+    form: Annotated[str, typer.Option("--format", metavar="[pty|text|json]", help="How to show it.")] = "pty",
+    speed: Annotated[float, typer.Option(help="How many times as fast as it was.")] = 1.0,
+    skip_idle_time: Annotated[bool, typer.Option("--skip-idle-time", help="Shorten pauses.")] = False,
+    proxy: ProxyOption = None,
+) -> None:
+    """Play a recording of one of your sessions."""
+    from interlock.cli.play import Pace, PlayFormat, play
+    from interlock.domain.blocks import decode
+
+    try:
+        chosen, pace = PlayFormat(form), Pace(speed, skip_idle_time)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    with _recording(recording, proxy) as file:
+        play(decode(_pieces(file)), _show, form=chosen, pace=pace)
+
+
+def _recording(name: str, proxy: ProxyAddress | None) -> BinaryIO:
+    """The recording as an open file."""
+    try:
+        sid = parse_session_id(name)
+    except ValueError:
+        try:
+            return Path(name).open("rb")
+        except OSError as error:
+            raise NotFound(f"{name!r} is neither a session ID nor a file that can be read") from error
+
+    async def work(portal: "PortalClient") -> BinaryIO:
+        # A nameless file: what was on somebody's screen is not left behind in /tmp.
+        file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - the caller closes it
+        async for piece in portal.download(sid):
+            file.write(piece)
+        file.seek(0)
+        return file
+
+    return with_portal(proxy, work)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while piece := file.read(1 << 16):
+        yield piece
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    run_app(app, "ilsh")

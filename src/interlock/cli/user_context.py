@@ -1,0 +1,87 @@
+"""How every command of ``ilsh`` finds the person's login, asks the gateway, and reads its arguments."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from interlock.adapters.system import SystemClock
+from interlock.cli.output import Format
+from interlock.cli.user_profile import DEFAULT_PORT, Home, Login, ProxyAddress
+from interlock.core.ids import parse_name
+
+if TYPE_CHECKING:
+    from interlock.adapters.ssh.portal_client import PortalClient
+
+T = TypeVar("T")
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def proxy_address(text: str) -> ProxyAddress:
+    """A gateway's address on the command line."""
+    try:
+        return ProxyAddress.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def user_name(text: str) -> str:
+    """A gateway user on the command line."""
+    try:
+        return parse_name(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def duration(text: str) -> timedelta:
+    """``90``, ``90s``, ``15m``, ``8h`` or ``1d``."""
+    match = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
+    if match is None or int(match[1]) == 0:
+        msg = f"{text[:32]!r} is not a duration: write 30m or 8h"
+        raise typer.BadParameter(msg)
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+ProxyOption = Annotated[
+    ProxyAddress | None,
+    typer.Option(
+        "--proxy",
+        envvar="ILSH_PROXY",
+        metavar="HOST[:PORT]",
+        parser=proxy_address,
+        show_default="the one of the last login",
+        help=f"The gateway; its port is {DEFAULT_PORT} unless you say otherwise.",
+    ),
+]
+
+
+def now() -> datetime:
+    """The time by which certificates are judged."""
+    return SystemClock().now()
+
+
+def valid_login(proxy: ProxyAddress | None) -> Login:
+    """The person's login; SignInFailed if there is none or it has expired."""
+    return Home.default().load_valid(proxy, now=now())
+
+
+def with_portal(proxy: ProxyAddress | None, work: "Callable[[PortalClient], Awaitable[T]]") -> T:
+    """Run ``work`` on a connection that the person's certificate opened."""
+    from interlock.adapters.ssh.portal_client import Gateway, connect
+    from interlock.cli.user_login import LoginTrust
+
+    login = valid_login(proxy)
+    profile = login.profile
+    trust = LoginTrust(str(profile.address), Home.default().host_ca(profile.address))
+    gateway = Gateway(profile.host, profile.port, profile.user)
+
+    async def run() -> T:
+        async with connect(gateway, trust, identity=login.identity()) as portal:
+            return await work(portal)
+
+    return asyncio.run(run())

@@ -1,0 +1,132 @@
+"""What a person can look up with ``ilsh``: who they are, and nodes, sessions and recordings that are theirs."""
+
+from typing import Annotated
+
+import typer
+
+from interlock.cli.output import ExitCode, Format, print_json, print_rows, printable
+from interlock.cli.user_context import FormatOption, ProxyOption, now, valid_login, with_portal
+from interlock.cli.user_profile import Home, Profile
+from interlock.core import portal as wire
+from interlock.core.errors import SignInFailed
+from interlock.domain.audit import rfc3339
+
+sessions = typer.Typer(help="Your live sessions.")
+recordings = typer.Typer(help="Recordings of your finished sessions.")
+
+
+def status(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
+    """Show as whom you are logged in, and until when; exit code 1 when you are not."""
+    try:
+        profile = Home.default().load(proxy).profile
+    except SignInFailed as error:
+        if form is Format.JSON:
+            print_json({"logged_in": False})
+        else:
+            print(error.public)
+        raise typer.Exit(ExitCode.FAILED) from None
+    valid = now() < profile.valid_until
+    if form is Format.JSON:
+        print_json({"logged_in": valid} | facts(profile))
+    else:
+        print_facts(profile)
+    if not valid:
+        if form is Format.TEXT:
+            print("Your certificate has expired: run ilsh login.")
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def facts(profile: Profile) -> dict[str, object]:
+    """A profile for programs."""
+    return {
+        "proxy": str(profile.address),
+        "user": profile.user,
+        "cluster": profile.cluster,
+        "roles": profile.roles,
+        "logins": profile.logins,
+        "valid_until": rfc3339(profile.valid_until),
+    }
+
+
+def print_facts(profile: Profile) -> None:
+    """A profile for people."""
+    for name, value in facts(profile).items():
+        shown = ", ".join(value) if isinstance(value, list) else str(value)
+        print(f"{name.replace('_', ' ').capitalize() + ':':<13}{printable(shown)}")
+
+
+def list_nodes(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
+    """List the nodes that your roles let you reach, with the logins that you may use."""
+    reply = with_portal(proxy, lambda portal: portal.ask(wire.Nodes(), wire.NodeList))
+    rows = [
+        {
+            "hostname": node.hostname,
+            "logins": node.logins,
+            "labels": node.labels,
+            "sub_kind": node.sub_kind,
+            "id": node.id,
+        }
+        for node in reply.nodes
+    ]
+    columns = {"hostname": "Node", "logins": "Logins", "labels": "Labels", "sub_kind": "Kind"}
+    print_rows(rows, columns, form)
+
+
+@sessions.command("ls")
+def list_sessions(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
+    """List your sessions that are live now."""
+    reply = with_portal(proxy, lambda portal: portal.ask(wire.Sessions(), wire.SessionList))
+    rows = [
+        {
+            "sid": item.sid,
+            "state": item.state,
+            "user": item.user,
+            "login": item.login,
+            "hostname": item.hostname,
+            "created": item.created,
+            "command": item.command,
+            "participants": item.participants,
+        }
+        for item in reply.sessions
+    ]
+    columns = {
+        "sid": "Session",
+        "state": "State",
+        "login": "Login",
+        "hostname": "Node",
+        "created": "Created",
+        "command": "Command",
+    }
+    print_rows(rows, columns, form)
+
+
+@recordings.command("ls")
+def list_recordings(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
+    """List the recordings of your sessions, newest first."""
+    reply = with_portal(proxy, lambda portal: portal.ask(wire.Recordings(), wire.RecordingList))
+    rows = [{**item.meta, "sid": item.sid, "size": item.size, "stored": item.stored} for item in reply.recordings]
+    columns = {
+        "sid": "Session",
+        "login": "Login",
+        "hostname": "Node",
+        "kind": "Kind",
+        "start": "Start",
+        "duration_ms": "Milliseconds",
+        "size": "Bytes",
+    }
+    print_rows(rows, columns, form)
+
+
+def config(
+    proxy: ProxyOption = None,
+    nodes: Annotated[bool, typer.Option(help="Write a block for each node that you reach.")] = True,
+) -> None:
+    """Print an ssh_config for stock ssh, scp, rsync and git; append it to ~/.ssh/config or Include it."""
+    from interlock.cli.user_ssh import ssh_config
+
+    login = valid_login(proxy)
+    found: list[tuple[str, list[str]]] = []
+    if nodes:
+        reply = with_portal(proxy, lambda portal: portal.ask(wire.Nodes(), wire.NodeList))
+        found = [(node.hostname, node.logins) for node in reply.nodes]
+    print(ssh_config(login, found), end="")

@@ -1,0 +1,164 @@
+"""``ilsh login``: who answers the gateway's questions, why its host key is trusted, and the key agent.
+
+Secrets come from the terminal or from standard input, never from the command line, and go nowhere else.
+"""
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TextIO
+
+from interlock.adapters.ssh.portal_client import (
+    Answers,
+    Gateway,
+    HostIdentity,
+    KeyPair,
+    check_certificate,
+    connect,
+    fingerprint,
+    new_key_pair,
+)
+from interlock.cli.output import printable
+from interlock.cli.user_profile import Login
+from interlock.core import portal as wire
+from interlock.core.errors import Denied, SignInFailed
+
+TRIES = 3
+"""Passwords that a person may mistype; as many as ssh asks for."""
+
+
+class TerminalAnswers:
+    """A person at the terminal."""
+
+    def __init__(self) -> None:
+        self._left = TRIES
+
+    def attempt(self) -> bool:
+        """Ask again after a wrong password."""
+        self._left -= 1
+        if 0 <= self._left < TRIES - 1:
+            print("Wrong user name or password, try again.", file=sys.stderr)
+        return self._left >= 0
+
+    def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:
+        """Show the question; what is typed is shown only if the gateway says so."""
+        if not sys.stdin.isatty():
+            raise SignInFailed("there is no terminal to ask for the password: use --password-stdin")
+        if instruction:
+            print(printable(instruction), file=sys.stderr)
+        shown = printable(prompt)
+        try:
+            return input(shown) if echo else getpass.getpass(shown)
+        except EOFError:
+            raise SignInFailed("no password was given") from None
+
+
+class StdinAnswers:
+    """Lines of standard input: the password, and after a one-time password the new one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = ""
+        self._tried = False
+
+    def attempt(self) -> bool:
+        """Once: the same answer would be wrong again."""
+        tried, self._tried = self._tried, True
+        return not tried
+
+    def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:  # noqa: ARG002 - nobody looks
+        """The next line; a password that is to be repeated is."""
+        if not prompt.startswith("Repeat"):
+            line = self._stream.readline()
+            if not line:
+                question = printable(" ".join(filter(None, (instruction, prompt.strip()))))
+                raise SignInFailed(f"standard input has no line for: {question}")
+            self._last = line.rstrip("\r\n")
+        return self._last
+
+
+@dataclass(slots=True)
+class LoginTrust:
+    """Trusts a stored or given host CA, one with the pinned fingerprint, or one that the person accepts."""
+
+    gateway: str
+    host_ca: Sequence[str]
+    pin: str | None = None
+    accepted: HostIdentity | None = field(default=None)  # set when `judge` said yes
+
+    def judge(self, shown: HostIdentity) -> bool:
+        """Decide about a gateway that the known authorities do not vouch for; Denied says why not."""
+        what = "host CA" if shown.is_ca else "host key"
+        if self.host_ca:
+            raise Denied(f"its {what} {shown.fingerprint} is not the one that is known")
+        if self.pin is not None:
+            if not shown.is_ca or shown.fingerprint != self.pin:
+                raise Denied(f"its {what} is {shown.fingerprint}, not the pinned one")
+        elif not sys.stdin.isatty():
+            raise Denied(f"its {what} {shown.fingerprint} is not known: use --ca-pin or --host-ca")
+        elif not _confirmed(self.gateway, what, shown.fingerprint):
+            raise Denied("it was not accepted")
+        self.accepted = shown
+        return True
+
+
+def _confirmed(gateway: str, what: str, print_: str) -> bool:
+    print(f"The gateway {gateway} is not known yet.", file=sys.stderr)
+    print(f"Its {what} has the fingerprint {print_}.", file=sys.stderr)
+    print(
+        "Compare it with what your administrator told you. Trust it? (yes/no) ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    return sys.stdin.readline().strip().lower() == "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """What a login brings."""
+
+    key: KeyPair
+    signed: wire.Signed
+    host_ca: list[str]
+    valid_until: datetime
+
+
+async def sign_in(gateway: Gateway, trust: LoginTrust, answers: Answers, ttl: timedelta | None) -> Certified:
+    """Sign in and have a fresh key certified; InterlockError if anything is refused or does not fit."""
+    key = new_key_pair(f"{gateway.user}@{gateway}")
+    seconds = None if ttl is None else int(ttl.total_seconds())
+    async with connect(gateway, trust, answers=answers) as portal:
+        signed = await portal.ask(wire.Sign(key.public, seconds), wire.Signed)
+    try:
+        valid_until = check_certificate(signed.certificate, key)
+        prints = {fingerprint(line): " ".join(line.split()[:2]) for line in signed.host_ca}
+    except ValueError as error:
+        raise Denied("the gateway sent a certificate that cannot be used", reason=str(error)) from None
+    seen = trust.accepted
+    if seen is not None and seen.is_ca and seen.fingerprint not in prints:
+        raise Denied("the gateway's host certificate is not from its own host CA")
+    return Certified(key, signed, list(prints.values()), valid_until)
+
+
+def add_to_agent(login: Login, lifetime: timedelta) -> bool:
+    """Hand the key to the person's agent until the certificate expires; False if none takes it."""
+    return _ssh_add("-q", "-t", str(max(1, int(lifetime.total_seconds()))), str(login.key))
+
+
+def remove_from_agent(login: Login) -> bool:
+    """Take the key and its certificate back."""
+    return login.key.exists() and _ssh_add("-q", "-d", str(login.key))
+
+
+def _ssh_add(*arguments: str) -> bool:
+    program = shutil.which("ssh-add")
+    if program is None or not os.environ.get("SSH_AUTH_SOCK"):
+        return False
+    done = subprocess.run([program, *arguments], check=False, capture_output=True, stdin=subprocess.DEVNULL)  # noqa: S603 - no shell, our own paths
+    return done.returncode == 0
