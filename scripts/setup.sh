@@ -84,5 +84,5 @@ say "packages of uv.lock into .venv ($("$python" --version))"
 if [ -s /etc/ssl/certs/ca-certificates.crt ]; then
     export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 # the second is the name before uv 0.11
 fi
-UV_PYTHON="$python" UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --quiet
+UV_PYTHON="$python" UV_PYTHON_DOWNLOADS=never "$uv" sync --frozen --quiet --compile-bytecode
 date >.venv/.setup-done
