@@ -238,9 +238,8 @@ class ShellSession(NodeSession):
         """End the session from our side; the person reads ``text``."""
         if not self._over:
             self._say(text)
-            self._exited(Exit(error=text))
-            self._finish(b"exit-status", uint32(ENDED_BY_GATEWAY))
             self._end(text)
+            self._finish(b"exit-status", uint32(ENDED_BY_GATEWAY))
 
     async def _start(self, start: Start, argv: list[str | bytes]) -> None:
         if self._over:
