@@ -254,6 +254,6 @@ class SshClient:
 
 def clean_env() -> dict[str, str]:
     """The environment without a key agent, and with a fixed language, for readable messages."""
-    hidden = {"SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_SESSION_ID", "DISPLAY"}
+    hidden = {"SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_SESSION_ID", "DISPLAY", "PYTHONDONTWRITEBYTECODE"}
     env = {name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("LC_")}
     return {**env, "LANG": "C", "TERM": "xterm-256color"}
