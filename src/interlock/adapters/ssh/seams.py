@@ -16,6 +16,7 @@ from typing import Protocol
 
 import asyncssh
 from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
+from asyncssh.channel import SSHChannel
 from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
 from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
 from asyncssh.packet import PacketDecodeError, SSHPacket, String
@@ -27,8 +28,70 @@ from asyncssh.public_key import (
 )
 
 from interlock.core.errors import RemoteProtocolError, Rule
-from interlock.core.limits import MAX_PENDING_REPLIES, WRITE_HIGH_WATER
+from interlock.core.limits import MAX_CHANNELS, MAX_PENDING_REPLIES, WRITE_HIGH_WATER
 from interlock.core.wire import EXTENDED_DATA_STDERR, IGNORE, KEX_LAST, Reader
+
+# --- back-pressure from the socket to the channels: node and proxy -------------------------------
+
+
+class PatientConnection(SSHConnection):
+    """A connection whose channels wait while it cannot send; asyncssh's would queue without bound (R18)."""
+
+    _writes_paused = False
+
+    @property
+    def congested(self) -> bool:
+        """Whether data must wait: the socket is full, or a key exchange would queue it."""
+        return self._writes_paused or not self._kex_complete
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Give the socket room for one burst, then stop what feeds it."""
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.set_write_buffer_limits(high=WRITE_HIGH_WATER // 4)
+        super().connection_made(transport)
+
+    def pause_writing(self) -> None:
+        """The remote does not read: data waits in the channels, whose high-water marks stop what feeds them."""
+        self._writes_paused = True
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._writes_paused = False
+        self._flush_channels()
+
+    def _send_deferred_packets(self) -> None:
+        super()._send_deferred_packets()
+        self._flush_channels()
+
+    def _flush_channels(self) -> None:
+        for channel in list(self._channels.values()):
+            if isinstance(channel, PatientChannel):
+                channel._flush_send_buf()
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
+        """Leave out the IGNORE before every packet: only CBC ciphers needed it, and none is offered."""
+        if pkttype != IGNORE:
+            super().send_packet(pkttype, *args, handler=handler)  # type: ignore[arg-type]
+
+
+class PatientChannel(SSHChannel[bytes]):
+    """A channel that keeps its data while its connection is congested."""
+
+    def _flush_send_buf(self) -> None:
+        connection = self._conn
+        if isinstance(connection, PatientConnection) and connection.congested and self._send_buf:
+            self._pause_resume_writing()
+        else:
+            super()._flush_send_buf()
+
+
+class PatientTcpChannel(PatientChannel, asyncssh.SSHTCPChannel[bytes]):
+    """A direct-tcpip channel."""
+
+
+class PatientServerChannel(PatientChannel, asyncssh.SSHServerChannel[bytes]):
+    """A session channel."""
+
 
 # --- user certificates, judged by us: node and proxy ---------------------------------------------
 
@@ -123,22 +186,13 @@ def _strong(signature: bytes) -> bool:
         return False
 
 
-class NodeConnection(CertifiedConnection):
+class NodeConnection(PatientConnection, CertifiedConnection):
     """A client's connection to our node."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, options: asyncssh.SSHServerConnectionOptions) -> None:
-        super().__init__(loop, options)
-        self._writes_paused = False
 
     @property
     def hooks(self) -> NodeHooks | None:
         """The owner; None once the connection has ended."""
         return self._owner if isinstance(self._owner, NodeHooks) else None
-
-    @property
-    def congested(self) -> bool:
-        """Whether data must wait: the socket is full, or a key exchange would queue it without bound (R18)."""
-        return self._writes_paused or not self._kex_complete
 
     @property
     def alive(self) -> bool:
@@ -179,39 +233,8 @@ class NodeConnection(CertifiedConnection):
         channel = NodeChannel(self, self._loop, window=self._window, max_pktsize=self._max_pktsize)
         return channel, hooks.session_open(self, extra)
 
-    # flow control
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the socket room for one burst, then stop what feeds it."""
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.set_write_buffer_limits(high=WRITE_HIGH_WATER // 4)
-        super().connection_made(transport)
-
-    def pause_writing(self) -> None:
-        """The client does not read: data waits in the channels, whose high-water marks stop the processes."""
-        self._writes_paused = True
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        self._writes_paused = False
-        self._flush_channels()
-
-    def _send_deferred_packets(self) -> None:
-        super()._send_deferred_packets()
-        self._flush_channels()
-
-    def _flush_channels(self) -> None:
-        for channel in list(self._channels.values()):
-            if isinstance(channel, NodeChannel):
-                channel._flush_send_buf()
-
-    def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
-        """Leave out the IGNORE before every packet: only CBC ciphers needed it, and none is offered."""
-        if pkttype != IGNORE:
-            super().send_packet(pkttype, *args, handler=handler)  # type: ignore[arg-type]
-
-
-class NodeChannel(asyncssh.SSHServerChannel[bytes]):
+class NodeChannel(PatientServerChannel):
     """A session channel of our node: bytes only, requests answered when their work is done."""
 
     def __init__(
@@ -259,9 +282,6 @@ class NodeChannel(asyncssh.SSHServerChannel[bytes]):
             self._flush_send_buf()
 
     def _flush_send_buf(self) -> None:
-        if self._connection.congested and self._send_buf:
-            self._pause_resume_writing()
-            return
         super()._flush_send_buf()
         if self._last_request is not None and not self._send_buf and self._send_state == "open":
             self._send_request(self._last_request[0], self._last_request[1])
@@ -316,6 +336,9 @@ class NodeChannel(asyncssh.SSHServerChannel[bytes]):
 
 
 # --- proxy: connections that a leg takes over after authentication -------------------------------
+
+PORTAL_WINDOW = 2 * 1024 * 1024
+PORTAL_PACKET = 32 * 1024
 
 _KEX_METHOD_FIRST = 30
 """Messages 30 to 49 belong to the key exchange method (RFC 4253 §12)."""
@@ -390,7 +413,7 @@ class LegHooks(Protocol):
         """The transport is gone."""
 
 
-class RelayedConnection(SSHConnection):
+class RelayedConnection(PatientConnection):
     """A connection for which asyncssh does versions, key exchanges and authentication, and a leg all the rest."""
 
     _leg: LegHooks | None = None
@@ -474,11 +497,11 @@ class RelayedConnection(SSHConnection):
         return None
 
     def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
-        """Send through the leg once there is one; leave out the IGNORE before each packet."""
+        """Send through the leg once there is one."""
         if self._leg is not None:
             self._leg.send_transport(bytes([pkttype]) + b"".join(args))
-        elif pkttype != IGNORE:
-            super().send_packet(pkttype, *args, handler=handler)  # type: ignore[arg-type]
+        else:
+            super().send_packet(pkttype, *args, handler=handler)
 
     def send_newkeys(self, k: bytes, h: bytes) -> None:
         """End our half of a key exchange."""
@@ -490,11 +513,15 @@ class RelayedConnection(SSHConnection):
         """Tell the leg, when the transport is a channel and so calls us instead of it."""
         if self._leg is not None:
             self._leg.pause_writing()
+        else:
+            super().pause_writing()
 
     def resume_writing(self) -> None:
         """Tell the leg."""
         if self._leg is not None:
             self._leg.resume_writing()
+        else:
+            super().resume_writing()
 
     def connection_lost(self, exc: Exception | None = None) -> None:
         """Tell the leg, then let asyncssh clean up."""
@@ -505,7 +532,38 @@ class RelayedConnection(SSHConnection):
 
 
 class ClientLegConnection(RelayedConnection, CertifiedConnection):
-    """The proxy's connection to a client."""
+    """The proxy's connection to a client: relayed, or a portal with channels of its own."""
+
+    def create_tcp_channel(
+        self,
+        encoding: str | None = None,
+        errors: str = "strict",
+        window: int = PORTAL_WINDOW,
+        max_pktsize: int = PORTAL_PACKET,
+    ) -> PatientTcpChannel:
+        """The channel of a jump."""
+        self._update_recv_pktlen(max_pktsize)
+        return PatientTcpChannel(self, self._loop, encoding, errors, window, max_pktsize)
+
+    def create_server_channel(
+        self, encoding: str | None = "", errors: str = "", window: int = 0, max_pktsize: int = 0
+    ) -> PatientServerChannel:
+        """The channel of a portal request."""
+        del encoding, errors, window, max_pktsize  # always bytes, always our own sizes
+        self._update_recv_pktlen(PORTAL_PACKET)
+        return PatientServerChannel(
+            self, self._loop, False, False, False, 0, 0, None, "strict", PORTAL_WINDOW, PORTAL_PACKET
+        )
+
+    def _process_channel_open(self, _pkttype: int, _pktid: int, packet: SSHPacket) -> None:
+        if len(self._channels) >= MAX_CHANNELS:
+            raise asyncssh.ProtocolError(Rule.TOO_MANY_CHANNELS.value)
+        super()._process_channel_open(_pkttype, _pktid, packet)
+
+    def _process_global_request(self, _pkttype: int, _pktid: int, packet: SSHPacket) -> None:
+        if len(self._global_request_queue) >= MAX_PENDING_REPLIES:
+            raise asyncssh.ProtocolError(Rule.TOO_MUCH_PENDING.value)
+        super()._process_global_request(_pkttype, _pktid, packet)
 
 
 class _SignedFirst(_ClientPublicKeyAuth):

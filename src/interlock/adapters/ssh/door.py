@@ -1,0 +1,293 @@
+"""The two SSH servers that the proxy shows to clients: the door, and the one at the end of a jump.
+
+Both admit by user certificate alone; the door also signs people in by password, for the portal. Nothing is
+granted before the client has signed with the certificate's key (R12); what it may reach is decided later, when
+refusals can be told in words.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+
+import asyncssh
+
+from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PasswordCheck, PortalSession
+from interlock.adapters.ssh.seams import CertificateHooks, ClientLegConnection
+from interlock.core.errors import Denied, InterlockError
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.target import Route, parse_route
+from interlock.ports import ClaimsReader, Clock, EventSink
+from interlock.services.emitter import EventFactory
+from interlock.services.portal import Caller, Portal
+
+MAX_ATTEMPTS = 20
+"""Certificates and questions that one connection may try; ssh offers each key of a full agent once."""
+
+Jump = asyncssh.SSHTCPSession[bytes]
+"""What takes the bytes of a jump: an SSH server of ours, or a bridge."""
+
+NO_CERTIFICATE = "This gateway admits by certificate, and yours is missing or not valid: run ilsh login."
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What both servers need to judge a certificate and to report refusals."""
+
+    claims: ClaimsReader
+    clock: Clock
+    events: EventSink
+    factory: EventFactory
+
+
+class _Guarded(CertificateHooks):
+    """Certificate authentication, with refusals that are explained and audited once."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.connection: ClientLegConnection  # set by connection_made, the first callback
+        self.claims: Claims | None = None  # set when the client has proven its certificate
+        self.user_name = ""  # the SSH user name of the running attempt
+        self._admitted = False
+        self._attempts = 0
+        self._explained = False
+        self._refusal = ""  # the audit reason of the last refused certificate
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Keep the connection."""
+        if isinstance(conn, ClientLegConnection):
+            self.connection = conn
+
+    def client_addr(self) -> str:
+        """host:port of the person's client."""
+        return address(self.connection.get_extra_info("peername"))
+
+    def begin_auth(self, username: str) -> bool:
+        """Authentication is always needed."""
+        self.user_name = username
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        """Certificates are public keys to SSH."""
+        return True
+
+    def kbdint_auth_supported(self) -> bool:
+        """Asked last by stock clients, so it is where the lack of a certificate is explained."""
+        return True
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:  # noqa: ARG002
+        """A question without questions: only its text matters."""
+        if self._explained:
+            return False
+        self._explained = True
+        return "", NO_CERTIFICATE, "", []
+
+    def validate_kbdint_response(
+        self,
+        username: str,  # noqa: ARG002
+        responses: Sequence[str],  # noqa: ARG002
+    ) -> Challenge | Awaitable[Challenge]:
+        """Nobody gets in by it."""
+        return False
+
+    def judge(self, user: str, certificate: bytes) -> bool:
+        """See `CertificateHooks.judge`."""
+        self._attempts += 1
+        if self._attempts > MAX_ATTEMPTS:
+            raise asyncssh.PermissionDenied("too many authentication attempts")
+        try:
+            self._check(user, self.gate.claims.read(certificate, now=self.gate.clock.now()))
+        except Denied as error:
+            self.explain(error)
+            return False
+        return True
+
+    def proven(self, user: str, certificate: bytes) -> None:
+        """See `CertificateHooks.proven`."""
+        claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
+        self._check(user, claims)
+        self.claims = claims
+
+    def auth_completed(self) -> None:
+        """Note that nothing was refused in the end."""
+        self._admitted = True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """A client that was refused a certificate and never got in is worth an audit event."""
+        if not self._admitted and self._attempts:
+            self.report(self._refusal or "no acceptable certificate")
+
+    def explain(self, error: Denied) -> None:
+        """Tell the person, once, while ssh still shows banners."""
+        self._refusal = error.reason
+        if not self._explained:
+            self._explained = True
+            self.connection.send_auth_banner(f"{error.public}\r\n")
+
+    def report(self, reason: str) -> None:
+        """Event ``auth``."""
+        fields: dict[str, JsonValue] = {
+            "user": self.user_name[:128],
+            "success": False,
+            "error": reason,
+            "addr.remote": self.client_addr(),
+            "proto": "ssh",
+        }
+        self.gate.events.emit(self.gate.factory.make(Kind.AUTH_FAILURE, fields))
+
+    def _check(self, user: str, claims: Claims) -> None:
+        """What else a certificate must satisfy here; Denied otherwise."""
+        del user
+        if claims.forwarded is not None:
+            reason = f"{claims.identity.user} showed a certificate that was made for a forwarding node"
+            raise Denied("your certificate was not accepted: run ilsh login", reason=reason)
+        host = self.client_addr().rpartition(":")[0].strip("[]")
+        if not claims.allows_source(host):
+            reason = f"certificate {claims.serial} of {claims.identity.user} is not valid from {host}"
+            raise Denied("your certificate does not allow this network address", reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class DoorServices:
+    """What the door leads to."""
+
+    passwords: PasswordCheck
+    portal: Portal
+    route: Callable[[ClientLegConnection, Claims, Route, str], None]  # takes a connection over
+    jump: Callable[[ClientLegConnection, Claims | None, str, int], Coroutine[None, None, Jump]]
+    gone: Callable[[ClientLegConnection], None]
+
+
+class Door(_Guarded):
+    """The proxy's SSH server: ``login%node`` is routed, a plain user name is a portal and may jump."""
+
+    def __init__(self, gate: Gate, services: DoorServices) -> None:
+        super().__init__(gate)
+        self._services = services
+        self._route: Route | None = None
+        self._questions: KeyboardInteractive | None = None
+        self._signed_in = ""  # the user that a password proved
+
+    def begin_auth(self, username: str) -> bool:
+        """Read the route in the user name."""
+        super().begin_auth(username)
+        self._route = self._questions = None
+        try:
+            self._route = parse_route(username)
+        except Denied as error:
+            self.explain(error)
+            self.report(error.reason)
+            raise asyncssh.IllegalUserName(error.public) from None
+        return True
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:
+        """Ask for the password where one gets somewhere."""
+        if self._route is not None:
+            return super().get_kbdint_challenge(username, lang, submethods)
+        if self._questions is None:
+            self._questions = KeyboardInteractive(self._services.passwords, username, self.client_addr())
+        return self._questions.challenge(username)
+
+    def validate_kbdint_response(
+        self, username: str, responses: Sequence[str]
+    ) -> Challenge | Awaitable[Challenge]:
+        """Judge it."""
+        return self._answered(username, responses)
+
+    async def _answered(self, username: str, responses: Sequence[str]) -> Challenge:
+        if self._questions is None:
+            return False
+        verdict = await self._questions.respond(username, responses)
+        if verdict is True:
+            self._signed_in = username
+        return verdict
+
+    def auth_completed(self) -> None:
+        """Let a route go its way; a portal waits for channels."""
+        super().auth_completed()
+        if self._route is not None and self.claims is not None:
+            self.connection.freeze()
+            self._services.route(self.connection, self.claims, self._route, self.client_addr())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._services.gone(self.connection)
+
+    def session_requested(self) -> PortalSession:
+        """A session channel of a portal."""
+        caller = Caller(
+            user=self.claims.identity.user if self.claims else self._signed_in,
+            claims=self.claims,
+            methods=("publickey",) if self.claims else ("keyboard-interactive",),
+            since=self.gate.clock.now(),
+            source=self.client_addr(),
+        )
+        return PortalSession(self._services.portal, caller)
+
+    def connection_requested(
+        self,
+        dest_host: str,
+        dest_port: int,
+        orig_host: str,  # noqa: ARG002
+        orig_port: int,  # noqa: ARG002
+    ) -> Awaitable[Jump]:
+        """``ssh -J`` or ``-W``: a jump to a node."""
+        return self._jump(dest_host, dest_port)
+
+    async def _jump(self, host: str, port: int) -> Jump:
+        try:
+            return await self._services.jump(self.connection, self.claims, host, port)
+        except InterlockError as error:
+            code = (
+                asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
+                if isinstance(error, Denied)
+                else asyncssh.OPEN_CONNECT_FAILED
+            )
+            raise asyncssh.ChannelOpenError(code, error.public) from error
+
+    def _check(self, user: str, claims: Claims) -> None:
+        super()._check(user, claims)
+        if self._route is None and user != claims.identity.user:
+            public = f"your certificate belongs to {claims.identity.user}, not to {user[:64]}"
+            raise Denied(public, reason=public)
+
+
+class JumpEnd(_Guarded):
+    """The SSH server at the end of a jump, in the place of the target: the user name is the login there."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        jumper: Identity,
+        client_addr: str,
+        serve: Callable[[ClientLegConnection, Claims, str, str], None],
+    ) -> None:
+        super().__init__(gate)
+        self._jumper = jumper
+        self._client_addr = client_addr
+        self._serve = serve
+
+    def client_addr(self) -> str:
+        """The outer connection's: what the client says of itself in the channel open is worth nothing."""
+        return self._client_addr
+
+    def auth_completed(self) -> None:
+        """Go on to the target."""
+        super().auth_completed()
+        if self.claims is not None:
+            self.connection.freeze()
+            self._serve(self.connection, self.claims, self.user_name, self._client_addr)
+
+    def _check(self, user: str, claims: Claims) -> None:
+        super()._check(user, claims)
+        if claims.identity.user != self._jumper.user:
+            public = f"your certificate belongs to {claims.identity.user}, but {self._jumper.user} made the jump"
+            raise Denied(public, reason=public)
+
+
+def address(name: object) -> str:
+    """A socket's address as host:port; empty if it has none."""
+    if not isinstance(name, tuple) or len(name) < 2:
+        return ""
+    host, port = name[0], name[1]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
