@@ -20,6 +20,7 @@ HEADER = Header(
     command="",
     start="2026-01-10T22:23:57.642Z",
     cluster="demo",
+    interactive=True,
     cols=80,
     rows=24,
 )

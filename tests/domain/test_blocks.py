@@ -44,6 +44,7 @@ HEADER = Header(
     command="",
     start="2026-01-10T22:23:57.642Z",
     cluster="demo",
+    interactive=True,
     cols=80,
     rows=24,
     event={"user": "jeff", "user_roles": ["access"], "server_labels": {"env": "dev"}, "user_kind": 1},

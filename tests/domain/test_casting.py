@@ -27,11 +27,12 @@ SHELL = Header(
     command="",
     start="2026-01-10T22:23:57.642Z",
     cluster="demo",
+    interactive=True,
     cols=80,
     rows=24,
     term="xterm-256color",
 )
-EXEC = replace(SHELL, kind="exec", command="ls /", cols=0, rows=0, term="")
+EXEC = replace(SHELL, kind="exec", command="ls /", interactive=False, cols=0, rows=0, term="")
 CRAB = "🦀".encode()
 
 SESSION = [

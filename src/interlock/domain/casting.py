@@ -16,7 +16,7 @@ from interlock.domain.session import Exit, Window
 from interlock.domain.terminal import plain_text
 
 DEFAULT_WINDOW = Window(80, 24)
-"""For sessions without a terminal."""
+"""For sessions without a terminal, or whose client did not know its size."""
 
 
 class _Joiner:
@@ -170,12 +170,12 @@ FORMATS: dict[str, Callable[[Iterable[Frame]], Iterator[str]]] = {
 
 _HEADER_FIELDS = (
     "sid", "user", "login", "hostname", "target_id", "sub_kind", "recorded_by", "mode", "kind", "command",
-    "start", "cluster", "cols", "rows", "term",
+    "start", "cluster", "interactive", "cols", "rows", "term",
 )  # fmt: skip
 
 
 def _window(header: Header) -> Window:
-    return Window(header.cols, header.rows) if header.interactive else DEFAULT_WINDOW
+    return Window(header.cols, header.rows) if header.cols and header.rows else DEFAULT_WINDOW
 
 
 def _described(header: Header) -> dict[str, object]:

@@ -56,15 +56,11 @@ class Header:
     command: str
     start: str  # RFC 3339
     cluster: str
-    cols: int = 0  # 0: no terminal
+    interactive: bool = False  # a terminal was attached; its size is the client's word, so it proves nothing
+    cols: int = 0
     rows: int = 0
     term: str = ""
     event: Mapping[str, Any] = field(default_factory=dict)  # JsonValue, which is too wide a union to decode
-
-    @property
-    def interactive(self) -> bool:
-        """Whether the session had a terminal."""
-        return self.cols > 0
 
 
 @dataclass(frozen=True, slots=True)

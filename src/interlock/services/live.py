@@ -88,7 +88,7 @@ class LiveSession:
             raise
         self._start, self._began, self._window = start, began, start.window
         self.journal.add(Kind.SESSION_START, self._common | start.fields())
-        self._tracker.move(TrackerState.RUNNING, command=(start.command,) if start.command else ())
+        self._tracker.move(TrackerState.RUNNING, command=(visible(start.command),) if start.command else ())
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Bytes on their way to the client; copied before this returns."""
@@ -167,6 +167,7 @@ class LiveSession:
             command=visible(start.command),
             start=rfc3339(began),
             cluster=self._cluster,
+            interactive=start.interactive,
             cols=window.cols,
             rows=window.rows,
             term=visible(start.term),

@@ -102,13 +102,15 @@ class Outbox(Generic[T]):
                 await self._deliver(batch)
             except StoreError as error:
                 _log.warning("outbox.retry", outbox=self._name, reason=error.reason, items=len(self._waiting))
-                await self._sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
             except InterlockError as error:
                 await self._one_by_one(batch, error)
                 return
+            except Exception:  # noqa: BLE001 - a bug; losing events or all live sessions would be worse
+                _log.exception("outbox.retry", outbox=self._name, items=len(self._waiting))
             else:
                 return
+            await self._sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
 
     async def _one_by_one(self, batch: Sequence[T], error: InterlockError) -> None:
         """The store will never take this batch: find the item that it refuses, and go on without it."""

@@ -1,0 +1,151 @@
+"""Stores in memory and time that passes on command, for tests of services."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from interlock.core.errors import StoreError
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import ONCE_PER_SESSION, AuditEvent, JsonValue
+from interlock.domain.tracker import Tracker, TrackerState
+from interlock.ports import EventFilter
+from interlock.testing.clock import FakeClock
+
+
+class MemoryAuditLog:
+    """`ports.AuditLog` and `ports.EventReader`. ``failures``: how many of the next appends fail."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.failures = failures
+        self.appends = 0
+        self.stored: list[AuditEvent] = []
+
+    async def append(self, events: Sequence[AuditEvent]) -> None:
+        """Store, dropping what is stored already; StoreError while failures are left."""
+        self.appends += 1
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("the audit log is away")
+        for event in events:
+            once = event.kind.event in ONCE_PER_SESSION
+            if not any(
+                event.uid == other.uid
+                or (once and event.sid == other.sid and event.kind.event == other.kind.event)
+                for other in self.stored
+            ):
+                self.stored.append(event)
+
+    async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
+        """Stored events as JSON objects, oldest first."""
+        found = [event.to_json() for event in self.stored]
+        for name, value in (("sid", wanted.sid), ("user", wanted.user), ("event", wanted.event)):
+            if value is not None:
+                found = [event for event in found if event.get(name) == value]
+        return found[: wanted.limit]
+
+    def of(self, sid: str) -> list[tuple[int, str, str]]:
+        """Number, name and code of a session's events, as they were stored."""
+        return [(event.index, event.kind.event, event.kind.code) for event in self.stored if event.sid == sid]
+
+
+class MemoryTrackers:
+    """`ports.TrackerStore`. ``failures``: how many of the next writes fail."""
+
+    def __init__(self, *, failures: int = 0) -> None:
+        self.failures = failures
+        self.stored: dict[SessionId, Tracker] = {}
+        self.history: list[tuple[SessionId, TrackerState]] = []  # every put, in order
+        self.beats: list[tuple[SessionId, ...]] = []
+
+    async def put(self, tracker: Tracker) -> None:
+        """Create or replace; never back to an earlier state."""
+        self._fail()
+        self.history.append((tracker.sid, tracker.state))
+        order = list(TrackerState)
+        known = self.stored.get(tracker.sid)
+        if known is None or order.index(tracker.state) >= order.index(known.state):
+            self.stored[tracker.sid] = tracker
+
+    async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
+        """One heartbeat for all sessions of a daemon."""
+        self._fail()
+        self.beats.append(tuple(sids))
+        for sid in self.beats[-1]:
+            tracker = self.stored.get(sid)
+            if tracker is not None and tracker.daemon_id == daemon:
+                self.stored[sid] = replace(tracker, expires=expires)
+
+    async def live(self) -> list[Tracker]:
+        """What is not terminated, oldest first."""
+        return [tracker for tracker in self.stored.values() if tracker.state is not TrackerState.TERMINATED]
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("the tracker store is away")
+
+
+class VirtualSleep:
+    """Stands in for ``asyncio.sleep``: nobody wakes until the test lets time pass."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._sleepers: list[tuple[float, asyncio.Future[None]]] = []
+        self._changed = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        """Sleep until the clock was advanced by so much."""
+        wakes: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._clock.monotonic() + seconds, wakes))
+        self._changed.set()
+        await wakes
+
+    async def wait_sleeper(self, seconds: float) -> None:
+        """Return when somebody sleeps who will wake in exactly ``seconds``."""
+        while not any(
+            abs(at - self._clock.monotonic() - seconds) < 1e-6 and not wakes.done() for at, wakes in self._sleepers
+        ):
+            self._changed.clear()
+            await self._changed.wait()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass and wake who is due."""
+        self._clock.advance(seconds)
+        now = self._clock.monotonic() + 1e-9
+        for at, wakes in self._sleepers:
+            if at <= now and not wakes.done():
+                wakes.set_result(None)
+        self._sleepers = [(at, wakes) for at, wakes in self._sleepers if at > now]
+
+
+@dataclass(eq=False)
+class FakeTimer:
+    """A pending call of `FakeTimers`."""
+
+    delay: float
+    callback: Callable[[], None]
+    owner: "FakeTimers"
+
+    def cancel(self) -> None:
+        """Make sure that the call does not happen."""
+        if self in self.owner.pending:
+            self.owner.pending.remove(self)
+
+
+class FakeTimers:
+    """Stands in for the loop's ``call_later``: calls happen when the test fires them."""
+
+    def __init__(self) -> None:
+        self.pending: list[FakeTimer] = []
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> FakeTimer:
+        """Remember the call."""
+        self.pending.append(FakeTimer(delay, callback, self))
+        return self.pending[-1]
+
+    def fire(self) -> None:
+        """Do everything that is pending."""
+        due, self.pending = self.pending, []
+        for timer in due:
+            timer.callback()
