@@ -1,0 +1,221 @@
+"""The recorder: what is kept, when it reaches the disk, and what happens when the disk refuses."""
+
+import errno
+
+import pytest
+
+from interlock.core.errors import RecordingError
+from interlock.domain.blocks import BLOCK_SIZE, decode, new_compressor
+from interlock.domain.recording import Frame, Header, Marker, Output, Stream
+from interlock.domain.session import Exit, Window
+from interlock.services.recorder import FLUSH_AFTER_S, MAX_FRAME, Recorder
+from interlock.testing.clock import FakeClock
+from interlock.testing.stores import FakeTimers
+
+SHELL = Header(
+    sid="d46d710b-24b9-4f86-af68-d7755636b94b",
+    user="jeff",
+    login="root",
+    hostname="web1",
+    target_id="23bc35d7-10f5-421f-9ef4-890af45e3166",
+    sub_kind="interlock",
+    recorded_by="31486a8f-ed19-45e7-9610-ddb916493e52",
+    mode="node",
+    kind="shell",
+    command="",
+    start="2026-01-10T22:23:57.642Z",
+    cluster="demo",
+    interactive=True,
+    cols=80,
+    rows=24,
+)
+EXEC = Header(
+    sid=SHELL.sid,
+    user="jeff",
+    login="root",
+    hostname="web1",
+    target_id=SHELL.target_id,
+    sub_kind="interlock",
+    recorded_by=SHELL.recorded_by,
+    mode="node",
+    kind="exec",
+    command="cat big",
+    start=SHELL.start,
+    cluster="demo",
+)
+
+
+class Part:
+    """`ports.RecordingPart` in memory, with a disk that may be full."""
+
+    def __init__(self, *, room: int = 1 << 30) -> None:
+        self.room = room
+        self.data = b""
+        self.appends = 0
+        self.closed = self.removed = False
+
+    def append(self, data: bytes) -> None:
+        if len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device", "part")
+        self.room -= len(data)
+        self.appends += 1
+        self.data += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def remove(self) -> None:
+        self.removed = True
+
+    def frames(self) -> list[Frame]:
+        """What a reader finds after the header."""
+        return list(decode([self.data]))[1:]
+
+
+class Desk:
+    """A recorder with all that it needs."""
+
+    def __init__(self, part: Part, header: Header = SHELL, *, limit: int = 1000) -> None:
+        self.part = part
+        self.clock = FakeClock()
+        self.timers = FakeTimers()
+        self.failures: list[RecordingError] = []
+        self.recorder = Recorder(
+            part,
+            header,
+            salt=b"saltsalt",
+            compressor=new_compressor(),
+            clock=self.clock,
+            on_failure=self.failures.append,
+            call_later=self.timers.call_later,
+            command_output_limit=limit,
+        )
+
+
+def test_the_header_is_on_disk_before_the_session_starts() -> None:
+    """Opening writes the header block, so a full disk is found in time."""
+    desk = Desk(Part())
+    assert list(decode([desk.part.data])) == [Frame(0, SHELL)]
+    assert desk.timers.pending == []
+
+
+def test_a_full_disk_refuses_the_session_before_it_starts() -> None:
+    """The person learns why; nothing is left behind."""
+    part = Part(room=10)
+    with pytest.raises(RecordingError, match="cannot be recorded: No space left on device"):
+        Desk(part)
+    assert part.removed
+
+
+def test_output_is_written_a_tenth_of_a_second_after_its_first_byte() -> None:
+    """One timer is armed per block, and none while nothing waits."""
+    desk = Desk(Part())
+    desk.recorder.output(Stream.STDOUT, b"a")
+    desk.clock.advance(0.0625)
+    desk.recorder.output(Stream.STDERR, b"b")
+    assert [timer.delay for timer in desk.timers.pending] == [FLUSH_AFTER_S]
+    assert desk.part.frames() == []
+    desk.timers.fire()
+    assert desk.part.frames() == [
+        Frame(0, Output(Stream.STDOUT, b"a")),
+        Frame(62_500, Output(Stream.STDERR, b"b")),
+    ]
+    assert desk.timers.pending == []
+
+
+def test_a_full_block_is_written_at_once() -> None:
+    """A burst does not wait for the timer."""
+    desk = Desk(Part())
+    desk.recorder.output(Stream.STDOUT, b"x" * BLOCK_SIZE)
+    assert b"".join(f.body.data for f in desk.part.frames() if isinstance(f.body, Output)) == b"x" * BLOCK_SIZE
+
+
+def test_the_callers_buffer_may_be_overwritten() -> None:
+    """The bytes are copied before output returns."""
+    desk = Desk(Part())
+    buffer = bytearray(b"secret")
+    desk.recorder.output(Stream.STDOUT, memoryview(buffer)[:3])
+    buffer[:] = b"xxxxxx"
+    desk.recorder.finish(Exit(status=0))
+    assert desk.part.frames()[0].body == Output(Stream.STDOUT, b"sec")
+
+
+def test_a_large_packet_becomes_several_frames() -> None:
+    """No frame is longer than a block may be."""
+    desk = Desk(Part())
+    desk.recorder.output(Stream.STDOUT, bytes(range(256)) * 1024)
+    desk.recorder.finish(Exit(status=0))
+    pieces = [frame.body.data for frame in desk.part.frames() if isinstance(frame.body, Output)]
+    assert b"".join(pieces) == bytes(range(256)) * 1024
+    assert max(map(len, pieces)) == MAX_FRAME
+
+
+def test_resizes_and_the_exit_are_recorded() -> None:
+    """Both come with their time; the file is closed and no timer is left."""
+    desk = Desk(Part())
+    desk.clock.advance(1)
+    desk.recorder.resize(Window(132, 43))
+    desk.clock.advance(1)
+    desk.recorder.finish(Exit(signal="TERM"))
+    assert desk.part.frames() == [Frame(1_000_000, Window(132, 43)), Frame(2_000_000, Exit(signal="TERM"))]
+    assert desk.part.closed
+    assert desk.timers.pending == []
+    assert not desk.recorder.failed
+
+
+def test_finish_counts_once_and_ends_everything() -> None:
+    """Later calls change nothing."""
+    desk = Desk(Part())
+    desk.recorder.finish(Exit(status=0))
+    desk.recorder.output(Stream.STDOUT, b"late")
+    desk.recorder.resize(Window(1, 1))
+    desk.recorder.finish(Exit(status=1))
+    assert desk.part.frames() == [Frame(0, Exit(status=0))]
+    assert desk.timers.pending == []
+
+
+def test_a_session_with_a_terminal_is_kept_whole() -> None:
+    """The byte limit is for commands without a terminal."""
+    desk = Desk(Part(), SHELL, limit=10)
+    desk.recorder.output(Stream.STDOUT, b"x" * 100)
+    desk.recorder.finish(Exit(status=0))
+    assert desk.part.frames()[0].body == Output(Stream.STDOUT, b"x" * 100)
+
+
+def test_what_is_over_the_limit_is_counted() -> None:
+    """Output of a command is kept up to the byte; the rest is counted per stream, in a marker."""
+    desk = Desk(Part(), EXEC, limit=10)
+    desk.recorder.output(Stream.STDOUT, b"123456")
+    desk.recorder.output(Stream.STDERR, memoryview(b"abcdef"))
+    desk.recorder.output(Stream.STDOUT, b"789")
+    desk.recorder.finish(Exit(status=0))
+    bodies = [frame.body for frame in desk.part.frames()]
+    assert bodies[:2] == [Output(Stream.STDOUT, b"123456"), Output(Stream.STDERR, b"abcd")]
+    assert isinstance(bodies[2], Marker)
+    assert (bodies[2].what, bodies[2].stdout, bodies[2].stderr) == ("truncated", 3, 2)
+    assert bodies[3:] == [Exit(status=0)]
+
+
+@pytest.mark.parametrize("by_timer", [True, False])
+def test_a_disk_that_fails_is_reported_once(by_timer: bool) -> None:
+    """The owner is told once, the file is closed, and later output is ignored."""
+    desk = Desk(Part(room=400))
+    desk.part.room = 20
+    desk.recorder.output(Stream.STDOUT, b"x" * (10 if by_timer else BLOCK_SIZE))
+    desk.timers.fire()
+    desk.recorder.output(Stream.STDOUT, b"more" * BLOCK_SIZE)
+    desk.recorder.finish(Exit(status=0))
+    assert [error.public for error in desk.failures] == ["the session cannot be recorded: No space left on device"]
+    assert desk.part.closed
+    assert desk.recorder.failed
+    assert desk.timers.pending == []
+
+
+def test_the_owner_may_end_the_session_from_within_the_failure() -> None:
+    """Finishing inside the callback neither recurses nor writes."""
+    desk = Desk(Part())
+    desk.part.room = 0
+    desk.recorder._on_failure = lambda _error: desk.recorder.finish(Exit(status=0))
+    desk.recorder.output(Stream.STDOUT, b"x" * BLOCK_SIZE)
+    assert desk.part.closed
+    assert desk.part.frames() == []
