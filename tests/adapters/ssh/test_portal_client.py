@@ -1,0 +1,192 @@
+"""The user's side of the portal, against gateways that do not keep to the protocol."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncssh
+import pytest
+
+from interlock.adapters.ssh.portal_client import (
+    Gateway,
+    HostIdentity,
+    PortalClient,
+    check_certificate,
+    connect,
+    fingerprint,
+    new_key_pair,
+)
+from interlock.core import portal as wire
+from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule, SignInFailed
+
+CA = asyncssh.generate_private_key("ssh-ed25519")
+
+
+@dataclass
+class TrustAll:
+    """Trusts whatever it is shown."""
+
+    host_ca: tuple[str, ...] = ()
+
+    def judge(self, shown: HostIdentity) -> bool:
+        return bool(shown.line)
+
+
+Handler = Callable[[Any], Awaitable[None]]
+
+
+class Server(asyncssh.SSHServer):
+    """Lets alice in by her certificate, or says why not."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._conn = conn
+
+    def begin_auth(self, username: str) -> bool:
+        if username != "alice":
+            self._conn.send_auth_banner("your certificate belongs to alice\r\n")
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return username == "alice" and key.public_data == CA.public_data
+
+
+@asynccontextmanager
+async def connected(handler: Handler, user: str = "alice") -> AsyncIterator[PortalClient]:
+    """A client that came with a certificate to a server that handles its channel like this."""
+    acceptor = await asyncssh.listen(
+        "127.0.0.1",
+        0,
+        server_factory=lambda: Server(handler),
+        process_factory=handler,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        encoding=None,
+    )
+    key = new_key_pair("alice")
+    certificate = CA.generate_user_certificate(
+        asyncssh.import_public_key(key.public), "alice", principals=["alice"], valid_before="+1h"
+    )
+    identity = (key.private, certificate.export_certificate().decode())
+    async with acceptor:
+        gateway = Gateway("127.0.0.1", acceptor.get_port(), user)
+        async with connect(gateway, TrustAll(), identity=identity) as client:
+            yield client
+
+
+def sends(*data: bytes) -> Handler:
+    """A gateway that answers the first request with these bytes and hangs up."""
+
+    async def handle(process: Any) -> None:
+        await process.stdin.readline()
+        for piece in data:
+            process.stdout.write(piece)
+        process.exit(0)
+
+    return handle
+
+
+async def test_a_certificate_opens_the_portal() -> None:
+    """The key never leaves; the request arrives as the client sent it."""
+    asked: list[wire.AnyRequest] = []
+
+    async def handle(process: Any) -> None:
+        asked.append(wire.parse_request((await process.stdin.readline())[:-1]))
+        process.stdout.write(wire.encode(wire.NodeList([])))
+        process.exit(0)
+
+    async with connected(handle) as client:
+        assert await client.ask(wire.Nodes(), wire.NodeList) == wire.NodeList([])
+    assert asked == [wire.Nodes()]
+
+
+async def test_a_refused_certificate_is_told_in_the_gateways_words() -> None:
+    """The banner says more than "permission denied"."""
+    with pytest.raises(SignInFailed, match="belongs to alice"):
+        async with connected(sends(), user="mallory"):
+            pytest.fail("connected")
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule"),
+    [
+        (b"hello\n", Rule.MALFORMED_MESSAGE),
+        (wire.encode(wire.SessionList([])), Rule.UNEXPECTED_MESSAGE),
+        (wire.encode(wire.Stream("x")), Rule.UNEXPECTED_MESSAGE),
+    ],
+)
+async def test_an_answer_that_is_none_is_the_gateways_offence(answer: bytes, rule: Rule) -> None:
+    """Neither garbage nor the reply to another question is taken for the answer."""
+    async with connected(sends(answer)) as client:
+        with pytest.raises(RemoteProtocolError) as caught:
+            await client.ask(wire.Nodes(), wire.NodeList)
+    assert caught.value.rule is rule
+
+
+@pytest.mark.parametrize("answer", [b"", b'{"type":"nodes"'])
+async def test_a_gateway_that_hangs_up_is_told(answer: bytes) -> None:
+    """One sentence, no traceback."""
+    async with connected(sends(answer)) as client:
+        with pytest.raises(InterlockError, match="closed the connection"):
+            await client.ask(wire.Nodes(), wire.NodeList)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        [],
+        [wire.END_OF_CHUNKS],
+        [wire.END_OF_CHUNKS, wire.encode(wire.Streamed(4))],
+        [wire.END_OF_CHUNKS, wire.encode(wire.Refused("failed", "a block is damaged"))],
+    ],
+    ids=["cut in a chunk", "cut after the chunks", "other size", "refused"],
+)
+async def test_a_recording_without_its_end_is_no_recording(end: list[bytes]) -> None:
+    """Whatever is missing, the download fails."""
+    answer = [wire.encode(wire.Stream("x")), *wire.chunks(b"bytes"), *end]
+    async with connected(sends(*answer)) as client:
+        with pytest.raises(InterlockError):
+            assert [piece async for piece in client.download("x")] == []
+
+
+async def test_a_gateway_without_portal_is_told() -> None:
+    """An SSH server that is not ours refuses the subsystem."""
+    acceptor = await asyncssh.listen(
+        "127.0.0.1", 0, server_factory=lambda: Server(sends()), server_host_keys=[CA], encoding=None
+    )
+    key = new_key_pair("alice")
+    certificate = CA.generate_user_certificate(
+        asyncssh.import_public_key(key.public), "alice", principals=["alice"], valid_before="+1h"
+    )
+    identity = (key.private, certificate.export_certificate().decode())
+    async with acceptor:
+        gateway = Gateway("127.0.0.1", acceptor.get_port(), "alice")
+        with pytest.raises(Denied, match="refused"):
+            async with connect(gateway, TrustAll(), identity=identity):
+                pytest.fail("connected")
+
+
+def test_a_certificate_must_be_one_line_for_this_key() -> None:
+    """What the gateway sends goes into a file that ssh reads."""
+    key, other = new_key_pair("alice"), new_key_pair("alice")
+    certificate = CA.generate_user_certificate(
+        asyncssh.import_public_key(key.public), "alice", principals=["root"], valid_before="20300101000000"
+    )
+    line = certificate.export_certificate().decode().strip()
+    assert check_certificate(line, key).year in (2029, 2030)
+    for bad, whose in ((line, other), (f"{line}\nmore", key), ("", key), (key.public, key)):
+        with pytest.raises(ValueError, match=r".+"):
+            check_certificate(bad, whose)
+
+
+def test_a_fingerprint_is_the_one_that_ssh_keygen_shows() -> None:
+    """SHA256 and base64; what is no key has none."""
+    key = new_key_pair("alice")
+    assert fingerprint(key.public).startswith("SHA256:")
+    with pytest.raises(ValueError, match=r".+"):
+        fingerprint("nonsense")
