@@ -1,0 +1,293 @@
+"""Session IDs between the node and a forwarder: queries, parameters, announcements, and who has which duty."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+
+import asyncssh
+import pytest
+from asyncssh.channel import SSHChannel, SSHClientChannel
+from asyncssh.packet import SSHPacket, String
+
+from interlock.adapters.ssh.node.server import NodeOptions
+from interlock.adapters.system import SystemClock
+from interlock.core.extensions import JoinMode, SessionParams
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.duties import NODE_DUTIES, RecordingMode
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role
+from interlock.testing.node import NODE_ID, World, node_world
+
+V1 = b"session-id-query@goteleport.com"
+V2 = b"session-id-query-v2@goteleport.com"
+SUCCESS, FAILURE = 81, 82
+PROXY_ID = DaemonId("99999999-2222-4333-8444-555555555555")
+
+
+class Session(asyncssh.SSHClientSession[bytes]):
+    """Collects what a channel shows."""
+
+    def __init__(self) -> None:
+        self.output = b""
+        self.closed = asyncio.Event()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        del datatype
+        self.output += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.closed.set()
+
+
+class Channel(SSHClientChannel[bytes]):
+    """A session channel that notes announcements as a forwarder does."""
+
+    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+        super().__init__(connection, asyncio.get_running_loop(), "strict", None, "strict", 1 << 20, 32768)
+        self.announced: list[bytes] = []
+        self.heard = asyncio.Event()
+
+    def _process_current_session_id_at_goteleport_dot_com_request(self, packet: SSHPacket) -> bool:
+        self.announced.append(packet.get_remaining_payload())
+        self.heard.set()
+        return True
+
+    async def open(self, extra: bytes = b"") -> Session:
+        """Open with this extra data; ChannelOpenError if refused."""
+        await SSHChannel._open(self, b"session", extra)
+        session = Session()
+        self._session = session
+        return session
+
+    async def run(self, command: bytes) -> bool | None:
+        """Ask for a command, which may be any bytes."""
+        granted = await self._make_request(b"exec", String(command))
+        self.resume_reading()
+        return granted
+
+
+@contextlib.asynccontextmanager
+async def visit(world: World, certificate: str | None = None) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection to the node, as alice or with another certificate for a key of hers."""
+    key = await world.key()
+    private = asyncssh.read_private_key(str(key.path))
+    shown = asyncssh.import_certificate(certificate or key.certificate.read_text())
+    async with asyncssh.connect(
+        "127.0.0.1",
+        world.port,
+        username=world.login,
+        client_keys=[(private, shown)],
+        known_hosts=None,
+        config=None,
+    ) as connection:
+        yield connection
+
+
+async def ask(connection: asyncssh.SSHClientConnection, request: bytes) -> int:
+    """The type of the answer to a global request."""
+    kind, _ = await connection._make_global_request(request)
+    return kind
+
+
+@contextlib.asynccontextmanager
+async def forwarder(
+    world: World, *, records: bool, target: DaemonId = NODE_ID
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """A connection as a forwarding node makes it."""
+    now = SystemClock().now()
+    identity = Identity("bob", ("access",), "test")
+    claims = Claims(identity, (world.login,), now, now + timedelta(hours=1), 1)
+    role = Role("access", (world.login,), {"*": "*"})
+    permit = Permit.decide(claims, [role], world.login, replace(world.target, id=target), now=now)
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    public = key.export_public_key().decode()
+    credential = world.authority.sign_for_target(permit, public, by=PROXY_ID, records=records)
+    shown = asyncssh.import_certificate(credential.certificate)
+    async with asyncssh.connect(
+        "127.0.0.1", world.port, username=world.login, client_keys=[(key, shown)], known_hosts=None, config=None
+    ) as connection:
+        yield connection
+
+
+async def test_queries_succeed(world: World) -> None:
+    """A node of today answers both queries, and refuses what it does not know."""
+    async with visit(world) as connection:
+        assert await ask(connection, V2) == SUCCESS
+        assert await ask(connection, V1) == SUCCESS
+        assert await ask(connection, b"something-else@example.com") == FAILURE
+
+
+async def test_id_is_announced_right_after_the_channel_is_accepted(world: World) -> None:
+    """Nobody has to start anything to learn the ID: it follows the confirmation, 36 bytes, once."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        session = await channel.open()
+        await channel.heard.wait()
+        assert await channel.run(b"echo $SSH_SESSION_ID")
+        await session.closed.wait()
+        sid = world.sessions.all[0].sid
+        assert channel.announced == [sid.encode()]
+        assert len(channel.announced[0]) == 36
+        assert session.output.decode().strip() == sid
+
+
+async def test_channels_opened_at_once_each_hear_their_own_id(world: World) -> None:
+    """Announcements travel on the channel that they are about, so concurrent opens cannot mix them up."""
+    async with visit(world) as connection:
+        channels = [Channel(connection) for _ in range(10)]
+        async with asyncio.TaskGroup() as tasks:
+            for channel in channels:
+                tasks.create_task(channel.open())
+        for channel in channels:
+            await channel.heard.wait()
+        assert [channel.announced for channel in channels] == [[live.sid.encode()] for live in world.sessions.all]
+
+
+async def test_node_of_v1_announces_after_the_start(world: World) -> None:
+    """A node that knows only the first query names the session once something runs."""
+    async with node_world(world.directory / "v1", NodeOptions(answers_v2=False)) as old, visit(old) as connection:
+        assert (await ask(connection, V2), await ask(connection, V1)) == (FAILURE, SUCCESS)
+        channel = Channel(connection)
+        session = await channel.open()
+        assert await channel.run(b"true")
+        await session.closed.wait()
+        assert channel.announced == [old.sessions.all[0].sid.encode()]
+
+
+async def test_node_of_old_announces_nothing(world: World) -> None:
+    """Before v1 there were neither answers nor announcements."""
+    options = NodeOptions(announce_session_id=False)
+    async with node_world(world.directory / "old", options) as old, visit(old) as connection:
+        assert (await ask(connection, V2), await ask(connection, V1)) == (FAILURE, FAILURE)
+        channel = Channel(connection)
+        session = await channel.open()
+        await channel.run(b"true")
+        await session.closed.wait()
+        assert channel.announced == []
+
+
+async def test_session_parameters_are_read(world: World) -> None:
+    """Extra data does not harm the connection; the web proxy's address reaches the environment."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        session = await channel.open(SessionParams(web_proxy_addr="gw.example.com:443", reason="repair").encode())
+        await channel.run(b"echo $SSH_SESSION_WEBPROXY_ADDR")
+        await session.closed.wait()
+        assert session.output == b"gw.example.com:443\n"
+
+
+async def test_joining_is_refused(world: World) -> None:
+    """Nobody gets a session of his own who asked for somebody else's."""
+    wanted = SessionParams(
+        join_session_id=SessionId("11111111-1111-4111-8111-111111111111"), join_mode=JoinMode.PEER
+    )
+    async with visit(world) as connection:
+        with pytest.raises(asyncssh.ChannelOpenError) as refused:
+            await Channel(connection).open(wanted.encode())
+        assert (refused.value.code, refused.value.reason) == (1, "joining sessions is not supported yet")
+        assert world.sessions.all == []
+
+
+async def test_malformed_parameters_cost_the_channel_only(world: World) -> None:
+    """The connection and its other channels live on."""
+    async with visit(world) as connection:
+        with pytest.raises(asyncssh.ChannelOpenError) as refused:
+            await Channel(connection).open(b"\0\0\0\5ab")
+        assert "could not be decoded" in refused.value.reason
+        await Channel(connection).open()
+
+
+async def test_command_of_arbitrary_bytes(world: World) -> None:
+    """A command need not be UTF-8; file names in Latin-1 exist."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        session = await channel.open()
+        assert await channel.run(b"printf '\xe9\xff'")
+        await session.closed.wait()
+        assert session.output == b"\xe9\xff"
+        started = world.sessions.all[0].started
+        assert started is not None
+        assert started.command == "printf '\\xe9\\xff'"
+
+
+async def test_second_start_is_refused(world: World) -> None:
+    """One channel, one command (R19)."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        session = await channel.open()
+        assert await channel.run(b"read line; echo $line")
+        assert not await channel._make_request(b"exec", String(b"id"))
+        assert not await channel._make_request(b"shell")
+        assert not await channel._make_request(b"env", String(b"LANG"), String(b"C"))
+        channel.write(b"once\n")
+        await session.closed.wait()
+        assert session.output == b"once\n"
+
+
+async def test_signal_reaches_the_process_group(world: World) -> None:
+    """RFC 4254 §6.9; an unknown name does nothing."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        session = await channel.open()
+        await channel.run(b"trap 'echo got; exit 7' USR1; echo ready; while :; do sleep 0.01; done")
+        while b"ready" not in session.output:  # noqa: ASYNC110  # asyncssh has no event for data in this session
+            await asyncio.sleep(0.01)
+        channel.send_signal("BOGUS")
+        channel.send_signal("USR1")
+        await session.closed.wait()
+        assert (session.output.splitlines()[-1], channel.get_exit_status()) == (b"got", 7)
+
+
+@pytest.mark.parametrize("records", [True, False])
+async def test_forwarder_takes_duties_over_by_certificate_only(world: World, records: bool) -> None:
+    """The signed claim decides who records; policy was asked by the forwarder already."""
+    async with forwarder(world, records=records) as connection:
+        channel = Channel(connection)
+        session = await channel.open()
+        await channel.run(b"true")
+        await session.closed.wait()
+        ctx = world.sessions.all[0].ctx
+        assert ctx.duties == NODE_DUTIES[records]
+        assert ctx.mode is (RecordingMode.PROXY if records else RecordingMode.NODE)
+        assert ctx.identity.user == "bob"
+        assert world.admission.asked == []
+
+
+async def test_forwarders_certificate_for_another_node(world: World) -> None:
+    """What was issued for one target opens no other."""
+    other = DaemonId("77777777-2222-4333-8444-555555555555")
+    async with forwarder(world, records=True, target=other) as connection:
+        with pytest.raises(asyncssh.ChannelOpenError) as refused:
+            await Channel(connection).open()
+        assert "issued for another node" in refused.value.reason
+
+
+async def test_channel_that_never_starts_ends_without_a_trace(world: World) -> None:
+    """Opened and closed: the session ends, and no exit is told."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        await channel.open()
+        channel.close()
+        await channel.wait_closed()
+        live = world.sessions.all[0]
+        await live.ended.wait()
+        assert (live.started, live.exits, len(live.ends)) == (None, [], 1)
+
+
+async def test_too_many_channels(world: World) -> None:
+    """The limit is said and audited, and the connection stays usable."""
+    async with visit(world) as connection:
+        channels = [Channel(connection) for _ in range(64)]
+        for channel in channels:
+            await channel.open()
+        with pytest.raises(asyncssh.ChannelOpenError) as refused:
+            await Channel(connection).open()
+        assert "too many channels" in refused.value.reason
+        assert len(world.sessions.refused) == 1
+        channels[0].close()
+        await channels[0].wait_closed()
+        await Channel(connection).open()
