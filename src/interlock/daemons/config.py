@@ -1,0 +1,107 @@
+"""Configuration: one TOML file, or none at all. Parsed once, strictly, into frozen values.
+
+An unknown setting or a value of the wrong kind is an error that names it (R6); what is left out has the default
+written beside it here.
+"""
+
+import re
+import socket
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from interlock.core.errors import ConfigError
+from interlock.core.ids import parse_name
+from interlock.domain.duties import RecordingMode
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+
+
+class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[auth]``."""
+
+    listen: str = "127.0.0.1:3025"  # gRPC for daemons that have joined, mTLS
+    join_listen: str = "127.0.0.1:3026"  # gRPC for daemons that join; what --auth names
+    advertise: str = ""  # host:port at which other machines reach `listen`; default: the same
+
+
+class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[proxy]``."""
+
+    listen: str = "0.0.0.0:3023"
+    names: tuple[str, ...] = ()  # what clients call the proxy, beside this machine's name and its loopback names
+    ciphers: tuple[str, ...] = ()  # default: AES-GCM only, the fastest
+
+
+class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[node]``."""
+
+    hostname: str = ""  # default: this machine's name
+    listen: str = "127.0.0.1:3022"
+    advertise: str = ""  # host at which the proxy reaches it
+    labels: dict[str, str] = {}
+    names: tuple[str, ...] = ()
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    data_dir: str = ""
+    cluster: str = "interlock"  # counts on the first start only
+    recording_mode: str = ""  # default: what ilctl mode set last said; "node" at first
+    log_level: str = "info"
+    auth: AuthConfig = AuthConfig()
+    proxy: ProxyConfig = ProxyConfig()
+    node: NodeConfig = NodeConfig()
+
+    @property
+    def mode(self) -> RecordingMode | None:
+        """The recording mode to set at start, if any; ConfigError for an unknown one."""
+        if not self.recording_mode:
+            return None
+        try:
+            return RecordingMode(self.recording_mode)
+        except ValueError:
+            known = " or ".join(mode.value for mode in RecordingMode)
+            raise ConfigError(f"recording_mode must be {known}, not {self.recording_mode!r}") from None
+
+    @property
+    def node_name(self) -> str:
+        """The name under which people reach this machine's node; ConfigError if it is none."""
+        name = self.node.hostname or socket.gethostname()
+        try:
+            return parse_name(name)
+        except ValueError as error:
+            raise ConfigError(f"node.hostname: {error}") from None
+
+
+def load_config(path: Path | None) -> Config:
+    """Read the file; the defaults if there is none. ConfigError names what is wrong."""
+    if path is None:
+        return Config()
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), Config)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", reason=str(error)) from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not a text file") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, setting: str, text: str) -> "Address":
+        """Read host:port; ConfigError naming the setting."""
+        match = _ADDRESS.fullmatch(text)
+        if match is None or int(match["port"]) > 0xFFFF:
+            raise ConfigError(f"{setting} must be HOST:PORT, not {text!r}")
+        return cls(match["v6"] or match["host"], int(match["port"]))

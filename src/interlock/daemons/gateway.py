@@ -1,0 +1,224 @@
+"""The gateway: auth, proxy and, if asked for, a node in one process on one data directory.
+
+Composition only. The order of the end is the point of `_serve`: nobody new, tell the people, end their sessions,
+deliver what they left, and only then close what it is delivered to.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.dial import Dialler
+from interlock.adapters.ssh.door import Gate
+from interlock.adapters.ssh.hostkey import load_host_key, public_data
+from interlock.adapters.ssh.proxy import ProxyParts, ProxyServer
+from interlock.core.errors import ConfigError
+from interlock.daemons.auth_rpc import auth_rpc_server
+from interlock.daemons.config import Address, Config
+from interlock.daemons.local import Local, open_local
+from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
+from interlock.daemons.supervise import sole_user
+from interlock.domain.duties import RecordingMode
+from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.portal import Portal
+from interlock.services.sessions import Sessions
+from interlock.services.trackers import Sweeper
+
+FAREWELL = "The Interlock gateway is shutting down; your session ends."
+
+NODE_DIRECTORY = "node"
+_HOST_KEY = "ssh_host_ed25519_key"
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the gateway listens, once it does."""
+
+    proxy: str
+    auth: str
+    join: str
+    node: str = ""
+
+
+async def run_gateway(
+    config: Config,
+    data_dir: Path,
+    *,
+    with_node: bool,
+    stopping: asyncio.Event,
+    on_ready: Callable[[Listening], None] = lambda _listening: None,
+) -> None:
+    """Run until ``stopping`` is set. ConfigError or StoreError if it cannot start."""
+    with sole_user(data_dir):
+        async with open_local(data_dir, cluster_name=config.cluster) as local:
+            if config.mode is not None:
+                await local.clusters.set_recording_mode(config.mode)
+            await _serve(config, local, with_node=with_node, stopping=stopping, on_ready=on_ready)
+
+
+async def _serve(
+    config: Config,
+    local: Local,
+    *,
+    with_node: bool,
+    stopping: asyncio.Event,
+    on_ready: Callable[[Listening], None],
+) -> None:
+    emitter = Emitter(local.audit)
+    local.authority.report_to(emitter)
+    factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
+    sessions = _sessions(local, emitter)
+    names = _proxy_names(config)
+    proxy = ProxyServer(
+        _proxy_parts(config, local, emitter, factory, sessions, names), load_host_key(local.data_dir / _HOST_KEY)
+    )
+    sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock)
+    rpc = await auth_rpc_server(local, reserved=names)
+    bound = await rpc.start(
+        service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
+    )
+    try:
+        where = Address.parse("proxy.listen", config.proxy.listen)
+        proxy_host, proxy_port = await _listen(proxy, where)
+        node_stopping = asyncio.Event()
+        node_ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(emitter.run(), name="gateway.emitter")
+            tasks.create_task(sessions.run(), name="gateway.sessions")
+            sweeping = tasks.create_task(sweeper.run(), name="gateway.sweeper")
+            serving = tasks.create_task(proxy.run(), name="gateway.proxy")
+            node: asyncio.Task[None] | None = None
+            if with_node:
+                node = tasks.create_task(_node(config, local, node_stopping, node_ready), name="gateway.node")
+            else:
+                node_ready.set_result("")
+            node_address = await node_ready
+            on_ready(Listening(f"{proxy_host}:{proxy_port}", bound.service, bound.join, node_address))
+            await stopping.wait()
+            await proxy.stop(FAREWELL)
+            await serving
+            node_stopping.set()
+            if node is not None:
+                await node
+            sweeping.cancel()
+            await sessions.end_all(FAREWELL)
+            sessions.stop()
+            await rpc.stop()
+            emitter.stop()
+    finally:
+        await rpc.stop()
+
+
+async def _listen(proxy: ProxyServer, where: Address) -> tuple[str, int]:
+    try:
+        return await proxy.listen(where.host, where.port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise ConfigError(f"the proxy cannot listen on {where.host}:{where.port}: {reason.lower()}") from error
+
+
+def _sessions(local: Local, emitter: Emitter) -> Sessions:
+    return Sessions(
+        daemon_id=local.daemon_id,
+        cluster=local.cluster.name,
+        clock=local.clock,
+        entropy=local.entropy,
+        emitter=emitter,
+        trackers=local.trackers,
+        parts=local.recordings,
+        recordings=local.recordings,
+        events=local.audit,
+    )
+
+
+def _proxy_names(config: Config) -> tuple[str, ...]:
+    host = Address.parse("proxy.listen", config.proxy.listen).host
+    own = (socket.gethostname(), *_LOOPBACK_NAMES, *(() if host in _WILDCARDS else (host,)))
+    return tuple(dict.fromkeys((*config.proxy.names, *own)))
+
+
+def _proxy_parts(
+    config: Config,
+    local: Local,
+    emitter: Emitter,
+    factory: EventFactory,
+    sessions: Sessions,
+    names: tuple[str, ...],
+) -> ProxyParts:
+    async def mode() -> RecordingMode:
+        return (await local.clusters.cluster()).recording_mode
+
+    unknown = set(config.proxy.ciphers) - set(algorithms.ALL_CIPHERS)
+    if unknown:
+        raise ConfigError(f"proxy.ciphers: unknown cipher {min(unknown)!r}")
+    portal = Portal(
+        cluster=local.cluster.name,
+        users=local.users,
+        roles=local.roles,
+        targets=local.inventory,
+        trackers=local.trackers,
+        recordings=local.recordings,
+        authority=local.authority,
+        events=emitter,
+        factory=factory,
+        clock=local.clock,
+    )
+    return ProxyParts(
+        daemon_id=local.daemon_id,
+        gate=Gate(local.claims, local.clock, emitter, factory),
+        permits=local.admission,
+        targets=local.inventory,
+        mode=mode,
+        dialler=Dialler(local.authority, frozenset({public_data(local.authority.export("host"))})),
+        hosts=local.authority,
+        sessions=sessions,
+        passwords=local.sign_in(emitter),
+        portal=portal,
+        entropy=local.entropy,
+        names=names,
+        ciphers=config.proxy.ciphers or algorithms.FAST_CIPHERS,
+    )
+
+
+async def _node(config: Config, local: Local, stopping: asyncio.Event, ready: "asyncio.Future[str]") -> None:
+    try:
+        await run_local_node(
+            node_settings(config, local.data_dir / NODE_DIRECTORY),
+            cluster=local.cluster.name,
+            auth=local.authority,
+            ports=NodePorts(
+                local.audit, local.trackers, local.recordings, local.inventory, local.admission, local.audit
+            ),
+            clock=local.clock,
+            entropy=local.entropy,
+            stopping=stopping,
+            on_ready=lambda host, port: ready.set_result(f"{host}:{port}"),
+        )
+    except Exception as error:
+        if not ready.done():
+            ready.cancel()
+        raise error from None
+
+
+def node_settings(config: Config, data_dir: Path) -> NodeSettings:
+    """What the configuration says of this machine's node. ConfigError if it is wrong."""
+    where = Address.parse("node.listen", config.node.listen)
+    return NodeSettings(
+        data_dir=data_dir,
+        hostname=config.node_name,
+        host=where.host,
+        port=where.port,
+        advertise=config.node.advertise,
+        labels=config.node.labels,
+        names=config.node.names,
+    )
