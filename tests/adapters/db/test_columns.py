@@ -1,0 +1,44 @@
+"""JSON columns are read strictly."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock.adapters.db.columns import (
+    dump_labels,
+    dump_strings,
+    load_labels,
+    load_no_options,
+    load_strings,
+)
+
+TEXT = st.text(st.characters(codec="utf-8"))
+
+
+@given(st.lists(TEXT), st.dictionaries(TEXT, TEXT))
+def test_what_was_written_is_read(strings: list[str], labels: dict[str, str]) -> None:
+    """Any text."""
+    assert load_strings(dump_strings(strings)) == tuple(strings)
+    assert load_labels(dump_labels(labels)) == labels
+
+
+@pytest.mark.parametrize("column", ["", "null", "1", '"x"', "{}", "[null]", "[[]]", "[1]"])
+def test_other_shapes_are_no_strings(column: str) -> None:
+    """Never an empty default."""
+    with pytest.raises(ValueError, match=r".+"):
+        load_strings(column)
+
+
+@pytest.mark.parametrize("column", ["", "null", "[]", '{"a": null}', '{"a": 1}', '{"a": {}}'])
+def test_other_shapes_are_no_labels(column: str) -> None:
+    """Never an empty default."""
+    with pytest.raises(ValueError, match=r".+"):
+        load_labels(column)
+
+
+def test_options_must_be_empty() -> None:
+    """This version knows none."""
+    load_no_options("{}")
+    for column in ('{"a": 1}', "null", "[]", ""):
+        with pytest.raises(ValueError, match=r".+"):
+            load_no_options(column)
