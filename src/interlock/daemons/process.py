@@ -84,7 +84,7 @@ def first(group: BaseExceptionGroup[InterlockError]) -> InterlockError:
 
 
 def _directory(config: Config, chosen: Path | None, below: str) -> Path:
-    """Option, file, environment, default, in this order; in the last two a lone node has a directory of its own."""
+    """Option, file, environment, default, in this order; in the last two a lone node has one of its own."""
     if chosen is not None:
         return chosen
     if config.data_dir:

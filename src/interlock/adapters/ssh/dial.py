@@ -110,7 +110,7 @@ class Dialler:
         options = await asyncssh.SSHClientConnectionOptions.construct(
             client_factory=lambda: owner,
             config=None,
-            version=SOFTWARE,
+            client_version=SOFTWARE,
             host=target.host,
             port=target.port,
             host_key_alias=target.hostname,

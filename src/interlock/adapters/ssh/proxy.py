@@ -126,7 +126,7 @@ class ProxyServer:
         options: asyncssh.SSHServerConnectionOptions = await asyncssh.SSHServerConnectionOptions.construct(
             server_factory=owner,
             config=None,
-            version=extensions.SOFTWARE,
+            server_version=extensions.SOFTWARE,
             server_host_keys=[(self._host_key, certificate)],
             gss_host=None,
             host_based_auth=False,
