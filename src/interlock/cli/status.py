@@ -20,7 +20,7 @@ _FIELDS = {
     "host_uuid": ("Host UUID", ("SSH_TELEPORT_HOST_UUID",)),
     "session_id": ("Session ID", ("INTERLOCK_SESSION", "SSH_SESSION_ID", "TELEPORT_SESSION")),
 }
-"""What is shown, by key of the JSON: its heading, and the variables it may be in. They are teleport-facts §1.4's."""
+"""What is shown, by key of the JSON: its heading, and the variables it may be in (teleport-facts §1.4)."""
 
 
 def read_status(environment: Mapping[str, str]) -> dict[str, str] | None:
