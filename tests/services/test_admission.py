@@ -1,0 +1,124 @@
+"""A user is admitted by what is true now, not by what was true when the certificate was issued."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import pytest
+
+from interlock.core.errors import Denied, NotFound
+from interlock.core.ids import DaemonId
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.rbac import Role
+from interlock.domain.target import SubKind, Target
+from interlock.ports import User
+from interlock.services.admission import RoleAdmission
+from interlock.testing.clock import START, FakeClock
+
+WEB = Target(
+    DaemonId("11111111-0000-4000-8000-000000000001"), "web1", "10.0.0.5", 22, SubKind.NODE, {"env": "test"}
+)
+DEV = Role("dev", ("root", "ubuntu"), {"env": "test"})
+CLAIMS = Claims(Identity("alice", ("dev",), "demo"), ("root",), START, START + timedelta(hours=1), 1)
+
+
+class World:
+    """Users, roles and targets in memory: `ports.UserSource`, `RoleSource` and `TargetSource`."""
+
+    def __init__(self) -> None:
+        self.accounts = {"alice": User("alice", ("dev",), None, must_change=False, created=START)}
+        self.known = {"dev": DEV}
+
+    async def user(self, name: str) -> User:
+        if name not in self.accounts:
+            raise NotFound("no such user")
+        return self.accounts[name]
+
+    async def roles(self, names: Iterable[str]) -> list[Role]:
+        return [self.known[name] for name in names if name in self.known]
+
+    async def target(self, name: str) -> Target:
+        if name not in (WEB.hostname, WEB.id):
+            raise NotFound(f"unknown node {name}: run `ilsh ls` to see the nodes you can reach")
+        return WEB
+
+    async def targets(self) -> list[Target]:
+        return [WEB]
+
+
+@pytest.fixture
+def world() -> World:
+    """One of each."""
+    return World()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time under control."""
+    return FakeClock()
+
+
+@pytest.fixture
+def admission(world: World, clock: FakeClock) -> RoleAdmission:
+    """The judge."""
+    return RoleAdmission(users=world, roles=world, targets=world, clock=clock)
+
+
+async def test_an_allowed_login_gets_a_permit(admission: RoleAdmission) -> None:
+    """For exactly what was asked, by name or by ID."""
+    permit = await admission.permit(CLAIMS, "root", "web1")
+    assert (permit.identity, permit.login, permit.target) == (CLAIMS.identity, "root", WEB)
+    assert permit.expires == CLAIMS.valid_before
+    await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_an_unknown_node_is_named_with_the_way_out(admission: RoleAdmission) -> None:
+    """The text reaches the person."""
+    with pytest.raises(NotFound, match="unknown node web9: run `ilsh ls`"):
+        await admission.permit(CLAIMS, "root", "web9")
+
+
+async def test_a_login_outside_the_certificate_is_denied(admission: RoleAdmission) -> None:
+    """Even if a role allows it: principals limit what a stolen certificate opens."""
+    with pytest.raises(Denied, match="your certificate does not allow the login ubuntu"):
+        await admission.permit(CLAIMS, "ubuntu", "web1")
+
+
+async def test_a_role_that_was_deleted_counts_for_nothing(admission: RoleAdmission, world: World) -> None:
+    """From the next session on."""
+    del world.known["dev"]
+    with pytest.raises(Denied, match="you may not log in as root on web1"):
+        await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_a_role_that_was_taken_from_the_user_counts_for_nothing(
+    admission: RoleAdmission, world: World
+) -> None:
+    """Though the certificate still names it and the role still exists."""
+    world.accounts["alice"] = User("alice", (), None, must_change=False, created=START)
+    with pytest.raises(Denied):
+        await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_a_role_that_the_certificate_lacks_counts_for_nothing(
+    admission: RoleAdmission, world: World
+) -> None:
+    """A role given later needs a new certificate."""
+    world.known["dev"] = Role("dev", ("root",), {"env": "other"})
+    world.known["ops"] = Role("ops", ("root",), {"*": "*"})
+    world.accounts["alice"] = User("alice", ("dev", "ops"), None, must_change=False, created=START)
+    with pytest.raises(Denied):
+        await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_a_removed_user_is_denied(admission: RoleAdmission, world: World) -> None:
+    """With a certificate that is valid for hours yet."""
+    world.accounts.clear()
+    with pytest.raises(Denied, match="no longer exists"):
+        await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_an_expired_certificate_is_denied(admission: RoleAdmission, clock: FakeClock) -> None:
+    """Also on a connection that was authenticated before."""
+    clock.advance(timedelta(hours=1))
+    with pytest.raises(Denied, match="expired"):
+        await admission.admit(CLAIMS, "root", WEB.id)
