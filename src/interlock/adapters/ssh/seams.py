@@ -131,9 +131,7 @@ class CertifiedConnection(SSHServerConnection):
         if not msg:
             return True
         key.set_touch_required(True)
-        if Reader(signature).string() in _WEAK_SIGNATURES:
-            return False
-        if not key.verify(String(self._session_id) + msg, signature):
+        if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
             return False
         hooks.proven(username, key_data)
         return True
