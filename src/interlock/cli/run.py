@@ -1,0 +1,51 @@
+"""``interlock``: start daemons, show where one is, try it all out. Parsing and printing only."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from interlock.cli.demo import demo
+from interlock.cli.output import EXIT_CODES, run_app
+from interlock.cli.status import status
+
+app = typer.Typer(
+    help=f"Interlock: an SSH gateway that records every session once, under one ID.\n\n{EXIT_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+)
+app.command("demo")(demo)
+app.command("status")(status)
+
+
+@app.command()
+def start(
+    roles: Annotated[str, typer.Option(help="auth,proxy (always together), node, or all three.")] = "auth,proxy",
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", help="TOML file; all has defaults.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(help="Instead of the file's data_dir; without both, $INTERLOCK_DATA_DIR or the default."),
+    ] = None,
+    join: Annotated[
+        str,
+        typer.Option(envvar="INTERLOCK_JOIN_TOKEN", help="Token of `ilctl tokens add`, for a node's first start."),
+    ] = "",
+    auth: Annotated[str, typer.Option(help="Where that node joins: HOST:PORT of auth's join_listen.")] = "",
+) -> None:
+    """Run daemons in this process until SIGTERM or Ctrl-C; log lines go to stderr."""
+    from interlock.daemons.config import load_config
+    from interlock.daemons.process import run_process
+
+    config = load_config(config_file)
+    try:
+        asyncio.run(run_process(config, roles=roles, data_dir=data_dir, token=join, auth=auth))
+    except KeyboardInterrupt:  # before the signal handlers were in place
+        raise typer.Abort from None
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    run_app(app, "interlock")
