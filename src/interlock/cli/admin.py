@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from interlock.cli import admin_access, admin_audit, admin_nodes, admin_trust
+from interlock.cli import admin_access, admin_audit, admin_nodes, admin_tokens, admin_trust
 from interlock.cli.output import EXIT_CODES, run_app
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(admin_access.users, name="users")
 app.add_typer(admin_access.roles, name="roles")
 app.add_typer(admin_nodes.app, name="nodes")
+app.add_typer(admin_tokens.app, name="tokens")
 app.add_typer(admin_trust.auth, name="auth")
 app.add_typer(admin_audit.events, name="events")
 app.add_typer(admin_audit.sessions, name="sessions")

@@ -1,23 +1,35 @@
 """``ilctl events``, ``sessions`` and ``recordings``: what happened, what happens now, and how it looked."""
 
-import os
+import sys
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
 from interlock.cli.admin_context import FormatOption, in_local
-from interlock.cli.output import Format, print_rows
-from interlock.core.errors import ConfigError
+from interlock.cli.output import Format, print_rows, replacing
 from interlock.core.ids import SessionId, parse_session_id
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
 
+_PIECE = 256 * 1024
+
 events = typer.Typer(help="The audit log.")
 sessions = typer.Typer(help="Live sessions.")
 recordings = typer.Typer(help="Recordings of finished sessions.")
+
+
+class Export(StrEnum):
+    """`casting.FORMATS` as an option."""
+
+    ASCIICAST_V2 = "asciicast-v2"
+    ASCIICAST_V3 = "asciicast-v3"
+    TEXT = "text"
+    JSON = "json"
 
 
 def _sid(text: str) -> str:
@@ -28,7 +40,6 @@ def _sid(text: str) -> str:
 
 
 SidArgument = Annotated[str, typer.Argument(metavar="SID", parser=_sid, help="The session ID.")]
-OutOption = Annotated[Path | None, typer.Option(help="Write to this new file instead of the standard output.")]
 
 
 @events.command("ls")
@@ -128,33 +139,45 @@ def list_recordings(context: typer.Context, form: FormatOption = Format.TEXT) ->
 
 @recordings.command("download")
 def download(
-    context: typer.Context,
-    sid: SidArgument,
-    out: Annotated[Path, typer.Option(help="The new file.")],
+    context: typer.Context, sid: SidArgument, out: Annotated[Path, typer.Option(help="Where to put it.")]
 ) -> None:
     """Copy a recording as it is stored; ilsh play takes the file."""
 
     async def work(local: "Local") -> int:
-        size = 0
-        pieces = local.recordings.read(SessionId(sid))
-        first = await anext(pieces, b"")  # NotFound before a file is made
-        with _create(out) as file:
-            size += file.write(first)
-            async for piece in pieces:
-                size += file.write(piece)
-        return size
+        with replacing(out) as file:
+            return await _copy(local, sid, file)
 
     print(f"{in_local(context, work)} bytes were written to {out}.")
 
 
-def _create(path: Path) -> BinaryIO:
-    """A new private file: a recording shows everything that was on somebody's screen."""
-    try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
-    except FileExistsError:
-        raise ConfigError(f"{path} exists already: choose another name or remove it") from None
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}", reason=str(error)) from error
+@recordings.command("export")
+def export(
+    context: typer.Context,
+    sid: SidArgument,
+    form: Annotated[Export, typer.Option("--format", help="What to make of it.")] = Export.ASCIICAST_V2,
+    out: Annotated[Path | None, typer.Option(help="Where to put it; default: the standard output.")] = None,
+) -> None:
+    """Convert a recording: asciicast (asciinema plays it; escape sequences included), text or JSON lines."""
+    from interlock.domain.blocks import decode
+    from interlock.domain.casting import FORMATS
+
+    with TemporaryFile() as stored:
+        in_local(context, lambda local: _copy(local, sid, stored))
+        stored.seek(0)
+        lines = FORMATS[form.value](decode(iter(lambda: stored.read(_PIECE), b"")))
+        if out is None:
+            sys.stdout.writelines(lines)
+            return
+        with replacing(out) as file:
+            file.writelines(line.encode() for line in lines)
+
+
+async def _copy(local: "Local", sid: str, file: IO[bytes]) -> int:
+    """All bytes of a recording into a file; how many they were."""
+    size = 0
+    async for piece in local.recordings.read(SessionId(sid)):
+        size += file.write(piece)
+    return size
 
 
 def _detail(event: Mapping[str, object]) -> str:

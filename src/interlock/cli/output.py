@@ -8,17 +8,20 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import NoReturn
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from interlock.core.errors import Denied, InterlockError, NotFound, SignInFailed
+from interlock.core.errors import ConfigError, Denied, InterlockError, NotFound, SignInFailed
 from interlock.domain.audit import rfc3339
 
 Row = Mapping[str, object]
@@ -102,6 +105,29 @@ def print_rows(rows: Sequence[Row], columns: Mapping[str, str], form: Format) ->
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A private file that takes the place of ``path`` when it is complete, and leaves no trace when it fails.
+
+    Devices and pipes are written to as they are. ConfigError if the place cannot be written to.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                yield file
+                file.close()
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}", reason=str(error)) from error
 
 
 def printable(text: str) -> str:
