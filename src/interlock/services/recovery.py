@@ -50,10 +50,18 @@ class Recovery:
         self._trackers = trackers
         self._events = events
         self._sleep = sleep
+        self._ours: set[SessionId] | None = set()  # parts of this process; None once it is known which are not
+
+    def opened(self, sid: SessionId) -> None:
+        """This part is our own: it may look finished before the search for orphans has begun."""
+        if self._ours is not None:
+            self._ours.add(sid)
 
     async def run(self) -> None:
         """Hand everything that a dead process left over to the uploads."""
-        left = await self._parts.unfinished()
+        found = await self._parts.unfinished()
+        left = [sid for sid in found if sid not in (self._ours or ())]
+        self._ours = None
         while left:
             left = [sid for sid in left if not await self._recovered(sid)]
             if left:

@@ -158,6 +158,7 @@ class Sessions:
             part = self._parts.create(sid)
         except OSError as error:
             raise not_recordable(error) from error
+        self._recovery.opened(sid)
         return Recorder(
             part,
             header,
