@@ -1,5 +1,6 @@
 """``ilctl nodes``: the inventory. Our own nodes report themselves; agentless hosts (plain sshd) are added here."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,8 @@ from interlock.domain.target import SubKind, Target
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?")
 
 app = typer.Typer(help="Hosts behind the gateway.")
 
@@ -86,26 +89,28 @@ def remove_node(context: typer.Context, hostname: NameArgument) -> None:
 
 def _address(text: str) -> tuple[str, int]:
     """``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 address."""
-    host, colon, port = text.rpartition(":")
-    if not colon or (":" in host and not host.startswith("[")):
-        host, port = text, "22"
-    host = host.removeprefix("[").removesuffix("]")
-    number = int(port) if port.isdecimal() else 0
+    match = _ADDRESS.fullmatch(text)
+    host, port = (match["v6"] or match["host"], match["port"] or "22") if match else (text, "22")
     try:
         checked = str(ip_address(host)) if ":" in host else parse_name(host)
     except ValueError:
         checked = ""
-    if not checked or not 0 < number < 65536:
+    if not checked or not 0 < int(port) < 65536:
         msg = f"{text!r} is not an address: write host:port"
         raise typer.BadParameter(msg)
-    return checked, number
+    return checked, int(port)
 
 
 def _host_keys(text: str) -> list[str]:
     """The keys of a file, or the one on the command line."""
+    keys: list[str] = []
+    why = "it contains none"
     try:
         lines = [text] if " " in text.strip() else Path(text).read_text().splitlines()
-        return [PublicKey.parse(line).line() for line in lines if line.strip() and not line.startswith("#")]
+        keys = [PublicKey.parse(line).line() for line in lines if line.strip() and not line.startswith("#")]
     except (OSError, ValueError) as error:
-        msg = f"{text[:64]!r} is neither a host key nor a file with one: {error}"
-        raise typer.BadParameter(msg) from None
+        why = str(error)
+    if not keys:  # an empty list of pins would mean that a certificate of ours is enough
+        msg = f"{text[:64]!r} is neither a host key nor a file with one: {why}"
+        raise typer.BadParameter(msg)
+    return keys

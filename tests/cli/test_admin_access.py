@@ -1,0 +1,78 @@
+"""``ilctl users`` and ``ilctl roles``."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from interlock.daemons.local import open_local
+from interlock.domain.audit import AuditEvent
+from interlock.services.signin import SignInResult
+
+Ilctl = Callable[..., Any]
+
+
+class Sink:
+    """`ports.EventSink` that keeps nothing."""
+
+    def emit(self, event: AuditEvent) -> None:
+        """Forget it."""
+
+
+def sign_in(data: Path, user: str, password: str) -> SignInResult:
+    """Sign in on the data directory."""
+
+    async def run() -> SignInResult:
+        async with open_local(data) as local:
+            return await local.sign_in(Sink()).check(user, password, source="127.0.0.1")
+
+    return asyncio.run(run())
+
+
+def test_a_new_user_gets_a_one_time_password_that_works(ilctl: Ilctl, tmp_path: Path) -> None:
+    """It is printed once, and the first sign-in has to change it."""
+    shown = ilctl("users", "add", "alice", "--roles", "dev,ops")
+    [password] = [line.split()[-1] for line in shown.out.splitlines() if line.startswith("One-time password: ")]
+    assert sign_in(tmp_path / "data", "alice", password) is SignInResult.MUST_CHANGE
+    [row] = ilctl("users", "ls", "--format", "json").json()
+    assert (row["name"], row["roles"], row["must_change_password"]) == ("alice", ["dev", "ops"], True)
+    assert password not in ilctl("users", "ls").out
+
+
+def test_roles_that_do_not_exist_yet_are_pointed_out(ilctl: Ilctl) -> None:
+    """A typing error would otherwise show as a refusal much later."""
+    ilctl("roles", "add", "dev", "--logins", "root", "--labels", "*")
+    out = ilctl("users", "add", "alice", "--roles", "dev,opps").out
+    assert "no role called opps" in out
+    assert "no role called dev" not in out
+
+
+def test_a_password_from_a_file_is_a_lasting_one(ilctl: Ilctl, tmp_path: Path) -> None:
+    """Its first line; a short one is denied."""
+    secret = tmp_path / "secret"
+    secret.write_text("correct horse battery\nnot this\n")
+    assert ilctl("users", "add", "alice", "--password-file", secret).out == "User alice was created.\n"
+    assert sign_in(tmp_path / "data", "alice", "correct horse battery") is SignInResult.OK
+    secret.write_text("short\n")
+    assert ilctl("users", "add", "bob", "--password-file", secret).code == 4
+
+
+def test_users_can_be_removed_and_names_are_taken_once(ilctl: Ilctl) -> None:
+    """0, then 1 for the second of that name, then gone."""
+    assert ilctl("users", "add", "alice").code == 0
+    assert ilctl("users", "add", "alice").code == 1
+    assert ilctl("users", "rm", "alice").code == 0
+    assert ilctl("users", "ls", "--format", "json").json() == []
+
+
+def test_roles_are_listed_as_they_were_made(ilctl: Ilctl) -> None:
+    """Text and JSON; a lone asterisk means every node."""
+    assert ilctl("roles", "add", "dev", "--logins", "root,ubuntu", "--labels", "env=test,tier=*").code == 0
+    assert ilctl("roles", "add", "all", "--logins", "root", "--labels", "*").code == 0
+    assert ilctl("roles", "add", "all", "--logins", "root", "--labels", "*").code == 1
+    assert ilctl("roles", "ls", "--format", "json").json() == [
+        {"name": "all", "logins": ["root"], "node_labels": {"*": "*"}},
+        {"name": "dev", "logins": ["root", "ubuntu"], "node_labels": {"env": "test", "tier": "*"}},
+    ]
+    assert "dev   root,ubuntu  env=test,tier=*" in ilctl("roles", "ls").out
+    assert ilctl("roles", "rm", "dev").code == 0

@@ -1,0 +1,157 @@
+"""``ilctl events``, ``sessions`` and ``recordings``."""
+
+import asyncio
+import json
+import stat
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.core.ids import DaemonId, SessionId
+from interlock.daemons.local import Local, open_local
+from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
+from interlock.domain.recording import FrameKind, Header, to_payload
+from interlock.domain.session import Exit
+from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
+
+Ilctl = Callable[..., Any]
+SID = SessionId("aaaaaaaa-0000-4000-8000-000000000001")
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def prepare(data: Path, work: Callable[[Local], Awaitable[object]]) -> None:
+    """Put something into the data directory."""
+
+    async def run() -> None:
+        async with open_local(data) as local:
+            await work(local)
+
+    asyncio.run(run())
+
+
+def event(uid: str, kind: Kind, **fields: str) -> AuditEvent:
+    """An event of the session."""
+    return AuditEvent(kind, NOW, uid, "demo", SID, 0, {"user": "alice", **fields})
+
+
+def test_events_are_listed_and_filtered(ilctl: Ilctl, tmp_path: Path) -> None:
+    """JSON is what was stored; text has a line for each."""
+    events = [event("u1", Kind.SESSION_START), event("u2", Kind.EXEC, command="uptime", exitCode="0")]
+    prepare(tmp_path / "data", lambda local: local.audit.append(events))
+    assert ilctl("events", "ls", "--format", "json").json() == [each.to_json() for each in events]
+    assert [row["uid"] for row in ilctl("events", "ls", "--type", "exec", "--format", "json").json()] == ["u2"]
+    assert [row["uid"] for row in ilctl("events", "ls", "--limit", "1", "--format", "json").json()] == ["u2"]
+    assert ilctl("events", "ls", "--user", "bob", "--format", "json").json() == []
+    text = ilctl("events", "ls", "--sid", SID.upper()).out
+    assert len(text.splitlines()) == 3
+    assert "uptime (exit 0)" in text
+
+
+def test_nothing_in_a_listing_acts_on_the_terminal(ilctl: Ilctl, tmp_path: Path) -> None:
+    """R24: commands and names are a stranger's choice."""
+    hostile = "\x1b]0;owned\x07\x9b2J\r\nforged line\u202e"
+    prepare(tmp_path / "data", lambda local: local.audit.append([event("u1", Kind.EXEC, command=hostile)]))
+    for form in ("text", "json"):
+        shown = ilctl("events", "ls", "--format", form).out
+        assert all(char.isprintable() or char == "\n" for char in shown)
+    assert len(ilctl("events", "ls").out.splitlines()) == 2
+
+
+def test_live_sessions_are_listed_and_dead_ones_are_not(ilctl: Ilctl, tmp_path: Path) -> None:
+    """A tracker whose daemon has gone silent is no live session, swept or not."""
+
+    async def work(local: Local) -> None:
+        now = local.clock.now()
+        for number, expires in enumerate((now + TRACKER_TTL, now)):
+            sid = SessionId(f"aaaaaaaa-0000-4000-8000-00000000000{number}")
+            await local.trackers.put(
+                Tracker(
+                    sid=sid,
+                    state=TrackerState.RUNNING,
+                    created=now,
+                    expires=expires,
+                    user="alice",
+                    login="root",
+                    hostname="web1",
+                    target_id=DaemonId("t"),
+                    daemon_id=DaemonId("d"),
+                    cluster="demo",
+                    sub_kind="openssh",
+                    recording_mode="proxy",
+                    command=("uptime",),
+                )
+            )
+
+    prepare(tmp_path / "data", work)
+    [row] = ilctl("sessions", "ls", "--format", "json").json()
+    assert (row["sid"], row["state"], row["user"]) == ("aaaaaaaa-0000-4000-8000-000000000000", "running", "alice")
+    assert "uptime" in ilctl("sessions", "ls").out
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> bytes:
+    """One stored recording, and its bytes."""
+    salt = bytes(SALT_SIZE)
+    builder = BlockBuilder(salt)
+    header = Header(
+        sid=SID,
+        user="alice",
+        login="root",
+        hostname="web1",
+        target_id="t",
+        sub_kind="openssh",
+        recorded_by="d",
+        mode="proxy",
+        kind="shell",
+        command="",
+        start="2026-06-01T00:00:00Z",
+        cluster="demo",
+        interactive=True,
+        cols=80,
+        rows=24,
+    )
+    builder.add(FrameKind.HEADER, 0, to_payload(header))
+    builder.add(FrameKind.STDOUT, 1000, b"hello\r\n")
+    builder.add(FrameKind.EXIT, 2000, to_payload(Exit(status=0)))
+    made = preamble(salt) + builder.take()
+    (tmp_path / "part").write_bytes(made)
+    prepare(tmp_path / "data", lambda local: local.recordings.store(SID, tmp_path / "part"))
+    return made
+
+
+def test_recordings_are_listed_and_downloaded_whole(ilctl: Ilctl, tmp_path: Path, recorded: bytes) -> None:
+    """Byte for byte, into a private file, replacing what was there."""
+    [row] = ilctl("recordings", "ls", "--format", "json").json()
+    assert (row["sid"], row["user"], row["size"]) == (SID, "alice", len(recorded))
+    out = tmp_path / "copy.ilr"
+    for _ in range(2):
+        assert ilctl("recordings", "download", SID, "--out", out).code == 0
+    assert out.read_bytes() == recorded
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def test_a_download_that_fails_leaves_what_was_there(ilctl: Ilctl, tmp_path: Path) -> None:
+    """Neither an empty file nor a temporary one."""
+    out = tmp_path / "copy.ilr"
+    out.write_text("precious")
+    assert ilctl("recordings", "download", SID, "--out", out).code == 3
+    assert ilctl("recordings", "export", SID, "--out", out).code == 3
+    assert out.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.ilr", "data"]
+
+
+@pytest.mark.parametrize("form", ["asciicast-v2", "asciicast-v3", "text", "json"])
+def test_recordings_are_exported(ilctl: Ilctl, tmp_path: Path, recorded: bytes, form: str) -> None:
+    """To a file and to the standard output alike."""
+    assert recorded
+    out = tmp_path / "out"
+    assert ilctl("recordings", "export", SID, "--format", form, "--out", out).code == 0
+    shown = ilctl("recordings", "export", SID, "--format", form).out
+    assert shown == out.read_text()
+    assert "hello" in shown
+    if form != "text":
+        assert all(json.loads(line) for line in shown.splitlines())

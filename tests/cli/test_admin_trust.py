@@ -1,0 +1,52 @@
+"""``ilctl auth`` and ``ilctl mode``."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.core.certificate import PublicKey
+
+Ilctl = Callable[..., Any]
+
+
+def test_each_authority_is_exported_as_one_line(ilctl: Ilctl) -> None:
+    """Three different keys, the same at every call."""
+    lines = [ilctl("auth", "export", "--type", kind).out for kind in ("user", "host", "openssh")]
+    assert len({PublicKey.parse(line) for line in lines}) == 3
+    assert all(line.count("\n") == 1 for line in lines)
+    assert ilctl("auth", "export", "--type", "host").out == lines[1]
+
+
+@pytest.mark.interop
+def test_a_host_key_is_signed_for_its_names(ilctl: Ilctl, tmp_path: Path) -> None:
+    """As ssh-keygen reads it back."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "host"], check=True)
+    out = tmp_path / "host-cert.pub"
+    made = ilctl("auth", "sign", "--host", "web1,10.0.0.5", "--public-key", tmp_path / "host.pub", "--out", out)
+    assert made.code == 0
+    command = ["ssh-keygen", "-L", "-f", str(out)]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for expected in ("host certificate", "web1", "10.0.0.5"):
+        assert expected in shown
+
+
+def test_what_cannot_be_signed_is_refused(ilctl: Ilctl, tmp_path: Path) -> None:
+    """No key, no names, a wildcard."""
+    key = tmp_path / "key.pub"
+    out = tmp_path / "out"
+    assert ilctl("auth", "sign", "--host", "a", "--public-key", key, "--out", out).code == 1
+    key.write_text("no key\n")
+    assert ilctl("auth", "sign", "--host", "a", "--public-key", key, "--out", out).code == 4
+    assert ilctl("auth", "sign", "--host", ",", "--public-key", key, "--out", out).code == 2
+    assert ilctl("auth", "sign", "--host", "*", "--public-key", key, "--out", out).code == 2
+    assert not out.exists()
+
+
+def test_the_recording_mode_can_be_changed(ilctl: Ilctl) -> None:
+    """It is node at first."""
+    assert ilctl("mode", "show").out == "node\n"
+    assert ilctl("mode", "set", "proxy").code == 0
+    assert ilctl("mode", "show", "--format", "json").json() == {"recording_mode": "proxy"}
