@@ -6,18 +6,21 @@ import pytest
 
 from interlock.testing.gateway import Cluster, Mode, Person
 
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
+"""One of each family, in the default's order of preference."""
+
 
 @pytest.fixture(scope="session")
 def proxy_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that records at the proxy."""
-    with Cluster(tmp_path_factory.mktemp("proxy-mode"), mode="proxy") as cluster:
+    with Cluster(tmp_path_factory.mktemp("proxy-mode"), mode="proxy", ciphers=CIPHERS) as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def node_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that records at the node where it can."""
-    with Cluster(tmp_path_factory.mktemp("node-mode"), mode="node") as cluster:
+    with Cluster(tmp_path_factory.mktemp("node-mode"), mode="node", ciphers=CIPHERS) as cluster:
         yield cluster
 
 

@@ -48,7 +48,9 @@ class Cluster:
     node_name = "node1"
     agentless_name = "plain1"
 
-    def __init__(self, directory: Path, *, mode: Mode = "proxy", with_node: bool = True) -> None:
+    def __init__(
+        self, directory: Path, *, mode: Mode = "proxy", with_node: bool = True, ciphers: Sequence[str] = ()
+    ) -> None:
         self.directory = directory
         self.mode: Mode = mode
         self.login_name = current_login()
@@ -56,6 +58,7 @@ class Cluster:
         self.host = LOOPBACK
         self.port, self._auth_port, self._join_port, self.node_port = free_ports(4)
         self._with_node = with_node
+        self._ciphers = list(ciphers)  # none: the gateway's own choice
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
         self.host_ca = directory / "host_ca.pub"
@@ -266,6 +269,7 @@ join_listen = "{self.host}:{self._join_port}"
 
 [proxy]
 listen = "{self.host}:{self.port}"
+ciphers = {json.dumps(self._ciphers)}
 """
 
     def _node_config(self) -> str:
