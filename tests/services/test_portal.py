@@ -283,6 +283,12 @@ async def test_sessions_and_recordings_are_the_callers_own(portal: Portal) -> No
     assert [item.sid for item in recordings.recordings] == [OTHER_SID]
 
 
+async def test_a_session_whose_daemon_died_is_not_listed(portal: Portal, clock: FakeClock) -> None:
+    """Nobody keeps its tracker alive, so it is not live, though nobody has swept it yet."""
+    clock.advance(timedelta(seconds=30))
+    assert await portal.answer(signed_in("alice"), wire.Sessions()) == wire.SessionList([])
+
+
 async def test_playing_ones_own_recording_is_an_event(portal: Portal, events: Events) -> None:
     """session.recording.access names who read which session's recording."""
     reply = await portal.answer(signed_in(), wire.Recording(SID.upper()))

@@ -184,6 +184,7 @@ class Portal:
         return wire.NodeList(items)
 
     async def _sessions(self, caller: Caller) -> wire.SessionList:
+        now = self._clock.now()
         items = [
             wire.SessionItem(
                 sid=tracker.sid,
@@ -196,7 +197,7 @@ class Portal:
                 participants=list(tracker.participants),
             )
             for tracker in await self._trackers.live()
-            if tracker.user == caller.user
+            if tracker.user == caller.user and not tracker.expired(now=now)
         ]
         return wire.SessionList(items)
 
