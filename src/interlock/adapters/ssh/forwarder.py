@@ -31,7 +31,8 @@ from interlock.core.effects import (
 from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError, Rule
 from interlock.core.ids import SessionId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S, REKEY_SECONDS
-from interlock.core.relay import Refusal, Relay
+from interlock.core.opening import Refusal
+from interlock.core.relay import Relay
 from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
 from interlock.domain.audit import JsonValue

@@ -20,7 +20,8 @@ from interlock.core.errors import Denied, InterlockError, TargetError
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.core.limits import LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
 from interlock.core.negotiation import Support
-from interlock.core.relay import Refusal, Relay, RelayOptions
+from interlock.core.opening import Refusal
+from interlock.core.relay import Relay, RelayOptions
 from interlock.domain.audit import JsonValue
 from interlock.domain.duties import FORWARDER_DUTIES, RecordingMode
 from interlock.domain.identity import Claims

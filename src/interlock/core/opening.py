@@ -1,0 +1,177 @@
+"""How session channels come to be: from the client's open over the agreement on an ID to an accepted channel.
+
+The client is answered last, so whatever goes wrong before is a refusal of its channel, with the target's own
+code and text where the target refused (RFC 4254 §5.1).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from interlock.core import extensions, wire
+from interlock.core.channel import Channel, Phase
+from interlock.core.effects import Agreed, Effect, Refused, Send, StartTimer, StopTimer
+from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.ids import SessionId
+from interlock.core.limits import MAX_CHANNELS, MAX_REASON
+from interlock.core.messages import Confirmation, Open, channel_message, channel_request, open_failure
+from interlock.core.negotiation import (
+    Agree,
+    Answered,
+    Await,
+    Confirmed,
+    Input,
+    Negotiation,
+    Reject,
+    Support,
+)
+from interlock.core.policy import not_relayed
+from interlock.core.sides import Side
+from interlock.core.table import ChannelTable, ended
+from interlock.core.wire import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a channel, or each channel of a connection, gets nowhere."""
+
+    code: int
+    public: str
+    reason: str
+
+    @classmethod
+    def by_policy(cls, text: str) -> "Refusal":
+        """Administratively prohibited, and the person may know all of it."""
+        return cls(wire.OPEN_ADMINISTRATIVELY_PROHIBITED, text, text)
+
+
+class Opening:
+    """The opens of one connection. ``passes_params``: whether the target reads session parameters."""
+
+    def __init__(
+        self,
+        table: ChannelTable,
+        mint: Callable[[], SessionId],
+        *,
+        support: Support,
+        passes_params: bool,
+        refusal: Refusal | None,
+    ) -> None:
+        self.refusal = refusal  # for every channel; set at once without a target, later if the target says so
+        self.no_more_sessions = False  # the client said that it opens no more
+        self._table = table
+        self._mint = mint
+        self._support = support
+        self._passes_params = passes_params
+
+    def opened(self, side: Side, payload: bytes) -> list[Effect]:
+        """A CHANNEL_OPEN."""
+        wanted = Open.decode(payload)
+        refusal = self._why_not(side, wanted)
+        if refusal is not None:
+            return [
+                Send(side, open_failure(wanted.sender, refusal.code, refusal.public)),
+                Refused(wanted.kind[:64], refusal.public, refusal.reason),
+            ]
+        self._table.add(Channel(wanted.sender, Negotiation(self._support, self._mint)))
+        return [Send(Side.TARGET, wanted.encode(wanted.extra if self._passes_params else b""))]
+
+    def _why_not(self, side: Side, wanted: Open) -> Refusal | None:
+        if side is Side.TARGET:
+            return Refusal.by_policy(f"the target tried to open a channel of type {wanted.kind[:64]}")
+        if self.refusal is not None:
+            return self.refusal
+        if wanted.kind != "session":
+            text = not_relayed(wanted.kind)
+            return Refusal.by_policy(text) if text else _unknown_type(wanted.kind)
+        if self.no_more_sessions:
+            return Refusal.by_policy("the client declared that it opens no more sessions")
+        held = self._table.get(wanted.sender)
+        if held is not None and held.phase is not Phase.ABANDONED:
+            raise RemoteProtocolError(Rule.CHANNEL_IN_USE, str(wanted.sender))
+        if held is not None or len(self._table) >= MAX_CHANNELS:
+            text = "too many session channels on this connection"
+            return Refusal(wire.OPEN_RESOURCE_SHORTAGE, text, text)
+        return _unusable_params(wanted.extra)
+
+    def confirmed(self, side: Side, payload: bytes) -> list[Effect]:
+        """A CHANNEL_OPEN_CONFIRMATION."""
+        confirmation = Confirmation.decode(payload)
+        channel = self._table.answered(side, confirmation.recipient)
+        self._table.confirmed(channel, confirmation)
+        if channel.phase is Phase.ABANDONED:
+            return [Send(Side.TARGET, channel_message(wire.CHANNEL_CLOSE, channel.target_no))]
+        return self.negotiate(channel, Confirmed())
+
+    def failed(self, side: Side, payload: bytes) -> list[Effect]:
+        """A CHANNEL_OPEN_FAILURE: the target's code and text reach the client unchanged."""
+        reader = Reader(payload[1:])
+        channel = self._table.answered(side, reader.uint32())
+        code, text = reader.uint32(), reader.string()[:MAX_REASON].decode("utf-8", "replace")
+        self._table.drop(channel)
+        if channel.phase is Phase.ABANDONED:
+            return []
+        reason = f"the target refused the channel with code {code}: {text}"
+        return [Send(Side.CLIENT, open_failure(channel.client_no, code, text)), Refused("session", text, reason)]
+
+    def query_answered(self, payload: bytes) -> list[Effect]:
+        """The target's answer to our query. An empty FAILURE is an old node; one with text refuses us all."""
+        supported = payload[0] == wire.REQUEST_SUCCESS
+        rejection = "" if supported else payload[1:].decode("utf-8", "replace").strip()
+        self._support = Support.YES if supported else Support.NO
+        if rejection:
+            self.refusal = Refusal.by_policy(f"remote session open failed: {rejection[:MAX_REASON]}")
+        answer = Answered(supported, rejection)
+        return [effect for channel in self._table.all() for effect in self.negotiate(channel, answer)]
+
+    def negotiate(self, channel: Channel, item: Input) -> list[Effect]:
+        """Feed a channel's negotiation and translate what it wants."""
+        effects: list[Effect] = []
+        for outcome in channel.negotiation.receive(item):
+            match outcome:
+                case Await(seconds):
+                    effects.append(StartTimer(channel.client_no, seconds))
+                case Agree(sid):
+                    channel.agreed = True
+                    effects += [StopTimer(channel.client_no), Agreed(channel.client_no, sid)]
+                case Reject(code, public, reason):
+                    effects += self.reject(channel, Refusal(code, public, reason))
+        return effects
+
+    def accept(self, channel: Channel) -> list[Effect]:
+        """Let the client in, and tell it the ID."""
+        confirmation, sid = channel.confirmation, channel.negotiation.sid
+        if channel.phase is not Phase.NEGOTIATING or confirmation is None or sid is None:
+            return []
+        self._table.open(channel)
+        announcement = channel_request(channel.client_no, extensions.CURRENT_SESSION_ID, data=sid.encode())
+        return [
+            Send(Side.CLIENT, confirmation.encode(more_window=channel.more_window)),
+            Send(Side.CLIENT, announcement),
+        ]
+
+    def reject(self, channel: Channel, refusal: Refusal) -> list[Effect]:
+        """Refuse the client's channel, and close the target's if it has one."""
+        effects: list[Effect] = [
+            StopTimer(channel.client_no),
+            Send(Side.CLIENT, open_failure(channel.client_no, refusal.code, refusal.public)),
+            Refused("session", refusal.public, refusal.reason),
+        ]
+        if channel.phase is Phase.NEGOTIATING:
+            effects.append(Send(Side.TARGET, channel_message(wire.CHANNEL_CLOSE, channel.target_no)))
+        self._table.abandon(channel)
+        channel.closed.add(Side.CLIENT)
+        return [*effects, *ended(channel)]
+
+
+def _unknown_type(kind: str) -> Refusal:
+    return Refusal(wire.OPEN_UNKNOWN_CHANNEL_TYPE, "unknown channel type", f"unknown channel type {kind[:64]}")
+
+
+def _unusable_params(extra: bytes) -> Refusal | None:
+    try:
+        params = extensions.SessionParams.decode(extra)
+    except RemoteProtocolError as error:
+        return Refusal(wire.OPEN_CONNECT_FAILED, "malformed session parameters", error.reason)
+    if params.join_session_id is not None:
+        return Refusal.by_policy("joining a session is not available through this gateway")
+    return None

@@ -1,0 +1,98 @@
+"""The channels of one relayed connection, found by either side's number, and the data path's flows for them."""
+
+from interlock.core.channel import Channel, Phase
+from interlock.core.effects import Closed
+from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.flows import Flows
+from interlock.core.messages import Confirmation
+from interlock.core.sides import Side
+
+_MAY_SEND: dict[Phase, tuple[Side, ...]] = {
+    Phase.OPENING: (),  # neither side knows the other's number
+    Phase.NEGOTIATING: (Side.TARGET,),  # the client has no answer yet
+    Phase.OPEN: (Side.CLIENT, Side.TARGET),
+    Phase.ABANDONED: (Side.CLIENT, Side.TARGET),
+}
+
+
+class ChannelTable:
+    """Knows which numbers are taken, and who may send on which channel."""
+
+    def __init__(self) -> None:
+        self.flows: dict[Side, Flows] = {Side.CLIENT: {}, Side.TARGET: {}}
+        self._by_client: dict[int, Channel] = {}
+        self._by_target: dict[int, Channel] = {}
+
+    def __len__(self) -> int:
+        """How many channels there are, abandoned ones included."""
+        return len(self._by_client)
+
+    def all(self) -> list[Channel]:
+        """All channels."""
+        return list(self._by_client.values())
+
+    def get(self, client_no: int) -> Channel | None:
+        """By the client's number."""
+        return self._by_client.get(client_no)
+
+    def add(self, channel: Channel) -> None:
+        """A channel that the client opens."""
+        self._by_client[channel.client_no] = channel
+
+    def find(self, side: Side, recipient: int) -> Channel:
+        """The channel that a message from ``side`` is about. RemoteProtocolError if it may not send there."""
+        channel = self._by_target.get(recipient) if side is Side.CLIENT else self._by_client.get(recipient)
+        if channel is None or side not in _MAY_SEND[channel.phase]:
+            raise RemoteProtocolError(Rule.UNKNOWN_CHANNEL, f"channel {recipient}")
+        if side in channel.closed:
+            raise RemoteProtocolError(Rule.DATA_AFTER_CLOSE, f"channel {recipient}")
+        return channel
+
+    def answered(self, side: Side, client_no: int) -> Channel:
+        """The channel whose open is answered: only the target is ever asked, and only once."""
+        channel = self._by_client.get(client_no) if side is Side.TARGET else None
+        if channel is None or channel.target_no != -1:
+            raise RemoteProtocolError(Rule.UNKNOWN_CHANNEL, f"answer to an open of channel {client_no}")
+        return channel
+
+    def confirmed(self, channel: Channel, confirmation: Confirmation) -> None:
+        """The target accepted and named its number."""
+        if confirmation.sender in self._by_target:
+            raise RemoteProtocolError(Rule.CHANNEL_IN_USE, str(confirmation.sender))
+        channel.target_no = confirmation.sender
+        self._by_target[confirmation.sender] = channel
+        if channel.phase is Phase.OPENING:
+            channel.phase = Phase.NEGOTIATING
+            channel.confirmation = confirmation
+
+    def open(self, channel: Channel) -> None:
+        """Both sides accepted: data may flow."""
+        channel.phase = Phase.OPEN
+        self.flows[Side.CLIENT][channel.target_no] = channel.flow_from[Side.CLIENT]
+        self.flows[Side.TARGET][channel.client_no] = channel.flow_from[Side.TARGET]
+
+    def close_flow(self, channel: Channel, side: Side) -> None:
+        """``side`` sends no more data."""
+        self.flows[side].pop(channel.number(side.other), None)
+
+    def abandon(self, channel: Channel) -> None:
+        """We ended it: what still comes is swallowed until both sides have closed."""
+        channel.phase = Phase.ABANDONED
+        for side in Side:
+            self.close_flow(channel, side)
+
+    def drop(self, channel: Channel) -> None:
+        """Forget it: its numbers may be used again."""
+        for side in Side:
+            self.close_flow(channel, side)
+        self._by_client.pop(channel.client_no, None)
+        self._by_target.pop(channel.target_no, None)
+
+
+def ended(channel: Channel) -> list[Closed]:
+    """Tell the outside once that a session which it knows of is over."""
+    if not channel.agreed:
+        return []
+    channel.agreed = False
+    flows = channel.flow_from
+    return [Closed(channel.client_no, flows[Side.CLIENT].octets, flows[Side.TARGET].octets)]
