@@ -78,9 +78,11 @@ async def test_an_unknown_node_is_named_with_the_way_out(admission: RoleAdmissio
 
 
 async def test_a_login_outside_the_certificate_is_denied(admission: RoleAdmission) -> None:
-    """Even if a role allows it: principals limit what a stolen certificate opens."""
-    with pytest.raises(Denied, match="your certificate does not allow the login ubuntu"):
+    """Even if a role allows it: principals limit what a certificate opens, and a new one is the way out."""
+    with pytest.raises(Denied, match="your certificate does not allow the login ubuntu yet: run ilsh login"):
         await admission.permit(CLAIMS, "ubuntu", "web1")
+    with pytest.raises(Denied, match="you may not log in as nobody on web1"):
+        await admission.permit(CLAIMS, "nobody", "web1")
 
 
 async def test_a_role_that_was_deleted_counts_for_nothing(admission: RoleAdmission, world: World) -> None:

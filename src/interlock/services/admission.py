@@ -33,11 +33,12 @@ class RoleAdmission:
 
     async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
         """The same for a target that was looked up already."""
-        if login not in claims.logins:
-            public = f"access denied: your certificate does not allow the login {login}"
-            raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
         roles = await self.current_roles(claims)
-        return Permit.decide(claims, roles, login, target, now=self._clock.now())
+        permit = Permit.decide(claims, roles, login, target, now=self._clock.now())
+        if login not in claims.logins:  # asked last, because signing in again helps only if the roles allow it
+            public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
+            raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
+        return permit
 
     async def current_roles(self, claims: Claims) -> list[Role]:
         """The certificate's roles that the user still has and that still exist; Denied if the user is gone."""
