@@ -55,8 +55,7 @@ def launch(account: Account, command: str) -> Launch:
 
 async def start(account: Account, command: str, witness: Witness, children: Children) -> Child:
     """Run a command on pipes."""
-    spawned = await asyncio.to_thread(spawn, launch(account, command))
-    return children.adopt(spawned, witness)
+    return await children.start(lambda: spawn(launch(account, command)), witness)
 
 
 async def start_on_terminal(account: Account, command: str, witness: Witness, children: Children) -> Child:
@@ -66,7 +65,7 @@ async def start_on_terminal(account: Account, command: str, witness: Witness, ch
         terminal = open_terminal(TerminalRequest("xterm", (80, 24, 0, 0), {}), account)
         return spawn_on(launch(account, command), terminal)
 
-    return children.adopt(await asyncio.to_thread(begin), witness)
+    return await children.start(begin, witness)
 
 
 async def test_output_and_status(account: Account, witness: Witness) -> None:
@@ -187,3 +186,13 @@ async def test_what_cannot_be_started(account: Account) -> None:
     with pytest.raises(OSError, match="too long"):
         await asyncio.to_thread(spawn, launch(account, "x" * 200_000))
     assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+async def test_start_that_is_under_way_at_the_end(account: Account, witness: Witness) -> None:
+    """A node that stops waits for processes that are only just being started, and ends them."""
+    children = Children()
+    async with asyncio.TaskGroup() as tasks:
+        begun = tasks.create_task(start(account, "sleep 1000", witness, children))
+        await asyncio.sleep(0)
+        await children.end_all(0.1)
+    assert not os.path.exists(f"/proc/{begun.result().pid}")  # noqa: ASYNC240, PTH110

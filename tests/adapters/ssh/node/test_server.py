@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import pwd
-import signal
 from datetime import timedelta
 
 import pytest
@@ -193,10 +192,25 @@ async def test_client_that_vanishes_takes_its_command_along(world: World) -> Non
         await asyncio.sleep(0.01)
 
 
-async def test_signal_request(world: World) -> None:
-    """A terminal's break and ssh's own signals aside, closing the input of cat ends it with status 0."""
-    done = await world.run("trap 'echo got; exit 7' TERM; kill -TERM $$; sleep 1", stdin=b"")
-    assert (done.stdout, done.rc) == ("got\n", 7)
+async def test_client_that_does_not_read_stops_its_process(world: World) -> None:
+    """An unread window stops the output at its source, and nothing is lost when reading goes on."""
+    client = world.client(await world.key())
+    process = await asyncio.create_subprocess_exec(
+        *client.argv(HOSTNAME, "head -c 100000000 /dev/zero"),
+        stdout=asyncio.subprocess.PIPE,
+        env=clean_env(),
+        limit=1024,
+    )
+    assert process.stdout is not None
+    await process.stdout.read(1)
+    live = world.sessions.all[0]
+    sent = -1
+    while sent != live.traffic()[1]:
+        sent = live.traffic()[1]
+        await asyncio.sleep(0.2)
+    assert sent < 20_000_000
+    out, _ = await process.communicate()
+    assert (len(out), process.returncode) == (99_999_999, 0)
 
 
 async def test_sftp(world: World) -> None:
@@ -371,8 +385,3 @@ async def test_an_old_node(world: World) -> None:
     options = NodeOptions(announce_session_id=False, answers_v1=False, answers_v2=False)
     async with node_world(world.directory / "old", options) as old:
         assert (await old.run("exit 4")).rc == 4
-
-
-def test_signal_names() -> None:
-    """The test above relies on SIGTERM being what `kill -TERM` sends."""
-    assert signal.SIGTERM.value == 15

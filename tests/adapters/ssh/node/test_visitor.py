@@ -31,7 +31,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
     """Collects what a channel shows."""
 
     def __init__(self) -> None:
-        self.output = b""
+        self.output = bytearray()
         self.closed = asyncio.Event()
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
@@ -46,8 +46,8 @@ class Session(asyncssh.SSHClientSession[bytes]):
 class Channel(SSHClientChannel[bytes]):
     """A session channel that notes announcements as a forwarder does."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
-        super().__init__(connection, asyncio.get_running_loop(), "strict", None, "strict", 1 << 20, 32768)
+    def __init__(self, connection: asyncssh.SSHClientConnection, window: int = 1 << 20) -> None:
+        super().__init__(connection, asyncio.get_running_loop(), "strict", None, "strict", window, 32768)
         self.announced: list[bytes] = []
         self.heard = asyncio.Event()
 
@@ -239,7 +239,7 @@ async def test_signal_reaches_the_process_group(world: World) -> None:
         channel.send_signal("BOGUS")
         channel.send_signal("USR1")
         await session.closed.wait()
-        assert (session.output.splitlines()[-1], channel.get_exit_status()) == (b"got", 7)
+        assert (bytes(session.output).splitlines()[-1], channel.get_exit_status()) == (b"got", 7)
 
 
 @pytest.mark.parametrize("records", [True, False])
@@ -291,3 +291,36 @@ async def test_too_many_channels(world: World) -> None:
         channels[0].close()
         await channels[0].wait_closed()
         await Channel(connection).open()
+
+
+async def test_client_with_a_huge_window_that_stops_reading(world: World) -> None:
+    """What the socket does not take stays with the process: the node's memory does not grow (R18)."""
+    async with visit(world) as connection:
+        channel = Channel(connection, window=1 << 30)
+        session = await channel.open()
+        assert await channel.run(b"head -c 60000000 /dev/zero")
+        connection._transport.pause_reading()  # type: ignore[union-attr]
+        live = world.sessions.all[0]
+        sent = -1
+        while sent != live.traffic()[1]:
+            sent = live.traffic()[1]
+            await asyncio.sleep(0.2)
+        assert sent < 30_000_000
+        connection._transport.resume_reading()  # type: ignore[union-attr]
+        await session.closed.wait()
+        assert len(session.output) == 60_000_000
+
+
+async def test_connection_lost_during_the_start(world: World) -> None:
+    """A client that is gone before its process runs leaves none behind."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        await channel.open()
+        channel._send_request(b"exec", String(b"sleep 1000"), want_reply=True)
+        await asyncio.sleep(0)
+        connection.abort()
+        while not world.sessions.all:  # noqa: ASYNC110  # two sides of one loop
+            await asyncio.sleep(0.01)
+        await world.sessions.all[0].ended.wait()
+    await world.stop()
+    assert len(world.sessions.all[0].ends) == 1

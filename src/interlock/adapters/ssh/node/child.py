@@ -263,27 +263,41 @@ class Child:
 
 
 class Children:
-    """All processes of one node that were not reaped yet."""
+    """All processes of one node that are being started or were not reaped yet."""
 
     def __init__(self) -> None:
         self._children: set[Child] = set()
+        self._starting = 0
+        self._ending: float | None = None  # the grace, once `end_all` was called
         self._none = asyncio.Event()
         self._none.set()
 
-    def adopt(self, spawned: Spawned, watcher: Watcher) -> Child:
-        """Take over a started process. It is paused until `Child.resume`."""
-        child = Child(asyncio.get_running_loop(), spawned, watcher, self._reaped)
-        self._children.add(child)
+    async def start(self, begin: Callable[[], Spawned], watcher: Watcher) -> Child:
+        """Run ``begin`` in a thread, for it blocks, and take the process over, paused until `Child.resume`."""
+        self._starting += 1
         self._none.clear()
+        try:
+            spawned = await asyncio.to_thread(begin)
+            child = Child(asyncio.get_running_loop(), spawned, watcher, self._reaped)
+            self._children.add(child)
+        finally:
+            self._starting -= 1
+            self._settle()
+        if self._ending is not None:
+            child.abandon(self._ending)
         return child
 
     async def end_all(self, grace_s: float) -> None:
         """Hang up on every process, kill after the grace, and wait until the last was reaped."""
+        self._ending = grace_s
         for child in list(self._children):
             child.abandon(grace_s)
         await self._none.wait()
 
     def _reaped(self, child: Child) -> None:
         self._children.discard(child)
-        if not self._children:
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._children and not self._starting:
             self._none.set()

@@ -4,7 +4,6 @@ It only connects: the process is `child`'s, the wire `seams`', the recording's l
 recorded before it is sent, so nothing is seen that was not kept.
 """
 
-import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -247,14 +246,13 @@ class ShellSession(NodeSession):
         try:
             self._live.start(start)
             self._started = True
-            spawned = await asyncio.to_thread(self._spawn, argv)
+            child = await self._children.start(lambda: self._spawn(argv), self)
         except InterlockError as error:
             self._fail_start(error.public)
             return
         except (OSError, ValueError) as error:
             self._fail_start(f"cannot start {self._account.shell}: {error}")
             return
-        child = self._children.adopt(spawned, self)
         if self._channel is None or self._over:
             child.abandon()
             return
