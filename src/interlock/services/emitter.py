@@ -94,6 +94,10 @@ class SessionJournal:
         self._sink.emit(self._factory.make(kind, fields, sid=self._sid, index=self._index, time=time))
         self._index += 1
 
+    def skip(self, count: int) -> None:
+        """Leave out numbers: another process has emitted these events."""
+        self._index += count
+
 
 class NoJournal:
     """Of a session whose events are another daemon's duty."""

@@ -109,16 +109,8 @@ class LiveSession:
         if self._start is None or self._ended or self._exit is not None:
             return
         self._exit = ended
-        match self._start.kind:
-            case SessionKind.SHELL:
-                pass
-            case SessionKind.EXEC:
-                kind = Kind.EXEC if ended.clean else Kind.EXEC_FAILURE
-                self.journal.add(kind, self._common | exec_fields(self._start.command, ended))
-            case SessionKind.SUBSYSTEM:
-                kind = Kind.SUBSYSTEM if ended.clean else Kind.SUBSYSTEM_FAILURE
-                fields: dict[str, JsonValue] = {"name": self._start.command, "exitError": exit_error(ended)}
-                self.journal.add(kind, self._common | fields)
+        if (event := command_event(self._start, ended)) is not None:
+            self.journal.add(event[0], self._common | event[1])
 
     def end(self, *, tx: int, rx: int, reason: str = "") -> None:
         """The channel is gone. Bytes from the client's side; a reason if a side vanished. Idempotent."""
@@ -180,13 +172,19 @@ def rejection(public: str, reason: str) -> dict[str, JsonValue]:
     return {"success": False, "reason": reason, "error": reason, "message": public}
 
 
-def exec_fields(command: str, ended: Exit) -> dict[str, JsonValue]:
-    """Fields of ``exec``. Without a status the code is -1, as the field has it."""
-    fields: dict[str, JsonValue] = {
-        "command": command,
-        "exitCode": str(-1 if ended.status is None else ended.status),
-    }
-    return fields if ended.clean else fields | {"exitError": exit_error(ended)}
+def command_event(start: Start, ended: Exit) -> tuple[Kind, dict[str, JsonValue]] | None:
+    """The event that says how a command or subsystem ended; None for shells, which have none."""
+    match start.kind:
+        case SessionKind.SHELL:
+            return None
+        case SessionKind.EXEC:
+            kind = Kind.EXEC if ended.clean else Kind.EXEC_FAILURE
+            code = str(-1 if ended.status is None else ended.status)  # -1: no status, as the field has it
+            fields: dict[str, JsonValue] = {"command": start.command, "exitCode": code}
+            return kind, fields if ended.clean else fields | {"exitError": exit_error(ended)}
+        case SessionKind.SUBSYSTEM:
+            kind = Kind.SUBSYSTEM if ended.clean else Kind.SUBSYSTEM_FAILURE
+            return kind, {"name": start.command, "exitError": exit_error(ended)}
 
 
 def exit_error(ended: Exit) -> str:

@@ -5,28 +5,37 @@ that cannot be read goes to quarantine; no part holds up another or the start of
 """
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.audit import ONCE_PER_SESSION, JsonValue, Kind
 from interlock.domain.recording import Header
-from interlock.domain.session import SessionKind, Start, Window, end_fields
+from interlock.domain.session import Exit, SessionKind, Start, Window, end_fields
 from interlock.domain.survey import Survey
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter, EventReader, EventSink, RecordingParts
-from interlock.services.emitter import EventFactory, SessionJournal
-from interlock.services.live import RESIZE_EVENTS
+from interlock.services.emitter import EventFactory, NoJournal, SessionJournal
+from interlock.services.live import RESIZE_EVENTS, command_event
 from interlock.services.outbox import Sleep
 from interlock.services.trackers import EVENTS_OF_ONE_SESSION, TrackerWriter, next_index
-from interlock.services.uploads import Upload, Uploads
+from interlock.services.uploads import DIED, Upload, Uploads
 
 PAUSE_S = 5.0
 """Seconds until what could not be recovered, because a store was away, is tried again."""
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    kind: Kind
+    fields: dict[str, JsonValue]
+    time: datetime | None = None  # None: now
 
 
 class Recovery:
@@ -50,6 +59,7 @@ class Recovery:
         self._trackers = trackers
         self._events = events
         self._sleep = sleep
+        self._done = asyncio.Event()
         self._ours: set[SessionId] | None = set()  # parts of this process; None once it is known which are not
 
     def opened(self, sid: SessionId) -> None:
@@ -66,6 +76,11 @@ class Recovery:
             left = [sid for sid in left if not await self._recovered(sid)]
             if left:
                 await self._sleep(PAUSE_S)
+        self._done.set()
+
+    async def wait_done(self) -> None:
+        """Return when nothing is left to hand over."""
+        await self._done.wait()
 
     async def _recovered(self, sid: SessionId) -> bool:
         try:
@@ -82,34 +97,52 @@ class Recovery:
         return True
 
     async def _recover(self, sid: SessionId, header: Header, found: Survey) -> None:
-        fields: dict[str, JsonValue] = dict(header.event)
-        start, began = _start_of(header)
-        end = end_fields(
-            start,
-            began=began,
-            ended=began + timedelta(microseconds=found.last),
-            participants=(header.user,),
-        )
+        story = _story(header, found)
+        uploaded = False
         if self._events is None:
-            # The audit store keeps the first start and end of a session, so repeating them is harmless.
-            SessionJournal(sid, self._sink, self._factory).add(
-                Kind.SESSION_START, fields | start.fields(), time=began
-            )
-            names = {Kind.SESSION_START.event} | ({Kind.SESSION_LEAVE.event} if found.exit else set())
-            index = _index_after(start, found)
+            journal = self._retold(sid, story, found)
         else:
             stored = await self._events.events(EventFilter(sid=sid, limit=EVENTS_OF_ONE_SESSION))
-            names = {str(event["event"]) for event in stored}
-            index = next_index(stored)
-        journal = SessionJournal(sid, self._sink, self._factory, index=index)
-        if Kind.SESSION_START.event not in names:
-            journal.add(Kind.SESSION_START, fields | start.fields(), time=began)
-        if Kind.SESSION_END.event not in names:
-            journal.add(Kind.SESSION_END, fields | end)
-        if Kind.SESSION_LEAVE.event not in names:
-            journal.add(Kind.SESSION_LEAVE, _without_connection(fields))
-        self._trackers.put(_terminated(sid, header, began))
-        self._uploads.add(Upload(sid, journal, _without_connection(fields), closed=False))
+            names = {event["event"] for event in stored}
+            uploaded = Kind.SESSION_UPLOAD.event in names
+            journal = SessionJournal(sid, self._sink, self._factory, index=next_index(stored))
+            for event in story:
+                if event.kind.event not in names:
+                    journal.add(event.kind, event.fields, time=event.time)
+        self._trackers.put(_terminated(sid, header))
+        fields = _without_connection(header.event)
+        self._uploads.add(Upload(sid, NoJournal() if uploaded else journal, fields, closed=False))
+
+    def _retold(self, sid: SessionId, story: list[_Event], found: Survey) -> SessionJournal:
+        """Repeat the story to an audit log that we cannot read; it keeps the first start and end of a session.
+
+        What else a daemon that got to the end had emitted is believed to be stored; its numbers are left out.
+        """
+        journal = SessionJournal(sid, self._sink, self._factory)
+        ended = found.exit is not None
+        for event in story:
+            if ended and event.kind.event not in ONCE_PER_SESSION:
+                journal.skip(1)
+            else:
+                journal.add(event.kind, event.fields, time=event.time)
+            if event.kind is Kind.SESSION_START:
+                journal.skip(min(found.resizes, RESIZE_EVENTS))
+        journal.skip(int(ended))  # session.data
+        return journal
+
+
+def _story(header: Header, found: Survey) -> list[_Event]:
+    """The events that a session has at least, in order, as far as its recording tells them."""
+    start, began = _start_of(header)
+    stopped = began + timedelta(microseconds=found.last)
+    fields: dict[str, JsonValue] = dict(header.event)
+    end = end_fields(start, began=began, ended=stopped, participants=(header.user,))
+    story = [_Event(Kind.SESSION_START, fields | start.fields(), began)]
+    if (command := command_event(start, found.exit or Exit(error=DIED))) is not None:
+        story.append(_Event(command[0], fields | command[1]))
+    story.append(_Event(Kind.SESSION_END, fields | end))
+    story.append(_Event(Kind.SESSION_LEAVE, _without_connection(fields)))
+    return story
 
 
 def _start_of(header: Header) -> tuple[Start, datetime]:
@@ -121,17 +154,12 @@ def _start_of(header: Header) -> tuple[Start, datetime]:
     return Start(kind, header.command, window, header.term), began
 
 
-def _index_after(start: Start, found: Survey) -> int:
-    """The number after the events that the dead daemon emitted before the session's end, told by the frames."""
-    commands = 1 if found.exit is not None and start.kind is not SessionKind.SHELL else 0
-    return 1 + min(found.resizes, RESIZE_EVENTS) + commands
-
-
-def _without_connection(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def _without_connection(fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {name: value for name, value in fields.items() if name not in ("addr.remote", "addr.local", "proto")}
 
 
-def _terminated(sid: SessionId, header: Header, began: datetime) -> Tracker:
+def _terminated(sid: SessionId, header: Header) -> Tracker:
+    began = _start_of(header)[1]
     return Tracker(
         sid=sid,
         state=TrackerState.TERMINATED,

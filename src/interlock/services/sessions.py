@@ -67,7 +67,7 @@ class Sessions:
         self._factory = EventFactory(cluster=cluster, clock=clock, entropy=entropy)
         self._compressor = new_compressor()
         self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, sleep=sleep)
-        self._uploads = Uploads(parts, recordings, sleep=sleep)
+        self._uploads = Uploads(parts, recordings, events_stored=emitter.flush, sleep=sleep)
         self._recovery = Recovery(
             parts, self._uploads, emitter, self._factory, trackers=self._trackers, events=events, sleep=sleep
         )
@@ -126,6 +126,10 @@ class Sessions:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._uploads.wait_idle()
+
+    async def wait_recovered(self) -> None:
+        """Return when what an earlier process left has been handed to the uploads. Needs a running `run`."""
+        await self._recovery.wait_done()
 
     def stop(self) -> None:
         """Make `run` return once the last tracker states are written."""

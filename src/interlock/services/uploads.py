@@ -1,12 +1,14 @@
 """From a part on local disk to a stored recording, in the background, until it succeeds.
 
-Every recording is its own task, so that one which cannot be stored delays no other. What is not stored when the
-process ends stays on disk and is found by `recovery` at the next start.
+Every recording is its own task, so that one which cannot be stored delays no other. A part leaves the local disk
+only when the recording and all events of its session are stored; until then `recovery` finds it at the next start
+and repeats what is missing.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -29,6 +31,8 @@ LONGEST_PAUSE_S = 30.0
 
 DIED = "the recorder stopped before the session's end"
 
+T = TypeVar("T")
+
 _log = structlog.get_logger()
 
 
@@ -45,9 +49,17 @@ class Upload:
 class Uploads:
     """The background work of storing recordings."""
 
-    def __init__(self, parts: RecordingParts, store: RecordingStore, *, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        parts: RecordingParts,
+        store: RecordingStore,
+        *,
+        events_stored: Callable[[], Awaitable[None]],
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         self._parts = parts
         self._store = store
+        self._events_stored = events_stored
         self._sleep = sleep
         self._queue: asyncio.Queue[Upload] = asyncio.Queue()
         self._pending = 0
@@ -73,26 +85,29 @@ class Uploads:
                 tasks.create_task(self._until_stored(upload), name=f"upload.{upload.sid}")
 
     async def _until_stored(self, upload: Upload) -> None:
+        try:
+            if upload.closed or await self._insist(upload.sid, lambda: close_part(self._parts, upload.sid)):
+                path = self._parts.path(upload.sid)
+                url = await self._insist(upload.sid, lambda: self._store.store(upload.sid, path))
+                upload.journal.add(Kind.SESSION_UPLOAD, {**upload.fields, "url": url})
+                await self._events_stored()
+                await self._insist(upload.sid, lambda: self._parts.discard(upload.sid))
+        finally:
+            self._pending -= 1
+            if not self._pending:
+                self._idle.set()
+
+    async def _insist(self, sid: SessionId, step: Callable[[], Awaitable[T]]) -> T:
+        """Try a step until it succeeds. A failing recording waits without a slot, so it blocks nobody."""
         pause = FIRST_PAUSE_S
         while True:
             try:
                 async with self._slots:
-                    await self._attempt(upload)
-                break
+                    return await step()
             except InterlockError as error:
-                _log.warning("upload.retry", sid=upload.sid, reason=error.reason)
+                _log.warning("upload.retry", sid=sid, reason=error.reason)
             await self._sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-        self._pending -= 1
-        if not self._pending:
-            self._idle.set()
-
-    async def _attempt(self, upload: Upload) -> None:
-        if not upload.closed and not await close_part(self._parts, upload.sid):
-            return
-        url = await self._store.store(upload.sid, self._parts.path(upload.sid))
-        upload.journal.add(Kind.SESSION_UPLOAD, {**upload.fields, "url": url})
-        await self._parts.discard(upload.sid)
 
 
 async def close_part(parts: RecordingParts, sid: SessionId) -> bool:

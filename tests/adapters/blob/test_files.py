@@ -58,7 +58,9 @@ async def finished(recordings: FileRecordings, sid: SessionId = SID) -> str:
     for block in blocks():
         part.append(block)
     part.close()
-    return await recordings.store(sid, recordings.path(sid))
+    url = await recordings.store(sid, recordings.path(sid))
+    await recordings.discard(sid)
+    return url
 
 
 async def contents(recordings: FileRecordings, sid: SessionId = SID) -> bytes:
@@ -101,20 +103,31 @@ async def test_storing_again_changes_nothing(recordings: FileRecordings, tmp_pat
 async def test_a_file_from_another_file_system_is_copied(
     recordings: FileRecordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where rename is impossible, the recording still appears whole, and the source is gone."""
+    """Where links are impossible, the recording still appears whole, and the source is gone."""
     source = tmp_path / "arrived"
     source.write_bytes(b"".join(blocks()))
-    rename = Path.replace
 
-    def across(self: Path, target: Path) -> Path:
-        if self == source:
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        return rename(self, target)
+    def across(_source: Path, _target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(Path, "replace", across)
+    monkeypatch.setattr(os, "link", across)
     await recordings.store(SID, source)
     assert await contents(recordings) == b"".join(blocks())
     assert not source.exists()
+
+
+async def test_a_part_stays_until_it_is_discarded(recordings: FileRecordings) -> None:
+    """Stored recording and part exist side by side, so that a crash between the two repeats and loses nothing."""
+    part = recordings.create(SID)
+    for block in blocks():
+        part.append(block)
+    part.close()
+    await recordings.store(SID, recordings.path(SID))
+    assert await recordings.unfinished() == [SID]
+    await recordings.discard(SID)
+    await recordings.discard(SID)
+    assert await recordings.unfinished() == []
+    assert await contents(recordings) == b"".join(blocks())
 
 
 async def test_what_is_not_there_cannot_be_stored_or_read(recordings: FileRecordings) -> None:

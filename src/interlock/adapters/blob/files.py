@@ -6,7 +6,8 @@
     <directory>/live/<sid>.part       being written, or left by a process that died
     <directory>/quarantine/<sid>.part without a readable header; a person may look at it, no program does
 
-Everything is 0600 in directories of 0700. A finished file appears by rename after fsync, so it is whole or absent.
+Everything is 0600 in directories of 0700. A finished file appears by link or rename after fsync, so that it is
+whole or absent.
 """
 
 import asyncio
@@ -32,6 +33,7 @@ _LIVE = "live"
 _QUARANTINE = "quarantine"
 _DONE = ".ilr"
 _PART = ".part"
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})  # then a copy is made
 _ENDS = 4096  # bytes of a file's end in which its last block is looked for: it holds the exit frame only
 
 
@@ -118,20 +120,30 @@ class FileRecordings:
 
     async def quarantine(self, sid: SessionId) -> None:
         """Put a part that nobody can read aside; harmless if it is gone."""
-        with contextlib.suppress(FileNotFoundError):
+        try:
             await asyncio.to_thread(os.replace, self.path(sid), self._directory / _QUARANTINE / f"{sid}{_PART}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unreadable(error) from error
 
     async def discard(self, sid: SessionId) -> None:
         """Remove a part that was stored; harmless if it is gone."""
-        await asyncio.to_thread(self.path(sid).unlink, missing_ok=True)
+        try:
+            await asyncio.to_thread(self.path(sid).unlink, missing_ok=True)
+        except OSError as error:
+            raise _unreadable(error) from error
 
     # --- finished recordings -------------------------------------------------------------------
 
     async def store(self, sid: SessionId, path: Path) -> str:
-        """Take the finished file at ``path`` and return its URL. What is stored already is never replaced."""
-        done = self._done(sid)
+        """Take the finished file at ``path`` and return its URL. What is stored already is never replaced.
+
+        Our own part stays until it is discarded, as a note that its session's events may not be stored yet.
+        """
+        done, part = self._done(sid), self.path(sid)
         try:
-            await asyncio.to_thread(_store, path, done, self.path(sid).with_suffix(".copy"))
+            await asyncio.to_thread(_store, path, done, copy=part.with_suffix(".copy"), keep=path == part)
         except OSError as error:
             reason = f"storing the recording {sid}: {error}"
             raise StoreError("the recording could not be stored", reason=reason) from error
@@ -217,22 +229,21 @@ def _mend(path: Path, keep: int, tail: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _store(path: Path, done: Path, copy: Path) -> None:
-    """Make ``done`` of ``path``, which ends to exist. Fine if an earlier attempt got through."""
-    if done.exists():
+def _store(path: Path, done: Path, *, copy: Path, keep: bool) -> None:
+    """Make ``done`` of ``path``. Fine if an earlier attempt got through."""
+    if not done.exists():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            os.link(path, done)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            _copy(path, copy)
+            copy.replace(done)
+        _sync_directory(done.parent)
+    if not keep:
         path.unlink(missing_ok=True)
-        return
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    try:
-        path.replace(done)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _copy(path, copy)
-        copy.replace(done)
-        path.unlink()
-    _sync_directory(done.parent)
 
 
 def _copy(path: Path, copy: Path) -> None:

@@ -1,0 +1,267 @@
+"""After kill -9: every session that was live becomes one recording with one end, whatever was on disk."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from interlock.adapters.blob.files import FileRecordings
+from interlock.core.errors import StoreError
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.blocks import decode
+from interlock.domain.duties import NODE_DUTIES, RecordingMode
+from interlock.domain.identity import Identity
+from interlock.domain.recording import Frame, Marker, Output, Stream
+from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
+from interlock.domain.target import SubKind, Target
+from interlock.domain.tracker import TrackerState
+from interlock.ports import EventFilter, EventReader
+from interlock.services.emitter import Emitter
+from interlock.services.recovery import PAUSE_S
+from interlock.services.sessions import Sessions
+from interlock.services.uploads import DIED
+from interlock.testing.clock import FakeClock
+from interlock.testing.entropy import FakeEntropy
+from interlock.testing.stores import FakeTimers, MemoryAuditLog, MemoryTrackers, VirtualSleep
+
+SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
+OTHER = SessionId("8d57a9d5-3e0f-4c0b-8f0e-0a4f1f5f7a11")
+NODE = DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166")
+CONTEXT = SessionContext(
+    sid=SID,
+    identity=Identity("jeff", ("access",), "demo"),
+    login="root",
+    target=Target(NODE, "web1", "10.0.0.5", 22, SubKind.NODE),
+    mode=RecordingMode.NODE,
+    duties=NODE_DUTIES[False],
+    daemon_id=NODE,
+    client_addr="10.5.5.3:65066",
+)
+WHOLE = ["session.start", "session.end", "session.leave", "session.upload"]
+
+
+class World:
+    """What outlives a daemon: the stores, the disk, the clock."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.audit = MemoryAuditLog()
+        self.trackers = MemoryTrackers()
+        self.clock = FakeClock()
+        self.sleep = VirtualSleep(self.clock)
+        self.lives = 0
+
+    @property
+    def files(self) -> FileRecordings:
+        return FileRecordings(self.directory)
+
+    def names(self, sid: SessionId = SID) -> list[str]:
+        """The session's events; fails if their numbers have a gap."""
+        events = self.audit.of(sid)
+        assert [index for index, _, _ in events] == list(range(len(events)))
+        return [name for _, name, _ in events]
+
+    async def frames(self, sid: SessionId = SID) -> list[Frame]:
+        """The stored recording, without its header."""
+        return list(decode([chunk async for chunk in self.files.read(sid)]))[1:]
+
+
+class Life:
+    """One run of the daemon on that world."""
+
+    def __init__(self, world: World, *, reader: EventReader | None) -> None:
+        world.lives += 1
+        self.world = world
+        self.timers = FakeTimers()
+        self.emitter = Emitter(world.audit, sleep=world.sleep)
+        self.files = world.files
+        self.sessions = Sessions(
+            daemon_id=NODE,
+            cluster="demo",
+            clock=world.clock,
+            entropy=FakeEntropy(world.lives),
+            emitter=self.emitter,
+            trackers=world.trackers,
+            parts=self.files,
+            recordings=self.files,
+            events=reader,
+            sleep=world.sleep,
+            call_later=self.timers.call_later,
+        )
+
+    async def killed_after(self, start: Start, *, flush: bool = True, events: bool = True) -> None:
+        """Run one session, and die in the middle of it, with or without what was in memory."""
+        session = self.sessions.agree(CONTEXT)
+        session.start(start)
+        session.output(Stream.STDOUT, b"evidence")
+        self.world.clock.advance(3)
+        session.resize(Window(100, 30))
+        if flush:
+            self.timers.fire()
+        if events:
+            self.emitter.stop()
+            await self.emitter.run()
+        session.recorder._part.close()  # type: ignore[attr-defined]
+
+    async def recovers(self) -> None:
+        """Start on what is there, and stop when nothing is left to do."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.emitter.run())
+            tasks.create_task(self.sessions.run())
+            await self.sessions.wait_recovered()
+            await self.sessions.end_all("stop")
+            self.sessions.stop()
+            self.emitter.stop()
+
+
+SHELL = Start(SessionKind.SHELL, window=Window(80, 24))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A world without history."""
+    return World(tmp_path / "recordings")
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_a_killed_session_becomes_a_recording_with_an_end(world: World, reads: bool) -> None:
+    """What was flushed is kept, the end says why, the events continue without a gap, the tracker ends."""
+    reader = world.audit if reads else None
+    await Life(world, reader=reader).killed_after(SHELL)
+    await Life(world, reader=reader).recovers()
+    assert world.names() == ["session.start", "resize", "session.end", "session.leave", "session.upload"]
+    assert await world.frames() == [
+        Frame(0, Output(Stream.STDOUT, b"evidence")),
+        Frame(3_000_000, Window(100, 30)),
+        Frame(3_000_000, Exit(error=DIED)),
+    ]
+    end = world.audit.stored[2].to_json()
+    assert (end["session_start"], end["session_stop"]) == ("2026-01-10T22:23:57.642Z", "2026-01-10T22:24:00.642Z")
+    assert (end["user"], end["recorded_by"], end["interactive"]) == ("jeff", NODE, True)
+    assert world.trackers.stored[SID].state is TrackerState.TERMINATED
+    assert await world.files.unfinished() == []
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_events_that_died_in_memory_are_written_from_the_recording(world: World, reads: bool) -> None:
+    """Even the start is known from the part's header."""
+    reader = world.audit if reads else None
+    await Life(world, reader=reader).killed_after(SHELL, flush=False, events=False)
+    await Life(world, reader=reader).recovers()
+    assert world.names() == WHOLE
+    start = world.audit.stored[0].to_json()
+    assert (start["size"], start["user"], start["addr.remote"]) == ("80:24", "jeff", "10.5.5.3:65066")
+    assert start["time"] == "2026-01-10T22:23:57.642Z"
+    assert await world.frames() == [Frame(0, Exit(error=DIED))]
+
+
+async def test_recovering_ten_times_is_recovering_once(world: World) -> None:
+    """However often the daemon starts, there is one recording and one set of events."""
+    await Life(world, reader=world.audit).killed_after(SHELL)
+    for _ in range(10):
+        await Life(world, reader=world.audit).recovers()
+    assert world.names() == ["session.start", "resize", "session.end", "session.leave", "session.upload"]
+    assert len(await world.files.recordings()) == 1
+
+
+async def test_a_crash_between_storing_and_discarding_repeats_nothing(world: World) -> None:
+    """The recording is stored, its part still there: the next start adds no event and clears up."""
+    await Life(world, reader=world.audit).killed_after(SHELL)
+    kept = world.directory / "kept"
+    shutil.copy(world.files.path(SID), kept)
+    await Life(world, reader=world.audit).recovers()
+    kept.replace(world.files.path(SID))
+    before = world.names()
+    await Life(world, reader=world.audit).recovers()
+    assert world.names() == before
+    assert await world.files.unfinished() == []
+
+
+async def test_a_swept_session_gets_no_second_end(world: World) -> None:
+    """If auth has ended the session meanwhile, recovery only adds what is missing."""
+    life = Life(world, reader=world.audit)
+    await life.killed_after(SHELL)
+    other = Life(world, reader=None)
+    await other.recovers()
+    assert world.names().count("session.start") == 1
+    assert world.names().count("session.end") == 1
+
+
+async def test_a_torn_block_is_cut_off_and_noted(world: World) -> None:
+    """The recording says how many bytes could not be read."""
+    await Life(world, reader=world.audit).killed_after(SHELL)
+    with world.files.path(SID).open("ab") as part:
+        part.write(b"ILRBtorn")
+    await Life(world, reader=world.audit).recovers()
+    bodies = [frame.body for frame in await world.frames()]
+    assert bodies[-2:] == [Marker("gap", DIED, lost=8), Exit(error=DIED)]
+
+
+async def test_a_part_without_header_is_quarantined_and_blocks_nobody(world: World) -> None:
+    """Garbage is put aside; the other part becomes a recording."""
+    await Life(world, reader=world.audit).killed_after(SHELL)
+    world.files.path(OTHER).write_bytes(b"garbage")
+    await Life(world, reader=world.audit).recovers()
+    assert [path.name for path in (world.directory / "quarantine").iterdir()] == [f"{OTHER}.part"]
+    assert world.audit.of(OTHER) == []
+    assert [info.sid for info in await world.files.recordings()] == [SID]
+
+
+async def test_a_store_that_is_away_delays_recovery_and_nothing_else(world: World) -> None:
+    """Recovery tries again; new sessions run meanwhile."""
+    await Life(world, reader=world.audit).killed_after(SHELL)
+
+    class Away:
+        """Cannot be read the first time."""
+
+        def __init__(self) -> None:
+            self.reads = 0
+
+        async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
+            self.reads += 1
+            if self.reads == 1:
+                raise StoreError("away")
+            return await world.audit.events(wanted)
+
+    life = Life(world, reader=Away())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(life.recovers())
+        await world.sleep.wait_sleeper(PAUSE_S)
+        assert "session.end" not in world.names()
+        world.sleep.advance(PAUSE_S)
+    assert world.names() == ["session.start", "resize", "session.end", "session.leave", "session.upload"]
+
+
+async def test_a_finished_command_that_was_not_stored(world: World) -> None:
+    """A daemon that dies right after a session's end loses none of its events, though it stored none."""
+    life = Life(world, reader=world.audit)
+    session = life.sessions.agree(CONTEXT)
+    session.start(Start(SessionKind.EXEC, command="ls"))
+    session.exited(Exit(status=0))
+    session.end(tx=1, rx=1)
+    await Life(world, reader=world.audit).recovers()
+    assert world.names() == ["session.start", "exec", "session.end", "session.leave", "session.upload"]
+    assert world.audit.stored[1].kind is Kind.EXEC
+    assert await world.frames() == [Frame(0, Exit(status=0))]
+
+
+async def test_a_node_repeats_the_end_of_a_session_that_it_had_ended(world: World) -> None:
+    """Without a view of the audit log, what is kept once is repeated, and the upload gets its own number."""
+    life = Life(world, reader=None)
+    session = life.sessions.agree(CONTEXT)
+    session.start(Start(SessionKind.EXEC, command="ls"))
+    session.exited(Exit(status=0))
+    session.end(tx=1, rx=1)
+    life.emitter.stop()
+    await life.emitter.run()
+    await Life(world, reader=None).recovers()
+    assert world.names() == [
+        "session.start",
+        "exec",
+        "session.end",
+        "session.leave",
+        "session.data",
+        "session.upload",
+    ]
