@@ -154,6 +154,7 @@ class DoorServices:
     portal: Portal
     route: Callable[[ClientLegConnection, Claims, Route, str], None]  # takes a connection over
     jump: Callable[[ClientLegConnection, Claims | None, str, int], Coroutine[None, None, Jump]]
+    admitted: Callable[[ClientLegConnection], None]
     gone: Callable[[ClientLegConnection], None]
 
 
@@ -204,6 +205,7 @@ class Door(_Guarded):
     def auth_completed(self) -> None:
         """Let a route go its way; a portal waits for channels."""
         super().auth_completed()
+        self._services.admitted(self.connection)
         if self._route is not None and self.claims is not None:
             self.connection.freeze()
             self._services.route(self.connection, self.claims, self._route, self.client_addr())
@@ -238,12 +240,24 @@ class Door(_Guarded):
         try:
             return await self._services.jump(self.connection, self.claims, host, port)
         except InterlockError as error:
+            self._report_jump(host, error)
             code = (
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED
                 if isinstance(error, Denied)
                 else asyncssh.OPEN_CONNECT_FAILED
             )
             raise asyncssh.ChannelOpenError(code, error.public) from error
+
+    def _report_jump(self, host: str, error: InterlockError) -> None:
+        """Event ``port``, failed: where somebody wanted to go and why not."""
+        fields: dict[str, JsonValue] = {
+            "user": self.claims.identity.user if self.claims else self._signed_in,
+            "addr": host[:128],
+            "addr.remote": self.client_addr(),
+            "success": False,
+            "error": error.reason,
+        }
+        self.gate.events.emit(self.gate.factory.make(Kind.PORT_FAILURE, fields))
 
     def _check(self, user: str, claims: Claims) -> None:
         super()._check(user, claims)

@@ -76,12 +76,15 @@ class ProxyServer:
         self._parts = parts
         self._host_key = host_key
         self._forwarders: set[Forwarder] = set()
-        self._doors: set[ClientLegConnection] = set()
+        self._doors: set[ClientLegConnection] = set()  # until they are routed or gone
+        self._strangers: set[ClientLegConnection] = set()  # those of them that have not authenticated
         self._host_certificates: dict[str, asyncssh.SSHCertificate] = {}
         self._listener: asyncio.Server | None = None
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
         self._stopping = asyncio.Event()
-        self._services = DoorServices(parts.passwords, parts.portal, self._route, self._jump, self._doors.discard)
+        self._services = DoorServices(
+            parts.passwords, parts.portal, self._route, self._jump, self._strangers.discard, self._gone
+        )
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Open the port; the address it got. OSError if it is taken."""
@@ -115,10 +118,15 @@ class ProxyServer:
         self, loop: asyncio.AbstractEventLoop, options: asyncssh.SSHServerConnectionOptions
     ) -> ClientLegConnection:
         connection = ClientLegConnection(loop, options)
-        if len(self._doors) >= MAX_CONNECTIONS_PREAUTH:
+        if len(self._strangers) >= MAX_CONNECTIONS_PREAUTH:
             loop.call_soon(connection.abort)
         self._doors.add(connection)
+        self._strangers.add(connection)
         return connection
+
+    def _gone(self, connection: ClientLegConnection) -> None:
+        self._doors.discard(connection)
+        self._strangers.discard(connection)
 
     async def _options(
         self, names: Sequence[str], owner: Callable[[], asyncssh.SSHServer]
