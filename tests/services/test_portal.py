@@ -18,14 +18,16 @@ from interlock.core import portal as wire
 from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent, rfc3339
+from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.rbac import Role
+from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import AuthorityKey, RecordingInfo, User
 from interlock.services.authority import Authority
 from interlock.services.emitter import EventFactory
-from interlock.services.portal import DEFAULT_TTL, SIGN_WINDOW, Caller, Download, Portal
+from interlock.services.portal import DEFAULT_TTL, FRONT, SIGN_WINDOW, Caller, Download, Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 
@@ -62,6 +64,18 @@ def tracker(sid: SessionId, user: str) -> Tracker:
     )
 
 
+def recording(user: str) -> bytes:
+    """A stored recording of a user's session."""
+    salt = bytes(SALT_SIZE)
+    builder = BlockBuilder(salt)
+    header = Header("sid", user, "root", "web1", "id", "openssh", "proxy", "proxy", "exec", "id", "start", "test")
+    builder.add(FrameKind.HEADER, 0, to_payload(header))
+    head = preamble(salt) + builder.take()
+    for at in range(20):
+        builder.add(FrameKind.STDOUT, at, FakeEntropy(at).token(100))
+    return head + builder.take()
+
+
 @dataclass
 class World:
     """All that the portal reads, in memory."""
@@ -69,6 +83,8 @@ class World:
     accounts: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"alice": ("web",), "bob": ("web", "db")})
     kept: dict[str, AuthorityKey] = field(default_factory=dict)
     infos: list[RecordingInfo] = field(default_factory=list)
+    files: dict[SessionId, bytes] = field(default_factory=dict)
+    closed: int = 0  # recordings that were opened and closed again
     broken: bool = False
 
     async def user(self, name: str) -> User:
@@ -104,7 +120,14 @@ class World:
         return self.infos
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
-        yield f"recording of {sid}".encode()
+        whole = self.files.get(sid)
+        if whole is None:
+            raise NotFound(f"no recording of session {sid}")
+        try:
+            for at in range(0, len(whole), 100):
+                yield whole[at : at + 100]
+        finally:
+            self.closed += 1
 
     async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
         return self.kept.setdefault(key.kind, key)
@@ -128,7 +151,7 @@ def world() -> World:
         RecordingInfo(sid, 1, START, {"user": user, "hostname": "web1"})
         for sid, user in ((SID, "alice"), (OTHER_SID, "bob"))
     ]
-    return World(infos=infos)
+    return World(infos=infos, files={SID: recording("alice"), OTHER_SID: recording("bob")})
 
 
 @pytest.fixture
@@ -289,31 +312,40 @@ async def test_a_session_whose_daemon_died_is_not_listed(portal: Portal, clock: 
     assert await portal.answer(signed_in("alice"), wire.Sessions()) == wire.SessionList([])
 
 
-async def test_playing_ones_own_recording_is_an_event(portal: Portal, events: Events) -> None:
+async def test_playing_ones_own_recording_is_an_event(portal: Portal, world: World, events: Events) -> None:
     """session.recording.access names who read which session's recording."""
     reply = await portal.answer(signed_in(), wire.Recording(SID.upper()))
     assert isinstance(reply, Download)
-    assert b"".join([piece async for piece in reply.pieces]) == f"recording of {SID}".encode()
+    assert b"".join([piece async for piece in reply.pieces]) == world.files[SID]
+    assert world.closed == 1
     body = events[0].to_json()
     assert (body["event"], body["code"], body["sid"]) == ("session.recording.access", "T2012I", SID)
     assert (body["user"], body["addr.remote"]) == ("alice", "192.0.2.7:4711")
 
 
-async def test_recordings_of_others_are_denied_and_unknown_ones_not_found(portal: Portal, events: Events) -> None:
+async def test_recordings_of_others_are_denied_and_unknown_ones_not_found(
+    portal: Portal, world: World, events: Events
+) -> None:
     """R23: knowing a session ID opens nothing; only the denial is an audit event."""
     assert (await refused(portal, signed_in(), wire.Recording(OTHER_SID))).why == "denied"
+    assert world.closed == 1
     assert [event.kind.code for event in events] == ["T3007W"]
     for sid in ("../../etc/passwd", "", str(SID)[:-1] + "0"):
         assert (await refused(portal, signed_in(), wire.Recording(sid))).why == "not-found"
     assert len(events) == 1
 
 
-async def test_a_recording_without_a_user_belongs_to_nobody(portal: Portal, world: World) -> None:
-    """A header that lacks the user opens to no one, not even to a user of empty name."""
+@pytest.mark.parametrize("whole", [recording(""), recording("alice")[40:], b"", b"x" * 2 * FRONT])
+async def test_a_recording_that_names_no_user_belongs_to_nobody(
+    portal: Portal, world: World, whole: bytes
+) -> None:
+    """A header that is empty, damaged or nowhere opens to no one, not even to a user of empty name."""
+    world.files[SID] = whole
     world.infos = [replace(world.infos[0], meta={})]
     world.accounts[""] = ("web",)
-    assert (await refused(portal, signed_in(), wire.Recording(SID))).why == "denied"
-    assert (await refused(portal, signed_in(""), wire.Recording(SID))).why == "denied"
+    for caller in (signed_in(), signed_in("")):
+        assert (await refused(portal, caller, wire.Recording(SID))).why in ("denied", "failed")
+        assert await portal.answer(caller, wire.Recordings()) == wire.RecordingList([])
 
 
 async def test_a_broken_store_is_told_without_its_secrets(portal: Portal, world: World) -> None:

@@ -5,7 +5,7 @@ connection may outlive a role, an account or the caller's certificate. Administr
 works on the stores), nor is the way to a node (the forwarder).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -16,6 +16,7 @@ from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.blocks import Decoder
 from interlock.domain.identity import Claims
 from interlock.domain.rbac import Role, logins_for
 from interlock.ports import (
@@ -32,6 +33,9 @@ from interlock.services.emitter import EventFactory
 
 DEFAULT_TTL = timedelta(hours=12)
 """A certificate's life when the user asks for none: one working day."""
+
+FRONT = 1024 * 1024
+"""Bytes in which a recording's header must stand; it is the first frame of a block of at most 128 KiB."""
 
 SIGN_WINDOW = timedelta(minutes=5)
 """How long after a sign-in a certificate may be asked for, so that a connection left open is no standing key."""
@@ -53,7 +57,7 @@ class Download:
     """A reply that is followed by a recording's bytes."""
 
     head: wire.Stream
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes, None]  # to be closed by whoever takes it
 
 
 class UserCertifier(Protocol):
@@ -214,14 +218,14 @@ class Portal:
             sid = parse_session_id(request.sid)
         except ValueError as error:
             raise NotFound(f"{request.sid[:64]!r} is not a session ID") from error
-        info = next((info for info in await self._recordings.recordings() if info.sid == sid), None)
-        if info is None:
-            raise NotFound(f"there is no recording of session {sid}")
-        if _owner(info) != caller.user:
+        pieces = self._recordings.read(sid)
+        held, owner = await _front(pieces)
+        if owner != caller.user:
+            await close(pieces)
             public = "access denied: this is not a recording of one of your sessions"
-            raise Denied(public, reason=f"{caller.user} asked for a recording of {_owner(info)}")
+            raise Denied(public, reason=f"{caller.user} asked for session {sid} of {owner or 'nobody known'}")
         self._emit(Kind.RECORDING_ACCESS, caller, {"session_type": "ssh", "format": "ilr"}, sid=sid)
-        return Download(wire.Stream(sid), self._recordings.read(sid))
+        return Download(wire.Stream(sid), _chained(held, pieces))
 
     def _myself(self, caller: Caller, roles: list[Role]) -> wire.Myself:
         return wire.Myself(
@@ -270,6 +274,35 @@ def _owner(info: RecordingInfo) -> str | None:
     """Whose session it was; a header without a user belongs to nobody."""
     owner = info.meta.get("user")
     return owner if isinstance(owner, str) and owner else None
+
+
+async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], str | None]:
+    """Read as far as the recording's header, which says whose it is; NotFound if there is no recording.
+
+    Cheaper than looking through the list of all recordings, and it is the same header.
+    """
+    decoder, held = Decoder(), list[bytes]()
+    async for piece in pieces:
+        held.append(piece)
+        if any(True for _ in decoder.feed(piece)) or sum(map(len, held)) > FRONT:
+            break
+    return held, (decoder.header.user or None) if decoder.header is not None else None
+
+
+async def _chained(held: list[bytes], pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    try:
+        for piece in held:
+            yield piece
+        async for piece in pieces:
+            yield piece
+    finally:
+        await close(pieces)
+
+
+async def close(pieces: AsyncIterator[bytes]) -> None:
+    """Let a generator close its file now and not when it is collected."""
+    if isinstance(pieces, AsyncGenerator):
+        await pieces.aclose()
 
 
 def _valid_until(certificate: str) -> str:

@@ -1,7 +1,7 @@
 """The portal over a real SSH connection: sign-in, requests, recordings, and what it refuses."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +68,7 @@ class Portal:
             case _:
                 return wire.Refused("not-found", "no such thing")
 
-    async def read(self) -> AsyncIterator[bytes]:
+    async def read(self) -> AsyncGenerator[bytes, None]:
         try:
             for piece in self.pieces:
                 self.sent += 1

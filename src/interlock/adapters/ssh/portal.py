@@ -7,6 +7,7 @@ answered with a hint at the routes to a node.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from enum import Enum
 from typing import Any, Protocol
 
@@ -237,22 +238,23 @@ class PortalSession(asyncssh.SSHServerSession[bytes]):
     async def _send(self, download: Download) -> None:
         """Stream a recording as fast as the client reads; say at the end whether it was whole."""
         await self._write(wire.encode(download.head))
+        async with aclosing(download.pieces) as pieces:
+            end = await self._send_pieces(pieces, download.head.sid)
+        await self._write(wire.END_OF_CHUNKS + wire.encode(end))
+
+    async def _send_pieces(self, pieces: AsyncIterator[bytes], sid: str) -> wire.Streamed | wire.Refused:
         size = 0
-        end: wire.Streamed | wire.Refused
         try:
-            async for piece in download.pieces:
+            async for piece in pieces:
                 for chunk in wire.chunks(piece):
                     await self._write(chunk)
                 size += len(piece)
-            end = wire.Streamed(size)
         except InterlockError as error:
-            end = refusal(error)
+            return refusal(error)
         except OSError:
-            _log.exception("portal.stream_failed", user=self._caller.user, sid=download.head.sid)
-            end = wire.Refused("failed", "the recording could not be read to its end")
-        finally:
-            await _close(download.pieces)
-        await self._write(wire.END_OF_CHUNKS + wire.encode(end))
+            _log.exception("portal.stream_failed", user=self._caller.user, sid=sid)
+            return wire.Refused("failed", "the recording could not be read to its end")
+        return wire.Streamed(size)
 
     async def _write(self, data: bytes) -> None:
         try:
@@ -260,10 +262,3 @@ class PortalSession(asyncssh.SSHServerSession[bytes]):
         except OSError:
             raise _Gone from None
         await self._writable.wait()
-
-
-async def _close(pieces: AsyncIterator[bytes]) -> None:
-    """Let a generator close its file now and not when it is collected."""
-    close = getattr(pieces, "aclose", None)
-    if close is not None:
-        await close()
