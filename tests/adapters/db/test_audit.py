@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import Database
 from interlock.core.ids import SessionId
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.ports import EventFilter
 from interlock.testing.clock import START
 
@@ -73,6 +73,16 @@ async def test_filters_narrow_and_the_newest_are_kept_in_order(log: SqlAuditLog)
     assert await uids(log, EventFilter(event="session.start")) == ["u1", "u2"]
     assert await uids(log, EventFilter(sid=SID, event="session.end")) == ["u3"]
     assert await uids(log, EventFilter(limit=2)) == ["u2", "u3"]
+
+
+async def test_what_a_peer_sent_never_stops_the_log(log: SqlAuditLog) -> None:
+    """Half characters, NUL, escapes, numbers of any size: all are stored and can be read."""
+    hostile = b"\xff\x00\x1b]0;x\x07".decode(errors="surrogateescape")
+    fields: dict[str, JsonValue] = {"user": hostile, "command": hostile, "argv": [hostile], "tx": 2**63}
+    await log.append([AuditEvent(Kind.EXEC, START, "u1", "demo", SID, 0, fields)])
+    [stored] = await log.events(EventFilter())
+    assert stored["tx"] == 2**63
+    assert str(stored["command"]).endswith("\x00\x1b]0;x\x07")
 
 
 @given(st.lists(st.integers(min_value=0, max_value=3), max_size=12), st.integers(min_value=1, max_value=5))

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.adapters.db.columns import (
+    dump,
     dump_labels,
     dump_strings,
     load_labels,
     load_no_options,
     load_strings,
+    whole_text,
 )
 
 TEXT = st.text(st.characters(codec="utf-8"))
@@ -42,3 +44,12 @@ def test_options_must_be_empty() -> None:
     for column in ('{"a": 1}', "null", "[]", ""):
         with pytest.raises(ValueError, match=r".+"):
             load_no_options(column)
+
+
+def test_half_characters_do_not_stop_a_write() -> None:
+    """A client's bytes may be no UTF-8; the event about them is stored all the same, legibly."""
+    half = b"caf\xc3".decode(errors="surrogateescape")
+    stored = dump({"command": half, "argv": [half], "labels": {half: half}, "n": 1, "none": None})
+    assert stored.encode()
+    assert "caf\\\\udcc3" in stored
+    assert whole_text("caf\u00e9 \U0001f600") == "caf\u00e9 \U0001f600"

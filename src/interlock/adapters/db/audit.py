@@ -8,11 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
+from interlock.adapters.db.columns import dump, whole_text
 from interlock.adapters.db.engine import Database
 from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.ports import EventFilter
 
-_ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -51,12 +51,13 @@ class SqlAuditLog:
 
 def _row(event: AuditEvent) -> dict[str, object]:
     body = event.to_json()
+    user = body.get("user")
     return {
         "uid": event.uid,
         "sid": event.sid,
         "event": event.kind.event,
         "time": event.time,
-        "user": body.get("user"),
+        "user": whole_text(user) if isinstance(user, str) else None,
         "ei": event.index,
-        "body": _ENCODER.encode(body).decode(),
+        "body": dump(body),
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-_ENCODER = msgspec.json.Encoder(order="sorted")
+_ENCODER = msgspec.json.Encoder()
 
 
 class _NoOptions(msgspec.Struct, forbid_unknown_fields=True):
@@ -17,8 +17,16 @@ _LABELS = msgspec.json.Decoder(dict[str, str], strict=True)
 
 
 def dump(value: object) -> str:
-    """JSON text."""
-    return _ENCODER.encode(value).decode()
+    """JSON text. Half characters, which a peer's bytes may turn into, are kept as visible escapes."""
+    try:
+        return _ENCODER.encode(value).decode()
+    except UnicodeEncodeError:
+        return _ENCODER.encode(_whole(value)).decode()
+
+
+def whole_text(text: str) -> str:
+    """The text with lone surrogates, which no UTF-8 can hold, as escapes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def dump_strings(values: Iterable[str]) -> str:
@@ -44,3 +52,15 @@ def load_labels(column: str) -> dict[str, str]:
 def load_no_options(column: str) -> None:
     """An object without members: restrictions that a newer version wrote are a ValueError here (R6)."""
     _NO_OPTIONS.decode(column)
+
+
+def _whole(value: object) -> object:
+    match value:
+        case str():
+            return whole_text(value)
+        case Mapping():
+            return {whole_text(str(key)): _whole(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_whole(each) for each in value]
+        case _:
+            return value

@@ -10,6 +10,7 @@ from sqlalchemy import Row, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
+from interlock.adapters.db.columns import dump
 from interlock.adapters.db.engine import Database
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.tracker import Tracker, TrackerState
@@ -76,7 +77,7 @@ def _row(tracker: Tracker) -> dict[str, object]:
     fields = asdict(tracker)
     row = {name: fields.pop(name) for name in _COLUMNS}
     row["state"] = _ORDER.index(tracker.state)
-    row["body"] = msgspec.json.encode(fields).decode()
+    row["body"] = dump(fields)
     return row
 
 
