@@ -97,7 +97,10 @@ class RecordingStore(Protocol):
     """Finished recordings."""
 
     async def store(self, sid: SessionId, path: Path) -> str:
-        """Take the finished file at ``path`` and return its URL. Storing the same recording again is harmless."""
+        """Store the finished file at ``path`` and return its URL. Storing the same recording again is harmless.
+
+        The file stays the caller's, to be removed when everything about its session is stored.
+        """
         ...
 
     async def recordings(self) -> list[RecordingInfo]:

@@ -103,7 +103,7 @@ async def test_storing_again_changes_nothing(recordings: FileRecordings, tmp_pat
 async def test_a_file_from_another_file_system_is_copied(
     recordings: FileRecordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where links are impossible, the recording still appears whole, and the source is gone."""
+    """Where links are impossible, the recording still appears whole, with the same mode."""
     source = tmp_path / "arrived"
     source.write_bytes(b"".join(blocks()))
 
@@ -113,7 +113,7 @@ async def test_a_file_from_another_file_system_is_copied(
     monkeypatch.setattr(os, "link", across)
     await recordings.store(SID, source)
     assert await contents(recordings) == b"".join(blocks())
-    assert not source.exists()
+    assert recordings._done(SID).stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_part_stays_until_it_is_discarded(recordings: FileRecordings) -> None:

@@ -137,13 +137,13 @@ class FileRecordings:
     # --- finished recordings -------------------------------------------------------------------
 
     async def store(self, sid: SessionId, path: Path) -> str:
-        """Take the finished file at ``path`` and return its URL. What is stored already is never replaced.
+        """Store what is in the closed file at ``path`` and return its URL. What is stored is never replaced.
 
-        Our own part stays until it is discarded, as a note that its session's events may not be stored yet.
+        The file stays the caller's, who removes it and must not write to it again: it may be the same on disk.
         """
-        done, part = self._done(sid), self.path(sid)
+        done, copy = self._done(sid), self.path(sid).with_suffix(".copy")
         try:
-            await asyncio.to_thread(_store, path, done, copy=part.with_suffix(".copy"), keep=path == part)
+            await asyncio.to_thread(_store, path, done, copy)
         except OSError as error:
             reason = f"storing the recording {sid}: {error}"
             raise StoreError("the recording could not be stored", reason=reason) from error
@@ -229,21 +229,20 @@ def _mend(path: Path, keep: int, tail: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _store(path: Path, done: Path, *, copy: Path, keep: bool) -> None:
+def _store(path: Path, done: Path, copy: Path) -> None:
     """Make ``done`` of ``path``. Fine if an earlier attempt got through."""
-    if not done.exists():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        try:
-            os.link(path, done)
-        except OSError as error:
-            if error.errno not in _NO_LINK:
-                raise
-            _copy(path, copy)
-            copy.replace(done)
-        _sync_directory(done.parent)
-    if not keep:
-        path.unlink(missing_ok=True)
+    if done.exists():
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(path, done)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        _copy(path, copy)
+        copy.replace(done)
+    _sync_directory(done.parent)
 
 
 def _copy(path: Path, copy: Path) -> None:
