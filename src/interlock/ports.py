@@ -49,6 +49,7 @@ class EventFilter:
     user: str | None = None
     event: str | None = None
     limit: int = 1000
+    newest: bool = False  # which ones the limit leaves: the newest instead of the oldest
 
 
 class AuditLog(Protocol):

@@ -58,7 +58,7 @@ def list_events(
     async def work(local: "Local") -> list[dict[str, object]]:
         from interlock.ports import EventFilter
 
-        found = await local.audit.events(EventFilter(sid=sid, user=user, event=event, limit=limit))
+        found = await local.audit.events(EventFilter(sid=sid, user=user, event=event, limit=limit, newest=True))
         return [dict(each) for each in found]
 
     columns = {

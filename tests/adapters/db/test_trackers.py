@@ -1,4 +1,4 @@
-"""Trackers only ever move forward, whoever writes late."""
+"""Trackers in SQLite, beyond what every tracker store does (tests/ports/test_tracker_store.py)."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -37,23 +37,11 @@ def store(database: Database) -> SqlTrackerStore:
     return SqlTrackerStore(database)
 
 
-async def test_live_trackers_come_back_whole_and_oldest_first(store: SqlTrackerStore) -> None:
-    """Pending and running ones."""
-    running = OTHER.moved(TrackerState.RUNNING, now=START)
+async def test_trackers_are_listed_by_age(store: SqlTrackerStore) -> None:
+    """Whichever was written first."""
     await store.put(PENDING)
-    await store.put(running)
-    assert await store.live() == [running, PENDING]
-
-
-async def test_a_tracker_never_moves_back(store: SqlTrackerStore) -> None:
-    """A write that was delayed changes nothing, not even the expiry."""
-    running = PENDING.moved(TrackerState.RUNNING, now=START)
-    await store.put(running)
-    await store.put(replace(PENDING, expires=START + timedelta(1)))
-    assert await store.live() == [running]
-    await store.put(running.moved(TrackerState.TERMINATED, now=START))
-    await store.put(running)
-    assert await store.live() == []
+    await store.put(OTHER)
+    assert await store.live() == [OTHER, PENDING]
 
 
 async def test_one_heartbeat_keeps_a_daemons_own_sessions(store: SqlTrackerStore) -> None:

@@ -34,9 +34,10 @@ class SqlAuditLog:
             await connection.execute(insert(schema.events).on_conflict_do_nothing(), rows)
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
-        """The newest ``limit`` events that match, oldest first."""
+        """The events that match, oldest first."""
         table = schema.events
-        query = select(table.c.body).order_by(table.c.seq.desc()).limit(wanted.limit)
+        order = table.c.seq.desc() if wanted.newest else table.c.seq
+        query = select(table.c.body).order_by(order).limit(wanted.limit)
         for column, value in (
             (table.c.sid, wanted.sid),
             (table.c.user, wanted.user),
@@ -46,7 +47,7 @@ class SqlAuditLog:
                 query = query.where(column == value)
         async with self._database.reading() as connection:
             bodies = (await connection.execute(query)).scalars().all()
-        return [_DECODER.decode(body) for body in reversed(bodies)]
+        return [_DECODER.decode(body) for body in (reversed(bodies) if wanted.newest else bodies)]
 
 
 def _row(event: AuditEvent) -> dict[str, object]:

@@ -1,0 +1,75 @@
+"""What every tracker store does: trackers only ever move forward, whoever writes late."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from interlock.adapters.db.engine import open_database
+from interlock.adapters.db.trackers import SqlTrackerStore
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
+from interlock.ports import TrackerStore
+from interlock.testing.clock import START
+from interlock.testing.stores import MemoryTrackers
+
+PROXY, NODE = DaemonId("proxy"), DaemonId("node")
+PENDING = Tracker(
+    sid=SessionId("aaaaaaaa-0000-4000-8000-000000000001"),
+    state=TrackerState.PENDING,
+    created=START,
+    expires=START + TRACKER_TTL,
+    user="alice",
+    login="root",
+    hostname="web1",
+    target_id=NODE,
+    daemon_id=PROXY,
+    cluster="demo",
+    sub_kind="openssh",
+    recording_mode="proxy",
+    command=("uptime", "-p"),
+    participants=("alice",),
+)
+OTHER = replace(PENDING, sid=SessionId("bbbbbbbb-0000-4000-8000-000000000002"), created=START - timedelta(1))
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TrackerStore]:
+    """Each implementation in turn."""
+    if request.param == "memory":
+        yield MemoryTrackers()
+        return
+    database = await open_database(tmp_path / "test.db")
+    yield SqlTrackerStore(database)
+    await database.close()
+
+
+async def test_live_trackers_come_back_whole_and_oldest_first(store: TrackerStore) -> None:
+    """Pending and running ones."""
+    running = OTHER.moved(TrackerState.RUNNING, now=START)
+    await store.put(running)
+    await store.put(PENDING)
+    assert await store.live() == [running, PENDING]
+
+
+async def test_a_tracker_never_moves_back(store: TrackerStore) -> None:
+    """A write that was delayed changes nothing, not even the expiry."""
+    running = PENDING.moved(TrackerState.RUNNING, now=START)
+    await store.put(running)
+    await store.put(replace(PENDING, expires=START + timedelta(1)))
+    assert await store.live() == [running]
+    await store.put(running.moved(TrackerState.TERMINATED, now=START))
+    await store.put(running)
+    assert await store.live() == []
+
+
+async def test_a_heartbeat_keeps_a_daemons_own_sessions(store: TrackerStore) -> None:
+    """Those that it names, and of those only its own."""
+    theirs = replace(OTHER, daemon_id=NODE)
+    await store.put(theirs)
+    await store.put(PENDING)
+    later = START + timedelta(minutes=1)
+    await store.keep(PROXY, [PENDING.sid, theirs.sid], later)
+    assert await store.live() == [theirs, replace(PENDING, expires=later)]
