@@ -134,9 +134,12 @@ async def test_interactive_shell(world: World) -> None:
             terminal.resize(100, 40)
             terminal.send("until [ \"$(stty size)\" = '40 100' ]; do :; done; echo resized-$((1+1))\r")
             terminal.expect("resized-2")
-            terminal.send("sh -c 'echo go''ing; sleep 100'\r")
+            terminal.send("echo go''ing; cat\r")
             terminal.expect("going\r\n")
+            terminal.send("hello\r")
+            terminal.expect("hello\r\nhello\r\n")  # the terminal's echo, then the program's
             terminal.send("\x03")
+            terminal.expect(r"\^C.*\$")  # the kernel forgets what is typed ahead of the prompt
             terminal.send("echo interrupted=$?\r")
             terminal.expect("interrupted=130")
             terminal.send("exit 5\r")
