@@ -22,7 +22,6 @@ from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
 from asyncssh.packet import PacketDecodeError, SSHPacket, String
 from asyncssh.public_key import (
     KeyImportError,
-    SSHKey,
     SSHOpenSSHCertificate,
     decode_ssh_certificate,
 )
@@ -125,14 +124,16 @@ class CertifiedConnection(SSHServerConnection):
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """Our verdict instead of asyncssh's; without ``msg`` this is only a question (RFC 4252 §7)."""
         hooks = self._owner
-        key = certified_key(key_data)
-        if not isinstance(hooks, CertificateHooks) or not hooks.judge(username, key_data) or key is None:
+        certificate = _user_certificate(key_data)
+        if not isinstance(hooks, CertificateHooks) or not hooks.judge(username, key_data) or certificate is None:
             return False
         if not msg:
             return True
+        key = certificate.key
         key.set_touch_required(True)
         if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
             return False
+        self._cert_options = certificate.options  # asyncssh refuses what it does not permit, a PTY for example
         hooks.proven(username, key_data)
         return True
 
@@ -168,13 +169,12 @@ class NodeSession(asyncssh.SSHServerSession[bytes], ABC):
         """All that `NodeChannel.finish` had to send is sent, the close included."""
 
 
-def certified_key(certificate: bytes) -> SSHKey | None:
-    """The subject key of an OpenSSH certificate in wire form; None if it is anything else."""
+def _user_certificate(certificate: bytes) -> SSHOpenSSHCertificate | None:
     try:
         decoded = decode_ssh_certificate(certificate)
     except KeyImportError:
         return None
-    return decoded.key if isinstance(decoded, SSHOpenSSHCertificate) else None
+    return decoded if isinstance(decoded, SSHOpenSSHCertificate) else None
 
 
 def _strong(signature: bytes) -> bool:

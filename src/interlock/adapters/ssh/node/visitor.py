@@ -29,6 +29,10 @@ from interlock.ports import Admission, ClaimsReader, Clock, Entropy
 MAX_AUTH_FAILURES = 20
 """Keys that one connection may offer in vain: an agent full of keys passes, guessing does not."""
 
+MAX_REJECTIONS_TOLD = 10
+"""Audit events about refused channels of one connection: nobody can flood the log by asking again and again."""
+
+_TOO_MANY = f"too many channels on one connection (at most {MAX_CHANNELS})"
 NOT_YET = "{} is not available yet"
 
 
@@ -110,6 +114,7 @@ class Visitor(NodeHooks):
         self._claims: Claims | None = None  # set by proven, and only there
         self._login = ""
         self._failures = 0
+        self._rejections = 0
         self._told: set[str] = set()  # banners sent
         self._peer = self._local = ("", 0)  # set by connection_made
         self._decided = asyncio.Event()
@@ -247,6 +252,9 @@ class Visitor(NodeHooks):
         return self._open(connection, extra)
 
     async def _open(self, connection: NodeConnection, extra: bytes) -> NodeSession:
+        too_many = connection.open_channels > MAX_CHANNELS
+        if too_many and not self.decided:
+            raise _prohibited(_TOO_MANY)
         await self._decided.wait()
         verdict = self._verdict
         if isinstance(verdict, Denied):
@@ -261,11 +269,13 @@ class Visitor(NodeHooks):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
         ctx = self._context(connection, verdict)
         try:
-            if connection.open_channels > MAX_CHANNELS:
-                raise Denied(f"too many channels on one connection (at most {MAX_CHANNELS})")
+            if too_many:
+                raise Denied(_TOO_MANY)
             return self._house.begin(connection, ctx, verdict.account, self._facts(ctx, params))
         except InterlockError as error:
-            self._house.rejected(ctx, error)
+            self._rejections += 1
+            if self._rejections <= MAX_REJECTIONS_TOLD:
+                self._house.rejected(ctx, error)
             raise _prohibited(error.public) from None
 
     def _context(self, connection: NodeConnection, guest: Guest) -> SessionContext:
