@@ -1,0 +1,96 @@
+"""asyncssh's private names that we lean on are still there, and mean what they meant.
+
+The names are read from seams.py itself, so a new one cannot be forgotten here.
+"""
+
+import ast
+import inspect
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from interlock.adapters.ssh import seams
+
+SOURCE = Path(inspect.getfile(seams)).read_text()
+ASYNCSSH = "\n".join(path.read_text() for path in Path(inspect.getfile(asyncssh)).parent.rglob("*.py"))
+CLASSES = [each for each in vars(seams).values() if inspect.isclass(each) and each.__module__ == seams.__name__]
+
+
+def private_names() -> set[str]:
+    """Attributes with a leading underscore that seams.py uses and does not define."""
+    tree = ast.parse(SOURCE)
+    used, ours = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
+            used.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            used |= {alias.name for alias in node.names if alias.name.startswith("_")}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            ours.add(node.name)
+    overridden = {name for each in CLASSES for name in vars(each) if _base_of(each, name) is not None}
+    return used - (ours - overridden)
+
+
+def _base_of(cls: type, name: str) -> object:
+    """What ``name`` is in asyncssh, if ``cls`` overrides it."""
+    for base in cls.__mro__[1:]:
+        if base.__module__.startswith("asyncssh.") and name in vars(base):
+            found: object = vars(base)[name]
+            return found
+    return None
+
+
+def overrides() -> list[tuple[type, str]]:
+    """Every method of asyncssh's that a seam replaces."""
+    return [
+        (cls, name)
+        for cls in CLASSES
+        for name, member in vars(cls).items()
+        if inspect.isfunction(member) and not name.startswith("__") and inspect.isfunction(_base_of(cls, name))
+    ]
+
+
+def test_the_version_is_the_one_that_was_read() -> None:
+    """A new version is a decision: read its changes to the names below, then move the pin."""
+    assert version("asyncssh") == "2.24.1"
+
+
+@pytest.mark.parametrize("name", sorted(private_names()))
+def test_private_name_exists(name: str) -> None:
+    """asyncssh assigns or defines it; one of ours is assigned here."""
+    definition = re.compile(rf"(self\.{name}\b[^=\n]*=|def {name}\b|class {name}\b|^\s*{name}\b.*=)", re.MULTILINE)
+    ours = re.compile(rf"(self\.{name}\b[^=\n]*= |^\s+{name}(: .*)? = )", re.MULTILINE)
+    assert definition.search(ASYNCSSH) or ours.search(SOURCE)
+
+
+@pytest.mark.parametrize(("cls", "name"), overrides(), ids=lambda each: getattr(each, "__name__", each))
+def test_override_takes_what_the_original_takes(cls: type, name: str) -> None:
+    """As many positional arguments, so that asyncssh's own calls still fit."""
+    original = inspect.signature(_base_of(cls, name))  # type: ignore[arg-type]
+    ours = inspect.signature(vars(cls)[name])
+    wanted = [
+        p for p in original.parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    ours.bind(*(object() for _ in wanted))
+    assert inspect.iscoroutinefunction(vars(cls)[name]) == inspect.iscoroutinefunction(_base_of(cls, name))
+
+
+@pytest.mark.parametrize(
+    ("request_name", "handler"),
+    [
+        ("session-id-query@goteleport.com", "_process_session_id_query_at_goteleport_dot_com_global_request"),
+        (
+            "session-id-query-v2@goteleport.com",
+            "_process_session_id_query_v2_at_goteleport_dot_com_global_request",
+        ),
+    ],
+)
+def test_query_handlers_are_found_by_name(request_name: str, handler: str) -> None:
+    """asyncssh finds handlers by a mangled name; a change of the mangling would make us an old node."""
+    from asyncssh.misc import map_handler_name
+
+    assert f"_process_{map_handler_name(request_name)}_global_request" == handler
+    assert hasattr(seams.NodeConnection, handler)
