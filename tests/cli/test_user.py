@@ -144,7 +144,6 @@ def test_scp_becomes_the_systems_scp(world: World) -> None:
         ["login", "--proxy", "-oX"],
         ["login", "--proxy", "gw", "--ttl", "soon"],
         ["login", "--proxy", "gw", "--user", "a,b"],
-        ["login"],
         ["play", "x", "--format", "gif"],
         ["play", "x", "--speed", "0"],
         ["nonsense"],
@@ -169,6 +168,19 @@ def test_without_a_login_everything_says_how_to_get_one(world: World, arguments:
     world.log_in(hours=-1)
     out = world.call(*arguments)
     assert (out.rc, out.stderr) == (4, "error: your certificate has expired: run ilsh login\n")
+
+
+def test_the_first_login_must_say_where(world: World) -> None:
+    """Later ones go where the last one went."""
+    out = world.call("login", "--password-stdin")
+    assert (out.rc, "--proxy" in out.stderr) == (2, True)
+
+
+def test_a_damaged_host_ca_is_told(world: World) -> None:
+    """One sentence; nothing is trusted instead."""
+    world.log_in()
+    out = world.call("login", "--password-stdin")
+    assert (out.rc, out.stderr) == (1, "error: the stored host CA of the gateway cannot be read\n")
 
 
 def test_a_gateway_that_is_away_is_one_sentence(world: World) -> None:

@@ -170,6 +170,23 @@ def test_a_person_who_does_not_trust_the_gateway_gives_it_no_password(person: Pe
     assert not person.home.exists() or not list(person.home.rglob("id*"))
 
 
+@pytest.mark.parametrize("question", [r"\(yes/no\)", "Password:"])
+def test_ctrl_c_ends_a_question_at_once(person: Person, question: str) -> None:
+    """Exit code 130, as shells have it for SIGINT, and no traceback."""
+    trust = ("--host-ca", str(person.cluster.host_ca)) if question == "Password:" else ()
+    with person.terminal(*person.login_argv(*trust)) as terminal:
+        terminal.expect(question)
+        terminal.send("\x03")
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.text
+
+
+def test_logging_in_again_needs_no_names(logged_in: Person) -> None:
+    """Gateway, user and trust are those of the last time."""
+    done = logged_in.ilsh("login", "--password-stdin", "--no-agent", stdin=f"{PASSWORD}\n".encode())
+    assert (done.rc, USER in done.stdout) == (0, True)
+
+
 def test_a_pinned_host_ca_is_trusted_and_another_is_not(person: Person) -> None:
     """For machines, which can compare but not judge."""
     pin = run(["ssh-keygen", "-l", "-f", person.cluster.host_ca], env=clean_env()).stdout.split()[1]

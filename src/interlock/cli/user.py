@@ -23,7 +23,6 @@ from interlock.cli.user_context import (
     ProxyOption,
     duration,
     now,
-    proxy_address,
     user_name,
     valid_login,
     with_portal,
@@ -63,12 +62,10 @@ PASSED_ON = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 @app.command()
 def login(
-    proxy: Annotated[
-        ProxyAddress,
-        typer.Option(envvar="ILSH_PROXY", metavar="HOST[:PORT]", parser=proxy_address, help="The gateway."),
-    ],
+    proxy: ProxyOption = None,
     user: Annotated[
-        str | None, typer.Option(parser=user_name, show_default="your account here", help="Your gateway user.")
+        str | None,
+        typer.Option(parser=user_name, show_default="as before, or your account here", help="Your gateway user."),
     ] = None,
     ttl: Annotated[
         timedelta | None,
@@ -92,17 +89,32 @@ def login(
 ) -> None:
     """Sign in and get a short-lived certificate."""
     from interlock.adapters.ssh.portal_client import Gateway
-    from interlock.cli.user_login import LoginTrust, StdinAnswers, TerminalAnswers, sign_in
+    from interlock.cli.user_login import Interrupted, LoginTrust, StdinAnswers, TerminalAnswers, sign_in
 
+    proxy, before = _last_time(proxy)
     trusted = _host_ca_file(host_ca) if host_ca else [] if ca_pin else Home.default().host_ca(proxy)
     trust = LoginTrust(str(proxy), trusted, ca_pin)
-    gateway = Gateway(proxy.host, proxy.port, user or user_name(getpass.getuser()))
+    gateway = Gateway(proxy.host, proxy.port, user or before or user_name(getpass.getuser()))
     answers = StdinAnswers(sys.stdin) if password_stdin else TerminalAnswers()
-    certified = asyncio.run(sign_in(gateway, trust, answers, ttl))
+    try:
+        certified = asyncio.run(sign_in(gateway, trust, answers, ttl))
+    except Interrupted:
+        raise typer.Abort from None
     if out is not None:
         _write_out(out, certified)
         return
     _store(proxy, certified, agent=agent)
+
+
+def _last_time(proxy: ProxyAddress | None) -> tuple[ProxyAddress, str | None]:
+    """The gateway to log in to, and the user that logged in there before."""
+    try:
+        profile = Home.default().load(proxy).profile
+    except (SignInFailed, ConfigError):
+        if proxy is None:
+            raise typer.BadParameter("say which gateway: --proxy HOST[:PORT]") from None
+        return proxy, None
+    return profile.address, profile.user
 
 
 def _store(proxy: ProxyAddress, certified: "Certified", *, agent: bool) -> None:

@@ -39,7 +39,7 @@ def user_name(text: str) -> str:
 
 def duration(text: str) -> timedelta:
     """``90``, ``90s``, ``15m``, ``8h`` or ``1d``."""
-    match = re.fullmatch(r"(\d{1,9})([smhd]?)", text)
+    match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
     if match is None or int(match[1]) == 0:
         msg = f"{text[:32]!r} is not a duration: write 30m or 8h"
         raise typer.BadParameter(msg)

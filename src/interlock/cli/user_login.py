@@ -6,9 +6,11 @@ Secrets come from the terminal or from standard input, never from the command li
 import getpass
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TextIO
@@ -32,6 +34,10 @@ TRIES = 3
 """Passwords that a person may mistype; as many as ssh asks for."""
 
 
+class Interrupted(SignInFailed):
+    """The person pressed Ctrl-C at a question. KeyboardInterrupt would end asyncssh's task with a trace."""
+
+
 class TerminalAnswers:
     """A person at the terminal."""
 
@@ -53,7 +59,10 @@ class TerminalAnswers:
             print(printable(instruction), file=sys.stderr)
         shown = printable(prompt)
         try:
-            return input(shown) if echo else getpass.getpass(shown)
+            with interruptible():
+                return input(shown) if echo else getpass.getpass(shown)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
         except EOFError:
             raise SignInFailed("no password was given") from None
 
@@ -116,7 +125,18 @@ def _confirmed(gateway: str, what: str, print_: str) -> bool:
         file=sys.stderr,
         flush=True,
     )
-    return sys.stdin.readline().strip().lower() == "yes"
+    with interruptible():
+        return sys.stdin.readline().strip().lower() == "yes"
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end a question at once: asyncio would only note it, and the question would stay."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True, slots=True)

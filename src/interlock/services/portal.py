@@ -219,11 +219,14 @@ class Portal:
         except ValueError as error:
             raise NotFound(f"{request.sid[:64]!r} is not a session ID") from error
         pieces = self._recordings.read(sid)
-        held, owner = await _front(pieces)
-        if owner != caller.user:
-            await close(pieces)
-            public = "access denied: this is not a recording of one of your sessions"
-            raise Denied(public, reason=f"{caller.user} asked for session {sid} of {owner or 'nobody known'}")
+        try:
+            held, owner = await _front(pieces)
+            if owner != caller.user:
+                public = "access denied: this is not a recording of one of your sessions"
+                raise Denied(public, reason=f"{caller.user} asked for session {sid} of {owner or 'nobody known'}")
+        except InterlockError:
+            await _close(pieces)
+            raise
         self._emit(Kind.RECORDING_ACCESS, caller, {"session_type": "ssh", "format": "ilr"}, sid=sid)
         return Download(wire.Stream(sid), _chained(held, pieces))
 
@@ -296,10 +299,10 @@ async def _chained(held: list[bytes], pieces: AsyncIterator[bytes]) -> AsyncGene
         async for piece in pieces:
             yield piece
     finally:
-        await close(pieces)
+        await _close(pieces)
 
 
-async def close(pieces: AsyncIterator[bytes]) -> None:
+async def _close(pieces: AsyncIterator[bytes]) -> None:
     """Let a generator close its file now and not when it is collected."""
     if isinstance(pieces, AsyncGenerator):
         await pieces.aclose()

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 
 from interlock.core import portal as wire
 from interlock.core.errors import (
+    ConfigError,
     Denied,
     InterlockError,
     NotFound,
@@ -271,7 +272,10 @@ class _Client(asyncssh.SSHClient):
 
 def _known(trust: Trust) -> tuple[list[str], list[asyncssh.SSHKey], list[str]]:
     """Trusted keys, trusted CAs and revoked keys, as asyncssh takes them."""
-    return [], [asyncssh.import_public_key(line) for line in trust.host_ca], []
+    try:
+        return [], [asyncssh.import_public_key(line) for line in trust.host_ca], []
+    except asyncssh.KeyImportError as error:
+        raise ConfigError("the stored host CA of the gateway cannot be read", reason=str(error)) from None
 
 
 def _load(identity: tuple[str, str]) -> tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]:
