@@ -40,6 +40,9 @@ from interlock.services.sessions import Sessions
 HEARTBEAT_S = 10.0
 """Seconds between two reports to the inventory."""
 
+RETRY_S = 1.0
+"""Seconds between two attempts while auth does not take the report: nobody can be admitted before it has."""
+
 LISTED_FOR = timedelta(seconds=30)
 """How long a report counts: two may be lost before the node disappears from the list."""
 
@@ -248,4 +251,4 @@ async def _report(server: NodeServer, inventory: Inventory, clock: Clock) -> Non
             if failing:
                 _log.info("node.listed_again")
             failing = ""
-        await asyncio.sleep(HEARTBEAT_S)
+        await asyncio.sleep(RETRY_S if failing else HEARTBEAT_S)

@@ -26,6 +26,9 @@ from interlock.services.joining import TokenText
 REFRESH_S = 30.0
 """Seconds between two questions to auth about whom to trust."""
 
+RETRY_S = 5.0
+"""Seconds between two attempts while auth is away."""
+
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
 
@@ -119,7 +122,7 @@ class IdentityKeeper:
                 if failing:
                     _log.info("node.auth_back")
                 failing = ""
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(RETRY_S if failing else REFRESH_S)
 
     async def refresh(self, server: NodeServer) -> None:
         """Ask once, renew if it is time, and keep what has changed."""

@@ -68,7 +68,7 @@ async def _answer(path: str, context: Context, reply: Callable[[], Awaitable[obj
     try:
         return encode(await reply())
     except InterlockError as error:
-        _log.warning("rpc.refused", method=path, peer=context.peer(), reason=error.reason)
+        _log.info("rpc.refused", method=path, peer=context.peer(), reason=error.reason)
         code, trailer = to_status(error)
     except Exception as error:  # noqa: BLE001 - a bug; its text stays here and the daemon tries again
         _log.error("rpc.failed", method=path, peer=context.peer(), exc_info=error)
