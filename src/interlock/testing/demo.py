@@ -156,7 +156,7 @@ def _show_cell(console: Console, cluster: Cluster, person: Person, witness: Witn
 def _one_shell(cluster: Cluster, person: Person, witness: Witness, target: str, to: tuple[str, ...]) -> str:
     """A shell in which the person asks for the session ID, where there is somebody who knows it."""
     with Terminal(cluster.client("demo", person).argv(*to), env=clean_env()) as terminal:
-        terminal.send("PS1='$ '\r")
+        terminal.send("unset HISTFILE; PS1='$ '\r")  # leaves no line in the history of whoever tries the demo
         seen = None
         if target == cluster.node_name:
             terminal.send(f"{BIN}/interlock status\r")
@@ -191,7 +191,7 @@ def _play(console: Console, cluster: Cluster, person: Person, shown: Sequence[Sh
     sid = recorded[0]
     console.rule(f"ilsh play {sid}")
     played = cluster.ilsh(person.home, "play", sid, "--format", "pty", "--speed", "8", "--skip-idle-time").check()
-    sys.stdout.write(played.stdout.replace("\r\n", "\n"))
+    sys.stdout.write(played.stdout.replace("\r\n", "\n") + "\n")
     sys.stdout.flush()
     console.rule()
 

@@ -34,8 +34,8 @@ class Evidence:
     seen: str | None  # what the session itself printed; None where the target cannot know it
     live: tuple[str, ...]  # new in `sessions ls` while it was live
     events: tuple[Event, ...]  # all events with this sid
-    event_sids: frozenset[str]  # the sids of all events that are new since the witness looked first
-    recordings: tuple[str, ...]  # new in `recordings ls`
+    event_sids: frozenset[str]  # of all events about its host while it ran: a second record would be among them
+    recordings: tuple[str, ...]  # of the same
     recorded_sid: str  # what the recording says of itself
 
     def count(self, event: str) -> int:
@@ -57,7 +57,10 @@ class Evidence:
         """Every departure from the contract, in words; empty when all is well."""
         wrong = [f"{name}: {self.count(name)} times" for name in ONCE if self.count(name) != 1]
         if not self.ids_equal:
-            wrong.append(f"IDs differ: {self}")
+            wrong.append(
+                f"IDs differ: in the session {self.seen}, live {self.live}, events {sorted(self.event_sids)}, "
+                f"recordings {self.recordings}, in the recording {self.recorded_sid}"
+            )
         if len(self.recordings) != 1:
             wrong.append(f"recordings: {self.recordings}")
         indexes = [e["ei"] for e in self.events]
@@ -127,22 +130,25 @@ class Witness:
         """Wait until all sessions that were seen have ended and are stored, and collect their traces."""
         sids = [sighting.sid for sighting in self._sightings]
         events = self.wait_settled(sids)
-        recorded = [row["sid"] for row in self._cluster.json("recordings", "ls") if self._is_new(row["start"])]
-        strays = self._new_sids(events) - set(sids)
-        return [
-            Evidence(
-                sid=one.sid,
-                mode=one.mode,
-                hostname=one.hostname,
-                seen=one.seen,
-                live=one.live,
-                events=tuple(e for e in events if e.get("sid") == one.sid),
-                event_sids=frozenset({one.sid, *strays}),
-                recordings=tuple(sid for sid in recorded if sid == one.sid or sid not in sids),
-                recorded_sid=self._cluster.recording_header(one.sid)["sid"],
+        recorded = [row["sid"] for row in self._cluster.json("recordings", "ls")]
+        found: list[Evidence] = []
+        for one in self._sightings:
+            own = tuple(e for e in events if e.get("sid") == one.sid)
+            doubles = _doubles(events, own, one.hostname) - set(sids)
+            found.append(
+                Evidence(
+                    sid=one.sid,
+                    mode=one.mode,
+                    hostname=one.hostname,
+                    seen=one.seen,
+                    live=one.live,
+                    events=own,
+                    event_sids=frozenset({one.sid, *doubles}),
+                    recordings=tuple(sid for sid in recorded if sid == one.sid or sid in doubles),
+                    recorded_sid=self._cluster.recording_header(one.sid)["sid"],
+                )
             )
-            for one in self._sightings
-        ]
+        return found
 
     def wait_settled(self, sids: Sequence[str]) -> list[Event]:
         """Wait until these sessions are no longer live and their recordings are stored; returns all events."""
@@ -172,10 +178,17 @@ class Witness:
 
         return poll_until(found, f"event {event} with {fields}", SETTLE_S)
 
-    def _new_sids(self, events: Sequence[Event]) -> set[str]:
-        """The sessions none of whose events is older than the witness."""
-        old = {e["sid"] for e in events if "sid" in e and not self._is_new(e["time"])}
-        return {e["sid"] for e in events if "sid" in e} - old
-
     def _is_new(self, time: str) -> bool:
         return datetime.fromisoformat(time) >= self._began - TICK
+
+
+def _doubles(events: Sequence[Event], own: Sequence[Event], hostname: str) -> set[str]:
+    """The sids of other sessions that were recorded of the same host in the same seconds."""
+    times = [datetime.fromisoformat(e["time"]) for e in own]
+    return {
+        e["sid"]
+        for e in events
+        if e.get("server_hostname") == hostname
+        and "sid" in e
+        and min(times) <= datetime.fromisoformat(e["time"]) <= max(times)
+    }
