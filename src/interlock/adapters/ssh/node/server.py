@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import asyncssh
 
+from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.child import Children
 from interlock.adapters.ssh.node.environment import SessionFacts
@@ -35,35 +36,6 @@ from interlock.ports import Admission, ClaimsReader, Clock, Entropy, EventSink
 
 STOP_GRACE_S = 2.0
 """Seconds that clients get to read the farewell, and processes to leave, before both are cut off."""
-
-_CIPHERS = (
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com",
-    "aes256-ctr",
-    "aes192-ctr",
-    "aes128-ctr",
-)
-"""No CBC: `NodeConnection.send_packet` relies on it."""
-
-_KEX = (
-    "mlkem768x25519-sha256",
-    "curve25519-sha256",
-    "curve25519-sha256@libssh.org",
-    "ecdh-sha2-nistp256",
-    "ecdh-sha2-nistp384",
-    "ecdh-sha2-nistp521",
-    "diffie-hellman-group16-sha512",
-    "diffie-hellman-group18-sha512",
-    "diffie-hellman-group14-sha256",
-)
-_MACS = (
-    "umac-128-etm@openssh.com",
-    "hmac-sha2-256-etm@openssh.com",
-    "hmac-sha2-512-etm@openssh.com",
-    "hmac-sha2-256",
-    "hmac-sha2-512",
-)
 
 LiveT_co = TypeVar("LiveT_co", bound=Live, covariant=True)
 
@@ -241,10 +213,10 @@ class NodeServer:
                 host_based_auth=False,
                 gss_host=None,
                 send_server_host_keys=False,
-                encryption_algs=_CIPHERS,
-                kex_algs=_KEX,
-                mac_algs=_MACS,
-                compression_algs=["none"],  # asyncssh inflates without bound (asyncssh-notes)
+                encryption_algs=list(algorithms.ALL_CIPHERS),
+                kex_algs=list(algorithms.KEX),
+                mac_algs=list(algorithms.MACS),
+                compression_algs=list(algorithms.COMPRESSION),
                 login_timeout=LOGIN_TIMEOUT_S,
                 keepalive_interval=KEEPALIVE_INTERVAL_S,
                 keepalive_count_max=KEEPALIVE_MAX_MISSED,
