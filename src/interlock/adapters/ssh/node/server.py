@@ -5,7 +5,7 @@ node behave as older ones did are constructor switches, so that every pairing of
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -59,6 +59,9 @@ class NodeOptions:
     announce_session_id: bool = True
     answers_v1: bool = True
     answers_v2: bool = True  # False: the ID is announced after shell or exec, as nodes before v2 did
+    ciphers: Sequence[str] = (
+        algorithms.ALL_CIPHERS
+    )  # whatever a forwarder or a client behind a bridge may be set to
     extra_path: str = ""  # appended to PATH, so that `interlock status` is found in sessions
 
 
@@ -213,7 +216,7 @@ class NodeServer:
                 host_based_auth=False,
                 gss_host=None,
                 send_server_host_keys=False,
-                encryption_algs=list(algorithms.ALL_CIPHERS),
+                encryption_algs=list(self._options.ciphers),
                 kex_algs=list(algorithms.KEX),
                 mac_algs=list(algorithms.MACS),
                 compression_algs=list(algorithms.COMPRESSION),
