@@ -1,0 +1,381 @@
+"""A gateway in the test's own process: the real proxy over real loopback sockets, with stores in memory behind it.
+
+Clients are asyncssh's or `hostile.RawSsh`; targets are `PlainTarget` (an asyncssh server in the place of an sshd),
+a `NodeServer`, or a scripted one. `Gateway.wait_clean` is the promise that every test ends with: whatever the
+peers did, nothing is left of them.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import time
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.dial import Dialler
+from interlock.adapters.ssh.door import Gate
+from interlock.adapters.ssh.hostkey import public_data
+from interlock.adapters.ssh.proxy import ProxyParts, ProxyServer
+from interlock.adapters.system import SystemClock, SystemEntropy
+from interlock.core.errors import NotFound, SignInFailed
+from interlock.core.ids import DaemonId
+from interlock.domain.audit import JsonValue
+from interlock.domain.duties import RecordingMode
+from interlock.domain.rbac import Role
+from interlock.domain.target import SubKind, Target
+from interlock.ports import RecordingParts, User
+from interlock.services.admission import RoleAdmission
+from interlock.services.authority import Authority
+from interlock.services.certificates import CertificateReader
+from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.portal import Portal
+from interlock.services.sessions import Sessions
+from interlock.services.signin import SignInResult
+from interlock.testing.hostile import Credential, RawSsh, connect_raw
+from interlock.testing.node import FakeAuthorityStore
+from interlock.testing.ports import LOOPBACK
+from interlock.testing.stores import MemoryAuditLog, MemoryTrackers
+
+DAEMON_ID = DaemonId("99999999-2222-4333-8444-555555555555")
+USER = "alice"
+LOGIN = "root"
+CLUSTER = "test"
+
+
+@dataclass
+class Directory:
+    """Accounts, roles and inventory in memory, in one object."""
+
+    people: dict[str, User] = field(default_factory=dict)
+    known_roles: dict[str, Role] = field(default_factory=dict)
+    known_targets: dict[str, Target] = field(default_factory=dict)
+
+    async def user(self, name: str) -> User:
+        """`ports.UserSource`."""
+        if name not in self.people:
+            raise NotFound(f"no user {name}")
+        return self.people[name]
+
+    async def roles(self, names: Iterable[str]) -> list[Role]:
+        """`ports.RoleSource`."""
+        return [self.known_roles[name] for name in names if name in self.known_roles]
+
+    async def target(self, name: str) -> Target:
+        """`ports.TargetSource`."""
+        for target in self.known_targets.values():
+            if name in (target.hostname, target.id):
+                return target
+        raise NotFound(f"unknown node {name}: ilsh ls shows those you can reach")
+
+    async def targets(self) -> list[Target]:
+        """`ports.TargetSource`."""
+        return list(self.known_targets.values())
+
+
+class NoPasswords:
+    """Nobody signs in by password."""
+
+    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+        """Refuse."""
+        raise SignInFailed("sign-in failed", reason=f"{user} from {source}, {len(password)} characters")
+
+    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+        """Refuse."""
+        raise SignInFailed("sign-in failed", reason=f"{user} from {source}, {len(old)}, {len(new)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a process holds: names of tasks, open files, calls that are due later."""
+
+    tasks: frozenset[str]
+    files: int
+    timers: tuple[str, ...]
+
+    @classmethod
+    def take(cls) -> "Footprint":
+        """Of now."""
+        current = asyncio.current_task()
+        tasks = frozenset(task.get_name() for task in asyncio.all_tasks() if task is not current)
+        loop = asyncio.get_running_loop()
+        scheduled: list[asyncio.TimerHandle] = getattr(loop, "_scheduled", [])
+        timers = sorted(repr(each) for each in scheduled if not each.cancelled())
+        files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a list, as cheap as can be
+        return cls(tasks, files, tuple(timers))
+
+    def compare(self, now: "Footprint") -> list[str]:
+        """What ``now`` has beyond this."""
+        more = [f"task {name}" for name in sorted(now.tasks - self.tasks)]
+        if now.files > self.files:
+            more.append(f"{now.files - self.files} open files")
+        # Timers of whoever runs the test (its own time-out) are there before and after; only ours are counted.
+        ours = [each for each in now.timers if "interlock" in each or "asyncssh" in each]
+        return more + [f"timer {each}" for each in ours if each not in self.timers]
+
+
+@dataclass
+class Gateway:
+    """The running proxy and everything that a test looks at."""
+
+    directory: Path
+    authority: Authority
+    users: Directory
+    audit: MemoryAuditLog
+    trackers: MemoryTrackers
+    emitter: Emitter
+    sessions: Sessions
+    recordings: FileRecordings
+    proxy: ProxyServer
+    mode: RecordingMode = RecordingMode.PROXY
+    port: int = 0
+    idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
+
+    def add_target(
+        self, name: str, port: int, *, host_keys: Sequence[str] = (), sub_kind: SubKind = SubKind.AGENTLESS
+    ) -> Target:
+        """List a target that the user may log in to."""
+        number = len(self.users.known_targets) + 1
+        target_id = DaemonId(f"{number:08d}-2222-4333-8444-555555555555")
+        target = Target(target_id, name, LOOPBACK, port, sub_kind, host_keys=tuple(host_keys))
+        self.users.known_targets[name] = target
+        return target
+
+    async def credential(self, user: str = USER, *, ttl: timedelta = timedelta(hours=1)) -> Credential:
+        """A fresh key with a certificate of a user, who gets the account if there is none."""
+        self.users.people.setdefault(user, User(user, ("access",), None, must_change=False, created=_now()))
+        key = Ed25519PrivateKey.generate()
+        public = asyncssh.import_private_key(_pem(key)).export_public_key().decode()
+        line = await self.authority.issue_user(user, ["access"], [LOGIN], public, ttl)
+        certificate = asyncssh.import_certificate(line)
+        return Credential("ssh-ed25519-cert-v01@openssh.com", certificate.public_data, key)
+
+    async def client(self, target: str, *, user: str = "", **options: Any) -> asyncssh.SSHClientConnection:
+        """asyncssh's client, routed to a target; ``user`` overrides the SSH user name."""
+        credential = await self.credential()
+        key = asyncssh.import_private_key(_pem(credential.key))
+        certificate = asyncssh.import_certificate(_line(credential))
+        settings: dict[str, Any] = {
+            "username": user or f"{LOGIN}%{target}",
+            "client_keys": [(key, certificate)],
+            "known_hosts": ([], [asyncssh.import_public_key(self.authority.export("host"))], []),
+            "agent_path": None,
+            "config": None,
+            "encryption_algs": [*algorithms.ALL_CIPHERS],
+        }
+        return await asyncssh.connect(LOOPBACK, self.port, **settings | options)
+
+    async def raw_client(self, target: str) -> RawSsh:
+        """A scripted client that has logged in and is routed to a target."""
+        peer = await connect_raw(LOOPBACK, self.port)
+        await peer.log_in(f"{LOGIN}%{target}", await self.credential())
+        return peer
+
+    async def events(self, name: str = "") -> list[dict[str, JsonValue]]:
+        """All events of this name that were emitted so far."""
+        await self.emitter.flush()
+        return [each.to_json() for each in self.audit.stored if name in ("", each.kind.event)]
+
+    async def wait_clean(self, within: float = 10.0) -> None:
+        """Return when nothing is left of any connection; AssertionError with what it is if that takes too long."""
+        deadline = time.monotonic() + within
+        while problems := [*self._leftovers(), *self.idle.compare(Footprint.take())]:
+            if time.monotonic() > deadline:
+                raise AssertionError("left behind: " + "; ".join(problems))
+            await asyncio.sleep(0.01)
+
+    def _leftovers(self) -> list[str]:
+        live = [f"live session {session.sid}" for session in self.sessions.live]
+        tracked = [
+            f"tracker {tracker.sid} {tracker.state.value}"
+            for tracker in self.trackers.stored.values()
+            if tracker.state.value != "terminated"
+        ]
+        return live + tracked
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    directory: Path,
+    *,
+    ciphers: Sequence[str] = algorithms.FAST_CIPHERS,
+    dial_timeout: float = 5.0,
+    parts: Callable[[FileRecordings], RecordingParts] = lambda recordings: recordings,
+) -> AsyncIterator[Gateway]:
+    """A gateway on a free port, stopped in order at the end; ``parts`` may put something before the disk."""
+    clock, entropy = SystemClock(), SystemEntropy()
+    audit, trackers, users = MemoryAuditLog(), MemoryTrackers(), Directory()
+    recordings = FileRecordings(directory / "recordings")
+    users.known_roles["access"] = Role("access", (LOGIN,), {"*": "*"})
+    authority = await Authority.load(
+        FakeAuthorityStore(), cluster=CLUSTER, daemon_id=DAEMON_ID, clock=clock, entropy=entropy
+    )
+    emitter = Emitter(audit)
+    factory = EventFactory(cluster=CLUSTER, clock=clock, entropy=entropy)
+    sessions = Sessions(
+        daemon_id=DAEMON_ID,
+        cluster=CLUSTER,
+        clock=clock,
+        entropy=entropy,
+        emitter=emitter,
+        trackers=trackers,
+        parts=parts(recordings),
+        recordings=recordings,
+        events=audit,
+    )
+
+    async def mode() -> RecordingMode:
+        return world.mode
+
+    proxy_parts = ProxyParts(
+        daemon_id=DAEMON_ID,
+        gate=Gate(CertificateReader([authority.export("user")]), clock, emitter, factory),
+        permits=RoleAdmission(users=users, roles=users, targets=users, clock=clock),
+        targets=users,
+        mode=mode,
+        dialler=Dialler(authority, frozenset({public_data(authority.export("host"))}), ciphers, dial_timeout),
+        hosts=authority,
+        sessions=sessions,
+        passwords=NoPasswords(),
+        portal=Portal(
+            cluster=CLUSTER,
+            users=users,
+            roles=users,
+            targets=users,
+            trackers=trackers,
+            recordings=recordings,
+            authority=authority,
+            events=emitter,
+            factory=factory,
+            clock=clock,
+        ),
+        entropy=entropy,
+        names=[LOOPBACK],
+        ciphers=ciphers,
+    )
+    proxy = ProxyServer(proxy_parts, asyncssh.generate_private_key("ssh-ed25519"))
+    world = Gateway(directory, authority, users, audit, trackers, emitter, sessions, recordings, proxy)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(emitter.run(), name="gateway.emitter")
+        tasks.create_task(sessions.run(), name="gateway.sessions")
+        serving = tasks.create_task(proxy.run(), name="gateway.proxy")
+        try:
+            _, world.port = await proxy.listen(LOOPBACK, 0)
+            await sessions.wait_recovered()
+            world.idle = Footprint.take()
+            yield world
+        finally:
+            await proxy.stop("the test is over")
+            await serving
+            await sessions.end_all("the test is over")
+            sessions.stop()
+            emitter.stop()
+
+
+class Chatter(asyncssh.SSHServer):
+    """Admits everybody."""
+
+    def begin_auth(self, username: str) -> bool:
+        """No authentication: the gateway's certificate is another test's subject."""
+        del username
+        return False
+
+
+@contextlib.asynccontextmanager
+async def plain_target(world: Gateway, name: str = "plain1", **options: Any) -> AsyncIterator[Target]:
+    """An asyncssh server that runs `do` for every command, listed under ``name``. ``options``: asyncssh's."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    acceptor = await asyncssh.listen(
+        LOOPBACK,
+        0,
+        server_factory=Chatter,
+        server_host_keys=[key],
+        process_factory=do,
+        encoding=None,
+        line_editor=False,
+        **{"encryption_algs": [*algorithms.ALL_CIPHERS], "config": None} | options,
+    )
+    try:
+        yield world.add_target(name, acceptor.get_port(), host_keys=[key.export_public_key().decode()])
+    finally:
+        acceptor.close()
+        await acceptor.wait_closed()
+
+
+async def do(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """What a `PlainTarget` does for a command: a small language, so that tests start no processes.
+
+    ``exit N`` · ``signal NAME`` · ``cat`` · ``send N`` · ``take`` (says the hash) · ``both N`` · ``stderr``
+    """
+    verb, _, argument = (process.command or "shell").partition(" ")
+    try:
+        match verb:
+            case "exit":
+                process.exit(int(argument))
+                return
+            case "signal":
+                process.exit_with_signal(argument)
+                return
+            case "send":
+                await _send(process, int(argument))
+            case "take":
+                process.stdout.write((await _take(process)).encode())
+            case "both":
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(_send(process, int(argument)))
+                    taken = tasks.create_task(_take(process))
+                process.stderr.write(taken.result().encode())
+            case "stderr":
+                process.stderr.write(b"to stderr")
+            case _:
+                await _echo(process)
+        process.exit(0)
+    except (asyncssh.BreakReceived, BrokenPipeError, ConnectionError):
+        process.close()
+
+
+def bulk(size: int) -> bytes:
+    """Bytes that do not repeat within a packet, the same each time."""
+    return (hashlib.sha256(b"bulk").digest() * 1021)[: 32 * 1021] * (size // 32672) + bytes(size % 32672)
+
+
+async def _send(process: asyncssh.SSHServerProcess[bytes], size: int) -> None:
+    data = bulk(size)
+    for at in range(0, size, 65536):
+        process.stdout.write(data[at : at + 65536])
+        await process.stdout.drain()
+
+
+async def _take(process: asyncssh.SSHServerProcess[bytes]) -> str:
+    digest = hashlib.sha256()
+    while data := await process.stdin.read(65536):
+        digest.update(data)
+    return digest.hexdigest()
+
+
+async def _echo(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    while data := await process.stdin.read(65536):
+        process.stdout.write(data)
+        await process.stdout.drain()
+
+
+def _now() -> datetime:
+    return SystemClock().now()
+
+
+def _pem(key: Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def _line(credential: Credential) -> str:
+    return f"{credential.algorithm} {b64encode(credential.blob).decode()}"
