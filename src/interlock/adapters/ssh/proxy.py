@@ -76,6 +76,7 @@ class ProxyServer:
         self._parts = parts
         self._host_key = host_key
         self._forwarders: set[Forwarder] = set()
+        self._dialling: dict[_Passage, asyncio.Task[None]] = {}  # those that have no forwarder yet
         self._doors: set[ClientLegConnection] = set()  # until they are routed or gone
         self._strangers: set[ClientLegConnection] = set()  # those of them that have not authenticated
         self._host_certificates: dict[str, asyncssh.SSHCertificate] = {}
@@ -105,9 +106,12 @@ class ProxyServer:
         """Accept nobody any more, tell everybody, and let `run` return."""
         if self._listener is not None:
             self._listener.close()
+        self._stopping.set()
         for forwarder in list(self._forwarders):
             forwarder.shut_down(text)
-        self._stopping.set()
+        for passage, task in list(self._dialling.items()):
+            passage.disconnect(text)
+            task.cancel()
         for connection in list(self._doors):
             with contextlib.suppress(OSError):
                 connection.disconnect(asyncssh.DISC_BY_APPLICATION, text)
@@ -203,17 +207,18 @@ class ProxyServer:
         return cast(Jump, ClientLegConnection(asyncio.get_running_loop(), options))
 
     def _serve(self, passage: "_Passage") -> None:
-        if self._tasks is None:
+        if self._tasks is None or self._stopping.is_set():
             passage.abort()
         else:
-            self._tasks.create_task(self._pass(passage), name="proxy.passage")
+            self._dialling[passage] = self._tasks.create_task(self._pass(passage), name="proxy.passage")
 
     async def _pass(self, passage: "_Passage") -> None:
         """One client's way through. Whatever goes wrong ends this connection and no other."""
         try:
-            forwarder = await passage.open()
-            if self._stopping.is_set():
-                forwarder.shut_down("the gateway is shutting down")
+            try:
+                forwarder = await passage.open()
+            finally:
+                del self._dialling[passage]
             self._forwarders.add(forwarder)
             try:
                 await forwarder.run()
@@ -248,6 +253,10 @@ class _Passage:
     def abort(self) -> None:
         """Drop the client."""
         self._connection.abort()
+
+    def disconnect(self, text: str) -> None:
+        """Tell the client, then drop it. Only while there is no forwarder."""
+        self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, text)
 
     async def open(self) -> Forwarder:
         """Decide, dial, and make the forwarder."""
