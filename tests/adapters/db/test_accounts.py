@@ -95,8 +95,7 @@ async def test_a_role_that_cannot_be_read_in_full_allows_nothing(
 ) -> None:
     """R6: malformed policy or options of a newer version void the role, with a line in the log."""
     await roles.add_role(DEV)
-    async with database.writing() as connection:
-        await connection.execute(text(f"UPDATE roles SET {column} = :value"), {"value": value})
+    await database.change(text(f"UPDATE roles SET {column} = :value"), {"value": value})
     with capture_logs() as logs:
         assert await roles.roles(["dev"]) == []
         assert await roles.all_roles() == []
@@ -106,8 +105,7 @@ async def test_a_role_that_cannot_be_read_in_full_allows_nothing(
 async def test_a_user_whose_roles_cannot_be_read_has_none(users: SqlUserStore, database: Database) -> None:
     """R6: the account remains, its access does not."""
     await users.add_user(ALICE)
-    async with database.writing() as connection:
-        await connection.execute(text("UPDATE users SET roles = '[\"dev\", 3]'"))
+    await database.change(text("UPDATE users SET roles = '[\"dev\", 3]'"))
     with capture_logs() as logs:
         assert (await users.user("alice")).roles == ()
     assert logs[0]["user"] == "alice"

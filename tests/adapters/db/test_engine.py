@@ -23,8 +23,7 @@ def modes(directory: Path) -> dict[str, int]:
 
 async def test_the_file_and_its_companions_are_private(database: Database, tmp_path: Path) -> None:
     """0600 for the database and for its write-ahead log, which holds keys too."""
-    async with database.writing() as connection:
-        await connection.execute(text("DELETE FROM users"))
+    await database.change(text("DELETE FROM users"))
     found = await asyncio.to_thread(modes, tmp_path)
     assert len(found) >= 2
     assert set(found.values()) == {0o600}
@@ -36,8 +35,7 @@ async def test_the_file_and_its_companions_are_private(database: Database, tmp_p
 )
 async def test_connections_are_durable_and_patient(database: Database, pragma: str, value: object) -> None:
     """WAL with synchronous=FULL: what was committed survives a power cut."""
-    async with database.reading() as connection:
-        assert (await connection.execute(text(f"PRAGMA {pragma}"))).scalar() == value
+    assert await database.read(lambda connection: connection.execute(text(f"PRAGMA {pragma}")).scalar()) == value
 
 
 async def test_migrations_make_exactly_the_tables_that_the_stores_use(database: Database) -> None:
@@ -47,8 +45,7 @@ async def test_migrations_make_exactly_the_tables_that_the_stores_use(database: 
         found: list[object] = compare_metadata(MigrationContext.configure(connection), schema.metadata)
         return found
 
-    async with database.reading() as connection:
-        assert await connection.run_sync(difference) == []
+    assert await database.read(difference) == []
 
 
 def test_head_is_the_newest_migration() -> None:
@@ -68,8 +65,7 @@ async def test_two_first_starts_at_once_both_succeed(tmp_path: Path) -> None:
 
 async def test_a_database_of_a_newer_version_is_refused(database: Database, tmp_path: Path) -> None:
     """Old code must not guess what new tables mean (R6)."""
-    async with database.writing() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await database.change(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigError, match="newer Interlock"):
         await open_database(tmp_path / "test.db")
 
@@ -88,31 +84,29 @@ async def test_what_is_no_database_is_a_store_error(tmp_path: Path) -> None:
 async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
     """Write transactions are all or nothing."""
 
-    async def insert_twice() -> None:
-        async with database.writing() as connection:
-            for _ in range(2):
-                await connection.execute(text("INSERT INTO cluster VALUES (1, 'i', 'n', 'node', 't')"))
+    def insert_twice(connection: Connection) -> None:
+        for _ in range(2):
+            connection.execute(text("INSERT INTO cluster VALUES (1, 'i', 'n', 'node', 't')"))
 
     with pytest.raises(StoreError):
-        await insert_twice()
-    async with database.reading() as connection:
-        assert (await connection.execute(text("SELECT count(*) FROM cluster"))).scalar() == 0
+        await database.write(insert_twice)
+    assert await database.rows(text("SELECT * FROM cluster")) == []
 
 
 async def test_writers_in_two_processes_wait_for_each_other(database: Database, tmp_path: Path) -> None:
     """Read-then-write in two processes at once: nobody fails, nothing is lost."""
     other = await open_database(tmp_path / "test.db")
 
+    def add(connection: Connection) -> None:
+        count = connection.execute(text("SELECT count(*) FROM tokens")).scalar()
+        connection.execute(text("INSERT INTO tokens VALUES (:id, x'00', 't', 't', 1)"), {"id": str(count)})
+
     async def increment(mine: Database) -> None:
         for _ in range(10):
-            async with mine.writing() as connection:
-                count = (await connection.execute(text("SELECT count(*) FROM tokens"))).scalar()
-                insert = "INSERT INTO tokens VALUES (:id, x'00', 't', 't', 1)"
-                await connection.execute(text(insert), {"id": str(count)})
+            await mine.write(add)
 
     async with asyncio.TaskGroup() as tasks:
         for each in (database, other, database):
             tasks.create_task(increment(each))
     await other.close()
-    async with database.reading() as connection:
-        assert (await connection.execute(text("SELECT count(*) FROM tokens"))).scalar() == 30
+    assert len(await database.rows(text("SELECT * FROM tokens"))) == 30

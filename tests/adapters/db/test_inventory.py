@@ -113,8 +113,7 @@ async def test_a_target_that_cannot_be_read_in_full_is_not_reachable(
 ) -> None:
     """R6: lost pins must not turn into "any key will do"."""
     await inventory.add_target(PLAIN)
-    async with database.writing() as connection:
-        await connection.execute(text(f"UPDATE nodes SET {column} = :value"), {"value": value})
+    await database.change(text(f"UPDATE nodes SET {column} = :value"), {"value": value})
     with capture_logs() as logs:
         assert await inventory.targets() == []
         with pytest.raises(NotFound):

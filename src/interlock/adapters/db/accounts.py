@@ -27,17 +27,15 @@ class SqlUserStore:
     async def user(self, name: str) -> User:
         """The account; NotFound otherwise."""
         wanted = select(schema.users).where(schema.users.c.name == name)
-        async with self._database.reading() as connection:
-            row = (await connection.execute(wanted)).one_or_none()
-        if row is None:
+        rows = await self._database.rows(wanted)
+        if not rows:
             raise _no_user(name)
-        return _user(row)
+        return _user(rows[0])
 
     async def users(self) -> list[User]:
         """All accounts, by name."""
-        async with self._database.reading() as connection:
-            rows = await connection.execute(select(schema.users).order_by(schema.users.c.name))
-            return [_user(row) for row in rows]
+        rows = await self._database.rows(select(schema.users).order_by(schema.users.c.name))
+        return [_user(row) for row in rows]
 
     async def add_user(self, user: User) -> bool:
         """Create the account; False if the name is taken."""
@@ -48,23 +46,18 @@ class SqlUserStore:
             "roles": dump_strings(user.roles),
             "created": user.created,
         }
-        async with self._database.writing() as connection:
-            done = await connection.execute(insert(schema.users).values(row).on_conflict_do_nothing())
-        return done.rowcount == 1
+        return await self._database.change(insert(schema.users).values(row).on_conflict_do_nothing()) == 1
 
     async def set_password(self, name: str, password_hash: str, *, must_change: bool) -> None:
         """Replace the password; NotFound if there is no such account."""
         change = update(schema.users).where(schema.users.c.name == name)
-        async with self._database.writing() as connection:
-            done = await connection.execute(change.values(password_hash=password_hash, must_change=must_change))
-        if done.rowcount == 0:
+        changed = change.values(password_hash=password_hash, must_change=must_change)
+        if not await self._database.change(changed):
             raise _no_user(name)
 
     async def remove_user(self, name: str) -> None:
         """Delete the account; NotFound if there is none."""
-        async with self._database.writing() as connection:
-            done = await connection.execute(delete(schema.users).where(schema.users.c.name == name))
-        if done.rowcount == 0:
+        if not await self._database.change(delete(schema.users).where(schema.users.c.name == name)):
             raise _no_user(name)
 
 
@@ -91,20 +84,15 @@ class SqlRoleStore:
             "node_labels": dump_labels(role.node_labels),
             "options": "{}",
         }
-        async with self._database.writing() as connection:
-            done = await connection.execute(insert(schema.roles).values(row).on_conflict_do_nothing())
-        return done.rowcount == 1
+        return await self._database.change(insert(schema.roles).values(row).on_conflict_do_nothing()) == 1
 
     async def remove_role(self, name: str) -> None:
         """Delete the role; NotFound if there is none."""
-        async with self._database.writing() as connection:
-            done = await connection.execute(delete(schema.roles).where(schema.roles.c.name == name))
-        if done.rowcount == 0:
+        if not await self._database.change(delete(schema.roles).where(schema.roles.c.name == name)):
             raise NotFound(f"there is no role called {name}")
 
     async def _read(self, wanted: Any) -> list[Role]:
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(wanted)).all()
+        rows = await self._database.rows(wanted)
         return [role for row in rows if (role := _role(row)) is not None]
 
 

@@ -30,8 +30,7 @@ class SqlAuditLog:
         if not events:
             return
         rows = [_row(event) for event in events]
-        async with self._database.writing() as connection:
-            await connection.execute(insert(schema.events).on_conflict_do_nothing(), rows)
+        await self._database.change(insert(schema.events).on_conflict_do_nothing(), rows)
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
         """The events that match, oldest first."""
@@ -45,9 +44,8 @@ class SqlAuditLog:
         ):
             if value is not None:
                 query = query.where(column == value)
-        async with self._database.reading() as connection:
-            bodies = (await connection.execute(query)).scalars().all()
-        return [_DECODER.decode(body) for body in (reversed(bodies) if wanted.newest else bodies)]
+        rows = await self._database.rows(query)
+        return [_DECODER.decode(row.body) for row in (reversed(rows) if wanted.newest else rows)]
 
 
 def _row(event: AuditEvent) -> dict[str, object]:

@@ -32,22 +32,20 @@ class SqlClusterStore:
             "recording_mode": cluster.recording_mode.value,
             "created": cluster.created,
         }
-        async with self._database.writing() as connection:
-            await connection.execute(insert(schema.cluster).values(row).on_conflict_do_nothing())
+        await self._database.change(insert(schema.cluster).values(row).on_conflict_do_nothing())
         return await self.cluster()
 
     async def cluster(self) -> Cluster:
         """The record; NotFound before the first start."""
-        async with self._database.reading() as connection:
-            row = (await connection.execute(select(schema.cluster))).one_or_none()
-        if row is None:
+        rows = await self._database.rows(select(schema.cluster))
+        if not rows:
             raise NotFound("this data directory has not been set up: run interlock start")
+        [row] = rows
         return Cluster(row.id, row.name, RecordingMode(row.recording_mode), row.created)
 
     async def set_recording_mode(self, mode: RecordingMode) -> None:
         """Change where sessions with our own nodes are recorded."""
-        async with self._database.writing() as connection:
-            await connection.execute(update(schema.cluster).values(recording_mode=mode.value))
+        await self._database.change(update(schema.cluster).values(recording_mode=mode.value))
 
 
 class SqlAuthorityStore:
@@ -62,8 +60,7 @@ class SqlAuthorityStore:
         with suppress(NotFound):
             return await self.authority(key.kind)
         row = {"kind": key.kind, "private_key": key.private_key, "public": key.public, "created": key.created}
-        async with self._database.writing() as connection:
-            await connection.execute(insert(schema.authorities).values(row).on_conflict_do_nothing())
+        await self._database.change(insert(schema.authorities).values(row).on_conflict_do_nothing())
         return await self.authority(key.kind)
 
     async def authority(self, kind: str) -> AuthorityKey:
@@ -87,5 +84,4 @@ class SqlAuthorityStore:
 
     async def _find(self, kind: str) -> Row[Any] | None:
         wanted = select(schema.authorities).where(schema.authorities.c.kind == kind)
-        async with self._database.reading() as connection:
-            return (await connection.execute(wanted)).one_or_none()
+        return next(iter(await self._database.rows(wanted)), None)

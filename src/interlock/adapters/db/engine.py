@@ -1,19 +1,22 @@
 """The database file: opened privately, migrated to this version's tables, and spoken to in short transactions.
 
-Writers take the write lock when they begin (BEGIN IMMEDIATE): a transaction that reads first and writes later
-would otherwise fail at once, without waiting, when another process wrote in between.
+A transaction runs as a whole in a worker thread: one trip there and back, where an asynchronous driver needs one
+for each of its ten steps, and every session's set-up waits for three transactions. An asynchronous driver of
+another database fits behind the same methods. Writers take the write lock when they begin (BEGIN IMMEDIATE): one
+that reads first and writes later would otherwise fail at once, without waiting, when another process wrote in
+between.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from interlock.core.errors import ConfigError, StoreError
 
@@ -23,46 +26,71 @@ HEAD = "0001"
 BUSY_TIMEOUT_MS = 10_000
 """How long a process waits for another one's write transaction; ours last milliseconds."""
 
+READERS = 4
+"""Threads that read at the same time; a read takes a fraction of a millisecond. Writers have one thread: a queue."""
+
+T = TypeVar("T")
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
 _WRITES = "interlock_writes"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """An open database. Stores borrow connections from it; errors leave as StoreError."""
+    """An open database. Stores hand it their statements; errors leave as StoreError."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._readers = engine
-        self._writers = engine.execution_options(**{_WRITES: True})
-        self._turn = asyncio.Lock()  # SQLite lets the second writer poll with growing pauses; a queue is faster
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writing = engine.execution_options(**{_WRITES: True})
+        self._readers = ThreadPoolExecutor(READERS, "database-read")
+        self._writer = ThreadPoolExecutor(1, "database-write")
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """For one SELECT, which sees one state. No transaction: each of its statements is a trip to a thread."""
-        with _named():
-            async with self._readers.connect() as connection:
-                yield connection
+    async def rows(self, query: Executable) -> Sequence[Row[Any]]:
+        """The result of one SELECT."""
+        return await self.read(lambda connection: connection.execute(query).all())
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A write transaction, durable when the block ends without an error."""
-        with _named():
-            async with self._turn, self._writers.begin() as connection:
-                yield connection
+    async def change(self, statement: Executable, parameters: Parameters = None) -> int:
+        """Run one statement in a transaction of its own; how many rows it changed. Durable when this returns."""
+        return await self.write(lambda connection: connection.execute(statement, parameters).rowcount)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` finds, run in a thread. It must not write; each of its statements sees one state."""
+
+        def run() -> T:
+            with _named(), self._engine.connect() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a thread as one transaction: durable when this returns, undone if it raises.
+
+        A caller that is cancelled does not stop it.
+        """
+
+        def run() -> T:
+            with _named(), self._writing.begin() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._readers.dispose()
+        """Let what was begun finish, and close all connections."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
 
 
-class _named:  # noqa: N801 - reads as a statement
-    """Gives the library's errors our name; the cause stays for the audit log only."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, SQLAlchemyError | OSError):
-            raise StoreError("the gateway's database is not available", reason=str(error)) from error
+@contextmanager
+def _named() -> Iterator[None]:
+    """Give the library's errors our name; the cause stays for the audit log only."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        raise StoreError("the gateway's database is not available", reason=str(error)) from error
 
 
 async def open_database(path: Path) -> Database:
@@ -71,9 +99,9 @@ async def open_database(path: Path) -> Database:
     StoreError if that fails, ConfigError if a newer Interlock made the file.
     """
     _create_private(path)
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
-    event.listen(engine.sync_engine, "connect", _prepare)
-    event.listen(engine.sync_engine, "begin", _begin)
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
     database = Database(engine)
     try:
         await _migrate(database)
@@ -110,17 +138,8 @@ def _begin(connection: Connection) -> None:
 
 
 async def _migrate(database: Database) -> None:
-    async with database.reading() as connection:
-        if await connection.run_sync(_version) == HEAD:
-            return
-    async with database.writing() as connection:  # only one process migrates; the others find it done
-        version = await connection.run_sync(_version)
-        if version is not None and version > HEAD:
-            raise ConfigError(
-                "the data directory was made by a newer Interlock: install that version or a later one",
-                reason=f"database version {version}, this Interlock knows {HEAD}",
-            )
-        await connection.run_sync(_upgrade)
+    if await database.read(_version) != HEAD:
+        await database.write(_upgrade)  # only one process migrates; the others find it done
 
 
 def _version(connection: Connection) -> str | None:
@@ -132,6 +151,12 @@ def _version(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
+    version = _version(connection)
+    if version is not None and version > HEAD:
+        raise ConfigError(
+            "the data directory was made by a newer Interlock: install that version or a later one",
+            reason=f"database version {version}, this Interlock knows {HEAD}",
+        )
     from alembic import command
     from alembic.config import Config
 

@@ -1,9 +1,10 @@
 """Targets: nodes that report themselves and expire, and agentless hosts that administrators register."""
 
+from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, delete, or_, select
+from sqlalchemy import Connection, Row, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
@@ -29,25 +30,14 @@ class SqlInventory:
 
         A name whose node has expired is free again: the host may have been installed anew.
         """
-        nodes, row = schema.nodes, _row(node)
-        async with self._database.writing() as connection:
-            holder = (
-                await connection.execute(select(nodes).where(nodes.c.hostname == node.hostname))
-            ).one_or_none()
-            if holder is not None and holder.id != node.id:
-                if holder.expires is None or holder.expires > self._clock.now():
-                    public = f"another target is already called {node.hostname}"
-                    raise Denied(public, reason=f"{node.id} claims the name of {holder.id}")
-                await connection.execute(delete(nodes).where(nodes.c.id == holder.id))
-            statement = insert(nodes).values(row)
-            await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
+        row, now = _row(node), self._clock.now()
+        await self._database.write(lambda connection: _refresh(connection, node, row, now))
 
     async def target(self, name: str) -> Target:
         """The live target with this hostname or ID; NotFound otherwise."""
         nodes = schema.nodes
         wanted = select(nodes).where(or_(nodes.c.hostname == name, nodes.c.id == name), self._live())
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(wanted)).all()
+        rows = await self._database.rows(wanted)
         found = [target for row in rows if (target := _target(row)) is not None]
         if not found:
             raise NotFound(f"unknown node {name}: run `ilsh ls` to see the nodes you can reach")
@@ -56,29 +46,40 @@ class SqlInventory:
     async def targets(self) -> list[Target]:
         """All live targets, by hostname."""
         nodes = schema.nodes
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(select(nodes).where(self._live()).order_by(nodes.c.hostname))).all()
+        rows = await self._database.rows(select(nodes).where(self._live()).order_by(nodes.c.hostname))
         return [target for row in rows if (target := _target(row)) is not None]
 
     async def add_target(self, target: Target) -> bool:
         """Register a target; False if its hostname is taken by a live one."""
         nodes = schema.nodes
-        async with self._database.writing() as connection:
-            stale = delete(nodes).where(nodes.c.hostname == target.hostname, nodes.c.expires <= self._clock.now())
-            await connection.execute(stale)
-            done = await connection.execute(insert(nodes).values(_row(target)).on_conflict_do_nothing())
-        return done.rowcount == 1
+        stale = delete(nodes).where(nodes.c.hostname == target.hostname, nodes.c.expires <= self._clock.now())
+        fresh = insert(nodes).values(_row(target)).on_conflict_do_nothing()
+
+        def add(connection: Connection) -> bool:
+            connection.execute(stale)
+            return connection.execute(fresh).rowcount == 1
+
+        return await self._database.write(add)
 
     async def remove_target(self, name: str) -> None:
         """Forget the target with this hostname or ID, live or not; NotFound if there is none."""
         nodes = schema.nodes
-        async with self._database.writing() as connection:
-            done = await connection.execute(delete(nodes).where(or_(nodes.c.hostname == name, nodes.c.id == name)))
-        if done.rowcount == 0:
+        if not await self._database.change(delete(nodes).where(or_(nodes.c.hostname == name, nodes.c.id == name))):
             raise NotFound(f"there is no node called {name}")
 
     def _live(self) -> Any:
         return or_(schema.nodes.c.expires.is_(None), schema.nodes.c.expires > self._clock.now())
+
+
+def _refresh(connection: Connection, node: Target, row: dict[str, object], now: datetime) -> None:
+    nodes = schema.nodes
+    holder = connection.execute(select(nodes).where(nodes.c.hostname == node.hostname)).one_or_none()
+    if holder is not None and holder.id != node.id:
+        if holder.expires is None or holder.expires > now:
+            public = f"another target is already called {node.hostname}"
+            raise Denied(public, reason=f"{node.id} claims the name of {holder.id}")
+        connection.execute(delete(nodes).where(nodes.c.id == holder.id))
+    connection.execute(insert(nodes).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
 
 
 def _row(target: Target) -> dict[str, object]:

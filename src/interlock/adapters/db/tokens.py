@@ -26,35 +26,27 @@ class SqlTokenStore:
             "expires": token.expires,
             "uses": token.uses,
         }
-        async with self._database.writing() as connection:
-            await connection.execute(insert(schema.tokens).values(row))
+        await self._database.change(insert(schema.tokens).values(row))
 
     async def token(self, token_id: str) -> JoinToken | None:
         """The token with this ID, spent or expired ones included; None if there is none."""
         wanted = select(schema.tokens).where(schema.tokens.c.id == token_id)
-        async with self._database.reading() as connection:
-            row = (await connection.execute(wanted)).one_or_none()
-        return None if row is None else _token(row)
+        return next(map(_token, await self._database.rows(wanted)), None)
 
     async def spend_token(self, token_id: str) -> bool:
         """Take one use away, atomically; False when none was left."""
         table = schema.tokens
         spend = update(table).where(table.c.id == token_id, table.c.uses > 0).values(uses=table.c.uses - 1)
-        async with self._database.writing() as connection:
-            done = await connection.execute(spend)
-        return done.rowcount == 1
+        return await self._database.change(spend) == 1
 
     async def tokens(self) -> list[JoinToken]:
         """All tokens, by expiry."""
         wanted = select(schema.tokens).order_by(schema.tokens.c.expires, schema.tokens.c.id)
-        async with self._database.reading() as connection:
-            return [_token(row) for row in await connection.execute(wanted)]
+        return [_token(row) for row in await self._database.rows(wanted)]
 
     async def remove_token(self, token_id: str) -> None:
         """Forget a token; NotFound if there is none."""
-        async with self._database.writing() as connection:
-            done = await connection.execute(delete(schema.tokens).where(schema.tokens.c.id == token_id))
-        if done.rowcount == 0:
+        if not await self._database.change(delete(schema.tokens).where(schema.tokens.c.id == token_id)):
             raise NotFound(f"there is no join token {token_id}")
 
 

@@ -52,25 +52,22 @@ class SqlTrackerStore:
         statement = statement.on_conflict_do_update(
             index_elements=["sid"], set_=row, where=table.c.state <= statement.excluded.state
         )
-        async with self._database.writing() as connection:
-            await connection.execute(statement)
-            if tracker.state is TrackerState.TERMINATED:
-                old = table.c.expires < tracker.expires - KEEP_TERMINATED
-                await connection.execute(delete(table).where(table.c.state == _TERMINATED, old))
+        await self._database.change(statement)
+        if tracker.state is TrackerState.TERMINATED:
+            old = table.c.expires < tracker.expires - KEEP_TERMINATED
+            await self._database.change(delete(table).where(table.c.state == _TERMINATED, old))
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """One heartbeat for all sessions of a daemon; another daemon's trackers are left alone."""
         table = schema.trackers
         mine = (table.c.daemon_id == daemon, table.c.sid.in_(list(sids)), table.c.state != _TERMINATED)
-        async with self._database.writing() as connection:
-            await connection.execute(update(table).where(*mine, table.c.expires < expires).values(expires=expires))
+        await self._database.change(update(table).where(*mine, table.c.expires < expires).values(expires=expires))
 
     async def live(self) -> list[Tracker]:
         """Pending and running trackers, expired ones that nobody swept included, oldest first."""
         table = schema.trackers
         wanted = select(table).where(table.c.state != _TERMINATED).order_by(table.c.created, table.c.sid)
-        async with self._database.reading() as connection:
-            return [_tracker(row) for row in await connection.execute(wanted)]
+        return [_tracker(row) for row in await self._database.rows(wanted)]
 
 
 def _row(tracker: Tracker) -> dict[str, object]:
