@@ -204,7 +204,7 @@ class Joining:
         for name in names:
             _check_name(name)
             if name in self._reserved:
-                raise Denied(f"the name {name} is reserved")
+                raise Denied(f"the name {name} is reserved for the gateway itself: give the node another")
             try:
                 taken = await self._targets.target(name)
             except NotFound:

@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import Membership, join
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices, Bound
 from interlock.adapters.system import SystemClock, SystemEntropy
-from interlock.core.errors import Denied, NotFound
+from interlock.core.errors import Denied, NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.identity import Claims
-from interlock.domain.target import Target
-from interlock.domain.tracker import Tracker
+from interlock.domain.target import SubKind, Target
+from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter, JoinToken, RecordingInfo, TrustBundle
 from interlock.services.hostca import HostCa, KeyPair, create_authority, create_key
 from interlock.services.joining import Joining, TokenText, create_token
@@ -190,3 +191,60 @@ class Auth:
     def client(self, membership: Membership, identity: KeyPair) -> AuthClient:
         """Its client."""
         return AuthClient(membership.service, roots=membership.roots, identity=identity, clock=self.clock)
+
+
+SID = SessionId("11111111-1111-4111-8111-111111111111")
+"""The session that a `Node` has when nothing else is said."""
+
+
+@dataclass
+class Node:
+    """A daemon that has joined."""
+
+    auth: Auth
+    id: DaemonId
+    client: AuthClient
+
+    def event(self, kind: Kind = Kind.SESSION_START, sid: SessionId | None = SID) -> AuditEvent:
+        """An event that it recorded."""
+        now, uid = self.auth.clock.now(), self.auth.entropy.uuid()
+        return AuditEvent(kind, now, uid, CLUSTER, sid, fields={"recorded_by": self.id, "initial_command": ["ls"]})
+
+    def tracker(self, sid: SessionId = SID) -> Tracker:
+        """The tracker of a session on it."""
+        now = self.auth.clock.now()
+        return Tracker(
+            sid=sid,
+            state=TrackerState.RUNNING,
+            created=now,
+            expires=now + timedelta(seconds=30),
+            user="alice",
+            login="root",
+            hostname="db1",
+            target_id=self.id,
+            daemon_id=self.id,
+            cluster=CLUSTER,
+            sub_kind="interlock",
+            recording_mode="node",
+        )
+
+    def target(self) -> Target:
+        """Itself, as it reports itself."""
+        expires = self.auth.clock.now() + timedelta(seconds=30)
+        return Target(self.id, "db1", "10.0.0.1", 3022, SubKind.NODE, {"env": "test"}, expires=expires)
+
+    async def reached(self) -> None:
+        """Wait until its client is connected to auth again."""
+        while True:
+            try:
+                await self.client.trust()
+            except StoreError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    @classmethod
+    async def join(cls, auth: Auth, *names: str) -> Self:
+        """Join and connect."""
+        membership, identity = await auth.join(*names)
+        return cls(auth, membership.reply.id, auth.client(membership, identity))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.testing.auth import Auth
+from interlock.testing.auth import Auth, Node
 
 
 @pytest.fixture
@@ -17,3 +17,19 @@ async def auth(tmp_path: Path) -> AsyncIterator[Auth]:
         yield auth
     finally:
         await auth.stop()
+
+
+@pytest.fixture
+async def node(auth: Auth) -> AsyncIterator[Node]:
+    """The daemon db1."""
+    node = await Node.join(auth, "db1")
+    yield node
+    await node.client.close()
+
+
+@pytest.fixture
+async def neighbour(auth: Auth) -> AsyncIterator[Node]:
+    """Another daemon of the same cluster."""
+    node = await Node.join(auth, "db2")
+    yield node
+    await node.client.close()

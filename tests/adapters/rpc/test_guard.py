@@ -1,0 +1,75 @@
+"""A daemon speaks for itself and for nobody else, whatever it sends."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from interlock.core.errors import Denied
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import Kind
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.target import SubKind
+from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Node
+
+OTHER_SID = SessionId("22222222-2222-4222-8222-222222222222")
+STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
+
+
+def stranger_admission(node: Node) -> Awaitable[None]:
+    """A question about somebody at another target."""
+    now = node.auth.clock.now()
+    return node.client.admit(Claims(Identity("a", (), CLUSTER), ("root",), now, now, 1), "root", STRANGER)
+
+
+OFFENCES: dict[str, Callable[[Node], Awaitable[object]]] = {
+    "tracker of another daemon": lambda n: n.client.put(replace(n.tracker(), daemon_id=STRANGER)),
+    "tracker for another target": lambda n: n.client.put(replace(n.tracker(), target_id=STRANGER)),
+    "another daemon's heartbeat": lambda n: n.client.keep(STRANGER, [SID], n.auth.clock.now()),
+    "another node": lambda n: n.client.heartbeat(replace(n.target(), id=STRANGER)),
+    "a name it did not join with": lambda n: n.client.heartbeat(replace(n.target(), hostname="db2")),
+    "an agentless target": lambda n: n.client.heartbeat(replace(n.target(), sub_kind=SubKind.AGENTLESS)),
+    "event of another daemon": lambda n: n.client.append([replace(n.event(), fields={"recorded_by": STRANGER})]),
+    "event of another cluster": lambda n: n.client.append([replace(n.event(), cluster="elsewhere")]),
+    "event that is auth's own": lambda n: n.client.append([n.event(Kind.USER_LOGIN, None)]),
+    "admission to another target": stranger_admission,
+    "host certificate for the proxy": lambda n: n.client.issue_host(HOST_KEY, ["db1", "proxy.example.com"]),
+    "host certificate for everything": lambda n: n.client.issue_host(HOST_KEY, []),
+}
+
+
+@pytest.mark.parametrize("offence", OFFENCES)
+async def test_a_node_may_only_speak_for_itself(node: Node, offence: str) -> None:
+    """Whatever it says of others is refused and changes nothing."""
+    with pytest.raises(Denied, match="only speak for itself") as refusal:
+        await OFFENCES[offence](node)
+    assert node.id in refusal.value.reason
+    stores = node.auth.stores
+    assert [stores.stored_events, stores.kept, stores.admitted] == [[], [], []]
+    assert [stores.trackers, stores.nodes] == [{}, {}]
+
+
+async def test_a_session_belongs_to_the_daemon_that_named_it_first(
+    node: Node, neighbour: Node, tmp_path: Path
+) -> None:
+    """Nobody adds to, tracks or replaces another's session, even after auth was started anew."""
+    await node.client.append([node.event()])
+    await neighbour.client.append([neighbour.event(sid=OTHER_SID)])
+    part = tmp_path / "part"
+    part.write_bytes(b"forged")
+    for restarted in (False, True):
+        if restarted:
+            await node.auth.stop()
+            await node.auth.start()
+            await node.reached()
+            await neighbour.reached()
+        with pytest.raises(Denied):
+            await neighbour.client.append([neighbour.event(Kind.SESSION_END)])
+        with pytest.raises(Denied):
+            await neighbour.client.put(neighbour.tracker())
+        with pytest.raises(Denied):
+            await neighbour.client.store(SID, part)
+    assert part.exists()
+    assert node.auth.stores.recordings_by_sid == {}
+    await node.client.append([node.event(Kind.SESSION_END)])

@@ -1,0 +1,244 @@
+"""The mTLS service over real connections: what a daemon gets done, and what it may not say."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc.calling import call, upload
+from interlock.adapters.rpc.server import AuthRpcServer
+from interlock.adapters.rpc.tls import open_channel
+from interlock.core.errors import (
+    ConfigError,
+    Denied,
+    LocalProtocolError,
+    NotFound,
+    RemoteProtocolError,
+    StoreError,
+)
+from interlock.core.ids import DaemonId
+from interlock.domain.audit import Kind
+from interlock.domain.identity import Claims, Forwarded, Identity
+from interlock.domain.tracker import TrackerState
+from interlock.services.hostca import HostCa, HostIdentity, KeyPair, create_authority, create_key, create_request
+from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Auth, Node
+
+STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
+
+
+async def test_events_arrive_as_they_were(node: Node) -> None:
+    """Order, kinds, times and fields of every type survive the wire."""
+    fields: dict[str, JsonValue] = {
+        "recorded_by": node.id,
+        "a": 1,
+        "b": True,
+        "c": ["x", "y"],
+        "d": {"k": "v"},
+        "e": [{"n": 1}],
+        "f": [],
+    }
+    first = replace(node.event(), fields=fields)
+    second = replace(node.event(Kind.SESSION_END), index=1)
+    await node.client.append([first, second])
+    assert node.auth.stores.stored_events == [first, second]
+
+
+async def test_many_events_travel_in_several_messages(node: Node) -> None:
+    """A backlog after an outage is longer than one message may be."""
+    events = [node.event(Kind.EXEC) for _ in range(m.MAX_EVENTS * 2 + 1)]
+    await node.client.append(events)
+    assert [event.uid for event in node.auth.stores.stored_events] == [event.uid for event in events]
+
+
+async def test_auth_says_who_recorded_an_event(node: Node) -> None:
+    """An event without ``recorded_by`` gets the caller's."""
+    await node.client.append([replace(node.event(Kind.AUTH_FAILURE, None), fields={"user": "x"})])
+    assert node.auth.stores.stored_events[0].fields["recorded_by"] == node.id
+
+
+async def test_trackers_live_as_long_as_asked_by_auths_clock(node: Node) -> None:
+    """How long counts, not until when by the node's clock; and no longer than auth allows."""
+    now = node.auth.clock.now()
+    far = now + timedelta(days=3)
+    await node.client.put(replace(node.tracker(), expires=far))
+    await node.client.keep(node.id, [SID], now + timedelta(seconds=30))
+    stored = node.auth.stores.trackers[SID]
+    assert stored.expires < now + timedelta(seconds=310)
+    assert (stored.user, stored.state) == ("alice", TrackerState.RUNNING)
+    daemon, sids, expires = node.auth.stores.kept[0]
+    assert (daemon, sids) == (node.id, (SID,))
+    assert abs(expires - now - timedelta(seconds=30)) < timedelta(seconds=5)
+
+
+async def test_a_node_is_listed_as_it_reports_itself(node: Node) -> None:
+    """Labels, address and all."""
+    await node.client.heartbeat(node.target())
+    stored = node.auth.stores.nodes["db1"]
+    assert stored == replace(node.target(), expires=stored.expires)
+
+
+async def test_a_recording_is_delivered_once_and_then_gone_here(node: Node, tmp_path: Path) -> None:
+    """In pieces, whole, and the local file goes away."""
+    part = tmp_path / "part"
+    content = bytes(range(256)) * (m.CHUNK // 128) + b"end"
+    part.write_bytes(content)
+    assert await node.client.store(SID, part) == f"memory:{SID}"
+    assert node.auth.stores.recordings_by_sid[SID] == content
+    assert not part.exists()
+    assert list(node.auth.directory.iterdir()) == []
+
+
+async def test_admission_carries_claims_and_denials(node: Node) -> None:
+    """What auth says to the node reaches it as the same error with both texts."""
+    now = node.auth.clock.now()
+    claims = Claims(
+        Identity("alice", ("dev",), CLUSTER), ("root",), now, now, 7, Forwarded(node.id, STRANGER, records=True)
+    )
+    await node.client.admit(claims, "root", node.id)
+    assert node.auth.stores.admitted == [(claims, "root", node.id)]
+    node.auth.stores.denial = Denied("access denied", reason="no role allows root")
+    with pytest.raises(Denied) as denied:
+        await node.client.admit(claims, "root", node.id)
+    assert (denied.value.public, denied.value.reason) == ("access denied", "no role allows root")
+
+
+async def test_host_certificates_and_renewal_are_for_own_names(node: Node) -> None:
+    """The names of joining, and the ID."""
+    line = await node.client.issue_host(HOST_KEY, ["db1", node.id])
+    assert line == f"{HOST_KEY} signed for db1,{node.id}"
+    fresh = await node.client.renew(HOST_KEY)
+    assert fresh.host_certificate == f"{HOST_KEY} signed for db1,{node.id}"
+    assert fresh.trust.user_cas == ("user-ca",)
+
+
+async def test_a_client_goes_on_with_another_certificate(node: Node) -> None:
+    """After a renewal calls use the new one; those that run on the old connection end by themselves."""
+    membership, identity = await node.auth.join("db9")
+    client = node.auth.client(membership, identity)
+    fresh = await client.renew(HOST_KEY)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(client.append([replace(node.event(), fields={})]))
+        tasks.create_task(client.use(KeyPair(identity.key, fresh.certificate)))
+    assert running.done()
+    await client.trust()
+    await client.close()
+
+
+# --- who is let in -------------------------------------------------------------------------------------------
+
+
+def certificate_of(ca: HostCa, auth: Auth, key: str, *, cluster: str = CLUSTER, days: int = 0) -> str:
+    """A daemon's certificate."""
+    identity = HostIdentity(cluster, STRANGER, ("db1",))
+    return ca.issue_daemon(create_request(key), identity, now=auth.clock.now() - timedelta(days=days))
+
+
+async def refused(auth: Auth, identity: KeyPair | None) -> None:
+    """A call with these credentials fails in TLS."""
+    async with open_channel(
+        auth.bound.service, auth.ca.certificate, identity, max_message=m.MAX_MESSAGE
+    ) as channel:
+        with pytest.raises(StoreError, match="auth cannot be reached"):
+            await call(channel, m.TRUST, m.Nothing())
+
+
+async def test_nobody_gets_in_without_a_certificate_of_the_daemons_authority(auth: Auth) -> None:
+    """None at all, another authority's, an expired one, and auth's own, which is for serving."""
+    key = create_key()
+    foreign = HostCa(
+        create_authority(CLUSTER, entropy=auth.entropy, now=auth.clock.now()),
+        cluster=CLUSTER,
+        entropy=auth.entropy,
+    )
+    await refused(auth, None)
+    await refused(auth, KeyPair(key, certificate_of(foreign, auth, key)))
+    await refused(auth, KeyPair(key, certificate_of(auth.ca, auth, key, days=30)))
+    await refused(auth, auth.ca.issue_server(now=auth.clock.now()))
+
+
+async def test_a_certificate_for_another_cluster_is_refused(auth: Auth) -> None:
+    """The authority vouches for it, but not as one of us."""
+    key = create_key()
+    identity = KeyPair(key, certificate_of(auth.ca, auth, key, cluster="elsewhere"))
+    async with open_channel(
+        auth.bound.service, auth.ca.certificate, identity, max_message=m.MAX_MESSAGE
+    ) as channel:
+        with pytest.raises(Denied, match="daemon of this cluster"):
+            await call(channel, m.TRUST, m.Nothing())
+
+
+async def test_the_join_listener_serves_nothing_but_joining(auth: Auth) -> None:
+    """It knows no caller, so it has no method that needs one."""
+    async with open_channel(auth.bound.join, auth.ca.certificate, max_message=m.MAX_MESSAGE) as channel:
+        with pytest.raises(StoreError, match="auth cannot be reached"):
+            await call(channel, m.TRUST, m.Nothing())
+
+
+# --- errors --------------------------------------------------------------------------------------------------
+
+
+async def test_a_store_that_is_away_is_an_error_to_try_again(node: Node) -> None:
+    """With the reason, for the node's log."""
+    node.auth.stores.failure = StoreError("the database is away", reason="disk I/O error")
+    with pytest.raises(StoreError) as failure:
+        await node.client.append([node.event()])
+    assert (failure.value.public, failure.value.reason) == ("the database is away", "disk I/O error")
+
+
+async def test_a_bug_in_auth_tells_nothing(node: Node) -> None:
+    """The text of an exception that is not ours stays on auth."""
+    node.auth.stores.failure = ValueError("secret in a message")
+    with pytest.raises(StoreError) as failure:
+        await node.client.append([node.event()])
+    assert failure.value.public == "auth failed"
+    assert "secret" not in failure.value.reason
+
+
+async def test_an_auth_that_is_away_is_an_error_to_try_again(node: Node) -> None:
+    """And the same client works again when it is back."""
+    await node.auth.stop()
+    with pytest.raises(StoreError, match="auth cannot be reached"):
+        await node.client.trust()
+    await node.auth.start()
+    await node.reached()
+
+
+async def test_what_cannot_be_read_is_refused(node: Node) -> None:
+    """Garbage, an event of an unknown kind, and an upload of another length than announced."""
+    channel = node.client._channel
+    garbage = m.Method(m.AUTH_SERVICE, "Append", str, m.Nothing)
+    with pytest.raises(RemoteProtocolError):
+        await call(channel, garbage, "garbage")
+    unknown = m.WireEvent("NO_SUCH_KIND", node.auth.clock.now(), "uid", CLUSTER)
+    with pytest.raises(RemoteProtocolError, match="could not be decoded"):
+        await call(channel, m.APPEND, m.Events((unknown,)))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"four"
+
+    for size in (3, 5):
+        with pytest.raises(RemoteProtocolError):
+            await upload(channel, m.STORE_RECORDING, m.RecordingHeader(SID, size), chunks())
+    assert node.auth.stores.recordings_by_sid == {}
+
+
+async def test_a_node_has_no_part_in_others_recordings_and_trackers(node: Node) -> None:
+    """The ports exist, the road does not."""
+    with pytest.raises(NotFound):
+        node.client.read(SID)
+    with pytest.raises(LocalProtocolError):
+        await node.client.recordings()
+    with pytest.raises(LocalProtocolError):
+        await node.client.live()
+
+
+async def test_an_address_that_is_taken_is_a_configuration_error(auth: Auth, tmp_path: Path) -> None:
+    """A second auth on the same port is refused rather than sharing its calls."""
+    second = AuthRpcServer(replace(auth.services(), spool=tmp_path / "second"))
+    with pytest.raises(ConfigError, match=f"cannot listen on {auth.bound.service}"):
+        await second.start(service=auth.bound.service, join="127.0.0.1:0")
+    await second.stop(0)
