@@ -27,7 +27,7 @@ BUSY_TIMEOUT_MS = 10_000
 """How long a process waits for another one's write transaction; ours last milliseconds."""
 
 READERS = 4
-"""Threads that read at the same time; a read takes a fraction of a millisecond. Writers have one thread: a queue."""
+"""Threads that read at the same time; a read takes a fraction of a millisecond. Writers queue for one thread."""
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
