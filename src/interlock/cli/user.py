@@ -4,7 +4,6 @@ This module assembles the commands. Sessions are opened by the system's own ssh 
 with the right certificate, trust and route.
 """
 
-import asyncio
 import getpass
 import os
 import shutil
@@ -88,6 +87,8 @@ def login(
     agent: Annotated[bool, typer.Option("--agent/--no-agent", help="Hand the key to the ssh-agent.")] = True,
 ) -> None:
     """Sign in and get a short-lived certificate."""
+    import asyncio
+
     from interlock.adapters.ssh.portal_client import Gateway
     from interlock.cli.user_login import Interrupted, LoginTrust, StdinAnswers, TerminalAnswers, sign_in
 

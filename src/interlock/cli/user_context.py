@@ -1,6 +1,5 @@
 """How every command of ``ilsh`` finds the person's login, asks the gateway, and reads its arguments."""
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -72,6 +71,8 @@ def valid_login(proxy: ProxyAddress | None) -> Login:
 
 def with_portal(proxy: ProxyAddress | None, work: "Callable[[PortalClient], Awaitable[T]]") -> T:
     """Run ``work`` on a connection that the person's certificate opened."""
+    import asyncio
+
     from interlock.adapters.ssh.portal_client import Gateway, connect
     from interlock.cli.user_login import LoginTrust
 

@@ -4,7 +4,7 @@ Used by ``ilsh``. It reads no files of the user (no ~/.ssh/config, no default ke
 may use, it is given. Opening sessions on nodes is the stock ssh client's work, not this module's.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -168,20 +168,21 @@ async def connect(
     *,
     answers: Answers | None = None,
     identity: tuple[str, str] | None = None,
-    on_banner: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[PortalClient]:
     """Sign in by ``answers``, or by ``identity`` (private key and certificate as text), and open the portal.
 
     TargetError if the gateway cannot be reached, Denied if it is not trusted, SignInFailed if it refuses.
     """
-    client = _Client(trust, answers, on_banner)
+    client = _Client(trust, answers)
     conn = await _sign_in(gateway, client, identity)
-    try:
-        async with conn:
+    async with conn:
+        try:
             out, replies, _ = await conn.open_session(subsystem=wire.SUBSYSTEM, encoding=None)
-            yield PortalClient(out, replies)
-    except asyncssh.ChannelOpenError as error:
-        raise Denied(f"the gateway refused: {error.reason}") from None
+        except asyncssh.ChannelOpenError as error:
+            raise Denied(f"the gateway refused: {error.reason}") from None
+        except (asyncssh.Error, OSError) as error:
+            raise TargetError("the connection to the gateway was lost", reason=str(error)) from None
+        yield PortalClient(out, replies)
 
 
 async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str] | None) -> Any:
@@ -219,13 +220,12 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
 class _Client(asyncssh.SSHClient):
     """Callbacks of one connection."""
 
-    def __init__(self, trust: Trust, answers: Answers | None, on_banner: Callable[[str], None]) -> None:
+    def __init__(self, trust: Trust, answers: Answers | None) -> None:
         self.trust = trust
         self.failure: SignInFailed | None = None  # set when there was no answer to a question
         self.distrust = ""  # why the gateway's key was not accepted
         self.banner = ""  # the gateway's last word before a failure
         self._answers = answers
-        self._on_banner = on_banner
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
         """Ask about a host CA that is not known yet."""
@@ -247,7 +247,6 @@ class _Client(asyncssh.SSHClient):
     def auth_banner_received(self, msg: str, lang: str) -> None:  # noqa: ARG002
         """Keep what the gateway says."""
         self.banner = msg.strip()
-        self._on_banner(self.banner)
 
     def kbdint_auth_requested(self) -> str | None:
         """Sign in by answering questions, if somebody is there to answer."""
