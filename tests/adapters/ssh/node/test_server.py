@@ -123,6 +123,25 @@ async def test_many_channels_at_once(world: World) -> None:
     assert [(len(run.result().out), run.result().rc) for run in runs] == [(n, n) for n in range(20)]
 
 
+async def test_many_connections_at_once_leave_nothing(world: World) -> None:
+    """Twenty clients at once are served, and then no connection, session, process or descriptor is left."""
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    clients = [world.client(await world.key()) for _ in range(20)]
+    async with asyncio.TaskGroup() as tasks:
+        runs = [
+            tasks.create_task(world.visit(client, *tty, HOSTNAME, f"echo {n}; exit {n}"))
+            for n, (client, tty) in enumerate(zip(clients, [[], ["-tt"]] * 10, strict=True))
+        ]
+    assert [(run.result().stdout.strip(), run.result().rc) for run in runs] == [(str(n), n) for n in range(20)]
+    server = world.server
+    assert server is not None
+    await world.stop()
+    assert (server._visitors, server._running, server._children._children) == (set(), set(), set())
+    assert [len(live.ends) for live in world.sessions.all] == [1] * 20
+    assert len({live.sid for live in world.sessions.all}) == 20
+    assert len(os.listdir("/proc/self/fd")) < before  # noqa: PTH208  # the listener is closed too
+
+
 async def test_interactive_shell(world: World) -> None:
     """A shell has a controlling terminal of the client's size, type and modes, which follows the window."""
     client = world.client(await world.key())

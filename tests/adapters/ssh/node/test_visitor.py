@@ -214,6 +214,18 @@ async def test_command_of_arbitrary_bytes(world: World) -> None:
         assert started.command == "printf '\\xe9\\xff'"
 
 
+async def test_command_that_cannot_be_started(world: World) -> None:
+    """One argument has a limit in the kernel; the person reads so, and the session has a proper end."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        session = await channel.open()
+        assert await channel.run(b"x" * 140_000)
+        await session.closed.wait()
+        assert b"Argument list too long" in session.output
+        assert channel.get_exit_status() == 254
+        assert world.sessions.all[0].exits[0].error.startswith("cannot start")
+
+
 async def test_second_start_is_refused(world: World) -> None:
     """One channel, one command (R19)."""
     async with visit(world) as connection:

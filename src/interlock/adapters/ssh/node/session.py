@@ -251,7 +251,8 @@ class ShellSession(NodeSession):
             self._fail_start(error.public)
             return
         except (OSError, ValueError) as error:
-            self._fail_start(f"cannot start {self._account.shell}: {error}")
+            cause = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            self._fail_start(f"cannot start {self._account.shell}: {cause}")
             return
         if self._channel is None or self._over:
             child.abandon()
