@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pwd import getpwuid
 from uuid import UUID
 
 from interlock.adapters.blob.files import FileRecordings
@@ -134,10 +135,18 @@ def prepare_data_dir(data_dir: Path) -> None:
         raise ConfigError(
             f"cannot use the data directory {data_dir}: {error.strerror}", reason=str(error)
         ) from error
-    if not data_dir.is_dir() or found.st_uid != os.geteuid():
-        raise ConfigError(f"the data directory {data_dir} belongs to another user")
+    if found.st_uid != os.geteuid():  # also for root, whose files the owner could not open afterwards
+        owner = _user_name(found.st_uid)
+        raise ConfigError(f"the data directory {data_dir} belongs to {owner}: run this as {owner}")
     if found.st_mode & 0o077:
         raise ConfigError(f"the data directory {data_dir} is open to other users: run chmod 700 {data_dir}")
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _daemon_id(path: Path, entropy: Entropy) -> DaemonId:
