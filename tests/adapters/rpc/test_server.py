@@ -21,7 +21,7 @@ from interlock.core.errors import (
     StoreError,
 )
 from interlock.core.ids import DaemonId
-from interlock.domain.audit import Kind
+from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.tracker import TrackerState
 from interlock.services.hostca import HostCa, HostIdentity, KeyPair, create_authority, create_key, create_request
