@@ -39,8 +39,8 @@ SESSION_ID_WAIT_S = 10.0
 DIAL_TIMEOUT_S = 15.0
 """Seconds to reach, verify and log in to a target."""
 
-LOGIN_TIMEOUT_S = 60.0
-"""Seconds that a client has to authenticate."""
+LOGIN_TIMEOUT_S = 120.0
+"""Seconds that a client has to authenticate, as in sshd: somebody may be choosing a new password."""
 
 KEEPALIVE_INTERVAL_S = 300.0
 """Seconds of silence after which a leg is asked whether it is alive."""

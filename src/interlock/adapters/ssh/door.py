@@ -167,6 +167,7 @@ class Door(_Guarded):
         self._route: Route | None = None
         self._questions: KeyboardInteractive | None = None
         self._signed_in = ""  # the user that a password proved
+        self._since = gate.clock.now()  # when authentication succeeded; until then, when it began
 
     def begin_auth(self, username: str) -> bool:
         """Read the route in the user name."""
@@ -205,6 +206,7 @@ class Door(_Guarded):
     def auth_completed(self) -> None:
         """Let a route go its way; a portal waits for channels."""
         super().auth_completed()
+        self._since = self.gate.clock.now()
         self._services.admitted(self.connection)
         if self._route is not None and self.claims is not None:
             self.connection.freeze()
@@ -221,7 +223,7 @@ class Door(_Guarded):
             user=self.claims.identity.user if self.claims else self._signed_in,
             claims=self.claims,
             methods=("publickey",) if self.claims else ("keyboard-interactive",),
-            since=self.gate.clock.now(),
+            since=self._since,
             source=self.client_addr(),
         )
         return PortalSession(self._services.portal, caller)
