@@ -107,6 +107,14 @@ def test_a_gap_is_shown() -> None:
     assert stage.shown[0][1] == "\r\n[gap: 12 bytes of recording not kept: damaged]\r\n"
 
 
+def test_a_forged_gap_cannot_act_on_the_terminal() -> None:
+    """Markers of a file from elsewhere are filtered like output."""
+    stage = Stage()
+    frames = [Frame(0, HEADER), Frame(0, Marker("\x1b]52;c;eA==\x07", "\u009b6n\u202e", lost=1))]
+    play(frames, stage.write, sleep=stage.sleep, monotonic=stage.monotonic)
+    assert stage.shown[0][1] == "\r\n[]52;c;eA==: 1 bytes of recording not kept: 6n]\r\n"
+
+
 def test_text_and_json_come_at_once() -> None:
     """The other formats do not wait."""
     stage = Stage()

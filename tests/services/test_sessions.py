@@ -449,6 +449,14 @@ async def test_shutdown_ends_what_is_left(daemon: Daemon) -> None:
     assert daemon.audit.stored[1].fields["reason"] == "the gateway stops"
 
 
+async def test_nothing_begins_while_the_daemon_stops(daemon: Daemon) -> None:
+    """A channel that is opened during shutdown is refused in words."""
+    async with daemon.running() as sessions:
+        await sessions.end_all("stop")
+        with pytest.raises(StoreError, match="stopping"):
+            sessions.agree(context())
+
+
 async def test_storage_that_is_away_at_shutdown_does_not_hold_up_the_daemon(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:

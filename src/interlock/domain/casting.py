@@ -192,10 +192,11 @@ def _timestamp(header: Header) -> int:
 
 
 def marker_text(marker: Marker) -> str:
-    """A marker in words."""
+    """A marker in words, without controls: a file from elsewhere may hold anything."""
     counts = {"stdout": marker.stdout, "stderr": marker.stderr, "recording": marker.lost}
     missing = ", ".join(f"{count} bytes of {name}" for name, count in counts.items() if count)
-    return f"{marker.what}: {missing} not kept: {marker.why}"
+    words = f"{marker.what}: {missing} not kept: {marker.why}"
+    return "".join(char for char in words if char.isprintable())
 
 
 def _seconds(at: int) -> float:

@@ -93,6 +93,9 @@ class Recovery:
         except InterlockError as error:
             _log.warning("recovery.retry", sid=sid, reason=error.reason)
             return False
+        except Exception:  # noqa: BLE001 - a bug; one part must not stop the daemon from starting
+            _log.exception("recovery.retry", sid=sid)
+            return False
         _log.warning("recording.recovered", sid=sid, bytes=found.good, lost=found.lost)
         return True
 

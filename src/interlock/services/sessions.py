@@ -72,6 +72,7 @@ class Sessions:
             parts, self._uploads, emitter, self._factory, trackers=self._trackers, events=events, sleep=sleep
         )
         self._live: dict[LiveSession, None] = {}  # in the order in which they were agreed
+        self._closing = False  # set by end_all: nothing begins any more
         self._stopping = asyncio.Event()
 
     @property
@@ -82,9 +83,12 @@ class Sessions:
     def agree(self, ctx: SessionContext) -> LiveSession:
         """The ID is agreed and the channel about to be accepted.
 
-        StoreError if the audit log is away, RemoteProtocolError if the ID belongs to another live session.
+        StoreError if the audit log is away or the daemon is stopping, RemoteProtocolError if the ID belongs to
+        another live session.
         """
         duties = ctx.duties
+        if self._closing:
+            raise StoreError("no new sessions: the gateway is stopping")
         if duties.records and not self._emitter.healthy:
             raise StoreError("no new sessions for now: the audit log cannot be written")
         if duties.records and any(s.sid == ctx.sid and s.ctx.duties.records for s in self._live):
@@ -119,7 +123,8 @@ class Sessions:
         self._emitter.emit(self._factory.make(Kind.SESSION_REJECTED, fields, sid=sid))
 
     async def end_all(self, reason: str, *, grace: float = STORING_GRACE_S) -> None:
-        """End what the SSH servers have not ended, and wait a while for the recordings to be stored."""
+        """End what the SSH servers have not ended, wait a while for the recordings to be stored; none begins."""
+        self._closing = True
         for session in self.live:
             tx, rx = session.traffic()
             session.end(tx=tx, rx=rx, reason=reason)

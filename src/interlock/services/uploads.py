@@ -106,6 +106,8 @@ class Uploads:
                     return await step()
             except InterlockError as error:
                 _log.warning("upload.retry", sid=sid, reason=error.reason)
+            except Exception:  # noqa: BLE001 - a bug; losing the recording or all live sessions would be worse
+                _log.exception("upload.retry", sid=sid)
             await self._sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
 

@@ -171,17 +171,23 @@ class FileRecordings:
         return self._directory.absolute() / f"{parse_session_id(sid)}{_DONE}"
 
     def _unfinished(self) -> list[SessionId]:
-        parts = sorted((self._directory / _LIVE).glob(f"*{_PART}"), key=lambda path: path.stat().st_mtime)
-        return [sid for path in parts if (sid := _sid_of(path)) is not None and not _in_use(path)]
+        found = []
+        for path in (self._directory / _LIVE).glob(f"*{_PART}"):
+            sid = _sid_of(path)
+            with contextlib.suppress(FileNotFoundError):  # its session has just been stored
+                if sid is not None and not _in_use(path):
+                    found.append((path.stat().st_mtime, sid))
+        return [sid for _, sid in sorted(found)]
 
     def _recordings(self) -> list[RecordingInfo]:
         found = []
         for path in self._directory.glob(f"*{_DONE}"):
             sid = _sid_of(path)
-            if sid is not None:
-                state = path.stat()
-                stored = datetime.fromtimestamp(state.st_mtime, UTC)
-                found.append(RecordingInfo(sid, state.st_size, stored, _meta(path)))
+            with contextlib.suppress(FileNotFoundError):  # removed by an administrator meanwhile
+                if sid is not None:
+                    state = path.stat()
+                    stored = datetime.fromtimestamp(state.st_mtime, UTC)
+                    found.append(RecordingInfo(sid, state.st_size, stored, _meta(path)))
         return sorted(found, key=lambda info: info.stored, reverse=True)
 
 
@@ -197,10 +203,8 @@ def _in_use(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True  # its session has just been stored
-    except OSError as error:
-        return error.errno == errno.EWOULDBLOCK
+    except BlockingIOError:
+        return True
     return False
 
 
