@@ -127,10 +127,10 @@ class Negotiation:
                 return self._rejected(
                     NO_SESSION_ID, reason="the target closed the channel before its ID was known"
                 )
-            case ((State.OPENING | State.UNSURE | State.AWAITING), Answered(rejection=text)):
+            case ((State.OPENING | State.UNSURE | State.AWAITING), Answered(rejection=text)) if text:
                 public = f"remote session open failed: {text[:MAX_REASON]}"
                 return self._rejected(public, code=OPEN_ADMINISTRATIVELY_PROHIBITED)
-            case State.ADOPTED, Announced(payload=payload) if payload != (self.sid or "").encode():
+            case State.ADOPTED, Announced(payload=payload) if payload.lower() != (self.sid or "").encode():
                 raise RemoteProtocolError(Rule.SESSION_ID_CHANGED, f"{self.sid} to {payload[:64]!r}")
             case ((State.ADOPTED | State.MINTED | State.REJECTED), _):
                 return []  # a late timer or answer; an old target names its own session after shell or exec
