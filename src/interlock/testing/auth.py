@@ -17,7 +17,7 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.identity import Claims
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import EventFilter, JoinToken, RecordingInfo, TrustBundle
+from interlock.ports import Clock, EventFilter, JoinToken, RecordingInfo, TrustBundle
 from interlock.services.hostca import HostCa, KeyPair, create_authority, create_key
 from interlock.services.joining import Joining, TokenText, create_token
 
@@ -129,7 +129,8 @@ class Auth:
     """An auth daemon that can be stopped and started again on the same ports."""
 
     def __init__(self, directory: Path) -> None:
-        self.clock, self.entropy = SystemClock(), SystemEntropy()
+        self.clock: Clock = SystemClock()
+        self.entropy = SystemEntropy()
         self.stores = Stores()
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = HostCa(keys, cluster=CLUSTER, entropy=self.entropy)

@@ -32,13 +32,14 @@ STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
 
 async def test_events_arrive_as_they_were(node: Node) -> None:
     """Order, kinds, times and fields of every type survive the wire."""
+    table: list[dict[str, str | int]] = [{"n": 1, "s": "x"}]
     fields: dict[str, JsonValue] = {
         "recorded_by": node.id,
         "a": 1,
         "b": True,
         "c": ["x", "y"],
         "d": {"k": "v"},
-        "e": [{"n": 1}],
+        "e": table,
         "f": [],
     }
     first = replace(node.event(), fields=fields)

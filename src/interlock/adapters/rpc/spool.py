@@ -20,8 +20,9 @@ _SUFFIX = ".arriving"
 class Spool:
     """A directory of files that belong to calls in progress; what an earlier process left there is removed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, reserve: int = RESERVE) -> None:
         self._directory = directory
+        self._reserve = reserve
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for stale in directory.glob(f"*{_SUFFIX}"):
             stale.unlink(missing_ok=True)
@@ -46,7 +47,7 @@ class Spool:
             raise StoreError("the recording could not be stored", reason=f"receiving: {error}") from error
 
     def _create(self, size: int) -> Path:
-        if shutil.disk_usage(self._directory).free < size + RESERVE:
+        if shutil.disk_usage(self._directory).free < size + self._reserve:
             raise StoreError("no room for the recording on auth's disk", reason=f"no room for {size} bytes")
         fd, name = tempfile.mkstemp(suffix=_SUFFIX, dir=self._directory)  # 0600 and O_EXCL
         os.close(fd)
