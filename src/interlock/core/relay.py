@@ -229,14 +229,21 @@ class Relay:
             return []
         return self._pass_on(channel, side, payload)
 
+    def _bare(self, side: Side, payload: bytes) -> Channel:
+        """The channel of a message that is its number and nothing else: it may be passed on as it came."""
+        reader = Reader(payload[1:])
+        number = reader.uint32()
+        reader.end()
+        return self._table.find(side, number)
+
     def _eof(self, side: Side, payload: bytes) -> list[Effect]:
-        channel = self._table.find(side, Reader(payload[1:]).uint32())
+        channel = self._bare(side, payload)
         if channel.phase is Phase.NEGOTIATING:
             raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, "EOF before the session ID")
         return self._pass_on(channel, side, payload)
 
     def _close(self, side: Side, payload: bytes) -> list[Effect]:
-        channel = self._table.find(side, Reader(payload[1:]).uint32())
+        channel = self._bare(side, payload)
         if channel.phase is Phase.NEGOTIATING:
             effects = self._opening.negotiate(channel, TargetClosed())
             self._table.drop(channel)
@@ -261,9 +268,9 @@ class Relay:
         channel = self._table.find(side, request.recipient)
         verdict = CHANNEL_REQUESTS.get((side, request.name), Verdict.REFUSE)
         if verdict is Verdict.ANNOUNCEMENT:
-            return self._opening.negotiate(channel, Announced(request.data))
+            return self._opening.negotiate(channel, Announced(request.data)) + self._fail(channel, side, request)
         if channel.phase is not Phase.OPEN:
-            return []
+            return self._fail(channel, side, request)  # the client, who would answer, does not know the channel
         if verdict is Verdict.START:
             return self._start(channel, request)
         allowed, effects = self._judge(channel, request, verdict)
@@ -296,6 +303,8 @@ class Relay:
                 return False, []
 
     def _start(self, channel: Channel, request: Request) -> list[Effect]:
+        if Side.TARGET in channel.closed:
+            return []  # nothing can run there any more, so no session starts
         wanted = channel.take_start(request.name, request.data)
         if wanted is None:
             text = "this channel already runs a command"
@@ -303,13 +312,14 @@ class Relay:
         return [Started(channel.client_no, wanted, request.want_reply)]
 
     def _fail(self, channel: Channel, side: Side, request: Request) -> list[Effect]:
-        if not request.want_reply:
+        """The relay's own answer to ``side``, unless we have closed the channel there (§5.3)."""
+        if not request.want_reply or side.other in channel.closed or channel.phase is Phase.ABANDONED:
             return []
         reply = channel_message(wire.CHANNEL_FAILURE, channel.number(side))
         return [Send(side, ready) for ready in channel.answered_by[side.other].answer(reply)]
 
     def _channel_reply(self, side: Side, payload: bytes) -> list[Effect]:
-        channel = self._table.find(side, Reader(payload[1:]).uint32())
+        channel = self._bare(side, payload)
         settled = channel.answered_by[side].settle(payload)
         return [Send(side.other, ready) for ready in settled.release] if channel.phase is Phase.OPEN else []
 

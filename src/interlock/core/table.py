@@ -8,7 +8,7 @@ from interlock.core.messages import Confirmation
 from interlock.core.sides import Side
 
 _MAY_SEND: dict[Phase, tuple[Side, ...]] = {
-    Phase.OPENING: (),  # neither side knows the other's number
+    Phase.OPENING: (),  # the client has no number to send to
     Phase.NEGOTIATING: (Side.TARGET,),  # the client has no answer yet
     Phase.OPEN: (Side.CLIENT, Side.TARGET),
     Phase.ABANDONED: (Side.CLIENT, Side.TARGET),
@@ -42,7 +42,7 @@ class ChannelTable:
     def find(self, side: Side, recipient: int) -> Channel:
         """The channel that a message from ``side`` is about. RemoteProtocolError if it may not send there."""
         channel = self._by_target.get(recipient) if side is Side.CLIENT else self._by_client.get(recipient)
-        if channel is None or side not in _MAY_SEND[channel.phase]:
+        if channel is None or channel.target_no == -1 or side not in _MAY_SEND[channel.phase]:
             raise RemoteProtocolError(Rule.UNKNOWN_CHANNEL, f"channel {recipient}")
         if side in channel.closed:
             raise RemoteProtocolError(Rule.DATA_AFTER_CLOSE, f"channel {recipient}")
