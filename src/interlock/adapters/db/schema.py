@@ -130,7 +130,6 @@ events = Table(
         "event",
         unique=True,
         sqlite_where=text("event IN ('session.start', 'session.end')"),
-        postgresql_where=text("event IN ('session.start', 'session.end')"),
     ),
 )
 

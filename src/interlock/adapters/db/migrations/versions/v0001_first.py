@@ -98,5 +98,4 @@ def _create_events() -> None:
         ["sid", "event"],
         unique=True,
         sqlite_where=once,
-        postgresql_where=once,
     )
