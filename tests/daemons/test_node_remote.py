@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ from interlock.daemons.node_identity import IdentityFile
 from interlock.daemons.node_remote import JoinBy, run_node
 from interlock.domain.audit import JsonValue
 from interlock.domain.rbac import Role
-from interlock.ports import EventFilter, User
-from interlock.services.hostca import open_host_ca
+from interlock.ports import Clock, EventFilter, User
+from interlock.services.hostca import DAEMON_LIFE, open_host_ca
 from interlock.services.joining import create_token
 from interlock.testing.openssh import SshClient, current_login, make_key
 from interlock.testing.procs import Completed
@@ -97,7 +97,7 @@ def settings(tmp_path: Path) -> NodeSettings:
 
 @asynccontextmanager
 async def running(
-    gateway: Gateway, wanted: NodeSettings, join_by: JoinBy | None
+    gateway: Gateway, wanted: NodeSettings, join_by: JoinBy | None, clock: Clock | None = None
 ) -> AsyncIterator[asyncio.Future[int]]:
     """The node, running until the block ends; the result is its port once it listens."""
     stopping = asyncio.Event()
@@ -107,7 +107,7 @@ async def running(
             run_node(
                 wanted,
                 join_by=join_by,
-                clock=gateway.local.clock,
+                clock=clock or gateway.local.clock,
                 entropy=gateway.local.entropy,
                 stopping=stopping,
                 on_ready=lambda _host, bound: port.set_result(bound),
@@ -274,3 +274,49 @@ async def test_an_address_that_is_taken_is_one_sentence(gateway: Gateway, tmp_pa
         other = replace(settings(tmp_path), data_dir=tmp_path / "other", hostname="node2", port=await port)
         with pytest.raises(ConfigError, match=f"cannot listen on {LOOPBACK}"):
             await run_once(gateway, other, await gateway.join_by())
+
+
+class Ahead:
+    """A clock that is days ahead of the gateway's."""
+
+    def __init__(self, real: Clock, by: timedelta) -> None:
+        self._real = real
+        self._by = by
+
+    def now(self) -> datetime:
+        return self._real.now() + self._by
+
+    def monotonic(self) -> float:
+        return self._real.monotonic()
+
+
+async def test_certificates_are_renewed_at_half_life(gateway: Gateway, tmp_path: Path) -> None:
+    """By themselves; the node keeps its ID, stays listed over the new connection, and stores what is new."""
+    await run_once(gateway, settings(tmp_path), await gateway.join_by())
+    file = IdentityFile(tmp_path / "node")
+    before = file.load()
+    assert before is not None
+    ahead = Ahead(gateway.local.clock, DAEMON_LIFE / 2 + timedelta(hours=1))
+    async with running(gateway, settings(tmp_path), None, ahead) as port:
+        await port
+
+        async def renewed() -> bool:
+            now = file.load()
+            return now is not None and now.certificate != before.certificate
+
+        await eventually(renewed)
+    after = file.load()
+    assert after is not None
+    assert (after.id, after.key, after.host_key) == (before.id, before.key, before.host_key)
+    assert after.host_certificate != before.host_certificate
+
+
+async def test_an_identity_that_has_expired_needs_a_new_token(gateway: Gateway, tmp_path: Path) -> None:
+    """Whoever was away for longer than its identity lasts joins again, and says so."""
+    await run_once(gateway, settings(tmp_path), await gateway.join_by())
+    late = Ahead(gateway.local.clock, DAEMON_LIFE + timedelta(hours=1))
+    stopping = asyncio.Event()
+    with pytest.raises(ConfigError, match="identity has expired: give it --join TOKEN"):
+        await run_node(
+            settings(tmp_path), join_by=None, clock=late, entropy=gateway.local.entropy, stopping=stopping
+        )
