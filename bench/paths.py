@@ -43,8 +43,7 @@ def ways(directory: Path) -> Iterator[list[Way]]:
         plain = SshClient(directory / "client", keys=[key], known_hosts=hosts, options=OPTIONS)
         at_target = ("-p", str(target.port), f"{target.login}@{target.host}")
         cluster = stack.enter_context(Cluster(directory / "cluster", mode="proxy", with_node=False))
-        user = cluster.login()
-        client = cluster.client("bench", user, options=OPTIONS)
+        client = cluster.client("bench", cluster.person, options=OPTIONS)
         yield [
             Way("direct", plain, at_target),
             Way("jump", plain, ("-J", f"{jump.login}@{jump.addr}", *at_target)),

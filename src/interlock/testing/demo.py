@@ -92,7 +92,7 @@ def show(console: Console, directory: Path) -> int:
     """The demo; returns the exit code."""
     console.print("[bold]starting[/] the gateway, a node that joins it, and a plain sshd")
     with Cluster(directory, mode=MODES[0]) as cluster:
-        person = cluster.login()
+        person = cluster.person
         console.print(f"  {person.name} signed in; the gateway listens on {cluster.host}:{cluster.port}")
         shown: list[Shown] = []
         witness = Witness(cluster)
@@ -118,7 +118,7 @@ def show(console: Console, directory: Path) -> int:
 def keep(console: Console, directory: Path) -> int:
     """Run the same cluster until Ctrl-C."""
     with Cluster(directory, mode="proxy") as cluster:
-        person = cluster.login()
+        person = cluster.person
         client = cluster.client("you", person)
         ssh = f"ssh -F {client.config}"
         ilctl = f"{BIN}/ilctl --data-dir {cluster.data}"

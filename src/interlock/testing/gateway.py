@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -214,6 +215,11 @@ class Cluster:
         self.try_login(home, name, password, options).check()
         profile = next(home.rglob("id-cert.pub")).parent
         return Person(name, home, profile)
+
+    @cached_property
+    def person(self) -> Person:
+        """The cluster's user, signed in once."""
+        return self.login()
 
     def try_login(self, home: Path, name: str, password: str, options: Sequence[str] = ()) -> Completed:
         """Sign in without demanding success."""
