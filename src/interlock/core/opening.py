@@ -88,9 +88,10 @@ class Opening:
         held = self._table.get(wanted.sender)
         if held is not None and held.phase is not Phase.ABANDONED:
             raise RemoteProtocolError(Rule.CHANNEL_IN_USE, str(wanted.sender))
-        if held is not None or len(self._table) >= MAX_CHANNELS:
-            text = "too many session channels on this connection"
-            return Refusal(wire.OPEN_RESOURCE_SHORTAGE, text, text)
+        if held is not None:
+            return _shortage("the channel that had this number before is still being closed: try again")
+        if len(self._table) >= MAX_CHANNELS:
+            return _shortage("too many session channels on this connection")
         return _unusable_params(wanted.extra)
 
     def confirmed(self, side: Side, payload: bytes) -> list[Effect]:
@@ -124,13 +125,18 @@ class Opening:
         return [effect for channel in self._table.all() for effect in self.negotiate(channel, answer)]
 
     def negotiate(self, channel: Channel, item: Input) -> list[Effect]:
-        """Feed a channel's negotiation and translate what it wants."""
+        """Feed a channel's negotiation and translate what it wants.
+
+        RemoteProtocolError if the target gives two channels of the connection one ID.
+        """
         effects: list[Effect] = []
         for outcome in channel.negotiation.receive(item):
             match outcome:
                 case Await(seconds):
                     effects.append(StartTimer(channel.client_no, seconds))
                 case Agree(sid):
+                    if any(each.negotiation.sid == sid for each in self._table.all() if each is not channel):
+                        raise RemoteProtocolError(Rule.SESSION_ID_REUSED, sid)
                     channel.agreed = True
                     effects += [StopTimer(channel.client_no), Agreed(channel.client_no, sid)]
                 case Reject(code, public, reason):
@@ -161,6 +167,10 @@ class Opening:
         self._table.abandon(channel)
         channel.closed.add(Side.CLIENT)
         return [*effects, *ended(channel)]
+
+
+def _shortage(text: str) -> Refusal:
+    return Refusal(wire.OPEN_RESOURCE_SHORTAGE, text, text)
 
 
 def _unknown_type(kind: str) -> Refusal:
