@@ -154,6 +154,10 @@ class Relay:
         """Channels on which a session is live."""
         return [channel.client_no for channel in self._table.all() if channel.phase is Phase.OPEN]
 
+    def waiting(self) -> bool:
+        """Whether the client has opened a channel and got no answer yet."""
+        return any(channel.phase in {Phase.OPENING, Phase.NEGOTIATING} for channel in self._table.all())
+
     def lost(self) -> list[Effect]:
         """A leg has gone: every session ends."""
         effects: list[Effect] = []

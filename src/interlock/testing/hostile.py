@@ -328,6 +328,9 @@ async def connect_raw(host: str, port: int) -> RawSsh:
     return RawSsh(reader, writer)
 
 
+SCRIPT_GRACE_S = 5.0
+"""Seconds that a script gets to see the other side go when the test ends."""
+
 Script = Callable[[RawSsh], Awaitable[None]]
 """What a scripted server does with a connection. `Gone` ends it; afterwards the connection is closed."""
 
@@ -354,5 +357,8 @@ async def raw_server(script: Script, host_key: HostKey) -> AsyncIterator[int]:
             yield port
         finally:
             server.close()
-            for task in running:
-                task.cancel()
+            await asyncio.sleep(0)  # a connection that was just accepted has its task now
+            if running:
+                _, late = await asyncio.wait(running, timeout=SCRIPT_GRACE_S)
+                for task in late:
+                    task.cancel()

@@ -6,6 +6,7 @@ Numbers that differ from run to run (session IDs) are replaced by names, so that
 import re
 from dataclasses import dataclass, field
 
+from interlock.core.errors import RemoteProtocolError
 from interlock.core.wire import Reader
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -48,6 +49,13 @@ NAMES = {
 def describe(payload: bytes) -> str:
     """One message in words; fields that tests are not about (cookies, keys, signatures) are left out."""
     name = NAMES.get(payload[0], f"MESSAGE_{payload[0]}") if payload else "EMPTY"
+    try:
+        return _described(name, payload)
+    except RemoteProtocolError:
+        return f"{name} malformed {payload[1:33].hex()}"
+
+
+def _described(name: str, payload: bytes) -> str:
     reader = Reader(payload[1:])
     match name:
         case "DISCONNECT":

@@ -57,8 +57,10 @@ def make_cipher(keys: Keys, seq: int) -> PacketCipher:
     return LibraryCipher(keys, seq)
 
 
-def _check_length(length: int, block: int) -> None:
-    if length > MAX_PACKET or length < block or length % block:
+def _check_length(length: int, block: int, encrypted_head: int = 0) -> None:
+    """``encrypted_head``: bytes of the length field that are part of what is padded to blocks (RFC 4253 §6)."""
+    padded = length + encrypted_head
+    if length > MAX_PACKET or padded < block or padded % block:
         raise RemoteProtocolError(Rule.OVERSIZED_PACKET, f"packet_length {length}")
 
 
@@ -142,8 +144,7 @@ class LibraryCipher:
             raw = bytes(buffer[start : start + self._block])
             self._first, length = self._encryption.decrypt_header(self.seq, raw, _LENGTH)
             self._length = int.from_bytes(length, "big")
-            if self._length > MAX_PACKET or self._length + _LENGTH < self._block:
-                raise RemoteProtocolError(Rule.OVERSIZED_PACKET, f"packet_length {self._length}")
+            _check_length(self._length, self._block, self._header - 1)
         after = start + _LENGTH + self._length + self._mac
         if after > end:
             return 0

@@ -28,7 +28,7 @@ from interlock.core.effects import (
     StartTimer,
     StopTimer,
 )
-from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError, Rule
+from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError
 from interlock.core.ids import SessionId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S, REKEY_SECONDS
 from interlock.core.opening import Refusal
@@ -79,6 +79,7 @@ class Forwarder:
             self._legs[Side.TARGET] = Leg(Side.TARGET, target, self, relay.flows[Side.TARGET])
             join(self._legs[Side.CLIENT], self._legs[Side.TARGET])
         self._live: dict[int, LiveSession] = {}  # by the client's channel number
+        self._served = False  # whether there ever was a session
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._over = asyncio.Event()
         self._end_reason = ""  # why the sessions that are live at the end did not end by themselves
@@ -135,8 +136,8 @@ class Forwarder:
     async def _step(self, side: Side, step: Awaitable[None]) -> None:
         try:
             await step
-        except asyncssh.DisconnectError as error:
-            self.failed(side, RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"key exchange: {error.reason}"))
+        except RemoteProtocolError as error:
+            self.failed(side, error)
         else:
             self._legs[side].step_done()
 
@@ -160,7 +161,11 @@ class Forwarder:
             return
         if side is Side.TARGET:
             detail = f": {text}" if text else ""
-            self._goodbye(Side.CLIENT, f"the target closed the connection{detail}")
+            public = f"the target closed the connection{detail}"
+            if self._relay.waiting() or not self._served:
+                reason = f"the connection to the target was lost before a session began{detail}"
+                self._sessions.rejected(self._parties.facts(), public=public, reason=reason)
+            self._goodbye(Side.CLIENT, public)
             self._finish(f"the connection to the target was lost{detail}")
         else:
             self._goodbye(Side.TARGET, "the client disconnected")
@@ -198,6 +203,7 @@ class Forwarder:
             self._perform(self._relay.reject(channel, refusal))
             return
         self._live[channel] = session
+        self._served = True
         session.on_failure = lambda error: self._recording_failed(channel, error)
         session.traffic = lambda: self._traffic(channel)
         self._perform(self._relay.accept(channel))

@@ -26,6 +26,9 @@ from interlock.core.sides import Side
 from interlock.core.wire import uint32
 
 _U32 = Struct(">I")
+_PACKET_HEAD = Struct(">IB")  # packet_length and padding_length (RFC 4253 §6)
+_MIN_PADDING = 4
+_ADJUST_SIZE = 9  # type, recipient channel, bytes to add
 _DATA_HEAD = 9  # type, recipient channel, length of the data
 _EXTENDED_HEAD = 13  # the same with the data type
 _USERAUTH_REQUEST = 50
@@ -192,8 +195,12 @@ class Leg(asyncio.BufferedProtocol):
                 after = self._opener.open(buffer, at, end)
                 if not after:
                     break
+                length, padding = _PACKET_HEAD.unpack_from(buffer, at)
+                size = length - 1 - padding
+                if padding < _MIN_PADDING or size < 1:  # nothing but these bytes is this packet's
+                    raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, f"padding of {padding} in {length} bytes")
                 kind = buffer[at + 5]
-                flow = self._flow(buffer, at, kind)
+                flow = self._flow(buffer, at, kind, size)
                 sealer = peer.sealer
                 if flow is not None and sealer is not None and sealer.family == self._opener.family != "":
                     sealer.seal(buffer, at, after)
@@ -201,7 +208,7 @@ class Leg(asyncio.BufferedProtocol):
                     continue
                 if ready < at:
                     peer.write_sealed(buffer[ready:at])
-                payload = bytes(buffer[at + 5 : at + 4 + _U32.unpack_from(buffer, at)[0] - buffer[at + 4]])
+                payload = bytes(buffer[at + 5 : at + 5 + size])
                 at = ready = after
                 if flow is not None:
                     peer.send(payload)
@@ -212,21 +219,28 @@ class Leg(asyncio.BufferedProtocol):
                 peer.write_sealed(buffer[ready:at])
         return at
 
-    def _flow(self, buffer: memoryview, at: int, kind: int) -> Flow | None:
-        """The open channel that a data packet belongs to, after counting and tapping it; None for all else."""
+    def _flow(self, buffer: memoryview, at: int, kind: int, size: int) -> Flow | None:
+        """The open channel that a packet of data belongs to, after counting and tapping it; None for all else.
+
+        ``size``: bytes of the message, which are all that may be looked at.
+        """
         if not wire.CHANNEL_WINDOW_ADJUST <= kind <= wire.CHANNEL_EXTENDED_DATA or self._receiving_keys:
             return None
         flow = self._flows.get(_U32.unpack_from(buffer, at + 6)[0])
-        if flow is None or kind == wire.CHANNEL_WINDOW_ADJUST:
+        if flow is None:
+            return None
+        if kind == wire.CHANNEL_WINDOW_ADJUST:
+            if size != _ADJUST_SIZE:
+                raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "window adjust")
             return flow
         head = _DATA_HEAD if kind == wire.CHANNEL_DATA else _EXTENDED_HEAD
-        (size,) = _U32.unpack_from(buffer, at + 1 + head)
-        if size + head + 1 + buffer[at + 4] != _U32.unpack_from(buffer, at)[0]:
+        (octets,) = _U32.unpack_from(buffer, at + 1 + head)
+        if octets + head != size:
             raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "data length")
-        flow.octets += size
+        flow.octets += octets
         if flow.tap is not None:
             stream = 0 if kind == wire.CHANNEL_DATA else _U32.unpack_from(buffer, at + 10)[0]
-            flow.tap(stream, buffer[at + 5 + head : at + 5 + head + size])
+            flow.tap(stream, buffer[at + 5 + head : at + 5 + head + octets])
         return flow
 
     def _message(self, kind: int, payload: bytes) -> None:

@@ -18,7 +18,7 @@ import asyncssh
 from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
 from asyncssh.channel import SSHChannel
 from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
-from asyncssh.encryption import ChachaEncryption, Encryption, GCMEncryption
+from asyncssh.encryption import BasicEncryption, ChachaEncryption, Encryption, ETMEncryption, GCMEncryption
 from asyncssh.packet import PacketDecodeError, SSHPacket, String
 from asyncssh.public_key import (
     KeyImportError,
@@ -389,6 +389,14 @@ class ByteTransport(Protocol):
         """Close now."""
 
 
+async def _step(work: Awaitable[None]) -> None:
+    """A step of a key exchange that takes time."""
+    try:
+        await work
+    except (PacketDecodeError, asyncssh.DisconnectError) as error:
+        raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"key exchange: {error}") from error
+
+
 class LegHooks(Protocol):
     """What a `RelayedConnection` asks of the leg that took it over."""
 
@@ -460,7 +468,9 @@ class RelayedConnection(PatientConnection):
     @property
     def receive_keys(self) -> Keys:
         """For what comes in."""
-        return _keys(self._recv_encryption, self._recv_blocksize, 0, self._recv_macsize, strict=self._strict_kex)
+        cipher = self._recv_encryption
+        header = 5 if isinstance(cipher, BasicEncryption) and not isinstance(cipher, ETMEncryption) else 1
+        return _keys(cipher, self._recv_blocksize, header, self._recv_macsize, strict=self._strict_kex)
 
     @property
     def send_keys(self) -> Keys:
@@ -478,7 +488,10 @@ class RelayedConnection(PatientConnection):
         self._kexinit_sent = True
 
     def dispatch(self, payload: bytes, seq: int) -> Awaitable[None] | None:
-        """Let asyncssh handle a transport-layer message; what it returns must end before the next packet."""
+        """Let asyncssh handle a transport-layer message; what it returns must end before the next packet.
+
+        Either way, RemoteProtocolError if the message is wrong.
+        """
         packet = SSHPacket(payload)
         kind = packet.get_byte()
         handler = self._kex if _KEX_METHOD_FIRST <= kind <= KEX_LAST else self
@@ -489,7 +502,7 @@ class RelayedConnection(PatientConnection):
         except (PacketDecodeError, asyncssh.DisconnectError) as error:
             raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, str(error)) from error
         if inspect.isawaitable(result):
-            return result
+            return _step(result)
         if not result:
             raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"message {kind}")
         return None
