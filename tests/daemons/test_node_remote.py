@@ -142,11 +142,22 @@ async def test_a_node_joins_is_listed_and_runs_a_recorded_command(gateway: Gatew
     assert await gateway.local.trackers.live() == []
 
 
+async def test_a_command_that_is_no_text_is_recorded_like_any_other(gateway: Gateway, tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 in a command do not stop the node, whose next session is served as well."""
+    async with running(gateway, settings(tmp_path), await gateway.join_by()) as port:
+        number = await port
+        await eventually(gateway.listed)
+        for _ in range(2):
+            (await gateway.ssh(number, b"echo \xff\xe9".decode("utf-8", "surrogateescape"))).check()
+    assert len(await gateway.events("session.upload")) == 2
+
+
 async def test_a_node_that_has_joined_needs_no_token(gateway: Gateway, tmp_path: Path) -> None:
     """The second start uses the stored identity: same ID, same host key, same certificates."""
     first = await gateway.join_by()
     async with running(gateway, settings(tmp_path), first) as port:
         await port
+        await eventually(gateway.listed)
     stored = IdentityFile(tmp_path / "node").load()
     async with running(gateway, settings(tmp_path), None) as port:
         (await gateway.ssh(await port, "true")).check()
@@ -161,6 +172,7 @@ async def test_what_happens_while_auth_is_away_is_delivered_later(gateway: Gatew
     """A session that is running when auth goes away ends normally; events and recording arrive when it is back."""
     async with running(gateway, settings(tmp_path), await gateway.join_by()) as port:
         number = await port
+        await eventually(gateway.listed)
         go = tmp_path / "go"
         command = f"echo started; until [ -e {go} ]; do sleep 0.05; done; echo done"
         async with asyncio.TaskGroup() as tasks:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
+import structlog
+
 from interlock.core.errors import ConfigError, Denied, NotFound, SignInFailed
 from interlock.core.ids import DaemonId, parse_name
 from interlock.ports import (
@@ -53,6 +55,9 @@ _PREFIX = "ilj1"
 _TEXT = re.compile(r"ilj1\.([0-9a-f]{16})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REFUSED = "the join token is not valid: it may be used up or expired; make a new one with ilctl tokens add"
+
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +172,9 @@ class Joining:
             )
         try:
             await self._check(request)
-        except SignInFailed:
+        except SignInFailed as error:
             self._failures.add(source)
+            _log.warning("join.refused", source=source, reason=error.reason)
             raise
         names = await self._free_names(request.names)
         identity = HostIdentity(self._cluster, DaemonId(self._entropy.uuid()), names)
@@ -176,6 +182,7 @@ class Joining:
         # Last, so that a request that could not be served does not cost the token.
         if not await self._tokens.spend_token(request.token_id):
             raise SignInFailed(_REFUSED, reason=f"join token {request.token_id} was used up meanwhile")
+        _log.info("join.admitted", source=source, node=identity.id, names=names, token=request.token_id)
         return JoinReply(identity.id, self._cluster, names, fresh.certificate, fresh.host_certificate, fresh.trust)
 
     async def renew(self, identity: HostIdentity, csr: bytes, host_key: str) -> Renewed:

@@ -55,6 +55,25 @@ async def test_many_events_travel_in_several_messages(node: Node) -> None:
     assert [event.uid for event in node.auth.stores.stored_events] == [event.uid for event in events]
 
 
+async def test_long_events_travel_in_several_messages_too(node: Node) -> None:
+    """A hundred commands as long as SSH allows, each byte an escape, do not block the audit log."""
+    command = "\\xff" * (256 * 1024)
+    events = [replace(node.event(Kind.EXEC), fields={"recorded_by": node.id, "command": command})] * 20
+    await node.client.append(events)
+    assert len(node.auth.stores.stored_events) == 20
+
+
+async def test_bytes_that_are_no_text_arrive_visibly(node: Node) -> None:
+    """A command is bytes; one that is not UTF-8 must not stop the trackers or the audit log."""
+    command = b"echo \xff\xe9".decode("utf-8", "surrogateescape")
+    await node.client.put(replace(node.tracker(), command=(command,)))
+    await node.client.append(
+        [replace(node.event(), fields={"recorded_by": node.id, "initial_command": [command]})]
+    )
+    assert node.auth.stores.trackers[SID].command == ("echo \\udcff\\udce9",)
+    assert node.auth.stores.stored_events[0].fields["initial_command"] == ["echo \\udcff\\udce9"]
+
+
 async def test_auth_says_who_recorded_an_event(node: Node) -> None:
     """An event without ``recorded_by`` gets the caller's."""
     await node.client.append([replace(node.event(Kind.AUTH_FAILURE, None), fields={"user": "x"})])

@@ -5,13 +5,13 @@ Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `Inventory`, `Adm
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.calling import call, upload
-from interlock.adapters.rpc.codec import to_wire
+from interlock.adapters.rpc.codec import encode, to_wire
 from interlock.adapters.rpc.tls import open_channel
 from interlock.core.errors import LocalProtocolError, NotFound, RecordingError
 from interlock.core.ids import DaemonId, SessionId
@@ -49,8 +49,7 @@ class AuthClient:
 
     async def append(self, events: Sequence[AuditEvent]) -> None:
         """`ports.AuditLog`: in order, in messages of bounded size."""
-        for start in range(0, len(events), m.MAX_EVENTS):
-            batch = tuple(to_wire(event) for event in events[start : start + m.MAX_EVENTS])
+        for batch in _batches(events):
             await call(self._channel, m.APPEND, m.Events(batch))
 
     async def put(self, tracker: Tracker) -> None:
@@ -110,6 +109,21 @@ class AuthClient:
 
     def _ttl(self, expires: datetime) -> float:
         return (expires - self._clock.now()).total_seconds()
+
+
+def _batches(events: Sequence[AuditEvent]) -> Iterator[tuple[m.WireEvent, ...]]:
+    """The events in order, in batches that auth takes."""
+    batch: list[m.WireEvent] = []
+    size = 0
+    for event in map(to_wire, events):
+        length = len(encode(event))
+        if batch and (len(batch) == m.MAX_EVENTS or size + length > m.MAX_EVENTS_BYTES):
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(event)
+        size += length
+    if batch:
+        yield tuple(batch)
 
 
 async def _chunks(path: Path) -> AsyncIterator[bytes]:

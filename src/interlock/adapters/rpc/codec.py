@@ -1,5 +1,6 @@
 """Values to bytes and back: msgpack by msgspec, checked against the types of `messages`."""
 
+from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -12,8 +13,12 @@ T = TypeVar("T")
 
 
 def encode(value: object) -> bytes:
-    """The value as msgpack."""
-    return msgspec.msgpack.encode(value)
+    """The value as msgpack. Bytes that were not UTF-8 (surrogates in a command, say) become visible escapes."""
+    try:
+        return msgspec.msgpack.encode(value)
+    except UnicodeEncodeError:
+        plain = msgspec.to_builtins(value, builtin_types=(bytes, datetime))
+        return msgspec.msgpack.encode(_visible(plain))
 
 
 def decode(raw: bytes, wanted: type[T]) -> T:
@@ -39,6 +44,18 @@ def from_wire(event: WireEvent) -> AuditEvent:
         raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, detail) from None
     fields = {name: _tighten(value) for name, value in event.fields.items()}
     return AuditEvent(kind, event.time, event.uid, event.cluster, event.sid, event.index, fields)
+
+
+def _visible(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_visible(key): _visible(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_visible(each) for each in value]
+        case _:
+            return value
 
 
 def _loosen(value: JsonValue) -> WireValue:

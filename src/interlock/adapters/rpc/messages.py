@@ -19,11 +19,18 @@ from interlock.services.joining import JoinReply, JoinRequest, Renewed
 AUTH_SERVICE = "interlock.v1.Auth"
 JOIN_SERVICE = "interlock.v1.Join"
 
-MAX_MESSAGE = 16 * 1024 * 1024
-"""Bytes of one message in either direction."""
+MAX_MESSAGE = 4 * 1024 * 1024
+"""Bytes of one message in either direction. The longest is an event about a command of 256 KiB, each byte of which
+may have become an escape of four."""
+
+MAX_JOIN_MESSAGE = 64 * 1024
+"""The same on the join listener, where nobody has said who he is."""
 
 MAX_EVENTS = 256
-"""Events in one `APPEND`: with commands of at most 256 KiB usual batches stay far below `MAX_MESSAGE`."""
+"""Events in one `APPEND`."""
+
+MAX_EVENTS_BYTES = 2 * 1024 * 1024
+"""Bytes of the events in one `APPEND` when it has more than one."""
 
 CHUNK = 256 * 1024
 """Bytes of a recording in one message."""

@@ -38,13 +38,11 @@ from interlock.ports import (
 from interlock.services.hostca import HostCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, Renewed
 
-MAX_CALLS = 1000
-"""Calls in progress on one listener; more are refused, and the daemons try again."""
+MAX_CALLS = 256
+"""Calls in progress on one listener; more are refused, and the daemons try again. Each may hold one message."""
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # a second auth on the same address is an error, not a lottery
-    ("grpc.max_receive_message_length", m.MAX_MESSAGE),
-    ("grpc.max_send_message_length", m.MAX_MESSAGE),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 ]
 
@@ -84,12 +82,12 @@ class AuthRpcServer:
         self._advertised = ""  # set by start, valid before the first call is served
         tls = ServerTls(services.ca, services.clock)
         handlers = _DaemonHandlers(services)
-        self._service = _server(handlers.service())
+        self._service = _server(handlers.service(), m.MAX_MESSAGE)
         self._service_credentials = tls.credentials(mutual=True)
         joining: Service[str] = Service(m.JOIN_SERVICE, identify_source)
         joining.unary(m.AUTHORITY, self._authority)
         joining.unary(m.JOIN, self._join)
-        self._join_listener = _server(joining)
+        self._join_listener = _server(joining, m.MAX_JOIN_MESSAGE)
         self._join_credentials = tls.credentials(mutual=False)
 
     async def start(self, *, service: str, join: str, advertised: str = "") -> Bound:
@@ -187,8 +185,9 @@ class _DaemonHandlers:
             return m.Stored(await self._services.recordings.store(request.sid, path))
 
 
-def _server(service: Service[str] | Service[HostIdentity]) -> grpc.aio.Server:
-    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
+def _server(service: Service[str] | Service[HostIdentity], longest: int) -> grpc.aio.Server:
+    sizes = [("grpc.max_receive_message_length", longest), ("grpc.max_send_message_length", m.MAX_MESSAGE)]
+    server = grpc.aio.server(options=[*_OPTIONS, *sizes], maximum_concurrent_rpcs=MAX_CALLS)
     server.add_generic_rpc_handlers((service.handler(),))
     return server
 
