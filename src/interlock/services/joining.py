@@ -56,7 +56,6 @@ _TEXT = re.compile(r"ilj1\.([0-9a-f]{16})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{4
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REFUSED = "the join token is not valid: it may be used up or expired; make a new one with ilctl tokens add"
 
-
 _log = structlog.get_logger()
 
 
