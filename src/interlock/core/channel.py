@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+import msgspec
+
 from interlock.core.effects import StartRequest
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.flows import Flow
@@ -45,6 +47,8 @@ class Channel:
     term: str = ""
     window: tuple[int, int] | None = None
     env: dict[str, str] = field(default_factory=dict)
+    env_taken: int = 0  # variables, those that were set again included
+    env_bytes: int = 0
 
     def number(self, side: Side) -> int:
         """The number that messages to this side carry."""
@@ -55,8 +59,11 @@ class Channel:
         if self.started:
             return False
         reader = Reader(data)
-        self.term = reader.text()[:128]
-        self.window = (reader.uint32(), reader.uint32())
+        term, cols, rows = reader.text(), reader.uint32(), reader.uint32()
+        reader.take(8)  # the size in pixels
+        reader.string()  # terminal modes
+        reader.end()
+        self.term, self.window = term[:128], (cols, rows)
         return True
 
     def take_resize(self, data: bytes) -> tuple[int, int] | None:
@@ -65,16 +72,34 @@ class Channel:
             return None
         reader = Reader(data)
         self.window = (reader.uint32(), reader.uint32())
+        reader.take(8)  # the size in pixels
+        reader.end()
         return self.window
 
     def take_env(self, data: bytes) -> bool:
         """Note an env request (§6.4); False if it comes too late or there are too many."""
         reader = Reader(data)
         name, value = reader.string(), reader.string()
-        size = len(name) + len(value) + sum(len(k) + len(v) for k, v in self.env.items())
-        if self.started or len(self.env) >= MAX_ENV_VARS or size > MAX_ENV_BYTES:
+        reader.end()
+        text = {name.decode("utf-8", "backslashreplace"): value.decode("utf-8", "backslashreplace")}
+        return self._set_env(text, len(name) + len(value))
+
+    def take_envs(self, data: bytes) -> bool:
+        """Note an envs request (`extensions.ENVS`): a JSON object of strings, held to the same bounds."""
+        reader = Reader(data)
+        text = reader.string()
+        reader.end()
+        try:
+            return self._set_env(msgspec.json.decode(text, type=dict[str, str]), len(text))
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return False
-        self.env[name.decode("utf-8", "backslashreplace")] = value.decode("utf-8", "backslashreplace")
+
+    def _set_env(self, variables: dict[str, str], size: int) -> bool:
+        taken, total = self.env_taken + len(variables), self.env_bytes + size
+        if self.started or taken > MAX_ENV_VARS or total > MAX_ENV_BYTES:
+            return False
+        self.env_taken, self.env_bytes = taken, total
+        self.env |= variables
         return True
 
     def take_start(self, name: bytes, data: bytes) -> StartRequest | None:

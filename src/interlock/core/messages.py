@@ -41,6 +41,14 @@ def stderr_data(recipient: int, text: str) -> bytes:
     )
 
 
+def exit_status(data: bytes) -> int:
+    """What follows want_reply in an ``exit-status`` request (§6.10)."""
+    reader = Reader(data)
+    status = reader.uint32()
+    reader.end()
+    return status
+
+
 @dataclass(frozen=True, slots=True)
 class Open:
     """A CHANNEL_OPEN (§5.1); ``extra`` is what follows the fixed fields."""

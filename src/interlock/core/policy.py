@@ -10,11 +10,12 @@ class Verdict(Enum):
     """What becomes of a request."""
 
     PASS_ON = auto()
-    DROP = auto()  # consumed here, without a reply
+    DROP = auto()  # like REFUSE, and listed to say why
     ANSWER = auto()  # consumed here, with SUCCESS
     START = auto()
     PTY = auto()
     ENV = auto()
+    ENVS = auto()
     RESIZE = auto()
     EXIT_STATUS = auto()
     EXIT_SIGNAL = auto()
@@ -40,7 +41,7 @@ GLOBAL_REQUESTS: dict[tuple[Side, bytes], Verdict] = {
 CHANNEL_REQUESTS: dict[tuple[Side, bytes], Verdict] = {
     (Side.CLIENT, b"pty-req"): Verdict.PTY,
     (Side.CLIENT, b"env"): Verdict.ENV,
-    (Side.CLIENT, extensions.ENVS): Verdict.PASS_ON,
+    (Side.CLIENT, extensions.ENVS): Verdict.ENVS,
     (Side.CLIENT, b"window-change"): Verdict.RESIZE,
     (Side.CLIENT, b"shell"): Verdict.START,
     (Side.CLIENT, b"exec"): Verdict.START,

@@ -4,7 +4,7 @@ Sans-IO. A performer feeds it each message that is not plain data on an open cha
 by `flows`), and does the effects that it returns, in order. Channel numbers and windows are kept end to end, so
 the relay buffers no data and owns no windows. Allowed is what `core.policy` lists. The core never waits: where
 the outside must decide, it returns an effect and goes on when `accept`, `reject`, `begin` or `terminate` is
-called. How channels are opened is in `core.opening`.
+called, which must be before the next message is fed in. How channels are opened is in `core.opening`.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from interlock.core.messages import (
     Request,
     channel_message,
     channel_request,
+    exit_status,
     global_request,
     request_success,
     stderr_data,
@@ -139,8 +140,8 @@ class Relay:
         return self._opening.negotiate(channel, TimedOut()) if channel else []
 
     def keepalive(self, side: Side) -> list[Effect] | None:
-        """Ask a silent side whether it is alive; None when it has not answered too often."""
-        if self._missed[side] >= KEEPALIVE_MAX_MISSED:
+        """Ask a silent side whether it is alive; None when it has not answered too often or owes too much."""
+        if self._missed[side] >= KEEPALIVE_MAX_MISSED or self._answered_by[side].full:
             return None
         self._missed[side] += 1
         self._answered_by[side].ask(_KEEPALIVE)
@@ -293,11 +294,13 @@ class Relay:
                 return channel.take_pty(request.data), []
             case Verdict.ENV:
                 return channel.take_env(request.data), []
+            case Verdict.ENVS:
+                return channel.take_envs(request.data), []
             case Verdict.RESIZE:
                 size = channel.take_resize(request.data)
                 return size is not None, [Resized(channel.client_no, *size)] if size else []
             case Verdict.EXIT_STATUS:
-                return True, [Exited(channel.client_no, Reader(request.data).uint32(), None)]
+                return True, [Exited(channel.client_no, exit_status(request.data), None)]
             case Verdict.EXIT_SIGNAL:
                 name = Reader(request.data).string()[:32].decode("ascii", "replace")
                 return True, [Exited(channel.client_no, None, name)]

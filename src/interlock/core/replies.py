@@ -43,6 +43,11 @@ class ReplyLedger:
     def __init__(self) -> None:
         self._entries: deque[_PassedOn | _Own | bytes] = deque()
 
+    @property
+    def full(self) -> bool:
+        """Whether another request would be too much."""
+        return len(self._entries) >= MAX_PENDING_REPLIES
+
     def pass_on(self) -> None:
         """A request with want_reply was passed on to the answering side."""
         self._add(_PASSED_ON)
@@ -84,6 +89,6 @@ class ReplyLedger:
         return ready
 
     def _add(self, entry: _PassedOn | _Own | bytes) -> None:
-        if len(self._entries) >= MAX_PENDING_REPLIES:
+        if self.full:
             raise RemoteProtocolError(Rule.TOO_MUCH_PENDING, f"{len(self._entries)} requests")
         self._entries.append(entry)

@@ -30,6 +30,7 @@ from interlock.core.wire import boolean, string, uint32
 Expected = Sequence[Effect] | Rule | EllipsisType
 WINDOW = 1 << 21
 MAX_PACKET = 1 << 15
+_LONG = 200
 _NAMES = {number: name for name, number in vars(wire).items() if name.isupper() and 80 <= number <= 100}
 
 
@@ -162,16 +163,19 @@ def describe(effect: Effect) -> str:
 
 
 def describe_message(payload: bytes) -> str:
-    """A message's name and contents."""
+    """A message's name and contents, or their beginning."""
     if not payload:
         return "nothing"
-    name = _NAMES.get(payload[0], f"message {payload[0]}")
+    text = f"{_NAMES.get(payload[0], f'message {payload[0]}')} {_contents(payload)}"
+    return text if len(text) <= _LONG else f"{text[:_LONG]}... ({len(payload)} bytes)"
+
+
+def _contents(payload: bytes) -> str:
     if payload[0] < wire.CHANNEL_OPEN or len(payload) < 5:
-        return f"{name} {payload[1:]!r}"
+        return repr(payload[1:])
     if payload[0] == wire.CHANNEL_OPEN:
-        wanted = Open.decode(payload)
-        return f"{name} {wanted.kind} {wanted.sender} {wanted.extra!r}"
-    return f"{name} {int.from_bytes(payload[1:5], 'big')} {payload[5:]!r}"
+        return repr(payload[5:])
+    return f"{int.from_bytes(payload[1:5], 'big')} {payload[5:]!r}"
 
 
 def _lines(outcome: Rule | list[Effect]) -> list[str]:
