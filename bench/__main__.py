@@ -27,7 +27,7 @@ class Plan:
 
 
 FULL = Plan(set_up_rounds=25, bulk_rounds=9, bulk_size=512_000_000, echo_rounds=9, strokes=1000)
-QUICK = Plan(set_up_rounds=8, bulk_rounds=3, bulk_size=256_000_000, echo_rounds=3, strokes=400)
+QUICK = Plan(set_up_rounds=8, bulk_rounds=3, bulk_size=200_000_000, echo_rounds=3, strokes=300)
 
 
 def main() -> None:

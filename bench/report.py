@@ -93,7 +93,7 @@ def write(path: Path, figures: Figures, settings: Mapping[str, Any]) -> None:
 def show(figures: Figures) -> None:
     """Print the tables."""
     console = Console(width=100)
-    table = Table(title="median [min - max]")
+    table = Table(title="median \\[min - max]")
     table.add_column("")
     for way in ("direct", "jump", "interlock"):
         table.add_column(way, justify="right")
