@@ -1,100 +1,31 @@
 """A target that breaks the protocol: the person learns of it, the audit log learns why, nothing is left."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 from interlock.core import negotiation, wire
-from interlock.core.messages import Open, channel_message, channel_request, open_failure
+from interlock.core.messages import Open, channel_message, channel_request, global_request, open_failure
 from interlock.core.wire import string, uint32
 from interlock.domain.target import SubKind
-from interlock.testing.hostile import Gone, HostKey, RawSsh, Script, raw_server
-from interlock.testing.ssh_pair import Gateway
+from interlock.testing.hostile import HostKey, RawSsh, raw_server
+from interlock.testing.offences import (
+    NUMBER,
+    SID,
+    Act,
+    announce,
+    as_node,
+    confirm,
+    data,
+    open_session,
+    refused,
+    says,
+    then,
+)
+from interlock.testing.ssh_pair import Gateway, plain_target
 
-SID = b"11111111-2222-4333-8444-000000000001"
 OTHER_SID = b"11111111-2222-4333-8444-000000000002"
-NUMBER = 7
-"""The target's number of the client's channel."""
-
-Act = Callable[[RawSsh, Open], Awaitable[None]]
-
-
-def confirm(opened: Open, number: int = NUMBER) -> bytes:
-    """The target accepts."""
-    fields = uint32(opened.sender) + uint32(number) + uint32(1 << 20) + uint32(32768)
-    return bytes([wire.CHANNEL_OPEN_CONFIRMATION]) + fields
-
-
-def announce(opened: Open, sid: bytes = SID) -> bytes:
-    """The target names the session."""
-    return channel_request(opened.sender, b"current-session-id@goteleport.com", data=sid)
-
-
-def data(recipient: int, content: bytes) -> bytes:
-    """CHANNEL_DATA."""
-    return bytes([wire.CHANNEL_DATA]) + uint32(recipient) + string(content)
-
-
-def open_session(number: int = 0, kind: bytes = b"session") -> bytes:
-    """CHANNEL_OPEN."""
-    return bytes([wire.CHANNEL_OPEN]) + string(kind) + uint32(number) + uint32(1 << 20) + uint32(32768)
-
-
-async def as_node(peer: RawSsh) -> Open:
-    """Behave up to the client's channel open."""
-    await peer.admit()
-    await peer.expect(wire.GLOBAL_REQUEST)
-    peer.send(bytes([wire.REQUEST_SUCCESS]))
-    return Open.decode(await peer.expect(wire.CHANNEL_OPEN))
-
-
-def then(act: Act) -> Script:
-    """A node that behaves until the open, does this, and then listens."""
-
-    async def script(peer: RawSsh) -> None:
-        opened = await as_node(peer)
-        await act(peer, opened)
-        await peer.wait_gone()
-
-    return script
-
-
-def says(*messages: Callable[[Open], bytes]) -> Act:
-    """Sends these."""
-
-    async def act(peer: RawSsh, opened: Open) -> None:
-        for message in messages:
-            peer.send(message(opened))
-
-    return act
-
-
-async def ask(world: Gateway, name: str = "evil1") -> str:
-    """Open a session as a person would; the text that their client shows."""
-    async with await world.raw_client(name) as client:
-        client.send(open_session())
-        try:
-            answer = await client.expect(wire.CHANNEL_OPEN_FAILURE)
-        except Gone as gone:
-            return str(gone)
-        reader = wire.Reader(answer[9:])
-        return reader.text()
-
-
-async def refused(world: Gateway, script: Script, *, kind: SubKind = SubKind.NODE) -> tuple[str, str]:
-    """What the person and the audit log learn of a target that gets nowhere."""
-    key = HostKey()
-    async with raw_server(script, key) as port:
-        world.add_target("evil1", port, host_keys=[key.line], sub_kind=kind)
-        shown = await ask(world)
-    await world.wait_clean()
-    events = await world.events("session.rejected")
-    assert len(events) == 1, events
-    assert events[0]["user"] == "alice"
-    assert events[0]["server_hostname"] == "evil1"
-    assert not await world.events("session.start")
-    return shown, str(events[0]["reason"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,3 +136,150 @@ async def test_offence_before_the_id(world: Gateway, name: str) -> None:
     shown, reason = await refused(world, then(offence.act))
     assert offence.shown in shown
     assert offence.reason in reason
+
+
+async def test_padding_shows_nothing_of_other_sessions(world: Gateway) -> None:
+    """A CLOSE with more padding than packet ends the connection; not a byte of the shared buffer is passed on."""
+    hidden = b"somebody else's secret"
+
+    async def script(peer: RawSsh) -> None:
+        opened = await as_node(peer)
+        peer.send(confirm(opened))
+        peer.send(announce(opened))
+        await peer.expect(wire.CHANNEL_REQUEST)
+        head = bytes([wire.CHANNEL_CLOSE]) + uint32(opened.sender)
+        peer.write(peer.sealed(bytes([250]) + head + bytes(42)))
+        await peer.wait_gone()
+
+    key = HostKey()
+    async with raw_server(script, key) as port, plain_target(world), await world.client("plain1") as other:
+        echoed = await other.run("cat", input=hidden * 1000, encoding=None)
+        assert echoed.stdout == hidden * 1000
+        world.add_target("evil1", port, host_keys=[key.line], sub_kind=SubKind.NODE)
+        async with await world.raw_client("evil1") as client:
+            client.send(open_session())
+            await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+            client.send(channel_request(NUMBER, b"shell"))
+            assert VIOLATED in await client.wait_gone()
+            assert not any(line.startswith("< CHANNEL_CLOSE") for line in client.log.lines)
+
+
+async def running(peer: RawSsh) -> Open:
+    """A node up to the running session."""
+    opened = await as_node(peer)
+    peer.send(confirm(opened))
+    peer.send(announce(opened))
+    await peer.expect(wire.CHANNEL_REQUEST)
+    return opened
+
+
+DURING_THE_SESSION = {
+    name: offence
+    for name, offence in BEFORE_THE_ID.items()
+    if name
+    not in {
+        "an ID that is not a UUID",
+        "closes before the ID",
+        "refuses",
+        "EOF before the ID",
+        "data before the confirmation",
+        "data before the ID",
+        "data on an unknown channel",
+    }
+} | {
+    "another ID": Offence(says(lambda o: announce(o, OTHER_SID)), VIOLATED, "changed the session ID"),
+    "data on an unknown channel": Offence(says(lambda _: data(99, b"x")), VIOLATED + UNKNOWN, "channel 99"),
+    "an unsolicited channel reply": Offence(
+        says(lambda o: channel_message(wire.CHANNEL_SUCCESS, o.sender)), VIOLATED, "request that was never made"
+    ),
+    "data after its close": Offence(
+        says(lambda o: channel_message(wire.CHANNEL_CLOSE, o.sender), lambda o: data(o.sender, b"late")),
+        VIOLATED,
+        "after its close",
+    ),
+    "two closes": Offence(
+        says(*[lambda o: channel_message(wire.CHANNEL_CLOSE, o.sender)] * 2), VIOLATED, "after its close"
+    ),
+    "a data length beyond the packet": Offence(
+        says(lambda o: bytes([94]) + uint32(o.sender) + uint32(1000) + b"short"), VIOLATED, "data length"
+    ),
+    "a window adjust of four words": Offence(
+        says(lambda o: bytes([93]) + uint32(o.sender) * 4), VIOLATED, "window adjust"
+    ),
+    "an exit status of two bytes": Offence(
+        says(lambda o: channel_request(o.sender, b"exit-status", data=b"12")), VIOLATED, "could not be decoded"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DURING_THE_SESSION)
+async def test_offence_during_the_session(world: Gateway, name: str) -> None:
+    """The client is told, and the session has exactly one end, with the reason."""
+    offence = DURING_THE_SESSION[name]
+
+    async def script(peer: RawSsh) -> None:
+        await offence.act(peer, await running(peer))
+        await peer.wait_gone()
+
+    key = HostKey()
+    async with raw_server(script, key) as port:
+        world.add_target("evil1", port, host_keys=[key.line], sub_kind=SubKind.NODE)
+        async with await world.raw_client("evil1") as client:
+            client.send(open_session())
+            await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+            client.send(channel_request(NUMBER, b"shell"))
+            shown = await client.wait_gone()
+    assert offence.shown in shown
+    await world.wait_clean()
+    events = await world.events()
+    assert [each["event"] for each in events if each["sid"] == SID.decode()][:5] == [
+        "session.start",
+        "client.disconnect",
+        "session.end",
+        "session.leave",
+        "session.data",
+    ]
+    assert offence.reason in str(events[1]["reason"])
+
+
+FLOOD = 3000
+
+HARMLESS: dict[str, Callable[[Open], bytes]] = {
+    "host keys": lambda _: global_request(b"hostkeys-00@openssh.com", want_reply=False) + string(b"key"),
+    "an unknown global request": lambda _: global_request(b"flood@example.com", want_reply=True),
+    "a keepalive": lambda _: global_request(b"keepalive@openssh.com", want_reply=False),
+    "an ignored message": lambda _: bytes([wire.IGNORE]) + string(bytes(20_000)),
+    "a debug message": lambda _: bytes([wire.DEBUG, 1]) + string("text") + string(""),
+    "an unknown message": lambda _: bytes([200]) + b"whatever",
+    "its own ID again": announce,
+    "an unknown channel request": lambda o: channel_request(o.sender, b"no@such", want_reply=True),
+    "an agent channel": lambda _: open_session(3, b"auth-agent@openssh.com"),
+    "an X11 channel": lambda _: open_session(4, b"x11"),
+    "late authentication": lambda _: bytes([50]) + string("root"),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+async def test_flood_of_what_is_harmless_once(world: Gateway, name: str) -> None:
+    """Thousands of them reach nobody, and the session goes on. The audit log has a bounded number of events."""
+    message = HARMLESS[name]
+
+    async def script(peer: RawSsh) -> None:
+        opened = await running(peer)
+        for _ in range(FLOOD):
+            peer.write(peer.packet(message(opened)))
+            await peer.flush()
+        peer.send(data(opened.sender, b"still here"))
+        await peer.wait_gone()
+
+    key = HostKey()
+    async with raw_server(script, key) as port:
+        world.add_target("evil1", port, host_keys=[key.line], sub_kind=SubKind.NODE)
+        async with await world.raw_client("evil1") as client:
+            client.send(open_session())
+            await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+            client.send(channel_request(NUMBER, b"shell"))
+            assert b"still here" in await client.expect(wire.CHANNEL_DATA)
+            passed = [line for line in client.log.lines if "keepalive" not in line]
+    assert len(passed) < 20
+    assert len(await world.events()) < 200

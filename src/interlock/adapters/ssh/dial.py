@@ -103,6 +103,9 @@ class Dialler:
             raise _refused(permit, error) from error
         except OSError as error:
             raise _unreachable(target, _words(error), error) from error
+        except ValueError as error:  # what asyncssh's decoders raise in its asynchronous handlers
+            public = f"{target.hostname} violated the SSH protocol: {str(error)[:200]}"
+            raise TargetError(public, reason=f"{public} (at {target.addr})") from error
 
     async def _connect(self, permit: Permit, owner: _Owner) -> TargetLegConnection:
         target = permit.target

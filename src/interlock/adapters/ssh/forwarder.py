@@ -49,6 +49,10 @@ CLOSE_GRACE_S = 5.0
 """Seconds to send what is queued when a connection ends; then it is cut."""
 
 
+REFUSALS_TOLD = 100
+"""Refusals of one connection that become audit events, so that neither side can flood the audit log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parties:
     """What the forwarder needs to know of the people and hosts at its ends."""
@@ -80,6 +84,8 @@ class Forwarder:
             join(self._legs[Side.CLIENT], self._legs[Side.TARGET])
         self._live: dict[int, LiveSession] = {}  # by the client's channel number
         self._served = False  # whether there ever was a session
+        self._refusals = 0
+        self._linger: asyncio.TimerHandle | None = None  # set by the first refusal if there is no target
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._over = asyncio.Event()
         self._end_reason = ""  # why the sessions that are live at the end did not end by themselves
@@ -234,10 +240,15 @@ class Forwarder:
             session.end(tx=sent, rx=received, reason=self._end_reason)
 
     def _refused(self, effect: Refused) -> None:
-        _log.info("forwarder.refused", what=effect.what, reason=effect.reason)
-        self._sessions.rejected(self._parties.facts(), public=effect.public, reason=effect.reason)
-        if len(self._legs) == 1:
-            asyncio.get_running_loop().call_later(LINGER_S, self._finish, "")
+        self._refusals += 1
+        if self._refusals <= REFUSALS_TOLD:
+            last = (
+                " (later refusals on this connection are not reported)" if self._refusals == REFUSALS_TOLD else ""
+            )
+            _log.info("forwarder.refused", what=effect.what, reason=effect.reason)
+            self._sessions.rejected(self._parties.facts(), public=effect.public, reason=effect.reason + last)
+        if len(self._legs) == 1 and self._linger is None:
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._finish, "")
 
     def _timer(self, effect: StartTimer | StopTimer) -> None:
         running = self._timers.pop(effect.channel, None)
@@ -295,8 +306,9 @@ class Forwarder:
             self._over.set()
 
     async def _close_legs(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
+        for timer in (*self._timers.values(), self._linger):
+            if timer is not None:
+                timer.cancel()
         for leg in self._legs.values():
             leg.close()
         with contextlib.suppress(TimeoutError):

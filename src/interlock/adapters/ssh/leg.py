@@ -99,6 +99,7 @@ class Leg(asyncio.BufferedProtocol):
         self._deferred: list[bytes] = []
         self._deferred_size = 0
         self._sent = 0  # bytes since the last key exchange
+        self._overrun = False  # the remote was found not to read, which is told once
         self.active = False  # whether anything arrived since the owner last cleared it
 
     def begin(self) -> None:
@@ -332,7 +333,8 @@ class Leg(asyncio.BufferedProtocol):
             return
         self._transport.write(data)
         self._sent += len(data)
-        if self._transport.get_write_buffer_size() > MAX_UNSENT:
+        if self._transport.get_write_buffer_size() > MAX_UNSENT and not self._overrun:
+            self._overrun = True
             error = RemoteProtocolError(Rule.TOO_MUCH_PENDING, "the remote does not read")
             self._owner.failed(self.side, error)
 
