@@ -71,6 +71,7 @@ class Rule(Enum):
     UNSOLICITED_REPLY = "a reply to a request that was never made"
     UNEXPECTED_MESSAGE = "a message that is not allowed in this state"
     DATA_IN_KEY_EXCHANGE = "connection data during a key exchange"
+    KEY_EXCHANGE_UNFINISHED = "a key exchange was not finished in time"
     DATA_AFTER_CLOSE = "data on a channel after its close"
     TOO_MUCH_PENDING = "more requests outstanding than allowed"
 

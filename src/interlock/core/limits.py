@@ -54,6 +54,10 @@ REKEY_BYTES = 1 << 30
 REKEY_SECONDS = 3600.0
 """Seconds that one key is used (RFC 4253 §9)."""
 
+KEY_EXCHANGE_TIMEOUT_S = 120.0
+"""Seconds that a key exchange of a relayed connection may take, in which the other side has to wait. Long enough
+for what is queued on a line of 10 kB/s; sshd gives as long to log in."""
+
 MAX_CONNECTIONS_PREAUTH = 512
 """Connections that have not authenticated yet; more are closed at once, so that a flood costs nothing (R17)."""
 

@@ -30,6 +30,7 @@ from interlock.adapters.ssh.proxy import ProxyParts, ProxyServer
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import NotFound, SignInFailed
 from interlock.core.ids import DaemonId
+from interlock.core.limits import KEEPALIVE_INTERVAL_S
 from interlock.domain.audit import JsonValue
 from interlock.domain.duties import RecordingMode
 from interlock.domain.rbac import Role
@@ -210,6 +211,7 @@ async def gateway(
     *,
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS,
     dial_timeout: float = 5.0,
+    keepalive_interval: float = KEEPALIVE_INTERVAL_S,
     parts: Callable[[FileRecordings], RecordingParts] = lambda recordings: recordings,
 ) -> AsyncIterator[Gateway]:
     """A gateway on a free port, stopped in order at the end; ``parts`` may put something before the disk."""
@@ -262,6 +264,7 @@ async def gateway(
         entropy=entropy,
         names=[LOOPBACK],
         ciphers=ciphers,
+        keepalive_interval=keepalive_interval,
     )
     proxy = ProxyServer(proxy_parts, asyncssh.generate_private_key("ssh-ed25519"))
     world = Gateway(directory, authority, users, audit, trackers, emitter, sessions, recordings, proxy)

@@ -1,15 +1,19 @@
 """A target that breaks the protocol: the person learns of it, the audit log learns why, nothing is left."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from interlock.adapters.ssh import leg
 from interlock.core import negotiation, wire
 from interlock.core.messages import Open, channel_message, channel_request, global_request, open_failure
 from interlock.core.wire import string, uint32
 from interlock.domain.target import SubKind
-from interlock.testing.hostile import HostKey, RawSsh, raw_server
+from interlock.testing.hostile import Gone, HostKey, RawSsh, raw_server
 from interlock.testing.offences import (
     NUMBER,
     SID,
@@ -23,7 +27,7 @@ from interlock.testing.offences import (
     says,
     then,
 )
-from interlock.testing.ssh_pair import Gateway, plain_target
+from interlock.testing.ssh_pair import Gateway, gateway, plain_target
 
 OTHER_SID = b"11111111-2222-4333-8444-000000000002"
 
@@ -283,3 +287,169 @@ async def test_flood_of_what_is_harmless_once(world: Gateway, name: str) -> None
             passed = [line for line in client.log.lines if "keepalive" not in line]
     assert len(passed) < 20
     assert len(await world.events()) < 200
+
+
+# --- key exchanges and silence -------------------------------------------------------------------
+
+
+async def session(world: Gateway, act: Callable[[RawSsh, Open], Awaitable[None]]) -> str:
+    """Run a session whose target does this once it runs; how the client's connection ends."""
+
+    async def script(peer: RawSsh) -> None:
+        await act(peer, await running(peer))
+        await peer.wait_gone()
+
+    key = HostKey()
+    async with raw_server(script, key) as port:
+        world.add_target("evil1", port, host_keys=[key.line], sub_kind=SubKind.NODE)
+        async with await world.raw_client("evil1") as client:
+            client.send(open_session())
+            await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+            client.send(channel_request(NUMBER, b"shell"))
+            return await client.wait_gone()
+
+
+async def test_data_in_a_key_exchange(world: Gateway) -> None:
+    """After its KEXINIT a target may send nothing else (RFC 4253 §7.1)."""
+
+    async def act(peer: RawSsh, opened: Open) -> None:
+        peer.follows = False
+        peer.begin_exchange()
+        peer.send(data(opened.sender, b"x"))
+
+    assert "connection data during a key exchange" in await session(world, act)
+
+
+async def test_another_host_key_in_a_later_exchange(world: Gateway) -> None:
+    """R20: the target that was verified stays the target."""
+
+    async def act(peer: RawSsh, opened: Open) -> None:
+        del opened
+        peer.host_key = HostKey()
+        with contextlib.suppress(Gone):
+            await peer.exchange_keys()
+
+    assert "the target violated the SSH protocol" in await session(world, act)
+    events = await world.events("client.disconnect")
+    assert "ost key" in str(events[0]["reason"])
+
+
+@pytest.mark.parametrize("half", ["answers ours", "begins its own"])
+async def test_key_exchange_without_end(world: Gateway, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+    """While a target does not finish, the client waits, a bounded time and in bounded memory."""
+    monkeypatch.setattr(leg, "KEY_EXCHANGE_TIMEOUT_S", 0.3)
+    if half == "answers ours":
+        monkeypatch.setattr(leg, "REKEY_BYTES", 200_000)
+
+    async def script(peer: RawSsh) -> None:
+        await running(peer)
+        peer.follows = False
+        if half == "begins its own":
+            peer.begin_exchange()
+        await peer.wait_gone()
+
+    key = HostKey()
+    async with raw_server(script, key) as port:
+        world.add_target("evil1", port, host_keys=[key.line], sub_kind=SubKind.NODE)
+        async with await world.raw_client("evil1") as client:
+            client.send(open_session())
+            await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+            client.send(channel_request(NUMBER, b"shell"))
+            for _ in range(600):  # 19 MB: more than may ever wait
+                client.write(client.packet(data(NUMBER, bytes(32_000))))
+            shown = await client.wait_gone()
+    assert "a key exchange was not finished in time" in shown
+
+
+async def alive(client: RawSsh) -> str:
+    """Answer keepalives until the other side goes; its last words."""
+    try:
+        while True:
+            await client.expect(wire.GLOBAL_REQUEST)
+            client.send(bytes([wire.REQUEST_FAILURE]))
+    except Gone as gone:
+        return str(gone)
+
+
+async def test_silent_target_is_found_dead(tmp_path: Path) -> None:
+    """A target that answers nothing any more, keepalives included, ends the session in words."""
+
+    async def script(peer: RawSsh) -> None:
+        await running(peer)
+        await peer.wait_gone()
+
+    key = HostKey()
+    async with gateway(tmp_path, keepalive_interval=0.05) as world:
+        async with raw_server(script, key) as port:
+            world.add_target("evil1", port, host_keys=[key.line], sub_kind=SubKind.NODE)
+            async with await world.raw_client("evil1") as client:
+                client.send(open_session())
+                await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+                client.send(channel_request(NUMBER, b"shell"))
+                assert await alive(client) == "the target closed the connection: no answer to keepalives"
+        await world.wait_clean()
+        assert len(await world.events("session.end")) == 1
+
+
+async def test_target_that_never_names_the_session(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while the client's channel is refused."""
+    monkeypatch.setattr(negotiation, "SESSION_ID_WAIT_S", 0.1)
+    shown, reason = await refused(world, then(says(confirm)))
+    assert shown == negotiation.NO_SESSION_ID
+    assert "no session ID after" in reason
+
+
+async def test_target_that_never_answers_the_query(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same if it does not even say whether it knows the protocol."""
+    monkeypatch.setattr(negotiation, "SESSION_ID_WAIT_S", 0.1)
+
+    async def script(peer: RawSsh) -> None:
+        await peer.admit()
+        opened = Open.decode(await peer.expect(wire.CHANNEL_OPEN))
+        peer.send(confirm(opened))
+        await peer.wait_gone()
+
+    shown, _ = await refused(world, script)
+    assert shown == negotiation.NO_SESSION_ID
+
+
+async def test_target_that_rejects_the_connection(world: Gateway) -> None:
+    """A FAILURE with text refuses all channels with that text, and code 1."""
+
+    async def script(peer: RawSsh) -> None:
+        await peer.admit()
+        await peer.expect(wire.GLOBAL_REQUEST)
+        peer.send(bytes([wire.REQUEST_FAILURE]) + b"node is draining")
+        await peer.wait_gone()
+
+    shown, reason = await refused(world, script)
+    assert shown == "remote session open failed: node is draining"
+    assert "draining" in reason
+
+
+@pytest.mark.parametrize("states", range(4))
+async def test_target_that_never_answers_the_open_and_a_client_that_leaves(world: Gateway, states: int) -> None:
+    """Whoever leaves first in whatever state, nothing is left."""
+    reached = asyncio.Event()
+
+    async def script(peer: RawSsh) -> None:
+        await peer.admit()
+        if states > 0:
+            await peer.expect(wire.GLOBAL_REQUEST)
+            peer.send(bytes([wire.REQUEST_SUCCESS]))
+        if states > 1:
+            opened = Open.decode(await peer.expect(wire.CHANNEL_OPEN))
+            peer.send(confirm(opened))
+            if states > 2:
+                peer.send(announce(opened))
+        await peer.flush()
+        reached.set()
+        await peer.wait_gone()
+
+    key = HostKey()
+    async with raw_server(script, key) as port:
+        world.add_target("evil1", port, host_keys=[key.line], sub_kind=SubKind.NODE)
+        async with await world.raw_client("evil1") as client:
+            client.send(open_session())
+            await reached.wait()
+    await world.wait_clean()

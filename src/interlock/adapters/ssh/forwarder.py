@@ -279,21 +279,28 @@ class Forwarder:
 
     async def _keep_alive(self) -> None:
         """Ask silent legs whether they live, and renew keys that were used for long."""
-        since_rekey = 0.0
+        key_age = dict.fromkeys(self._legs, 0.0)
         while True:
             await asyncio.sleep(self._keepalive_interval)
-            since_rekey += self._keepalive_interval
             for side, leg in self._legs.items():
-                if leg.active:
-                    leg.active = False
-                    continue
-                effects = self._relay.keepalive(side)
-                if effects is None:
-                    self.disconnected(side, "no answer to keepalives")
-                    return
-                self._perform(effects)
-            if since_rekey >= REKEY_SECONDS and any(leg.exchange_keys() for leg in self._legs.values()):
-                since_rekey = 0.0
+                self._check_alive(side, leg)
+                key_age[side] += self._keepalive_interval
+                if key_age[side] >= REKEY_SECONDS and leg.exchange_keys():
+                    key_age[side] = 0.0
+
+    def _check_alive(self, side: Side, leg: Leg) -> None:
+        if leg.active or not leg.listening:
+            leg.active = False
+            return
+        try:
+            effects = self._relay.keepalive(side)
+        except RemoteProtocolError as error:
+            self.failed(side, error)
+            return
+        if effects is None:
+            self.disconnected(side, "no answer to keepalives")
+        else:
+            self._perform(effects)
 
     def _goodbye(self, side: Side, text: str) -> None:
         leg = self._legs.get(side)

@@ -21,7 +21,14 @@ from interlock.adapters.ssh.seams import ByteTransport, RelayedConnection
 from interlock.core import wire
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.flows import Flow, Flows
-from interlock.core.limits import MAX_DEFERRED, MAX_UNSENT, READ_BUFFER, REKEY_BYTES, WRITE_HIGH_WATER
+from interlock.core.limits import (
+    KEY_EXCHANGE_TIMEOUT_S,
+    MAX_DEFERRED,
+    MAX_UNSENT,
+    READ_BUFFER,
+    REKEY_BYTES,
+    WRITE_HIGH_WATER,
+)
 from interlock.core.sides import Side
 from interlock.core.wire import uint32
 
@@ -91,6 +98,7 @@ class Leg(asyncio.BufferedProtocol):
         self._leftover = b""  # an incomplete packet, or a batch that must wait
         self._receiving_keys = False  # between the remote's KEXINIT and its NEWKEYS
         self._stepping = False  # a step of a key exchange is being computed
+        self._exchange_timer: asyncio.TimerHandle | None = None  # while keys are exchanged
         self.write_paused = False
         self._reading_paused = False
         self._resuming = False
@@ -165,6 +173,7 @@ class Leg(asyncio.BufferedProtocol):
             return
         self._transport = None
         self._closed.set()
+        self._stop_exchange_timer()
         self._connection.connection_lost(exc)
         self._owner.disconnected(self.side, "")
 
@@ -269,6 +278,7 @@ class Leg(asyncio.BufferedProtocol):
             self._receiving_keys = False
             keys = self._connection.receive_keys
             self._opener = make_cipher(keys, 0 if keys.strict else self._opener.seq)
+        self._watch_exchange()
         if step is not None:
             self._stepping = True
             self._owner.run_step(self.side, step)
@@ -283,6 +293,7 @@ class Leg(asyncio.BufferedProtocol):
         keys = self._connection.send_keys
         self.sealer = make_cipher(keys, 0 if keys.strict else self.sealer.seq)
         self._sent = 0
+        self._watch_exchange()
         waiting, self._deferred, self._deferred_size = self._deferred, [], 0
         for payload in waiting:
             self.send(payload)
@@ -294,7 +305,24 @@ class Leg(asyncio.BufferedProtocol):
         if self._transport is None or self.exchanging or self.peer.exchanging:
             return False
         self._connection.exchange_keys()
+        self._watch_exchange()
         return True
+
+    def _watch_exchange(self) -> None:
+        """Bound the time in which the other leg has to wait."""
+        if not (self.exchanging or self._receiving_keys):
+            self._stop_exchange_timer()
+        elif self._exchange_timer is None:
+            loop = asyncio.get_running_loop()
+            self._exchange_timer = loop.call_later(KEY_EXCHANGE_TIMEOUT_S, self._exchange_unfinished)
+
+    def _stop_exchange_timer(self) -> None:
+        if self._exchange_timer is not None:
+            self._exchange_timer.cancel()
+            self._exchange_timer = None
+
+    def _exchange_unfinished(self) -> None:
+        self._owner.failed(self.side, RemoteProtocolError(Rule.KEY_EXCHANGE_UNFINISHED))
 
     @property
     def exchanging(self) -> bool:
@@ -325,15 +353,19 @@ class Leg(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         self._write(bytes(packets) if self._copies else packets)
-        if self._sent >= REKEY_BYTES:
-            self.exchange_keys()
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._transport is None:
             return
         self._transport.write(data)
         self._sent += len(data)
-        if self._transport.get_write_buffer_size() > MAX_UNSENT and not self._overrun:
+        if self._sent >= REKEY_BYTES:
+            self.exchange_keys()
+        if (
+            self._transport is not None
+            and self._transport.get_write_buffer_size() > MAX_UNSENT
+            and not self._overrun
+        ):
             self._overrun = True
             error = RemoteProtocolError(Rule.TOO_MUCH_PENDING, "the remote does not read")
             self._owner.failed(self.side, error)
@@ -352,6 +384,11 @@ class Leg(asyncio.BufferedProtocol):
             self._transport.abort()
 
     # --- back-pressure ----------------------------------------------------------------------------
+
+    @property
+    def listening(self) -> bool:
+        """Whether the remote's silence means anything: False while it is not read, for the other leg's sake."""
+        return not self._reading_paused
 
     def _must_wait(self) -> bool:
         """Whether the next packet may not be taken yet."""

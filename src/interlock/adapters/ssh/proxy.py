@@ -18,7 +18,7 @@ from interlock.adapters.ssh.seams import ClientLegConnection, TargetLegConnectio
 from interlock.core import extensions, wire
 from interlock.core.errors import Denied, InterlockError, TargetError
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
-from interlock.core.limits import LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
+from interlock.core.limits import KEEPALIVE_INTERVAL_S, LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
 from interlock.core.negotiation import Support
 from interlock.core.opening import Refusal
 from interlock.core.relay import Relay, RelayOptions
@@ -67,6 +67,7 @@ class ProxyParts:
     entropy: Entropy
     names: Sequence[str]  # what clients call the proxy: principals of its host certificate
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
+    keepalive_interval: float = KEEPALIVE_INTERVAL_S
 
 
 class ProxyServer:
@@ -279,6 +280,7 @@ class _Passage:
             relay=relay,
             parties=Parties(lambda sid: self._context(sid, mode), self._facts),
             sessions=self._parts.sessions,
+            keepalive_interval=self._parts.keepalive_interval,
         )
 
     def _relay_options(
