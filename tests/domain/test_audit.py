@@ -1,0 +1,90 @@
+"""Audit events: names and codes are the field's, and the JSON says what is known and no more."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from interlock.core.ids import SessionId
+from interlock.domain.audit import ONCE_PER_SESSION, AuditEvent, Kind, rfc3339
+
+SID = SessionId("00000000-0000-4000-8000-000000000001")
+NOW = datetime(2026, 1, 2, 3, 4, 5, 6789, tzinfo=UTC)
+
+FIELD = {
+    # teleport-facts §3.6
+    Kind.SESSION_START: ("session.start", "T2000I"),
+    Kind.SESSION_RESIZE: ("resize", "T2002I"),
+    Kind.SESSION_LEAVE: ("session.leave", "T2003I"),
+    Kind.SESSION_END: ("session.end", "T2004I"),
+    Kind.SESSION_UPLOAD: ("session.upload", "T2005I"),
+    Kind.SESSION_DATA: ("session.data", "T2006I"),
+    Kind.SESSION_REJECTED: ("session.rejected", "T1006W"),
+    Kind.EXEC: ("exec", "T3002I"),
+    Kind.EXEC_FAILURE: ("exec", "T3002E"),
+    Kind.SUBSYSTEM: ("subsystem", "T3001I"),
+    Kind.SUBSYSTEM_FAILURE: ("subsystem", "T3001E"),
+    Kind.PORT_FAILURE: ("port", "T3003E"),
+    Kind.CLIENT_DISCONNECT: ("client.disconnect", "T3006I"),
+    Kind.AUTH_FAILURE: ("auth", "T3007W"),
+    Kind.USER_LOGIN: ("user.login", "T1000I"),
+    Kind.USER_LOGIN_FAILURE: ("user.login", "T1000W"),
+    Kind.CERT_CREATE: ("cert.create", "TC000I"),
+    Kind.RECORDING_ACCESS: ("session.recording.access", "T2012I"),
+}
+
+
+@pytest.mark.parametrize(("kind", "name_and_code"), FIELD.items())
+def test_names_and_codes(kind: Kind, name_and_code: tuple[str, str]) -> None:
+    """Tools of others read them."""
+    assert (kind.event, kind.code) == name_and_code
+
+
+def test_no_two_kinds_share_a_code() -> None:
+    """An Enum would silently make them one."""
+    codes = [kind.code for kind in Kind]
+    assert len(set(codes)) == len(codes)
+
+
+def test_every_kind_is_written_down_here() -> None:
+    """So that a changed code is seen twice."""
+    assert set(FIELD) == set(Kind)
+
+
+def test_an_event_of_a_session() -> None:
+    """The common fields, then its own."""
+    event = AuditEvent(Kind.SESSION_START, NOW, "u-1", "home", SID, 3, {"login": "root"})
+    assert event.to_json() == {
+        "ei": 3,
+        "event": "session.start",
+        "code": "T2000I",
+        "time": "2026-01-02T03:04:05.006Z",
+        "uid": "u-1",
+        "cluster_name": "home",
+        "sid": SID,
+        "login": "root",
+    }
+    assert json.loads(json.dumps(event.to_json())) == event.to_json()
+
+
+def test_an_event_outside_sessions_has_no_sid() -> None:
+    """Never an empty one: nothing is attributed to a session that is not."""
+    assert "sid" not in AuditEvent(Kind.USER_LOGIN, NOW, "u-1", "home").to_json()
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (datetime(2026, 1, 1, tzinfo=UTC), "2026-01-01T00:00:00.000Z"),
+        (datetime(2026, 1, 1, 0, 0, 0, 999_999, tzinfo=UTC), "2026-01-01T00:00:00.999Z"),
+        (datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2))), "2025-12-31T23:00:00.000Z"),
+    ],
+)
+def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
+    """Whatever zone they came in; cut, not rounded into the next second."""
+    assert rfc3339(moment) == text
+
+
+def test_start_and_end_are_kept_once() -> None:
+    """The store drops a second one (PROTOCOL.md §6); those are names of events that exist."""
+    assert {Kind.SESSION_START.event, Kind.SESSION_END.event} == ONCE_PER_SESSION
