@@ -8,7 +8,7 @@ import pytest
 
 from interlock.adapters.ssh.node.accounts import Account, find_account
 from interlock.adapters.ssh.node.child import Child, Children, Ended
-from interlock.adapters.ssh.node.spawn import Launch, Spawned, command_argv, spawn, spawn_on
+from interlock.adapters.ssh.node.spawn import Launch, Spawned, command_line, spawn, spawn_on
 from interlock.adapters.ssh.node.terminal import TerminalRequest, open_terminal
 from interlock.domain.recording import Stream
 from interlock.testing.openssh import current_login
@@ -50,7 +50,7 @@ def witness() -> Witness:
 
 def launch(account: Account, command: str) -> Launch:
     """A command in an almost empty environment."""
-    return Launch(account, command_argv(account, command.encode()), {b"HOME": b"/", b"PATH": os.environb[b"PATH"]})
+    return Launch(account, command_line(command.encode()), {b"HOME": b"/", b"PATH": os.environb[b"PATH"]})
 
 
 async def start(account: Account, command: str, witness: Witness, children: Children) -> Child:

@@ -5,15 +5,19 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import pytest
+
+from interlock.adapters.ssh.node import spawn as spawning
 from interlock.adapters.ssh.node.accounts import Account, find_account
 from interlock.adapters.ssh.node.spawn import (
+    LOGIN_SHELL,
     Launch,
     Spawned,
-    command_argv,
+    command_line,
     restore_ignored_signals,
-    shell_argv,
     spawn,
     spawn_on,
 )
@@ -59,14 +63,14 @@ def running(spawned: Spawned) -> Iterator[str]:
 
 def run(account: Account, command: str) -> str:
     """What a command writes to its pipes."""
-    with running(spawn(Launch(account, command_argv(account, command.encode()), environment(account)))) as output:
+    with running(spawn(Launch(account, command_line(command.encode()), environment(account)))) as output:
         return output
 
 
 def run_on_terminal(account: Account, command: str) -> str:
     """What a command writes to its terminal."""
     terminal = open_terminal(TerminalRequest("xterm", (80, 24, 0, 0), {}), account)
-    launch = Launch(account, command_argv(account, command.encode()), environment(account))
+    launch = Launch(account, command_line(command.encode()), environment(account))
     with running(spawn_on(launch, terminal)) as output:
         return output.replace("\r", "")
 
@@ -124,20 +128,40 @@ def test_without_a_terminal_there_is_no_controlling_one() -> None:
     assert "No such device" in run(someone(), "echo > /dev/tty")
 
 
-def test_a_program_that_is_missing() -> None:
-    """The shell's message and status, not an exception."""
+def test_a_shell_that_is_missing() -> None:
+    """An error that names it, and no descriptor left."""
     account = someone()
     missing = Account(account.name, account.uid, account.gid, account.groups, "/", "/no/such/shell")
-    spawned = spawn(Launch(missing, shell_argv(missing), environment(missing)))
-    with running(spawned) as output:
-        assert "not found" in output
-    assert spawned.process.returncode == 127
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with pytest.raises(FileNotFoundError, match="/no/such/shell"):
+        spawn(Launch(missing, command_line(b"true"), environment(missing)))
+    assert set(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
-def test_login_shells() -> None:
-    """Known shells become login shells; others get no arguments that they might not know."""
-    assert shell_argv(Account("x", 1, 1, (), "/", "/usr/bin/zsh")) == ["/usr/bin/zsh", "-l"]
-    assert shell_argv(Account("x", 1, 1, (), "/", "/usr/sbin/nologin")) == ["/usr/sbin/nologin"]
+@pytest.mark.parametrize("start", [run, run_on_terminal])
+def test_shells_name_is_that_of_sshd(start: Callable[[Account, str], str]) -> None:
+    """Error messages begin like those of a direct connection."""
+    assert start(someone(), "echo $0") == "sh\n"
+
+
+def test_terminal_begins_silent() -> None:
+    """What opens the terminal has no opinion on the person's locale."""
+    account = someone()
+    terminal = open_terminal(TerminalRequest("xterm", (80, 24, 0, 0), {}), account)
+    launch = Launch(account, command_line(b"echo $LC_ALL"), environment(account) | {b"LC_ALL": b"xx_XX.UTF-8"})
+    with running(spawn_on(launch, terminal)) as output:
+        assert output == "xx_XX.UTF-8\r\n"
+
+
+@pytest.mark.parametrize("trampoline", ["/bin/bash", "/no/bash"])
+def test_login_shell(trampoline: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A shell without a command is a login shell: it reads the profile; also on systems without bash."""
+    monkeypatch.setattr(spawning, "_NAMING_SHELL", trampoline)
+    (tmp_path / ".profile").write_text("echo profile was read; exit 0\n")
+    account = Account("x", os.geteuid(), os.getegid(), tuple(os.getgroups()), str(tmp_path), "/bin/sh")
+    terminal = open_terminal(TerminalRequest("xterm", (80, 24, 0, 0), {}), account)
+    with running(spawn_on(Launch(account, LOGIN_SHELL, environment(account)), terminal)) as output:
+        assert "profile was read" in output
 
 
 def test_ignored_signals_are_not_handed_on() -> None:

@@ -140,11 +140,12 @@ async def test_channels_opened_at_once_each_hear_their_own_id(world: World) -> N
     async with visit(world) as connection:
         channels = [Channel(connection) for _ in range(10)]
         async with asyncio.TaskGroup() as tasks:
-            for channel in channels:
-                tasks.create_task(channel.open())
-        for channel in channels:
-            await channel.heard.wait()
-        assert [channel.announced for channel in channels] == [[live.sid.encode()] for live in world.sessions.all]
+            opening = [tasks.create_task(channel.open()) for channel in channels]
+        for channel, opened in zip(channels, opening, strict=True):
+            await channel.run(b"printf %s $SSH_SESSION_ID")
+            await opened.result().closed.wait()
+            assert channel.announced == [bytes(opened.result().output)]
+        assert {channel.announced[0].decode() for channel in channels} == {live.sid for live in world.sessions.all}
 
 
 async def test_node_of_v1_announces_after_the_start(world: World) -> None:

@@ -14,7 +14,7 @@ from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.child import Child, Children, Ended
 from interlock.adapters.ssh.node.environment import RequestedEnvironment, SessionFacts, session_environment
 from interlock.adapters.ssh.node.sftp import subsystem_command
-from interlock.adapters.ssh.node.spawn import Launch, Spawned, command_argv, shell_argv, spawn, spawn_on
+from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
 from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, NodeSession
 from interlock.core.errors import InterlockError, RecordingError
 from interlock.core.extensions import CURRENT_SESSION_ID
@@ -153,8 +153,8 @@ class ShellSession(NodeSession):
         if command is None:
             return False
         self._start_seen = True
-        argv = shell_argv(self._account) if kind == "shell" else command_argv(self._account, command)
-        self._connection.run(self._start(self._describe(SessionKind(kind), argument), argv))
+        program = LOGIN_SHELL if kind == "shell" else command_line(command)
+        self._connection.run(self._start(self._describe(SessionKind(kind), argument), program))
         return True
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
@@ -240,13 +240,13 @@ class ShellSession(NodeSession):
             self._end(text)
             self._finish(b"exit-status", uint32(ENDED_BY_GATEWAY))
 
-    async def _start(self, start: Start, argv: list[str | bytes]) -> None:
+    async def _start(self, start: Start, program: Program) -> None:
         if self._over:
             return
         try:
             self._live.start(start)
             self._started = True
-            child = await self._children.start(lambda: self._spawn(argv), self)
+            child = await self._children.start(lambda: self._spawn(program), self)
         except InterlockError as error:
             self._fail_start(error.public)
             return
@@ -263,12 +263,14 @@ class ShellSession(NodeSession):
             self._channel.announce(CURRENT_SESSION_ID, self._live.sid.encode())
         child.resume()
 
-    def _spawn(self, argv: list[str | bytes]) -> Spawned:
+    def _spawn(self, program: Program) -> Spawned:
         """Runs in a thread: starting a process blocks for milliseconds."""
         if self._terminal is None:
-            return spawn(Launch(self._account, argv, self._variables("", "")))
+            return spawn(Launch(self._account, program, self._variables("", "")))
         terminal = tty.open_terminal(self._terminal, self._account)
-        return spawn_on(Launch(self._account, argv, self._variables(terminal.name, self._terminal.term)), terminal)
+        return spawn_on(
+            Launch(self._account, program, self._variables(terminal.name, self._terminal.term)), terminal
+        )
 
     def _variables(self, name: str, term: str) -> dict[bytes, bytes]:
         requested = self._environment.variables

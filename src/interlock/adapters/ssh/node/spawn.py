@@ -1,8 +1,9 @@
 """Starting a session's process: privileges dropped, own session, own terminal, nothing inherited.
 
-No Python runs between fork and exec (threads make that unsafe). What must happen there beyond what `subprocess`
-does in C is done after exec by three lines of /bin/sh, which is already the login by then: they open the PTY as a
-session leader's first terminal, which makes it the controlling one, and go home with the login's own rights.
+No Python runs between fork and exec (threads make that unsafe): `subprocess` drops the privileges in C. A command
+on pipes is started directly. A terminal must be opened by the new session's leader to become its controlling one,
+which `subprocess` cannot do: a few lines of shell, run as the login already, do it and become the login's shell.
+They also go home where only the login itself may, which root cannot on some network file systems.
 """
 
 import contextlib
@@ -17,30 +18,52 @@ from dataclasses import dataclass
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.terminal import Terminal
 
-_TRAMPOLINE = """\
-tty=$1; shift
+_TRAMPOLINE = b"""\
+tty=$1 name=$2; shift 2
 [ -z "$tty" ] || exec 0<>"$tty" 1>&0 2>&0
 cd -- "$HOME" 2>/dev/null || cd /
 unset OLDPWD
-exec "$@"
 """
+_NAMING_SHELL = "/bin/bash"  # can choose argv[0], which says "login shell" and begins the shell's error messages
+_PLAIN_SHELL = "/bin/sh"
 
 _LOGIN_FLAG = frozenset(
     {"sh", "bash", "dash", "ash", "zsh", "ksh", "ksh93", "mksh", "fish", "csh", "tcsh", "rbash"}
 )
-"""Shells that take -l. Others, such as nologin or git-shell, are started without arguments."""
+"""Shells that take -l, for systems without bash. Others, such as nologin, are started without arguments there."""
 
 PIPE_BYTES = 256 * 1024
 """Room in the pipes: the default of 64 KiB costs a switch to the process and back for every two packets."""
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """What the login's shell is asked to do: be the login shell, or run a command line."""
+
+    arguments: tuple[bytes, ...] = ()
+    login: bool = False
+
+
+LOGIN_SHELL = Program(login=True)
+
+
+def command_line(command: bytes) -> Program:
+    """A command for the login's shell, as sshd runs it."""
+    return Program((b"-c", command))
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
-    """What to start."""
+    """What to start, as whom, in which environment."""
 
     account: Account
-    argv: Sequence[str | bytes]
+    program: Program
     environment: Mapping[bytes, bytes]
+
+    @property
+    def name(self) -> bytes:
+        """argv[0], with the dash that makes a login shell (login(1))."""
+        return (b"-" if self.program.login else b"") + os.path.basename(os.fsencode(self.account.shell))  # noqa: PTH119
 
 
 @dataclass(slots=True)
@@ -54,21 +77,12 @@ class Spawned:
     terminal: bool = False
 
 
-def shell_argv(account: Account) -> list[str | bytes]:
-    """The login shell."""
-    login = os.path.basename(account.shell) in _LOGIN_FLAG  # noqa: PTH119
-    return [account.shell, "-l"] if login else [account.shell]
-
-
-def command_argv(account: Account, command: bytes) -> list[str | bytes]:
-    """A command line for the login's shell, as sshd runs it."""
-    return [account.shell, "-c", command]
-
-
 def spawn_on(launch: Launch, terminal: Terminal) -> Spawned:
     """Start a process with ``terminal`` as its controlling terminal; OSError if it cannot be started."""
     try:
-        process = _popen(launch, terminal.name, (terminal.slave, terminal.slave, terminal.slave))
+        # no stderr before the terminal is open: bash would complain of a foreign locale, and then the login's again
+        streams = (terminal.slave, terminal.slave, subprocess.DEVNULL)
+        process = _popen(launch, _by_trampoline(launch, terminal.name), streams, cwd="/")
     except BaseException:
         os.close(terminal.master)
         raise
@@ -83,7 +97,12 @@ def spawn(launch: Launch) -> Spawned:
         stdin, ours_in = _pipe(theirs, ours)
         ours_out, stdout = _pipe(ours, theirs)
         ours_err, stderr = _pipe(ours, theirs)
-        process = _popen(launch, "", (stdin, stdout, stderr))
+        account = launch.account
+        if os.access(account.home, os.X_OK) and os.path.isdir(account.home):  # noqa: PTH112
+            argv = [launch.name, *launch.program.arguments]
+            process = _popen(launch, argv, (stdin, stdout, stderr), cwd=account.home, executable=account.shell)
+        else:
+            process = _popen(launch, _by_trampoline(launch, ""), (stdin, stdout, stderr), cwd="/")
         ours.pop_all()
     for fd in (ours_in, ours_out, ours_err):
         os.set_blocking(fd, False)
@@ -99,16 +118,33 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
     return read, write
 
 
-def _popen(launch: Launch, tty: str, streams: tuple[int, int, int]) -> subprocess.Popen[bytes]:
-    account = launch.account
-    uid, gid, groups = _changes(account)
+def _by_trampoline(launch: Launch, tty: str) -> list[bytes]:
+    shell = launch.account.shell
+    arguments = [b"sh", os.fsencode(tty), launch.name, os.fsencode(shell), *launch.program.arguments]
+    if os.access(_NAMING_SHELL, os.X_OK):
+        return [os.fsencode(_NAMING_SHELL), b"--norc", b"-c", _TRAMPOLINE + b'exec -a "$name" "$@"', *arguments]
+    if launch.program.login and os.path.basename(shell) in _LOGIN_FLAG:  # noqa: PTH119
+        arguments.append(b"-l")
+    return [os.fsencode(_PLAIN_SHELL), b"-c", _TRAMPOLINE + b'exec "$@"', *arguments]
+
+
+def _popen(
+    launch: Launch,
+    argv: Sequence[bytes],
+    streams: tuple[int, int, int],
+    *,
+    cwd: str,
+    executable: str | None = None,
+) -> subprocess.Popen[bytes]:
+    uid, gid, groups = _changes(launch.account)
     return subprocess.Popen(  # noqa: S603  # running what the user asks for is this program's purpose
-        ["/bin/sh", "-c", _TRAMPOLINE, "sh", tty, *launch.argv],
+        argv,
+        executable=executable,
         stdin=streams[0],
         stdout=streams[1],
         stderr=streams[2],
         env=launch.environment,
-        cwd="/",
+        cwd=cwd,
         user=uid,
         group=gid,
         extra_groups=groups,
