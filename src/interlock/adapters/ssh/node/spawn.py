@@ -80,7 +80,7 @@ class Spawned:
 def spawn_on(launch: Launch, terminal: Terminal) -> Spawned:
     """Start a process with ``terminal`` as its controlling terminal; OSError if it cannot be started."""
     try:
-        # no stderr before the terminal is open: bash would complain of a foreign locale, and then the login's again
+        # no stderr before the terminal is open: bash would complain of a foreign locale, and the login shell again
         streams = (terminal.slave, terminal.slave, subprocess.DEVNULL)
         process = _popen(launch, _by_trampoline(launch, terminal.name), streams, cwd="/")
     except BaseException:
