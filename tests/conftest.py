@@ -3,11 +3,19 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from interlock.testing.gateway import Cluster, Mode, Person
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 """One of each family, in the default's order of preference."""
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Undo what a command-line program sets up for its process: its stderr is closed after its own test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
