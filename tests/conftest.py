@@ -13,7 +13,8 @@ CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly130
 
 @pytest.fixture(autouse=True)
 def _own_log() -> Iterator[None]:
-    """Undo what a command-line program sets up for its process: its stderr is closed after its own test."""
+    """Undo what a program sets up for its process, in a test or a wider fixture: its stderr is closed by now."""
+    structlog.reset_defaults()
     yield
     structlog.reset_defaults()
 
