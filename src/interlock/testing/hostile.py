@@ -170,6 +170,12 @@ class RawSsh:
         self.log.add("<", payload)
         return payload
 
+    def stop_reading(self) -> None:
+        """Leave what comes to the socket's buffers, which fill."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+
     async def expect(self, *kinds: int) -> bytes:
         """The next message of one of these types; others are skipped."""
         while True:

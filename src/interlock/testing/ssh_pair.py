@@ -308,9 +308,11 @@ async def plain_target(world: Gateway, name: str = "plain1", **options: Any) -> 
         line_editor=False,
         **{"encryption_algs": [*algorithms.ALL_CIPHERS], "config": None} | options,
     )
+    idle, world.idle = world.idle, Footprint.take()
     try:
         yield world.add_target(name, acceptor.get_port(), host_keys=[key.export_public_key().decode()])
     finally:
+        world.idle = idle
         acceptor.close()
         await acceptor.wait_closed()
 

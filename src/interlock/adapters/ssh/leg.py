@@ -361,11 +361,7 @@ class Leg(asyncio.BufferedProtocol):
         self._sent += len(data)
         if self._sent >= REKEY_BYTES:
             self.exchange_keys()
-        if (
-            self._transport is not None
-            and self._transport.get_write_buffer_size() > MAX_UNSENT
-            and not self._overrun
-        ):
+        if self._transport.get_write_buffer_size() > MAX_UNSENT and not self._overrun:
             self._overrun = True
             error = RemoteProtocolError(Rule.TOO_MUCH_PENDING, "the remote does not read")
             self._owner.failed(self.side, error)

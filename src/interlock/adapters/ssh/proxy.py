@@ -121,10 +121,10 @@ class ProxyServer:
 
     def _accept(
         self, loop: asyncio.AbstractEventLoop, options: asyncssh.SSHServerConnectionOptions
-    ) -> ClientLegConnection:
-        connection = ClientLegConnection(loop, options)
+    ) -> asyncio.BaseProtocol:
         if len(self._strangers) >= MAX_CONNECTIONS_PREAUTH:
-            loop.call_soon(connection.abort)
+            return _TurnedAway()
+        connection = ClientLegConnection(loop, options)
         self._doors.add(connection)
         self._strangers.add(connection)
         return connection
@@ -166,7 +166,7 @@ class ProxyServer:
     # --- the two roads ----------------------------------------------------------------------------
 
     def _route(self, connection: ClientLegConnection, claims: Claims, route: Route, client_addr: str) -> None:
-        self._doors.discard(connection)
+        self._gone(connection)
         self._serve(_Passage(self._parts, connection, claims, route.login, route.target, client_addr))
 
     async def _jump(self, outer: ClientLegConnection, claims: Claims | None, host: str, port: int) -> Jump:
@@ -228,6 +228,15 @@ class ProxyServer:
         except Exception:  # noqa: BLE001 - a bug met by one client must not end the others
             _log.exception("proxy.passage_failed", client=passage.client_addr)
             passage.abort()
+
+
+class _TurnedAway(asyncio.Protocol):
+    """A connection for which there is no room."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Close it, before it costs anything."""
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()
 
 
 class _Passage:
