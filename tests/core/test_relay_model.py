@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from interlock.core import extensions, wire
 from interlock.core.effects import Agreed, Closed, Effect, Exited, Resized, Send, Started
@@ -32,6 +32,7 @@ class End:
         self.sent_close = False  # by that side
         self.got_close = False
         self.owed = 0  # replies that the side waits for
+        self.owes = 0  # replies that are waited for from it
 
 
 class Ledger:
@@ -42,9 +43,19 @@ class Ledger:
         self.asked_target: set[int] = set()  # opens passed to the target that it has not answered
         self.ends: dict[Side, dict[int, End]] = {Side.CLIENT: {}, Side.TARGET: {}}  # by the side's own number
         self.names: dict[Side, dict[int, int]] = {Side.CLIENT: {}, Side.TARGET: {}}  # own number to the other's
-        self.owed_global = {Side.CLIENT: 0, Side.TARGET: 0}
+        self.owed_global = {Side.CLIENT: 0, Side.TARGET: 0}  # replies that the side waits for
+        self.owes_global = {Side.CLIENT: 0, Side.TARGET: 0}  # replies that are waited for from it
         self.agreed: dict[int, SessionId] = {}  # sessions that the outside knows of and that have not ended
         self._announce: tuple[int, SessionId] | None = None  # what must be the next message to the client
+
+    def unanswered(self) -> list[int]:
+        """Channels that the target has accepted and the client does not know of yet."""
+        return sorted(self.asked & set(self.names[Side.TARGET].values()))
+
+    def half_closed(self) -> list[tuple[Side, int]]:
+        """Who has closed which channel, by the number that its messages carried, and waits for the other side."""
+        ends = [(side, number, end) for side in Side for number, end in self.ends[side].items()]
+        return [(side, self.names[side][number]) for side, number, end in ends if end.sent_close]
 
     # --- what a side sends, once the relay has taken it ---
 
@@ -53,6 +64,9 @@ class Ledger:
         kind = payload[0]
         if kind == wire.GLOBAL_REQUEST:
             self.owed_global[side] += Request.decode(payload).want_reply
+        elif kind in (wire.REQUEST_SUCCESS, wire.REQUEST_FAILURE):
+            self.owes_global[side] -= 1
+            assert self.owes_global[side] >= 0, "the relay took a reply that nobody waits for"
         elif kind == wire.CHANNEL_OPEN and side is Side.CLIENT:
             self.asked.add(Reader(payload[1 + 4 + Reader(payload[1:]).uint32() :]).uint32())
         elif kind == wire.CHANNEL_OPEN_CONFIRMATION:
@@ -63,7 +77,7 @@ class Ledger:
             self.names[Side.TARGET][confirmation.sender] = confirmation.recipient
         elif kind == wire.CHANNEL_OPEN_FAILURE:
             self.asked_target.discard(Reader(payload[1:]).uint32())
-        elif kind in (wire.CHANNEL_CLOSE, wire.CHANNEL_REQUEST):
+        elif kind in (wire.CHANNEL_CLOSE, wire.CHANNEL_REQUEST, wire.CHANNEL_SUCCESS, wire.CHANNEL_FAILURE):
             self._took_on_channel(side, payload)
 
     def _took_on_channel(self, side: Side, payload: bytes) -> None:
@@ -73,8 +87,11 @@ class Ledger:
         assert not end.sent_close, "the relay took a message after CLOSE"
         if payload[0] == wire.CHANNEL_CLOSE:
             end.sent_close = True
-        else:
+        elif payload[0] == wire.CHANNEL_REQUEST:
             end.owed += Request.decode(payload).want_reply
+        else:
+            end.owes -= 1
+            assert end.owes >= 0, "the relay took a reply that nobody waits for"
 
     def _own_number(self, side: Side, recipient: int) -> int:
         if side is Side.TARGET:
@@ -143,6 +160,8 @@ class Ledger:
         if payload[0] in (wire.REQUEST_SUCCESS, wire.REQUEST_FAILURE):
             self.owed_global[side] -= 1
             assert self.owed_global[side] >= 0, "a reply that nobody asked for"
+        elif payload[0] == wire.GLOBAL_REQUEST:
+            self.owes_global[side] += Request.decode(payload).want_reply
         if payload[0] < wire.CHANNEL_OPEN:
             return
         end = self.ends[side].get(Reader(payload[1:]).uint32())
@@ -150,6 +169,8 @@ class Ledger:
         assert not end.got_close, "a message after CLOSE"
         if payload[0] == wire.CHANNEL_CLOSE:
             end.got_close = True
+        elif payload[0] == wire.CHANNEL_REQUEST:
+            end.owes += Request.decode(payload).want_reply
         elif payload[0] in (wire.CHANNEL_SUCCESS, wire.CHANNEL_FAILURE):
             end.owed -= 1
             assert end.owed >= 0, "a reply that nobody asked for"
@@ -170,6 +191,9 @@ class AnyMessages(RuleBasedStateMachine):
         self.script = Script()
         self.ledger = Ledger()
         self.support = Support.UNKNOWN
+        self.queried = False  # whether the target has answered the relay's query, or never will
+        self.locked = False  # whether that answer refused the connection
+        self.named = 0  # session IDs that the target made up
         self.refuses = False  # what the performer does with an agreed ID
 
     @initialize(support=st.sampled_from(Support))
@@ -181,6 +205,7 @@ class AnyMessages(RuleBasedStateMachine):
         self.script = Script(support=self.support)
         self.ledger = Ledger()
         self.script.on_agreed = self._decide
+        self.queried, self.locked = self.support is not Support.UNKNOWN, False
         self._saw(self.script.begins().effects)
 
     @rule(refuses=st.booleans())
@@ -191,21 +216,123 @@ class AnyMessages(RuleBasedStateMachine):
         relay = self.script.relay
         return relay.reject(agreed.channel, REFUSAL) if self.refuses else relay.accept(agreed.channel)
 
-    # --- the client ---
+    # --- what peers may send, most of the time ---
 
-    @rule(number=st.integers(0, 3), kind=st.sampled_from(["session"] * 4 + ["direct-tcpip"]))
-    def client_opens(self, number: int, kind: str) -> None:
-        self._feed(Side.CLIENT, say.opening(kind, number))
+    @rule(which=st.integers(0, 2), kind=st.sampled_from(["session"] * 4 + ["direct-tcpip"]))
+    def client_opens(self, which: int, kind: str) -> None:
+        taken = self.ledger.asked | set(self.ledger.ends[Side.CLIENT])
+        free = [number for number in range(3) if number not in taken]
+        if free:
+            number = free[which % len(free)]
+            waits = self.ledger.asked_target | set(self.ledger.names[Side.TARGET].values())
+            self._feed(Side.CLIENT, say.opening(kind, number))
+            passed = number in self.ledger.asked_target and number not in waits
+            assert passed is (kind == "session" and number not in waits and not self.locked)
 
-    @rule(side=st.sampled_from(Side), which=st.integers(0, 3), what=st.integers(0, 13), reply=st.booleans())
+    @rule(target_no=st.integers(4, 9), number=st.integers(0, 2))
+    def a_session_opens(self, target_no: int, number: int) -> None:
+        """The usual way, at once."""
+        used = (
+            self.ledger.asked | set(self.ledger.names[Side.TARGET].values()) | set(self.ledger.ends[Side.CLIENT])
+        )
+        used |= self.ledger.asked_target
+        if self.locked or number in used or target_no in self.ledger.names[Side.TARGET]:
+            return
+        self._feed(Side.CLIENT, say.session(number))
+        self._feed(Side.TARGET, say.confirms(number, target_no))
+        if number in self.ledger.unanswered():
+            self.named += 1
+            self._feed(Side.TARGET, say.announces(number, sid(500 + self.named)))
+
+    @precondition(lambda self: self.ledger.asked_target)
+    @rule(which=st.integers(0, 3), number=st.integers(0, 5))
+    def target_confirms(self, which: int, number: int) -> None:
+        waiting = sorted(self.ledger.asked_target)
+        free = [each for each in range(4, 10) if each not in self.ledger.names[Side.TARGET]]
+        if waiting and free:
+            self._feed(Side.TARGET, say.confirms(waiting[which % len(waiting)], free[number % len(free)]))
+
+    @precondition(lambda self: self.ledger.asked_target and self.ledger.ends[Side.TARGET])
+    @rule(which=st.integers(0, 3))
+    def target_confirms_with_a_number_that_it_uses(self, which: int) -> None:
+        waiting, used = sorted(self.ledger.asked_target), sorted(self.ledger.names[Side.TARGET])
+        if waiting and used:
+            message = say.confirms(waiting[which % len(waiting)], used[which % len(used)])
+            self._feed(Side.TARGET, message, lawful=False)
+            assert self.ledger.ends[Side.TARGET] == {}, "it was taken"
+
+    @precondition(lambda self: self.ledger.asked_target)
+    @rule(which=st.integers(0, 3))
+    def target_refuses(self, which: int) -> None:
+        if waiting := sorted(self.ledger.asked_target):
+            text = say.refuses(waiting[which % len(waiting)], wire.OPEN_CONNECT_FAILED, "no")
+            self._feed(Side.TARGET, text)
+
+    @precondition(lambda self: self.ledger.unanswered())
+    @rule(which=st.integers(0, 3), named=st.sampled_from(["new"] * 4 + ["same", "no-uuid"]))
+    def target_announces(self, which: int, named: str) -> None:
+        if unanswered := self.ledger.unanswered():
+            self.named += named == "new"
+            payload = named if named == "no-uuid" else sid(500 + self.named)
+            message = say.announces(unanswered[which % len(unanswered)], payload)
+            self._feed(Side.TARGET, message, lawful=named != "same")
+
+    @precondition(lambda self: self.ledger.agreed)
+    @rule(side=st.sampled_from(Side), which=st.integers(0, 3), what=st.integers(0, 10), reply=st.booleans())
     def sends_on_channel(self, side: Side, which: int, what: int, reply: bool) -> None:
-        known = sorted(set(self.script.relay.flows[side])) or [0, 7]
-        number = known[which % len(known)]
-        self._feed(side, self._on_channel(number, what, reply))
+        ends = self.ledger.ends[side].items()
+        usable = [self.ledger.names[side][n] for n, end in ends if not end.sent_close]
+        if side is Side.TARGET:  # until the client is answered, it may only close
+            usable = [client for client in usable if what == 0 or client not in self.ledger.asked]
+        if usable:
+            self._feed(side, self._on_channel(usable[which % len(usable)], what, reply))
 
-    @rule(side=st.sampled_from(Side), number=st.integers(0, 9), what=st.integers(0, 13), reply=st.booleans())
-    def sends_anywhere(self, side: Side, number: int, what: int, reply: bool) -> None:
-        self._feed(side, self._on_channel(number, what, reply))
+    @precondition(lambda self: self.ledger.half_closed())
+    @rule(side=st.sampled_from(Side), what=st.integers(0, 13), reply=st.booleans())
+    def sends_after_close(self, side: Side, what: int, reply: bool) -> None:
+        if ended := [number for by, number in self.ledger.half_closed() if by is side]:
+            self._feed(side, self._on_channel(ended[0], what, reply), lawful=False)
+            assert self.ledger.ends[side] == {}, "it was taken"
+
+    @precondition(lambda self: self.ledger.agreed)
+    @rule(side=st.sampled_from(Side), which=st.integers(0, 3), taken=st.booleans())
+    def replies_on_channel(self, side: Side, which: int, taken: bool) -> None:
+        ends = self.ledger.ends[side].items()
+        owing = [self.ledger.names[side][n] for n, end in ends if end.owes and not end.sent_close]
+        if owing:
+            number = owing[which % len(owing)]
+            self._feed(side, say.success(number) if taken else say.failure(number))
+
+    @rule(
+        side=st.sampled_from(Side),
+        name=st.sampled_from([extensions.KEEPALIVE, extensions.VERSION_QUERY, b"tcpip-forward", b"x"]),
+        reply=st.booleans(),
+    )
+    def asks_globally(self, side: Side, name: bytes, reply: bool) -> None:
+        self._feed(side, say.requests(name, reply=reply))
+
+    @precondition(lambda self: any(self.ledger.owes_global.values()))
+    @rule(side=st.sampled_from(Side), reply=st.sampled_from([say.yes(), say.no()] * 3 + [say.no(b"locked")]))
+    def replies_globally(self, side: Side, reply: bytes) -> None:
+        if self.ledger.owes_global[side]:
+            asked_before = self.queried
+            self.queried |= side is Side.TARGET
+            self.locked |= self.queried and not asked_before and reply == say.no(b"locked")
+            self._feed(side, reply)
+
+    # --- what they may not ---
+
+    @precondition(lambda self: self.ledger.agreed)
+    @rule(
+        often=st.integers(0, 9),
+        side=st.sampled_from(Side),
+        number=st.integers(0, 9),
+        what=st.integers(0, 17),
+        reply=st.booleans(),
+    )
+    def sends_anything(self, often: int, side: Side, number: int, what: int, reply: bool) -> None:
+        if often == 7 and (what != 16 or self.queried):
+            self._feed(side, self._on_channel(number, what, reply), lawful=False)
 
     @staticmethod
     def _on_channel(number: int, what: int, reply: bool) -> bytes:
@@ -224,40 +351,11 @@ class AnyMessages(RuleBasedStateMachine):
             say.success(number),
             say.failure(number),
             say.data(number),
+            say.session(number),
+            say.confirms(number % 4, number),
+            say.yes() if reply else say.no(),
+            say.announces(number, sid(500)),
         ][what]
-
-    @rule(
-        side=st.sampled_from(Side),
-        name=st.sampled_from([extensions.KEEPALIVE, extensions.VERSION_QUERY, b"tcpip-forward", b"x"]),
-        reply=st.booleans(),
-    )
-    def asks_globally(self, side: Side, name: bytes, reply: bool) -> None:
-        self._feed(side, say.requests(name, reply=reply))
-
-    @rule(side=st.sampled_from(Side), reply=st.sampled_from([say.yes(), say.no(), say.no(b"locked")]))
-    def replies_globally(self, side: Side, reply: bytes) -> None:
-        self._feed(side, reply)
-
-    # --- the target ---
-
-    @rule(which=st.integers(0, 3), number=st.integers(4, 9))
-    def target_confirms(self, which: int, number: int) -> None:
-        waiting = sorted(self.ledger.asked_target) or [which]
-        self._feed(Side.TARGET, say.confirms(waiting[which % len(waiting)], number))
-
-    @rule(which=st.integers(0, 3))
-    def target_refuses(self, which: int) -> None:
-        waiting = sorted(self.ledger.asked_target) or [which]
-        self._feed(Side.TARGET, say.refuses(waiting[which % len(waiting)], wire.OPEN_CONNECT_FAILED, "no"))
-
-    @rule(number=st.integers(0, 3), named=st.integers(0, 3) | st.none())
-    def target_announces(self, number: int, named: int | None) -> None:
-        payload: str = "no-uuid" if named is None else sid(500 + number * 4 + named // 3)
-        self._feed(Side.TARGET, say.announces(number, payload))
-
-    @rule(number=st.integers(0, 3))
-    def target_opens(self, number: int) -> None:
-        self._feed(Side.TARGET, say.opening("x11", number))
 
     # --- the performer ---
 
@@ -266,18 +364,22 @@ class AnyMessages(RuleBasedStateMachine):
         if number not in self.ledger.asked_target:  # the forwarder has a timer for accepted channels only
             self._does(lambda: self.script.relay.timed_out(number))
 
-    @rule(number=st.integers(0, 3))
-    def performer_terminates(self, number: int) -> None:
-        self._does(lambda: self.script.relay.terminate(number, "over"))
+    @precondition(lambda self: self.ledger.agreed)
+    @rule(which=st.integers(0, 3))
+    def performer_terminates(self, which: int) -> None:
+        numbers = sorted(self.ledger.agreed) or [which]
+        self._does(lambda: self.script.relay.terminate(numbers[which % len(numbers)], "over"))
 
     @rule(side=st.sampled_from(Side))
     def performer_asks_whether_it_lives(self, side: Side) -> None:
         self._does(lambda: self.script.relay.keepalive(side) or [])
 
-    @rule()
-    def leg_is_lost(self) -> None:
-        self._lost()
-        self._connect()
+    @precondition(lambda self: self.ledger.agreed)
+    @rule(often=st.integers(0, 9))
+    def leg_is_lost(self, often: int) -> None:
+        if often == 7:
+            self._lost()
+            self._connect()
 
     # --- what must hold ---
 
@@ -295,10 +397,12 @@ class AnyMessages(RuleBasedStateMachine):
     def what_is_open_is_agreed(self) -> None:
         assert set(self.script.relay.open_channels()) <= set(self.ledger.agreed)
 
-    def _feed(self, side: Side, payload: bytes) -> None:
+    def _feed(self, side: Side, payload: bytes, *, lawful: bool = True) -> None:
+        """A peer that keeps to the protocol is never disconnected."""
         step = self.script.feeds(side, payload)
         step >> ...
         if isinstance(step.outcome, RemoteProtocolError):
+            assert not lawful, step.outcome.reason
             self._lost()
             self._connect()
             return
@@ -322,4 +426,4 @@ class AnyMessages(RuleBasedStateMachine):
 
 
 TestAnyMessages = AnyMessages.TestCase
-TestAnyMessages.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestAnyMessages.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
