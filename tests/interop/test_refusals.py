@@ -126,8 +126,7 @@ def test_wrong_password(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_expired_certificate(cluster: Cluster) -> None:
     """Who stayed away too long is told to sign in again."""
-    if "carol" not in {user["name"] for user in cluster.json("users", "ls")}:
-        cluster.add_user("carol", "access")
+    cluster.add_user_once("carol", "access")
     person = cluster.login("carol", options=["--ttl", "2s"])
     client = cluster.client("carol", person)
 

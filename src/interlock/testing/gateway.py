@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 from interlock.testing.openssh import Key, SshClient, Sshd, clean_env, current_login, make_key
 from interlock.testing.ports import LOOPBACK, free_ports
 from interlock.testing.procs import Completed, Daemon, poll_until, run
+from interlock.testing.terminal import Terminal
 
 Mode = Literal["node", "proxy"]
 PASSWORD = "correct horse battery staple"
@@ -201,6 +202,11 @@ class Cluster:
         secret.chmod(0o600)
         self.ilctl("users", "add", name, "--roles", ",".join(roles), "--password-file", secret)
 
+    def add_user_once(self, name: str, *roles: str) -> None:
+        """The same, unless there is such a user already."""
+        if name not in {user["name"] for user in self.json("users", "ls")}:
+            self.add_user(name, *roles)
+
     def ilsh(
         self, home: Path, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> Completed:
@@ -240,6 +246,10 @@ class Cluster:
             options=options or {},
             blocks=[block],
         )
+
+    def terminal(self, person: Person, *arguments: str) -> Terminal:
+        """A stock ``ssh`` with these arguments in a terminal."""
+        return Terminal(self.client("terminal", person).argv(*arguments), env=clean_env())
 
     def route(self, target: str, login: str = "") -> tuple[str, ...]:
         """Arguments for the fast road: ``login%target@gateway``."""
