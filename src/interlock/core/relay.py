@@ -35,6 +35,9 @@ from interlock.core.sides import Side
 from interlock.core.table import ChannelTable, ended
 from interlock.core.wire import Reader
 
+ENDED_BY_GATEWAY = 254
+"""Exit status of a session that we refused to run; ssh itself uses 255."""
+
 _QUERY = "session-id-query"
 _KEEPALIVE = "keepalive"
 
@@ -120,19 +123,33 @@ class Relay:
         request = channel_request(channel.target_no, kind.encode(), want_reply=want_reply, data=data)
         return [Send(Side.TARGET, request)]
 
-    def terminate(self, client_no: int, text: str) -> list[Effect]:
-        """End one session from here: tell the person, close both ends."""
+    def terminate(self, client_no: int, text: str, *last: bytes) -> list[Effect]:
+        """End one session from here: tell the person, close both ends. ``last``: messages before the close."""
         channel = self._table.get(client_no)
         if channel is None or channel.phase is not Phase.OPEN:
             return []
         effects: list[Effect] = []
         if Side.TARGET not in channel.closed:
-            effects.append(Send(Side.CLIENT, stderr_data(client_no, text)))
-            effects.append(Send(Side.CLIENT, channel_message(wire.CHANNEL_CLOSE, client_no)))
+            told = (stderr_data(client_no, text), *last, channel_message(wire.CHANNEL_CLOSE, client_no))
+            effects += [Send(Side.CLIENT, message) for message in told]
         if Side.CLIENT not in channel.closed:
             effects.append(Send(Side.TARGET, channel_message(wire.CHANNEL_CLOSE, channel.target_no)))
         self._table.abandon(channel)
         return [*effects, *ended(channel)]
+
+    def decline(self, client_no: int, text: str, *, want_reply: bool) -> list[Effect]:
+        """The session cannot start: answer what the client asked, tell the person, close both ends.
+
+        The client's earlier requests that the target has not answered are answered too, since replies leave in
+        order; libraries wait for them before they look at anything else. The start is not called a failure:
+        ssh would end there and then, and not show the text.
+        """
+        channel = self._channel(client_no)
+        success = channel_message(wire.CHANNEL_SUCCESS, client_no)
+        replies = [*channel.answered_by[Side.TARGET].outstanding(success), *[success] * want_reply]
+        status = channel_request(client_no, b"exit-status", data=wire.uint32(ENDED_BY_GATEWAY))
+        effects: list[Effect] = [Send(Side.CLIENT, reply) for reply in replies]
+        return effects + self.terminate(client_no, text, status)
 
     def timed_out(self, client_no: int) -> list[Effect]:
         """The time that a `StartTimer` asked for has passed."""

@@ -63,6 +63,11 @@ class ReplyLedger:
         self._add(reply)
         return []
 
+    def outstanding(self, reply: bytes) -> list[bytes]:
+        """What the asking side would still get if each of its requests were answered so; changes nothing."""
+        mine = (reply if isinstance(entry, _PassedOn) else entry for entry in self._entries)
+        return [entry for entry in mine if isinstance(entry, bytes)]
+
     def settle(self, reply: bytes) -> Settled:
         """The answering side replied to its oldest request; RemoteProtocolError if nothing was asked."""
         at = next((i for i, entry in enumerate(self._entries) if not isinstance(entry, bytes)), None)

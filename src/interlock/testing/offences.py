@@ -92,3 +92,14 @@ async def refused(world: Gateway, script: Script, *, kind: SubKind = SubKind.NOD
     assert events[0]["server_hostname"] == "evil1"
     assert not await world.events("session.start")
     return shown, str(events[0]["reason"])
+
+
+async def start(world: Gateway, command: str = "cat") -> tuple[RawSsh, int]:
+    """A client whose session runs, and the target's number of its channel."""
+    client = await world.raw_client("plain1")
+    client.send(open_session())
+    confirmation = await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+    number = wire.Reader(confirmation[5:]).uint32()
+    client.send(channel_request(number, b"exec", want_reply=True, data=string(command)))
+    await client.expect(wire.CHANNEL_SUCCESS)
+    return client, number

@@ -369,9 +369,13 @@ async def _take(process: asyncssh.SSHServerProcess[bytes]) -> str:
 
 
 async def _echo(process: asyncssh.SSHServerProcess[bytes]) -> None:
-    while data := await process.stdin.read(65536):
-        process.stdout.write(data)
-        await process.stdout.drain()
+    ended = False
+    while not ended:
+        with contextlib.suppress(asyncssh.TerminalSizeChanged):
+            data = await process.stdin.read(65536)
+            ended = not data
+            process.stdout.write(data)
+            await process.stdout.drain()
 
 
 def _now() -> datetime:

@@ -15,7 +15,7 @@ from interlock.core import wire
 from interlock.core.messages import Open, channel_message, channel_request, global_request
 from interlock.core.wire import string, uint32
 from interlock.testing.hostile import Credential, Gone, HostKey, RawSsh, connect_raw, raw_server
-from interlock.testing.offences import NUMBER, confirm, data, open_session
+from interlock.testing.offences import NUMBER, confirm, data, open_session, start
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import LOGIN, Gateway, plain_target
 
@@ -29,17 +29,6 @@ async def served(world: Gateway) -> AsyncIterator[Gateway]:
         yield world
         async with await world.client("plain1") as other:
             assert (await other.run("exit 7", check=False)).exit_status == 7
-
-
-async def start(world: Gateway, command: str = "cat") -> tuple[RawSsh, int]:
-    """A client whose session runs, and the target's number of its channel."""
-    client = await world.raw_client("plain1")
-    client.send(open_session())
-    confirmation = await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
-    number = wire.Reader(confirmation[5:]).uint32()
-    client.send(channel_request(number, b"exec", want_reply=True, data=string(command)))
-    await client.expect(wire.CHANNEL_SUCCESS)
-    return client, number
 
 
 # --- before it is known --------------------------------------------------------------------------

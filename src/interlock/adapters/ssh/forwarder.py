@@ -175,7 +175,7 @@ class Forwarder:
             self._finish(f"the connection to the target was lost{detail}")
         else:
             self._goodbye(Side.TARGET, "the client disconnected")
-            self._finish("the client disconnected")
+            self._finish(f"the client disconnected: {text}" if text else "the client disconnected")
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -226,7 +226,8 @@ class Forwarder:
         try:
             session.start(start)
         except RecordingError as error:
-            self._perform(self._relay.terminate(effect.channel, f"{error.public}\r\n"))
+            text = f"{error.public}\r\n"
+            self._perform(self._relay.decline(effect.channel, text, want_reply=effect.want_reply))
             return
         if session.ctx.duties.records:
             self._relay.flow(effect.channel, Side.TARGET).tap = _tap(session)
