@@ -103,7 +103,7 @@ class RawSsh:
         self.session_id = b""  # of the first key exchange
         self.follows = True  # whether a key exchange that the other side begins is carried out
         self._version = version
-        self._remote_version = b""
+        self.remote_version = b""
         self._in: _Direction | None = None
         self._out: _Direction | None = None
         self._own_kexinit = b""  # set from our KEXINIT to the end of the exchange
@@ -197,8 +197,8 @@ class RawSsh:
         """RFC 4253 §4.2."""
         self.write(self._version + b"\r\n")
         try:
-            while not self._remote_version.startswith(b"SSH-"):
-                self._remote_version = (await self.reader.readuntil(b"\n")).rstrip(b"\r\n")
+            while not self.remote_version.startswith(b"SSH-"):
+                self.remote_version = (await self.reader.readuntil(b"\n")).rstrip(b"\r\n")
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise Gone("") from error
 
@@ -251,7 +251,7 @@ class RawSsh:
 
     def _hash(self, remote: bytes, host_key: bytes, q_client: bytes, q_server: bytes, shared: bytes) -> bytes:
         """The exchange hash (RFC 5656 §4)."""
-        mine, theirs = (self._version, self._own_kexinit), (self._remote_version, remote)
+        mine, theirs = (self._version, self._own_kexinit), (self.remote_version, remote)
         client, server = (theirs, mine) if self.host_key is not None else (mine, theirs)
         parts = (client[0], server[0], client[1], server[1], host_key, q_client, q_server)
         return hashlib.sha256(b"".join(map(string, parts)) + _mpint(shared)).digest()

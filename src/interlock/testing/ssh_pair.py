@@ -163,18 +163,32 @@ class Gateway:
 
     async def client(self, target: str, *, user: str = "", **options: Any) -> asyncssh.SSHClientConnection:
         """asyncssh's client, routed to a target; ``user`` overrides the SSH user name."""
-        credential = await self.credential()
+        settings = await self._settings(USER) | {"username": user or f"{LOGIN}%{target}"}
+        return await asyncssh.connect(LOOPBACK, self.port, **settings | options)
+
+    async def jump(
+        self,
+        outer: asyncssh.SSHClientConnection,
+        target: str,
+        *,
+        port: int = 22,
+        as_user: str = USER,
+        **options: Any,
+    ) -> asyncssh.SSHClientConnection:
+        """The same at the end of a jump through ``outer``, a connection to the portal."""
+        settings = await self._settings(as_user) | {"username": LOGIN, "tunnel": outer}
+        return await asyncssh.connect(target, port, **settings | options)
+
+    async def _settings(self, user: str) -> dict[str, Any]:
+        credential = await self.credential(user)
         key = asyncssh.import_private_key(_pem(credential.key))
-        certificate = asyncssh.import_certificate(_line(credential))
-        settings: dict[str, Any] = {
-            "username": user or f"{LOGIN}%{target}",
-            "client_keys": [(key, certificate)],
+        return {
+            "client_keys": [(key, asyncssh.import_certificate(_line(credential)))],
             "known_hosts": ([], [asyncssh.import_public_key(self.authority.export("host"))], []),
             "agent_path": None,
             "config": None,
             "encryption_algs": [*algorithms.ALL_CIPHERS],
         }
-        return await asyncssh.connect(LOOPBACK, self.port, **settings | options)
 
     async def raw_client(self, target: str) -> RawSsh:
         """A scripted client that has logged in and is routed to a target."""

@@ -23,6 +23,9 @@ from interlock.services.portal import Caller, Portal
 MAX_ATTEMPTS = 20
 """Certificates and questions that one connection may try; ssh offers each key of a full agent once."""
 
+MAX_REASONS = 5
+"""Different reasons that the audit event of a refused client names."""
+
 Jump = asyncssh.SSHTCPSession[bytes]
 """What takes the bytes of a jump: an SSH server of ours, or a bridge."""
 
@@ -50,7 +53,7 @@ class _Guarded(CertificateHooks):
         self._admitted = False
         self._attempts = 0
         self._explained = False
-        self._refusal = ""  # the audit reason of the last refused certificate
+        self._refusals: list[str] = []  # audit reasons of what was refused; a client tries its plain key too
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Keep the connection."""
@@ -114,11 +117,12 @@ class _Guarded(CertificateHooks):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """A client that was refused a certificate and never got in is worth an audit event."""
         if not self._admitted and self._attempts:
-            self.report(self._refusal or "no acceptable certificate")
+            self.report("; ".join(self._refusals) or "no acceptable certificate")
 
     def explain(self, error: Denied) -> None:
         """Tell the person, once, while ssh still shows banners."""
-        self._refusal = error.reason
+        if error.reason not in self._refusals and len(self._refusals) < MAX_REASONS:
+            self._refusals.append(error.reason)
         if not self._explained:
             self._explained = True
             self.connection.send_auth_banner(f"{error.public}\r\n")
