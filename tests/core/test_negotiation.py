@@ -214,6 +214,15 @@ def test_an_id_that_is_no_uuid_refuses_the_channel(payload: bytes) -> None:
     assert machine.sid is None
 
 
+@pytest.mark.parametrize("state", list(State))
+def test_an_abandoned_channel_is_past_everything(state: State) -> None:
+    """Refused by us in any state, it neither agrees nor refuses again."""
+    machine = brought_to(state)
+    machine.abandon()
+    for item in (Confirmed(), YES, REJECTION, ANNOUNCED, Announced(OTHER.encode()), TimedOut(), TargetClosed()):
+        assert machine.receive(item) == []
+
+
 @pytest.mark.parametrize(("answer", "state"), [(NO, State.MINTED), (REJECTION, State.REJECTED)])
 def test_an_empty_failure_is_an_old_node_and_one_with_text_a_refusal(answer: Answered, state: State) -> None:
     """The difference is the length of the payload (teleport-facts §1.2)."""

@@ -320,6 +320,23 @@ def test_numbers_can_be_used_again_after_both_sides_closed() -> None:
     script.target(say.confirms(0, 7)) >> [StartTimer(0, SESSION_ID_WAIT_S)]
 
 
+def test_the_target_may_use_a_number_again_that_the_client_still_closes() -> None:
+    """We ended the channel and only the target has answered: no offence, but the client must try again."""
+    script = new_node()
+    script.opens(0, 7)
+    script.opens(5, 12)
+    script.does("terminate", lambda: script.relay.terminate(0, "over")) >> ...
+    script.target(say.close(0)) >> []
+    script.client(say.session(1)) >> [to_target(say.session(1))]
+    text = "the channel that had this number before is still being closed: try again"
+    script.target(say.confirms(1, 7)) >> [StopTimer(1), *refused(1, SHORTAGE, text), to_target(say.close(7))]
+    script.client(say.data(7)) >> []
+    script.client(say.close(7)) >> []
+    script.target(say.close(1)) >> []
+    script.opens(1, 7)
+    assert script.relay.open_channels() == [5, 1]
+
+
 def test_the_client_cannot_open_a_number_twice() -> None:
     """Its channels must differ."""
     script = new_node()

@@ -139,6 +139,10 @@ class Negotiation:
                     Rule.UNEXPECTED_MESSAGE, f"{type(item).__name__} while {self.state.name}"
                 )
 
+    def abandon(self) -> None:
+        """The channel is refused for a reason of our own: nothing that still comes matters."""
+        self.state = State.REJECTED
+
     def _accepted(self) -> list[Outcome]:
         match self._support:
             case Support.NO:

@@ -29,6 +29,8 @@ from interlock.core.sides import Side
 from interlock.core.table import ChannelTable, ended
 from interlock.core.wire import Reader
 
+_STILL_CLOSING = "the channel that had this number before is still being closed: try again"
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -89,7 +91,7 @@ class Opening:
         if held is not None and held.phase is not Phase.ABANDONED:
             raise RemoteProtocolError(Rule.CHANNEL_IN_USE, str(wanted.sender))
         if held is not None:
-            return _shortage("the channel that had this number before is still being closed: try again")
+            return _shortage(_STILL_CLOSING)
         if len(self._table) >= MAX_CHANNELS:
             return _shortage("too many session channels on this connection")
         return _unusable_params(wanted.extra)
@@ -98,9 +100,11 @@ class Opening:
         """A CHANNEL_OPEN_CONFIRMATION."""
         confirmation = Confirmation.decode(payload)
         channel = self._table.answered(side, confirmation.recipient)
-        self._table.confirmed(channel, confirmation)
+        usable = self._table.confirmed(channel, confirmation)
         if channel.phase is Phase.ABANDONED:
             return [Send(Side.TARGET, channel_message(wire.CHANNEL_CLOSE, channel.target_no))]
+        if not usable:
+            return self.reject(channel, _shortage(_STILL_CLOSING))
         return self.negotiate(channel, Confirmed())
 
     def failed(self, side: Side, payload: bytes) -> list[Effect]:
@@ -164,6 +168,7 @@ class Opening:
         ]
         if channel.phase is Phase.NEGOTIATING:
             effects.append(Send(Side.TARGET, channel_message(wire.CHANNEL_CLOSE, channel.target_no)))
+        channel.negotiation.abandon()
         self._table.abandon(channel)
         channel.closed.add(Side.CLIENT)
         return [*effects, *ended(channel)]

@@ -55,15 +55,23 @@ class ChannelTable:
             raise RemoteProtocolError(Rule.UNKNOWN_CHANNEL, f"answer to an open of channel {client_no}")
         return channel
 
-    def confirmed(self, channel: Channel, confirmation: Confirmation) -> None:
-        """The target accepted and named its number."""
-        if confirmation.sender in self._by_target:
-            raise RemoteProtocolError(Rule.CHANNEL_IN_USE, str(confirmation.sender))
-        channel.target_no = confirmation.sender
-        self._by_target[confirmation.sender] = channel
+    def confirmed(self, channel: Channel, confirmation: Confirmation) -> bool:
+        """The target accepted and named its number; False if the client still uses it for a channel before.
+
+        The target may use a number again once it has closed both ways (§5.3). When we ended that channel, the
+        client may not have closed it yet, and what it sends could not be told from messages on the new one.
+        """
+        number = confirmation.sender
+        before = [each for each in self._by_client.values() if each.target_no == number]
+        if any(each.phase is not Phase.ABANDONED or Side.TARGET not in each.closed for each in before):
+            raise RemoteProtocolError(Rule.CHANNEL_IN_USE, str(number))
+        channel.target_no = number
+        if not before:
+            self._by_target[number] = channel
         if channel.phase is Phase.OPENING:
             channel.phase = Phase.NEGOTIATING
             channel.confirmation = confirmation
+        return not before
 
     def open(self, channel: Channel) -> None:
         """Both sides accepted: data may flow."""
@@ -73,7 +81,9 @@ class ChannelTable:
 
     def close_flow(self, channel: Channel, side: Side) -> None:
         """``side`` sends no more data."""
-        self.flows[side].pop(channel.number(side.other), None)
+        number, flows = channel.number(side.other), self.flows[side]
+        if flows.get(number) is channel.flow_from[side]:
+            del flows[number]
 
     def abandon(self, channel: Channel) -> None:
         """We ended it: what still comes is swallowed until both sides have closed."""
@@ -86,7 +96,8 @@ class ChannelTable:
         for side in Side:
             self.close_flow(channel, side)
         self._by_client.pop(channel.client_no, None)
-        self._by_target.pop(channel.target_no, None)
+        if self._by_target.get(channel.target_no) is channel:
+            del self._by_target[channel.target_no]
 
 
 def ended(channel: Channel) -> list[Closed]:
