@@ -32,7 +32,7 @@ async def test_bulk_through_a_jump_while_keys_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cipher: str
 ) -> None:
     """A leg whose transport is a channel keeps every byte, with all three connections renewing keys."""
-    monkeypatch.setattr(leg, "REKEY_BYTES", 700_000)
+    monkeypatch.setattr(leg, "REKEY_BYTES", 250_000)
     exchanges: list[str] = []
     original = leg.Leg.keys_sent
 
@@ -43,9 +43,9 @@ async def test_bulk_through_a_jump_while_keys_change(
     monkeypatch.setattr(leg.Leg, "keys_sent", keys_sent)
     async with gateway(tmp_path, ciphers=ALL_CIPHERS) as world:
         async with (
-            plain_target(world, rekey_bytes=500_000),
+            plain_target(world, rekey_bytes=200_000),
             await world.client("", user=USER, rekey_bytes=900_000) as outer,
-            await world.jump(outer, "plain1", encryption_algs=[cipher], rekey_bytes=600_000) as client,
+            await world.jump(outer, "plain1", encryption_algs=[cipher], rekey_bytes=300_000) as client,
         ):
             assert client.get_extra_info("send_cipher") == cipher
             await bulk_both_ways(client)
