@@ -330,11 +330,24 @@ def test_the_target_may_use_a_number_again_that_the_client_still_closes() -> Non
     script.client(say.session(1)) >> [to_target(say.session(1))]
     text = "the channel that had this number before is still being closed: try again"
     script.target(say.confirms(1, 7)) >> [StopTimer(1), *refused(1, SHORTAGE, text), to_target(say.close(7))]
+    script.does("a late timer", lambda: script.relay.timed_out(1)) >> []
+    script.target(say.close(1)) >> []
     script.client(say.data(7)) >> []
     script.client(say.close(7)) >> []
-    script.target(say.close(1)) >> []
     script.opens(1, 7)
     assert script.relay.open_channels() == [5, 1]
+
+
+def test_a_channel_that_was_refused_for_its_number_still_has_it() -> None:
+    """Until the target has closed it; naming the number once more before is an offence."""
+    script = new_node()
+    script.opens(0, 7)
+    script.does("terminate", lambda: script.relay.terminate(0, "over")) >> ...
+    script.target(say.close(0)) >> []
+    for number in (1, 2):
+        script.client(say.session(number)) >> [to_target(say.session(number))]
+    script.target(say.confirms(1, 7)) >> ...
+    script.target(say.confirms(2, 7)) >> Rule.CHANNEL_IN_USE
 
 
 def test_the_client_cannot_open_a_number_twice() -> None:

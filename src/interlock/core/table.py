@@ -81,9 +81,7 @@ class ChannelTable:
 
     def close_flow(self, channel: Channel, side: Side) -> None:
         """``side`` sends no more data."""
-        number, flows = channel.number(side.other), self.flows[side]
-        if flows.get(number) is channel.flow_from[side]:
-            del flows[number]
+        self.flows[side].pop(channel.number(side.other), None)
 
     def abandon(self, channel: Channel) -> None:
         """We ended it: what still comes is swallowed until both sides have closed."""
