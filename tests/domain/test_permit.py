@@ -63,6 +63,11 @@ def test_the_logins_in_the_certificate_open_nothing() -> None:
 
 
 def test_nobody_makes_a_permit_without_a_decision() -> None:
-    """Not by hand."""
-    with pytest.raises(TypeError, match=r"a Permit comes from Permit\.decide"):
-        Permit(ALICE, "root", WEB, CLAIMS.valid_before)
+    """Neither from nothing nor as a changed copy of one that was decided."""
+    with pytest.raises(TypeError, match=r"Permit\.decide"):
+        Permit(ALICE, "root", WEB, CLAIMS.valid_before, None)
+    decided = Permit.decide(CLAIMS, [OPS], "root", WEB, now=NOW)
+    with pytest.raises((TypeError, ValueError)):
+        replace(decided, login="admin")
+    with pytest.raises(TypeError, match=r"Permit\.decide"):
+        replace(decided, login="admin", decided_by=decided)

@@ -24,9 +24,6 @@ MAX_ENV_VARS = 128
 MAX_ENV_BYTES = 32 * 1024
 """Names and values of one channel's environment together (R19)."""
 
-MAX_COMMAND = 256 * 1024 - 1024
-"""Bytes of an exec command: whatever fits in a packet."""
-
 MAX_SESSION_PARAMS = 16 * 1024
 """Bytes of extra data in a CHANNEL_OPEN."""
 

@@ -1,7 +1,7 @@
 """Proof that policy allowed one user one login on one target. Every dial takes one."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import Self
 
@@ -21,11 +21,11 @@ class Permit:
     login: str
     target: Target
     expires: datetime
-    _decided_by: object = None
+    decided_by: InitVar[object]  # not kept, so that a copy with other contents cannot inherit it
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, decided_by: object) -> None:
         """Refuse a permit that nobody decided."""
-        if self._decided_by is not _DECIDER:
+        if decided_by is not _DECIDER:
             msg = "a Permit comes from Permit.decide"
             raise TypeError(msg)
 
