@@ -101,6 +101,7 @@ class RawSsh:
         self.log = WireLog()
         self.said = b""  # the text of the other side's DISCONNECT
         self.session_id = b""  # of the first key exchange
+        self.guesses = False  # whether our KEXINIT comes with a wrong guess (RFC 4253 §7)
         self.follows = True  # whether a key exchange that the other side begins is carried out
         self._version = version
         self.remote_version = b""
@@ -211,6 +212,8 @@ class RawSsh:
         """Send KEXINIT, and no more."""
         self._own_kexinit = self._kexinit()
         self.send(self._own_kexinit)
+        if self.guesses:
+            self.send(bytes([ECDH_INIT]) + string(b"a message of another method"))
 
     async def exchange_keys(self) -> None:
         """A key exchange that we begin. Messages in flight before the other's KEXINIT are thrown away."""
@@ -245,9 +248,9 @@ class RawSsh:
     def _kexinit(self) -> bytes:
         strict = "kex-strict-s-v00@openssh.com" if self.host_key else "kex-strict-c-v00@openssh.com"
         host_keys = "ssh-ed25519" if self.host_key else "ssh-ed25519-cert-v01@openssh.com,ssh-ed25519"
-        kex = f"curve25519-sha256,{strict}"
+        kex = f"{'guess@example.com,' if self.guesses else ''}curve25519-sha256,{strict}"
         lists = (kex, host_keys, _CIPHER, _CIPHER, "hmac-sha2-256", "hmac-sha2-256", "none", "none", "", "")
-        return bytes([KEXINIT]) + os.urandom(16) + b"".join(map(string, lists)) + boolean(False) + uint32(0)
+        return bytes([KEXINIT]) + os.urandom(16) + b"".join(map(string, lists)) + boolean(self.guesses) + uint32(0)
 
     def _hash(self, remote: bytes, host_key: bytes, q_client: bytes, q_server: bytes, shared: bytes) -> bytes:
         """The exchange hash (RFC 5656 §4)."""

@@ -175,6 +175,19 @@ async def test_offence_during_the_session(served: Gateway, name: str) -> None:
     assert len(await served.events("session.end")) == 1
 
 
+async def test_wrong_guess_in_a_key_exchange(served: Gateway) -> None:
+    """RFC 4253 §7: the message of a method that was guessed wrong is ignored, first and later."""
+    client = await connect_raw(LOOPBACK, served.port)
+    client.guesses = True
+    async with client:
+        await client.log_in(ROUTE, await served.credential())
+        client.send(open_session())
+        await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+        await client.exchange_keys()
+        client.send(channel_request(0, b"exec", want_reply=True, data=string("exit 3")))
+        await client.expect(wire.CHANNEL_SUCCESS)
+
+
 async def test_bad_mac_during_the_session(served: Gateway) -> None:
     """One flipped bit ends the connection."""
     client, number = await start(served)

@@ -12,7 +12,6 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Protocol
 
 import asyncssh
 from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
@@ -26,9 +25,18 @@ from asyncssh.public_key import (
     decode_ssh_certificate,
 )
 
+from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import MAX_CHANNELS, MAX_PENDING_REPLIES, WRITE_HIGH_WATER
-from interlock.core.wire import EXTENDED_DATA_STDERR, IGNORE, KEX_LAST, Reader
+from interlock.core.wire import (
+    CHANNEL_OPEN,
+    CHANNEL_REQUEST,
+    EXTENDED_DATA_STDERR,
+    GLOBAL_REQUEST,
+    IGNORE,
+    KEX_LAST,
+    Reader,
+)
 
 # --- back-pressure from the socket to the channels: node and proxy -------------------------------
 
@@ -58,6 +66,12 @@ class PatientConnection(SSHConnection):
         self._writes_paused = False
         self._flush_channels()
 
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        """Count requests that wait for an answer. (asyncssh's table of handlers does not see overridden ones.)"""
+        if pkttype == GLOBAL_REQUEST and len(self._global_request_queue) >= MAX_PENDING_REPLIES:
+            raise asyncssh.ProtocolError(Rule.TOO_MUCH_PENDING.value)
+        return super().process_packet(pkttype, pktid, packet)
+
     def _send_deferred_packets(self) -> None:
         super()._send_deferred_packets()
         self._flush_channels()
@@ -82,6 +96,12 @@ class PatientChannel(SSHChannel[bytes]):
             self._pause_resume_writing()
         else:
             super()._flush_send_buf()
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        """Count requests that wait for an answer."""
+        if pkttype == CHANNEL_REQUEST and len(self._request_queue) >= MAX_PENDING_REPLIES:
+            raise asyncssh.ProtocolError(Rule.TOO_MUCH_PENDING.value)
+        return super().process_packet(pkttype, pktid, packet)
 
 
 class PatientTcpChannel(PatientChannel, asyncssh.SSHTCPChannel[bytes]):
@@ -215,11 +235,6 @@ class NodeConnection(PatientConnection, CertifiedConnection):
         hooks = self.hooks
         self._report_global_response(hooks is not None and hooks.answers(request))
 
-    def _process_global_request(self, _pkttype: int, _pktid: int, packet: SSHPacket) -> None:
-        if len(self._global_request_queue) >= MAX_PENDING_REPLIES:
-            raise asyncssh.ProtocolError(Rule.TOO_MUCH_PENDING.value)
-        super()._process_global_request(_pkttype, _pktid, packet)
-
     def _process_session_open(  # type: ignore[override]  # asyncssh allows a coroutine, its annotation does not
         self, packet: SSHPacket
     ) -> tuple["NodeChannel", Coroutine[None, None, NodeSession]]:
@@ -291,11 +306,6 @@ class NodeChannel(PatientServerChannel):
     def _node_session(self) -> NodeSession | None:
         return self._session if isinstance(self._session, NodeSession) else None
 
-    def _process_request(self, _pkttype: int, _pktid: int, packet: SSHPacket) -> None:
-        if len(self._request_queue) >= MAX_PENDING_REPLIES:
-            raise asyncssh.ProtocolError(Rule.TOO_MUCH_PENDING.value)
-        super()._process_request(_pkttype, _pktid, packet)
-
     def _process_env_request(self, packet: SSHPacket) -> bool:
         name, value = packet.get_string(), packet.get_string()
         packet.check_end()
@@ -364,59 +374,12 @@ def _keys(encryption: Encryption | None, block: int, header: int, mac: int, *, s
     return Keys(encryption, block, header, mac, aead, isinstance(encryption, ChachaEncryption), strict)
 
 
-class ByteTransport(Protocol):
-    """What a leg needs of a transport: a socket's, or a channel of an outer connection (the ``-J`` route)."""
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Send or queue."""
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes queued."""
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """When to call pause_writing."""
-
-    def pause_reading(self) -> None:
-        """Stop the callbacks that bring bytes."""
-
-    def resume_reading(self) -> None:
-        """Go on with them."""
-
-    def close(self) -> None:
-        """Close when all is sent."""
-
-    def abort(self) -> None:
-        """Close now."""
-
-
 async def _step(work: Awaitable[None]) -> None:
     """A step of a key exchange that takes time."""
     try:
         await work
     except (PacketDecodeError, asyncssh.DisconnectError) as error:
         raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"key exchange: {error}") from error
-
-
-class LegHooks(Protocol):
-    """What a `RelayedConnection` asks of the leg that took it over."""
-
-    def feed(self, data: bytes) -> None:
-        """Bytes from a transport that is not a socket."""
-
-    def send_transport(self, payload: bytes) -> None:
-        """A message of the transport layer, which asyncssh wants sent at once."""
-
-    def keys_sent(self) -> None:
-        """NEWKEYS has been sent: what follows uses the new keys, and what waited may go."""
-
-    def pause_writing(self) -> None:
-        """The transport's buffer is above its high-water mark."""
-
-    def resume_writing(self) -> None:
-        """It has drained."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone."""
 
 
 class RelayedConnection(PatientConnection):
@@ -497,6 +460,9 @@ class RelayedConnection(PatientConnection):
         handler = self._kex if _KEX_METHOD_FIRST <= kind <= KEX_LAST else self
         if handler is None:
             raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"message {kind} without a key exchange")
+        if handler is self._kex and self._ignore_first_kex:  # the remote guessed another method (RFC 4253 §7)
+            self._ignore_first_kex = False
+            return None
         try:
             result = handler.process_packet(kind, seq, packet)
         except (PacketDecodeError, asyncssh.DisconnectError) as error:
@@ -566,15 +532,11 @@ class ClientLegConnection(RelayedConnection, CertifiedConnection):
             self, self._loop, False, False, False, 0, 0, None, "strict", PORTAL_WINDOW, PORTAL_PACKET
         )
 
-    def _process_channel_open(self, _pkttype: int, _pktid: int, packet: SSHPacket) -> None:
-        if len(self._channels) >= MAX_CHANNELS:
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        """Count channels, those that are still being opened included."""
+        if pkttype == CHANNEL_OPEN and len(self._channels) >= MAX_CHANNELS:
             raise asyncssh.ProtocolError(Rule.TOO_MANY_CHANNELS.value)
-        super()._process_channel_open(_pkttype, _pktid, packet)
-
-    def _process_global_request(self, _pkttype: int, _pktid: int, packet: SSHPacket) -> None:
-        if len(self._global_request_queue) >= MAX_PENDING_REPLIES:
-            raise asyncssh.ProtocolError(Rule.TOO_MUCH_PENDING.value)
-        super()._process_global_request(_pkttype, _pktid, packet)
+        return super().process_packet(pkttype, pktid, packet)
 
 
 class _SignedFirst(_ClientPublicKeyAuth):
