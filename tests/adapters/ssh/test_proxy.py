@@ -51,10 +51,11 @@ async def test_bug_on_the_way_ends_one_connection(world: Gateway) -> None:
     async with plain_target(world), await world.client("plain1") as other:
         found = world.users.target
         world.users.target = broken  # type: ignore[method-assign]
-        assert await ask(world) == ""
+        assert await ask(world) == "internal error of the gateway: its log has the details"
         world.users.target = found  # type: ignore[method-assign]
         assert (await other.run("exit 3", check=False)).exit_status == 3
     await world.wait_clean()
+    assert len(await world.events("session.rejected")) == 1
 
 
 async def silent(peer: RawSsh) -> None:

@@ -227,7 +227,7 @@ class ProxyServer:
                 self._forwarders.discard(forwarder)
         except Exception:  # noqa: BLE001 - a bug met by one client must not end the others
             _log.exception("proxy.passage_failed", client=passage.client_addr)
-            passage.abort()
+            passage.give_up()
 
 
 class _TurnedAway(asyncio.Protocol):
@@ -263,6 +263,14 @@ class _Passage:
     def abort(self) -> None:
         """Drop the client."""
         self._connection.abort()
+
+    def give_up(self) -> None:
+        """A bug of ours: tell the client that it is not to blame, note it, and drop it."""
+        public = "internal error of the gateway: its log has the details"
+        self._parts.sessions.rejected(self._facts(), public=public, reason=public)
+        with contextlib.suppress(OSError):
+            self.disconnect(public)
+        self.abort()
 
     def disconnect(self, text: str) -> None:
         """Tell the client, then drop it. Only while there is no forwarder."""
