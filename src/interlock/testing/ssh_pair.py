@@ -26,7 +26,8 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
 from interlock.adapters.ssh.hostkey import public_data
-from interlock.adapters.ssh.proxy import ProxyParts, ProxyServer
+from interlock.adapters.ssh.parts import ProxyParts
+from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import NotFound, SignInFailed
 from interlock.core.ids import DaemonId

@@ -13,8 +13,9 @@ from interlock.adapters.ssh import leg
 from interlock.adapters.ssh.algorithms import ALL_CIPHERS
 from interlock.core import wire
 from interlock.core.ids import SessionId
+from interlock.core.messages import channel_request
 from interlock.ports import RecordingParts
-from interlock.testing.offences import start
+from interlock.testing.offences import open_session, start
 from interlock.testing.ssh_pair import Gateway, bulk, gateway, plain_target
 
 GCM, CHACHA, CTR = "aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr"
@@ -211,6 +212,29 @@ async def test_disk_that_refuses_at_the_start(tmp_path: Path, cause: str) -> Non
         assert len(rejected) == 1
         assert cause in str(rejected[0]["reason"])
         assert not await world.events("session.start")
+
+
+async def test_everything_asked_is_answered_before_the_refusal(tmp_path: Path) -> None:
+    """A terminal and a shell asked for together: both replies, then text, status and close (RFC 4254 §5.4)."""
+    full = FullDisk(tmp_path / "recordings", OSError(28, "no space left on device"), after=0)
+    async with gateway(tmp_path, parts=full.parts) as world, plain_target(world):
+        async with await world.raw_client("plain1") as client:
+            client.send(open_session())
+            await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+            terminal = wire.string("xterm") + wire.uint32(80) * 4 + wire.string("")
+            client.send(channel_request(0, b"pty-req", want_reply=True, data=terminal))
+            client.send(channel_request(0, b"shell", want_reply=True))
+            await client.expect(wire.CHANNEL_CLOSE)
+        names = [line.split()[1] for line in client.log.since("CHANNEL_OPEN_CONFIRMATION") if line[0] == "<"]
+        assert names[-5:] == [
+            "CHANNEL_SUCCESS",
+            "CHANNEL_SUCCESS",
+            "CHANNEL_EXTENDED_DATA",
+            "CHANNEL_REQUEST",
+            "CHANNEL_CLOSE",
+        ]
+        assert client.log.lines[-2] == "< CHANNEL_REQUEST 0 exit-status want=0 b'\\x00\\x00\\x00\\xfe'"
+        await world.wait_clean()
 
 
 async def test_disk_that_refuses_in_the_middle(tmp_path: Path) -> None:

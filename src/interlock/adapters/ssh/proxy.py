@@ -2,72 +2,30 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import asyncssh
 import structlog
 
 from interlock.adapters.ssh import algorithms
-from interlock.adapters.ssh.dial import Dialler
-from interlock.adapters.ssh.door import Door, DoorServices, Gate, Jump, JumpEnd, address
-from interlock.adapters.ssh.forwarder import Forwarder, Parties
-from interlock.adapters.ssh.portal import PasswordCheck
-from interlock.adapters.ssh.seams import ClientLegConnection, TargetLegConnection
-from interlock.core import extensions, wire
-from interlock.core.errors import Denied, InterlockError, TargetError
-from interlock.core.ids import DaemonId, SessionId, parse_session_id
-from interlock.core.limits import KEEPALIVE_INTERVAL_S, LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
-from interlock.core.negotiation import Support
-from interlock.core.opening import Refusal
-from interlock.core.relay import Relay, RelayOptions
-from interlock.domain.audit import JsonValue
-from interlock.domain.duties import FORWARDER_DUTIES, RecordingMode
+from interlock.adapters.ssh.bridge import open_bridge
+from interlock.adapters.ssh.door import Door, DoorServices, Jump, JumpEnd, address
+from interlock.adapters.ssh.forwarder import Forwarder
+from interlock.adapters.ssh.parts import ProxyParts
+from interlock.adapters.ssh.passage import Passage
+from interlock.adapters.ssh.seams import ClientLegConnection
+from interlock.core import extensions
+from interlock.core.errors import Denied
+from interlock.core.limits import LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.duties import FORWARDER_DUTIES
 from interlock.domain.identity import Claims
-from interlock.domain.permit import Permit
-from interlock.domain.rbac import Role
-from interlock.domain.session import SessionContext
 from interlock.domain.target import Route, SubKind, Target
-from interlock.ports import Entropy, HostIssuer, TargetSource
-from interlock.services.portal import Portal
-from interlock.services.sessions import Sessions
 
 _log = structlog.get_logger()
 
 SSH_PORT = 22
-
-
-class Permits(Protocol):
-    """The proxy's questions to policy."""
-
-    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
-        """Proof that the login is allowed; Denied otherwise."""
-        ...
-
-    async def current_roles(self, claims: Claims) -> list[Role]:
-        """The roles that count now."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyParts:
-    """What the proxy is made of."""
-
-    daemon_id: DaemonId
-    gate: Gate
-    permits: Permits
-    targets: TargetSource
-    mode: Callable[[], Awaitable[RecordingMode]]
-    dialler: Dialler
-    hosts: HostIssuer
-    sessions: Sessions
-    passwords: PasswordCheck
-    portal: Portal
-    entropy: Entropy
-    names: Sequence[str]  # what clients call the proxy: principals of its host certificate
-    ciphers: Sequence[str] = algorithms.FAST_CIPHERS
-    keepalive_interval: float = KEEPALIVE_INTERVAL_S
 
 
 class ProxyServer:
@@ -77,7 +35,7 @@ class ProxyServer:
         self._parts = parts
         self._host_key = host_key
         self._forwarders: set[Forwarder] = set()
-        self._dialling: dict[_Passage, asyncio.Task[None]] = {}  # those that have no forwarder yet
+        self._dialling: dict[Passage, asyncio.Task[None]] = {}  # those that have no forwarder yet
         self._doors: set[ClientLegConnection] = set()  # until they are routed or gone
         self._strangers: set[ClientLegConnection] = set()  # those of them that have not authenticated
         self._host_certificates: dict[str, asyncssh.SSHCertificate] = {}
@@ -167,7 +125,7 @@ class ProxyServer:
 
     def _route(self, connection: ClientLegConnection, claims: Claims, route: Route, client_addr: str) -> None:
         self._gone(connection)
-        self._serve(_Passage(self._parts, connection, claims, route.login, route.target, client_addr))
+        self._serve(Passage(self._parts, connection, claims, route.login, route.target, client_addr))
 
     async def _jump(self, outer: ClientLegConnection, claims: Claims | None, host: str, port: int) -> Jump:
         """Answer a direct-tcpip: our own SSH server in the target's place, or a bridge if the node records."""
@@ -186,20 +144,31 @@ class ProxyServer:
             raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
         mode = await self._parts.mode()
         if target.sub_kind is SubKind.NODE and not FORWARDER_DUTIES[mode, target.sub_kind].records:
-            return await self._bridge(outer, target)
+            return await self._bridge(outer, claims, target)
         return await self._jump_end(claims, target, host, address(outer.get_extra_info("peername")))
 
-    async def _bridge(self, outer: ClientLegConnection, target: Target) -> Jump:
-        """Bytes to and from our node, encrypted end to end: the node records."""
-        try:
-            return cast(Jump, await outer.forward_connection(target.host, target.port))
-        except asyncssh.ChannelOpenError as error:
-            public = f"{target.hostname} is unreachable"
-            raise TargetError(public, reason=f"{public}: {error.reason}") from error
+    async def _bridge(self, outer: ClientLegConnection, claims: Claims, target: Target) -> Jump:
+        """Bytes to and from our node, encrypted end to end: the node records.
+
+        It sees our address as its client's; the event tells whose it really was (ADR-0003).
+        """
+        gate = self._parts.gate
+        bridged = await open_bridge(target)
+        fields: dict[str, JsonValue] = {
+            "user": claims.identity.user,
+            "addr": target.addr,
+            "addr.local": bridged.local_addr,
+            "addr.remote": address(outer.get_extra_info("peername")),
+            "server_id": target.id,
+            "server_hostname": target.hostname,
+            "success": True,
+        }
+        gate.events.emit(gate.factory.make(Kind.PORT, fields))
+        return bridged
 
     async def _jump_end(self, claims: Claims, target: Target, host: str, client_addr: str) -> Jump:
         def serve(connection: ClientLegConnection, own: Claims, login: str, addr: str) -> None:
-            self._serve(_Passage(self._parts, connection, own, login, target.id, addr))
+            self._serve(Passage(self._parts, connection, own, login, target.id, addr))
 
         names = tuple(dict.fromkeys((host, target.hostname)))
         options = await self._options(
@@ -207,13 +176,13 @@ class ProxyServer:
         )
         return cast(Jump, ClientLegConnection(asyncio.get_running_loop(), options))
 
-    def _serve(self, passage: "_Passage") -> None:
+    def _serve(self, passage: "Passage") -> None:
         if self._tasks is None or self._stopping.is_set():
             passage.abort()
         else:
             self._dialling[passage] = self._tasks.create_task(self._pass(passage), name="proxy.passage")
 
-    async def _pass(self, passage: "_Passage") -> None:
+    async def _pass(self, passage: "Passage") -> None:
         """One client's way through. Whatever goes wrong ends this connection and no other."""
         try:
             try:
@@ -237,110 +206,3 @@ class _TurnedAway(asyncio.Protocol):
         """Close it, before it costs anything."""
         if isinstance(transport, asyncio.WriteTransport):
             transport.abort()
-
-
-class _Passage:
-    """From an authenticated client to a forwarder with a target, or with a refusal in its place."""
-
-    def __init__(
-        self,
-        parts: ProxyParts,
-        connection: ClientLegConnection,
-        claims: Claims,
-        login: str,
-        target_name: str,
-        client_addr: str,
-    ) -> None:
-        self.client_addr = client_addr
-        self._parts = parts
-        self._connection = connection
-        self._claims = claims
-        self._login = login
-        self._target_name = target_name
-        self._target: Target | None = None
-        self._permit: Permit | None = None
-
-    def abort(self) -> None:
-        """Drop the client."""
-        self._connection.abort()
-
-    def give_up(self) -> None:
-        """A bug of ours: tell the client that it is not to blame, note it, and drop it."""
-        public = "internal error of the gateway: its log has the details"
-        self._parts.sessions.rejected(self._facts(), public=public, reason=public)
-        with contextlib.suppress(OSError):
-            self.disconnect(public)
-        self.abort()
-
-    def disconnect(self, text: str) -> None:
-        """Tell the client, then drop it. Only while there is no forwarder."""
-        self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, text)
-
-    async def open(self) -> Forwarder:
-        """Decide, dial, and make the forwarder."""
-        mode = RecordingMode.PROXY
-        connection: TargetLegConnection | None = None
-        refusal: Refusal | None = None
-        try:
-            mode = await self._parts.mode()
-            target = self._target = await self._parts.targets.target(self._target_name)
-            permit = self._permit = await self._parts.permits.permit_for(self._claims, self._login, target)
-            records = FORWARDER_DUTIES[mode, target.sub_kind].records
-            connection = await self._parts.dialler.dial(permit, records=records)
-        except InterlockError as error:
-            code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
-            refusal = Refusal(code, error.public, error.reason)
-        relay = Relay(self._relay_options(mode, connection, refusal), self._mint)
-        return Forwarder(
-            self._connection,
-            connection,
-            relay=relay,
-            parties=Parties(lambda sid: self._context(sid, mode), self._facts),
-            sessions=self._parts.sessions,
-            keepalive_interval=self._parts.keepalive_interval,
-        )
-
-    def _relay_options(
-        self, mode: RecordingMode, connection: TargetLegConnection | None, refusal: Refusal | None
-    ) -> RelayOptions:
-        version = str(connection.get_extra_info("server_version", "")) if connection else ""
-        ours = self._target is not None and self._target.sub_kind is SubKind.NODE
-        return RelayOptions(
-            support=Support.UNKNOWN if ours else Support.NO,
-            passes_params=ours and extensions.understands_params(version.encode()),
-            recording_proxy=mode is RecordingMode.PROXY,
-            refusal=refusal,
-        )
-
-    def _mint(self) -> SessionId:
-        return parse_session_id(self._parts.entropy.uuid())
-
-    def _context(self, sid: SessionId, mode: RecordingMode) -> SessionContext:
-        permit = self._permit
-        if permit is None:
-            raise Denied("access denied", reason="a session without a permit")
-        return SessionContext(
-            sid=sid,
-            identity=permit.identity,
-            login=permit.login,
-            target=permit.target,
-            mode=mode,
-            duties=FORWARDER_DUTIES[mode, permit.target.sub_kind],
-            daemon_id=self._parts.daemon_id,
-            client_addr=self.client_addr,
-            local_addr=address(self._connection.get_extra_info("sockname")),
-            client_version=str(self._connection.get_extra_info("client_version", "")),
-        )
-
-    def _facts(self) -> dict[str, JsonValue]:
-        fields: dict[str, JsonValue] = {
-            "user": self._claims.identity.user,
-            "login": self._login[:64],
-            "server_hostname": self._target_name[:128],
-            "addr.remote": self.client_addr,
-            "proto": "ssh",
-            "recorded_by": self._parts.daemon_id,
-        }
-        if self._target is not None:
-            fields |= {"server_id": self._target.id, "server_hostname": self._target.hostname}
-        return fields
