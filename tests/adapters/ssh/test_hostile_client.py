@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.adapters.ssh import forwarder, leg, proxy
 from interlock.core import wire
+from interlock.core.limits import REFUSALS_TOLD
 from interlock.core.messages import Open, channel_message, channel_request, global_request
 from interlock.core.wire import string, uint32
 from interlock.testing.hostile import Credential, Gone, HostKey, RawSsh, connect_raw, raw_server
@@ -270,7 +271,7 @@ async def test_flood_of_refused_opens(served: Gateway, kind: bytes) -> None:
         for _ in range(3000):
             await client.expect(wire.CHANNEL_OPEN_FAILURE)
     rejected = await served.events("session.rejected")
-    assert len(rejected) == forwarder.REFUSALS_TOLD
+    assert len(rejected) == REFUSALS_TOLD
     assert "not reported" in str(rejected[-1]["reason"])
 
 
