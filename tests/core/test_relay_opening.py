@@ -421,6 +421,8 @@ def test_interleaved_opens_do_not_mix(count: int) -> None:
             *accepted(number, 500 - number, sid(number)),
         ]
     assert sorted(script.relay.open_channels()) == list(numbers)
+    for number in numbers:
+        script.client(say.shell(500 - number)) >> ...
     assert len(script.relay.flows[Side.CLIENT]) == len(script.relay.flows[Side.TARGET]) == count
 
 

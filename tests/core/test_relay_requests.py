@@ -65,6 +65,13 @@ def test_a_shell_on_a_terminal(script: Script) -> None:
     assert script.relay.flows == {Side.CLIENT: {}, Side.TARGET: {}}
 
 
+@pytest.mark.parametrize("side", list(Side))
+def test_no_data_flows_before_something_runs(script: Script, side: Side) -> None:
+    """It would be in no recording, so it is an offence of whoever sends it (R1)."""
+    assert script.relay.flows == {Side.CLIENT: {}, Side.TARGET: {}}
+    script.feeds(side, say.data(7 if side is Side.CLIENT else 0, b"psst")) >> Rule.UNEXPECTED_MESSAGE
+
+
 def test_a_command_with_half_closed_input(script: Script) -> None:
     """The client's EOF does not end its output: eof, then exit-signal, then eof and close from the other side."""
     command = b"sort; echo \xff\x00"
@@ -250,9 +257,9 @@ def test_an_end_that_is_reported_after_the_client_closed_is_still_heard(script: 
 def test_x11_and_agent_are_refused_with_a_clear_text_and_reported_once(script: Script, name: str) -> None:
     """With a reply if the client wants one, in its order."""
     text = f"{NOT_RELAYED[name]} is not available through this gateway"
-    script.client(say.asks(7, name.encode())) >> [Refused(name, text, text)]
+    script.client(say.asks(7, name.encode())) >> [Refused(name, text, text, 0)]
     script.client(say.pty(7)) >> [to_target(say.pty(7))]
-    script.client(say.asks(7, name.encode(), reply=True)) >> [Refused(name, text, text)]
+    script.client(say.asks(7, name.encode(), reply=True)) >> [Refused(name, text, text, 0)]
     script.target(say.success(0)) >> [to_client(say.success(0)), to_client(say.failure(0))]
 
 

@@ -76,6 +76,7 @@ class Refused:
     what: str
     public: str
     reason: str
+    channel: int | None = None  # of a live session, if it was refused within one
 
 
 @dataclass(frozen=True, slots=True)

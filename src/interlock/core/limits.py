@@ -60,3 +60,6 @@ MAX_CONNECTIONS_PREAUTH = 512
 
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait to be written to a remote that does not read, whatever the reason; then it is cut off."""
+
+REFUSALS_TOLD = 100
+"""Refusals of one connection that become audit events, so that neither side can flood the audit log."""

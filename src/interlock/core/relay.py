@@ -117,11 +117,16 @@ class Relay:
     def begin(self, client_no: int, kind: str, command: bytes, *, want_reply: bool) -> list[Effect]:
         """The session started: pass the shell, exec or subsystem request on."""
         channel = self._channel(client_no)
+        self._table.start_flows(channel)
         if want_reply:
             channel.answered_by[Side.TARGET].pass_on()
         data = wire.string(command) if kind != "shell" else b""
         request = channel_request(channel.target_no, kind.encode(), want_reply=want_reply, data=data)
         return [Send(Side.TARGET, request)]
+
+    def refuse_from_now_on(self, refusal: Refusal) -> None:
+        """Refuse every channel that is opened from now on: policy has changed its mind."""
+        self._opening.refusal = refusal
 
     def terminate(self, client_no: int, text: str, *last: bytes) -> list[Effect]:
         """End one session from here: tell the person, close both ends. ``last``: messages before the close."""
@@ -235,7 +240,7 @@ class Relay:
     # --- messages on a channel (§5.2 to §5.4) ------------------------------------------------------
 
     def _stray_data(self, side: Side, payload: bytes) -> list[Effect]:
-        """Data that no flow exists for: late on an abandoned channel, else an offence."""
+        """Data that no flow exists for: late on an abandoned channel, else an offence: nothing runs yet (R1)."""
         channel = self._table.find(side, Reader(payload[1:]).uint32())
         if channel.phase is not Phase.ABANDONED:
             raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"data while {channel.phase.name}")
@@ -322,7 +327,7 @@ class Relay:
                 name = Reader(request.data).string()[:32].decode("ascii", "replace")
                 return True, [Exited(channel.client_no, None, name)]
             case Verdict.REFUSE_AND_REPORT:
-                return False, [self._report(request.text)]
+                return False, [self._report(request.text, channel.client_no)]
             case _:
                 return False, []
 
@@ -332,7 +337,10 @@ class Relay:
         wanted = channel.take_start(request.name, request.data)
         if wanted is None:
             text = "this channel already runs a command"
-            return [Refused(request.text, text, text), *self._fail(channel, Side.CLIENT, request)]
+            return [
+                Refused(request.text, text, text, channel.client_no),
+                *self._fail(channel, Side.CLIENT, request),
+            ]
         return [Started(channel.client_no, wanted, request.want_reply)]
 
     def _fail(self, channel: Channel, side: Side, request: Request) -> list[Effect]:
@@ -347,6 +355,6 @@ class Relay:
         settled = channel.answered_by[side].settle(payload)
         return [Send(side.other, ready) for ready in settled.release] if channel.phase is Phase.OPEN else []
 
-    def _report(self, what: str) -> Refused:
+    def _report(self, what: str, channel: int | None = None) -> Refused:
         text = not_relayed(what) or what
-        return Refused(what, text, text)
+        return Refused(what, text, text, channel)

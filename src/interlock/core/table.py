@@ -74,10 +74,14 @@ class ChannelTable:
         return not before
 
     def open(self, channel: Channel) -> None:
-        """Both sides accepted: data may flow."""
+        """Both sides accepted. No data may flow before something runs: it would be in no recording (R1)."""
         channel.phase = Phase.OPEN
-        self.flows[Side.CLIENT][channel.target_no] = channel.flow_from[Side.CLIENT]
-        self.flows[Side.TARGET][channel.client_no] = channel.flow_from[Side.TARGET]
+
+    def start_flows(self, channel: Channel) -> None:
+        """The session has started: data may flow, except from a side that has closed."""
+        for side in Side:
+            if side not in channel.closed:
+                self.flows[side][channel.number(side.other)] = channel.flow_from[side]
 
     def close_flow(self, channel: Channel, side: Side) -> None:
         """``side`` sends no more data."""

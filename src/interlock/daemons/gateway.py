@@ -17,7 +17,8 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
 from interlock.adapters.ssh.hostkey import load_host_key, public_data
-from interlock.adapters.ssh.proxy import ProxyParts, ProxyServer
+from interlock.adapters.ssh.parts import ProxyParts
+from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.core.errors import ConfigError
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.config import Address, Config

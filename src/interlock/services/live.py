@@ -26,6 +26,9 @@ The recording has them all."""
 
 NO_STATUS = "the session ended before the command reported a status"
 
+_REFUSALS = {"x11-req": Kind.X11_FAILURE, "auth-agent-req@openssh.com": Kind.AGENT_FAILURE}
+"""Refused requests that have an event of their own."""
+
 _log = structlog.get_logger()
 
 OpenRecorder = Callable[[Header, Callable[[RecordingError], None]], SessionRecorder]
@@ -60,6 +63,7 @@ class LiveSession:
         self._exit: Exit | None = None
         self._window: Window | None = None
         self._resizes = 0
+        self._early: list[tuple[Kind, dict[str, JsonValue]]] = []  # refusals before the start, told behind it
         self._ended = False
         self._common = ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()
 
@@ -88,7 +92,20 @@ class LiveSession:
             raise
         self._start, self._began, self._window = start, began, start.window
         self.journal.add(Kind.SESSION_START, self._common | start.fields())
+        self._tell_early()
         self._tracker.move(TrackerState.RUNNING, command=(visible(start.command),) if start.command else ())
+
+    def refused(self, what: str, *, public: str, reason: str) -> None:
+        """Something was refused within the session; ``what`` is the request's name."""
+        kind = _REFUSALS.get(what, Kind.SESSION_REJECTED)
+        self._early.append((kind, rejection(public, reason) | {"success": False}))
+        if self._start is not None:
+            self._tell_early()
+
+    def _tell_early(self) -> None:
+        early, self._early = self._early, []
+        for kind, fields in early:
+            self.journal.add(kind, self._common | fields)
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Bytes on their way to the client; copied before this returns."""
@@ -116,10 +133,14 @@ class LiveSession:
         """The channel is gone. Bytes from the client's side; a reason if a side vanished. Idempotent."""
         if self._ended:
             return
-        if self._start is not None and self._began is not None:
+        if self._start is None:
+            self._tell_early()
+        elif self._began is not None:
+            # ssh may cut the connection before its CLOSE once it has the exit status: nobody vanished then.
+            vanished = reason if self._exit is None else ""
             self.exited(Exit(error=reason or NO_STATUS))
             self._ended = True
-            self._say_end(self._start, self._began, reason)
+            self._say_end(self._start, self._began, vanished)
             self.recorder.finish(self._exit or Exit(error=NO_STATUS))
             self.journal.add(Kind.SESSION_DATA, self._common | {"tx": tx, "rx": rx})
         self._ended = True

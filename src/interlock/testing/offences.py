@@ -1,5 +1,7 @@
-"""What scripted targets and clients say, and the two things to look at when one of them offends: the words that the
-person sees and the reason in the audit log."""
+"""What scripted targets and clients say, and what to look at when one of them offends.
+
+That is: the words that the person sees, and the reason in the audit log.
+"""
 
 from collections.abc import Awaitable, Callable
 

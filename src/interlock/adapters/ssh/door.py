@@ -13,6 +13,7 @@ import asyncssh
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PasswordCheck, PortalSession
 from interlock.adapters.ssh.seams import CertificateHooks, ClientLegConnection
 from interlock.core.errors import Denied, InterlockError
+from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.target import Route, parse_route
@@ -171,6 +172,7 @@ class Door(_Guarded):
         self._route: Route | None = None
         self._questions: KeyboardInteractive | None = None
         self._signed_in = ""  # the user that a password proved
+        self._jumps_refused = 0
         self._since = gate.clock.now()  # when authentication succeeded; until then, when it began
 
     def begin_auth(self, username: str) -> bool:
@@ -255,7 +257,10 @@ class Door(_Guarded):
             raise asyncssh.ChannelOpenError(code, error.public) from error
 
     def _report_jump(self, host: str, error: InterlockError) -> None:
-        """Event ``port``, failed: where somebody wanted to go and why not."""
+        """Event ``port``, failed: where somebody wanted to go and why not; not for ever on one connection."""
+        self._jumps_refused += 1
+        if self._jumps_refused > REFUSALS_TOLD:
+            return
         fields: dict[str, JsonValue] = {
             "user": self.claims.identity.user if self.claims else self._signed_in,
             "addr": host[:128],

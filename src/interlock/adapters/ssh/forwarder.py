@@ -30,7 +30,7 @@ from interlock.core.effects import (
 )
 from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError
 from interlock.core.ids import SessionId
-from interlock.core.limits import KEEPALIVE_INTERVAL_S, REKEY_SECONDS
+from interlock.core.limits import KEEPALIVE_INTERVAL_S, REFUSALS_TOLD, REKEY_SECONDS
 from interlock.core.opening import Refusal
 from interlock.core.relay import Relay
 from interlock.core.sides import Side
@@ -49,16 +49,14 @@ CLOSE_GRACE_S = 5.0
 """Seconds to send what is queued when a connection ends; then it is cut."""
 
 
-REFUSALS_TOLD = 100
-"""Refusals of one connection that become audit events, so that neither side can flood the audit log."""
-
-
 @dataclass(frozen=True, slots=True)
 class Parties:
     """What the forwarder needs to know of the people and hosts at its ends."""
 
     context: Callable[[SessionId], SessionContext]
     facts: Callable[[], dict[str, JsonValue]]  # event fields for a refusal before there is a session ID
+    stale: Callable[[], bool]  # whether policy must be asked again before another session may open
+    judge_again: Callable[[], Awaitable[None]]  # ask it; Denied if it has changed its mind
 
 
 class Forwarder:
@@ -72,11 +70,13 @@ class Forwarder:
         relay: Relay,
         parties: Parties,
         sessions: Sessions,
+        refusal: Refusal | None = None,
         keepalive_interval: float = KEEPALIVE_INTERVAL_S,
     ) -> None:
         self._relay = relay
         self._parties = parties
         self._sessions = sessions
+        self._refusal = refusal  # why there is no target
         self._keepalive_interval = keepalive_interval
         self._legs = {Side.CLIENT: Leg(Side.CLIENT, client, self, relay.flows[Side.CLIENT])}
         if target is not None:
@@ -85,7 +85,7 @@ class Forwarder:
         self._live: dict[int, LiveSession] = {}  # by the client's channel number
         self._served = False  # whether there ever was a session
         self._refusals = 0
-        self._linger: asyncio.TimerHandle | None = None  # set by the first refusal if there is no target
+        self._linger: asyncio.TimerHandle | None = None  # set from the start if there is no target
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._over = asyncio.Event()
         self._end_reason = ""  # why the sessions that are live at the end did not end by themselves
@@ -112,6 +112,11 @@ class Forwarder:
             except asyncssh.DisconnectError as error:  # it went away while the other side was being reached
                 self.disconnected(leg.side, error.reason)
                 return
+        if self._refusal is not None:
+            self._sessions.rejected(
+                self._parties.facts(), public=self._refusal.public, reason=self._refusal.reason
+            )
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._leave, self._refusal.public)
         self._perform(self._relay.begin_relaying())
         for leg in self._legs.values():
             leg.begin_reading()
@@ -130,9 +135,31 @@ class Forwarder:
         """See `LegOwner.received`."""
         if not self._relay.handles(payload[0]):
             return False
-        if not self._over.is_set():
+        if payload[0] == wire.CHANNEL_OPEN and side is Side.CLIENT and self._must_ask():
+            self._legs[side].hold()
+            if self._tasks is not None:
+                self._tasks.create_task(self._ask_again(payload), name="forwarder.judge")
+        elif not self._over.is_set():
             self._perform(self._relay.receive(side, payload))
         return True
+
+    def _must_ask(self) -> bool:
+        return self._refusal is None and self._parties.stale()
+
+    async def _ask_again(self, payload: bytes) -> None:
+        """Policy may have changed since the connection was admitted; the client waits for the answer."""
+        try:
+            await self._parties.judge_again()
+        except InterlockError as error:
+            code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED
+            self._relay.refuse_from_now_on(Refusal(code, error.public, error.reason))
+        if self._over.is_set():
+            return
+        try:
+            self._perform(self._relay.receive(Side.CLIENT, payload))
+        except RemoteProtocolError as error:
+            self.failed(Side.CLIENT, error)
+        self._legs[Side.CLIENT].step_done()
 
     def run_step(self, side: Side, step: Awaitable[None]) -> None:
         """See `LegOwner.run_step`."""
@@ -242,14 +269,21 @@ class Forwarder:
 
     def _refused(self, effect: Refused) -> None:
         self._refusals += 1
-        if self._refusals <= REFUSALS_TOLD:
-            last = (
-                " (later refusals on this connection are not reported)" if self._refusals == REFUSALS_TOLD else ""
-            )
-            _log.info("forwarder.refused", what=effect.what, reason=effect.reason)
-            self._sessions.rejected(self._parties.facts(), public=effect.public, reason=effect.reason + last)
-        if len(self._legs) == 1 and self._linger is None:
-            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._finish, "")
+        if self._refusals > REFUSALS_TOLD or (self._refusal and effect.reason == self._refusal.reason):
+            return  # the connection's own refusal was told when it began
+        last = " (later refusals on this connection are not reported)" if self._refusals == REFUSALS_TOLD else ""
+        _log.info("forwarder.refused", what=effect.what, reason=effect.reason)
+        session = self._live.get(effect.channel) if effect.channel is not None else None
+        if session is not None and session.ctx.duties.records:
+            session.refused(effect.what, public=effect.public, reason=effect.reason + last)
+        else:  # if the target records, its events have their own count
+            who = session.ctx if session is not None else self._parties.facts()
+            self._sessions.rejected(who, public=effect.public, reason=effect.reason + last)
+
+    def _leave(self, text: str) -> None:
+        """A client that only got refusals has had time to show them."""
+        self._goodbye(Side.CLIENT, text)
+        self._finish("")
 
     def _timer(self, effect: StartTimer | StopTimer) -> None:
         running = self._timers.pop(effect.channel, None)

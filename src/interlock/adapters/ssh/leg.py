@@ -284,8 +284,12 @@ class Leg(asyncio.BufferedProtocol):
             self._stepping = True
             self._owner.run_step(self.side, step)
 
+    def hold(self) -> None:
+        """Take no further packet until `step_done`: the owner must find something out first."""
+        self._stepping = True
+
     def step_done(self) -> None:
-        """What `LegOwner.run_step` was given has ended."""
+        """What `LegOwner.run_step` was given, or what the owner held the leg for, has ended."""
         self._stepping = False
         self.resume_soon()
 

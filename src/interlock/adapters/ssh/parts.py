@@ -1,0 +1,52 @@
+"""What the proxy is made of: the services behind its one SSH port."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.dial import Dialler
+from interlock.adapters.ssh.door import Gate
+from interlock.adapters.ssh.portal import PasswordCheck
+from interlock.core.ids import DaemonId
+from interlock.core.limits import KEEPALIVE_INTERVAL_S
+from interlock.domain.duties import RecordingMode
+from interlock.domain.identity import Claims
+from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role
+from interlock.domain.target import Target
+from interlock.ports import Entropy, HostIssuer, TargetSource
+from interlock.services.portal import Portal
+from interlock.services.sessions import Sessions
+
+
+class Permits(Protocol):
+    """The proxy's questions to policy."""
+
+    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
+        """Proof that the login is allowed; Denied otherwise."""
+        ...
+
+    async def current_roles(self, claims: Claims) -> list[Role]:
+        """The roles that count now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyParts:
+    """What the proxy is made of."""
+
+    daemon_id: DaemonId
+    gate: Gate
+    permits: Permits
+    targets: TargetSource
+    mode: Callable[[], Awaitable[RecordingMode]]
+    dialler: Dialler
+    hosts: HostIssuer
+    sessions: Sessions
+    passwords: PasswordCheck
+    portal: Portal
+    entropy: Entropy
+    names: Sequence[str]  # what clients call the proxy: principals of its host certificate
+    ciphers: Sequence[str] = algorithms.FAST_CIPHERS
+    keepalive_interval: float = KEEPALIVE_INTERVAL_S

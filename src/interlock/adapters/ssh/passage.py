@@ -1,0 +1,148 @@
+"""One client's way through the proxy: decide, dial, hand over to a forwarder, with a target or with a refusal."""
+
+import contextlib
+
+import asyncssh
+
+from interlock.adapters.ssh.door import address
+from interlock.adapters.ssh.forwarder import Forwarder, Parties
+from interlock.adapters.ssh.parts import ProxyParts
+from interlock.adapters.ssh.seams import ClientLegConnection, TargetLegConnection
+from interlock.core import extensions, wire
+from interlock.core.errors import Denied, InterlockError
+from interlock.core.ids import SessionId, parse_session_id
+from interlock.core.negotiation import Support
+from interlock.core.opening import Refusal
+from interlock.core.relay import Relay, RelayOptions
+from interlock.domain.audit import JsonValue
+from interlock.domain.duties import FORWARDER_DUTIES, RecordingMode
+from interlock.domain.identity import Claims
+from interlock.domain.permit import Permit
+from interlock.domain.session import SessionContext
+from interlock.domain.target import SubKind, Target
+
+JUDGEMENT_S = 5.0
+"""Seconds for which a decision of policy holds for further sessions on the same connection."""
+
+
+class Passage:
+    """From an authenticated client to a forwarder with a target, or with a refusal in its place."""
+
+    def __init__(
+        self,
+        parts: ProxyParts,
+        connection: ClientLegConnection,
+        claims: Claims,
+        login: str,
+        target_name: str,
+        client_addr: str,
+    ) -> None:
+        self.client_addr = client_addr
+        self._parts = parts
+        self._connection = connection
+        self._claims = claims
+        self._login = login
+        self._target_name = target_name
+        self._target: Target | None = None
+        self._permit: Permit | None = None
+        self._judged = 0.0  # when policy was asked last, on the monotonic clock
+
+    def abort(self) -> None:
+        """Drop the client."""
+        self._connection.abort()
+
+    def give_up(self) -> None:
+        """A bug of ours: tell the client that it is not to blame, note it, and drop it."""
+        public = "internal error of the gateway: its log has the details"
+        self._parts.sessions.rejected(self._facts(), public=public, reason=public)
+        with contextlib.suppress(OSError):
+            self.disconnect(public)
+        self.abort()
+
+    def disconnect(self, text: str) -> None:
+        """Tell the client, then drop it. Only while there is no forwarder."""
+        self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, text)
+
+    async def open(self) -> Forwarder:
+        """Decide, dial, and make the forwarder."""
+        mode = RecordingMode.PROXY
+        connection: TargetLegConnection | None = None
+        refusal: Refusal | None = None
+        try:
+            mode = await self._parts.mode()
+            target = self._target = await self._parts.targets.target(self._target_name)
+            permit = await self._judge(target)
+            records = FORWARDER_DUTIES[mode, target.sub_kind].records
+            connection = await self._parts.dialler.dial(permit, records=records)
+        except InterlockError as error:
+            code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
+            refusal = Refusal(code, error.public, error.reason)
+        relay = Relay(self._relay_options(mode, connection, refusal), self._mint)
+        return Forwarder(
+            self._connection,
+            connection,
+            relay=relay,
+            parties=Parties(lambda sid: self._context(sid, mode), self._facts, self._stale, self._judge_again),
+            refusal=refusal,
+            sessions=self._parts.sessions,
+            keepalive_interval=self._parts.keepalive_interval,
+        )
+
+    async def _judge(self, target: Target) -> Permit:
+        self._permit = await self._parts.permits.permit_for(self._claims, self._login, target)
+        self._judged = self._parts.gate.clock.monotonic()
+        return self._permit
+
+    def _stale(self) -> bool:
+        """Whether the decision is too old for another session on this connection."""
+        return self._parts.gate.clock.monotonic() - self._judged > JUDGEMENT_S
+
+    async def _judge_again(self) -> None:
+        """Ask policy anew: users and roles may have changed, the certificate may have expired. Denied if so."""
+        if self._target is not None:
+            await self._judge(self._target)
+
+    def _relay_options(
+        self, mode: RecordingMode, connection: TargetLegConnection | None, refusal: Refusal | None
+    ) -> RelayOptions:
+        version = str(connection.get_extra_info("server_version", "")) if connection else ""
+        ours = self._target is not None and self._target.sub_kind is SubKind.NODE
+        return RelayOptions(
+            support=Support.UNKNOWN if ours else Support.NO,
+            passes_params=ours and extensions.understands_params(version.encode()),
+            recording_proxy=mode is RecordingMode.PROXY,
+            refusal=refusal,
+        )
+
+    def _mint(self) -> SessionId:
+        return parse_session_id(self._parts.entropy.uuid())
+
+    def _context(self, sid: SessionId, mode: RecordingMode) -> SessionContext:
+        permit = self._permit
+        if permit is None:
+            raise Denied("access denied", reason="a session without a permit")
+        return SessionContext(
+            sid=sid,
+            identity=permit.identity,
+            login=permit.login,
+            target=permit.target,
+            mode=mode,
+            duties=FORWARDER_DUTIES[mode, permit.target.sub_kind],
+            daemon_id=self._parts.daemon_id,
+            client_addr=self.client_addr,
+            local_addr=address(self._connection.get_extra_info("sockname")),
+            client_version=str(self._connection.get_extra_info("client_version", "")),
+        )
+
+    def _facts(self) -> dict[str, JsonValue]:
+        fields: dict[str, JsonValue] = {
+            "user": self._claims.identity.user,
+            "login": self._login[:64],
+            "server_hostname": self._target_name[:128],
+            "addr.remote": self.client_addr,
+            "proto": "ssh",
+            "recorded_by": self._parts.daemon_id,
+        }
+        if self._target is not None:
+            fields |= {"server_id": self._target.id, "server_hostname": self._target.hostname}
+        return fields
