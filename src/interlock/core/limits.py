@@ -56,7 +56,7 @@ KEY_EXCHANGE_TIMEOUT_S = 120.0
 for what is queued on a line of 10 kB/s; sshd gives as long to log in."""
 
 MAX_CONNECTIONS_PREAUTH = 512
-"""Connections that have not authenticated yet; more are closed at once, so that a flood costs nothing (R17)."""
+"""Connections that have not authenticated yet; beyond it the source that has most loses its oldest (R17)."""
 
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait to be written to a remote that does not read, whatever the reason; then it is cut off."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from interlock.adapters.ssh import forwarder, leg, proxy
+from interlock.adapters.ssh import forwarder, leg
+from interlock.adapters.ssh.strangers import Strangers
 from interlock.core import wire
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.core.messages import Open, channel_message, channel_request, global_request
@@ -85,14 +86,15 @@ async def test_half_open_connections_keep_nobody_out(served: Gateway) -> None:
 
 
 async def test_more_connections_than_may_wait(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit a connection is closed at once; when the others are gone there is room again."""
-    monkeypatch.setattr(proxy, "MAX_CONNECTIONS_PREAUTH", 3)
-    waiting = [await connect_raw(LOOPBACK, served.port) for _ in range(3)]
-    for client in waiting:
+    """Beyond the limit the oldest of the busiest source is closed; who comes gets in."""
+    monkeypatch.setattr(served.proxy, "_strangers", Strangers(3))
+    waiting = [await connect_raw(LOOPBACK, served.port) for _ in range(4)]
+    async with asyncio.timeout(5):
+        assert await waiting[0].wait_gone() == ""
+    for client in waiting[1:]:
         await client.exchange_versions()
-    async with await connect_raw(LOOPBACK, served.port) as late:
-        async with asyncio.timeout(5):
-            assert await late.wait_gone() == ""
+    async with await served.client("plain1") as other:
+        assert (await other.run("exit 5", check=False)).exit_status == 5
     for client in waiting:
         await client.close()
     await served.wait_clean()

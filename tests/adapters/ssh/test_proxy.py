@@ -1,11 +1,12 @@
 """The proxy's front: who is led where, what goes wrong on the way, and that it ends in order."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from interlock.adapters.ssh import forwarder
+from interlock.adapters.ssh import forwarder, proxy
 from interlock.core import wire
 from interlock.core.errors import StoreError
 from interlock.domain.rbac import Role
@@ -146,3 +147,23 @@ async def test_target_that_dies_takes_only_its_own_sessions(
             assert "the target closed the connection" in await ask(world)
             first.send(bytes([wire.CHANNEL_DATA]) + bytes([0, 0, 0, 0]) + wire.string("alive"))
             assert b"alive" in await first.expect(wire.CHANNEL_DATA)
+
+
+async def test_host_certificates_are_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway outlives its host certificate: new connections see a younger one."""
+    monkeypatch.setattr(proxy, "RENEWAL_S", 0.05)
+    async with gateway(tmp_path) as world:
+        issued: list[tuple[str, ...]] = []
+        original = world.authority.issue_host
+
+        async def issue_host(public_key: str, principals: Sequence[str]) -> str:
+            issued.append(tuple(principals))
+            return await original(public_key, principals)
+
+        monkeypatch.setattr(world.authority, "issue_host", issue_host)
+        async with asyncio.timeout(5), plain_target(world):
+            while not issued:
+                await asyncio.sleep(0.01)
+            async with await world.client("plain1") as client:
+                assert (await client.run("exit 3", check=False)).exit_status == 3
+        await world.wait_clean()

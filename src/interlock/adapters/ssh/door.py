@@ -159,6 +159,7 @@ class DoorServices:
     portal: Portal
     route: Callable[[ClientLegConnection, Claims, Route, str], None]  # takes a connection over
     jump: Callable[[ClientLegConnection, Claims | None, str, int], Coroutine[None, None, Jump]]
+    arrived: Callable[[ClientLegConnection], None]
     admitted: Callable[[ClientLegConnection], None]
     gone: Callable[[ClientLegConnection], None]
 
@@ -174,6 +175,11 @@ class Door(_Guarded):
         self._signed_in = ""  # the user that a password proved
         self._jumps_refused = 0
         self._since = gate.clock.now()  # when authentication succeeded; until then, when it began
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        """Report a stranger."""
+        super().connection_made(conn)
+        self._services.arrived(self.connection)
 
     def begin_auth(self, username: str) -> bool:
         """Read the route in the user name."""

@@ -15,8 +15,9 @@ from interlock.adapters.ssh.forwarder import Forwarder
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.passage import Passage
 from interlock.adapters.ssh.seams import ClientLegConnection
+from interlock.adapters.ssh.strangers import Strangers
 from interlock.core import extensions
-from interlock.core.errors import Denied
+from interlock.core.errors import Denied, InterlockError
 from interlock.core.limits import LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import FORWARDER_DUTIES
@@ -26,6 +27,9 @@ from interlock.domain.target import Route, SubKind, Target
 _log = structlog.get_logger()
 
 SSH_PORT = 22
+
+RENEWAL_S = 24 * 3600.0
+"""Seconds between two host certificates of a running gateway."""
 
 
 class ProxyServer:
@@ -37,20 +41,21 @@ class ProxyServer:
         self._forwarders: set[Forwarder] = set()
         self._dialling: dict[Passage, asyncio.Task[None]] = {}  # those that have no forwarder yet
         self._doors: set[ClientLegConnection] = set()  # until they are routed or gone
-        self._strangers: set[ClientLegConnection] = set()  # those of them that have not authenticated
+        self._strangers = Strangers[ClientLegConnection](MAX_CONNECTIONS_PREAUTH)
         self._host_certificates: dict[str, asyncssh.SSHCertificate] = {}
         self._listener: asyncio.Server | None = None
+        self._door_options: asyncssh.SSHServerConnectionOptions  # set by listen, renewed by run
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
         self._stopping = asyncio.Event()
         self._services = DoorServices(
-            parts.passwords, parts.portal, self._route, self._jump, self._strangers.discard, self._gone
+            parts.passwords, parts.portal, self._route, self._jump, self._arrived, self._strangers.left, self._gone
         )
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Open the port; the address it got. OSError if it is taken."""
         loop = asyncio.get_running_loop()
-        options = await self._options(self._parts.names, lambda: Door(self._parts.gate, self._services))
-        self._listener = await loop.create_server(lambda: self._accept(loop, options), host, port, backlog=1024)
+        self._door_options = await self._options(self._parts.names, self._door)
+        self._listener = await loop.create_server(lambda: self._accept(loop), host, port, backlog=1024)
         bound = self._listener.sockets[0].getsockname()
         return bound[0], bound[1]
 
@@ -58,8 +63,23 @@ class ProxyServer:
         """Serve until `stop`; returns when every connection has ended."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
+            renewal = tasks.create_task(self._renew(), name="proxy.renewal")
             await self._stopping.wait()
+            renewal.cancel()
         self._tasks = None
+
+    async def _renew(self) -> None:
+        """Fresh host certificates every day: they live for weeks, and so do gateways."""
+        while True:
+            await asyncio.sleep(RENEWAL_S)
+            self._host_certificates.clear()
+            try:
+                self._door_options = await self._options(self._parts.names, self._door)
+            except InterlockError as error:  # the old one goes on, and tomorrow is another day
+                _log.warning("proxy.host_certificate_not_renewed", reason=error.reason)
+
+    def _door(self) -> Door:
+        return Door(self._parts.gate, self._services)
 
     async def stop(self, text: str) -> None:
         """Accept nobody any more, tell everybody, and let `run` return."""
@@ -77,19 +97,21 @@ class ProxyServer:
 
     # --- connections ------------------------------------------------------------------------------
 
-    def _accept(
-        self, loop: asyncio.AbstractEventLoop, options: asyncssh.SSHServerConnectionOptions
-    ) -> asyncio.BaseProtocol:
-        if len(self._strangers) >= MAX_CONNECTIONS_PREAUTH:
-            return _TurnedAway()
-        connection = ClientLegConnection(loop, options)
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> ClientLegConnection:
+        connection = ClientLegConnection(loop, self._door_options)
         self._doors.add(connection)
-        self._strangers.add(connection)
         return connection
+
+    def _arrived(self, connection: ClientLegConnection) -> None:
+        """A stranger; when there are too many, one of the source that sends most is closed for it."""
+        name = connection.get_extra_info("peername")
+        surplus = self._strangers.arrived(connection, str(name[0]) if name else "")
+        if surplus is not None:
+            surplus.abort()
 
     def _gone(self, connection: ClientLegConnection) -> None:
         self._doors.discard(connection)
-        self._strangers.discard(connection)
+        self._strangers.left(connection)
 
     async def _options(
         self, names: Sequence[str], owner: Callable[[], asyncssh.SSHServer]
@@ -197,12 +219,3 @@ class ProxyServer:
         except Exception:  # noqa: BLE001 - a bug met by one client must not end the others
             _log.exception("proxy.passage_failed", client=passage.client_addr)
             passage.give_up()
-
-
-class _TurnedAway(asyncio.Protocol):
-    """A connection for which there is no room."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Close it, before it costs anything."""
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()

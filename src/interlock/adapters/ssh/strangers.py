@@ -1,0 +1,57 @@
+"""Connections that have not authenticated: so many may wait, and a flood costs only where it comes from (R17)."""
+
+from collections.abc import Hashable
+from ipaddress import IPv6Address, ip_address
+from typing import Generic, TypeVar
+
+ConnectionT = TypeVar("ConnectionT", bound=Hashable)
+
+_IPV6_SITE_BITS = 64
+
+
+class Strangers(Generic[ConnectionT]):
+    """Who waits, by source. When there are too many, the source that has most of them loses its oldest."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._source_of: dict[ConnectionT, str] = {}
+        self._by_source: dict[str, dict[ConnectionT, None]] = {}  # each in the order of arrival
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._source_of)
+
+    def arrived(self, connection: ConnectionT, address: str) -> ConnectionT | None:
+        """A new connection; the one to be closed for it, if any."""
+        source = source_of(address)
+        self._source_of[connection] = source
+        self._by_source.setdefault(source, {})[connection] = None
+        if len(self) <= self._limit:
+            return None
+        busiest = max(self._by_source.values(), key=len)
+        oldest = next(iter(busiest))
+        self.left(oldest)
+        return oldest
+
+    def left(self, connection: ConnectionT) -> None:
+        """It has authenticated or is gone; harmless when it is not there."""
+        source = self._source_of.pop(connection, None)
+        if source is None:
+            return
+        waiting = self._by_source[source]
+        del waiting[connection]
+        if not waiting:
+            del self._by_source[source]
+
+
+def source_of(address: str) -> str:
+    """Who counts as one source: an IPv4 address, or an IPv6 /64, which one customer has all of."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return f"{IPv6Address(int(parsed) >> _IPV6_SITE_BITS << _IPV6_SITE_BITS)}/{_IPV6_SITE_BITS}"
+    return str(parsed)
