@@ -152,6 +152,35 @@ async def test_an_interactive_session(daemon: Daemon) -> None:
     assert await daemon.files.unfinished() == []
 
 
+@pytest.mark.parametrize(
+    ("ended", "vanished"),
+    [(Exit(status=0), 0), (Exit(signal="TERM"), 0), (Exit(error="it vanished"), 1), (None, 1)],
+)
+async def test_who_has_the_exit_status_did_not_vanish(daemon: Daemon, ended: Exit | None, vanished: int) -> None:
+    """ssh may cut the connection as soon as it knows the status; only before it does somebody vanish."""
+    async with daemon.running() as sessions:
+        session = sessions.agree(context())
+        session.start(SHELL)
+        if ended is not None:
+            session.exited(ended)
+        session.end(tx=1, rx=1, reason="the client disconnected")
+    assert daemon.names().count("client.disconnect") == vanished
+
+
+async def test_refusals_within_a_session_are_counted_with_its_events(daemon: Daemon) -> None:
+    """Also what was refused before the start, which stays the first event."""
+    async with daemon.running() as sessions:
+        session = sessions.agree(context())
+        session.refused("x11-req", public="no X11", reason="X11 is not relayed")
+        session.start(SHELL)
+        session.refused("shell", public="one start", reason="a second start")
+        session.exited(Exit(status=0))
+        session.end(tx=1, rx=1)
+    assert daemon.names()[:4] == ["session.start", "x11-forward", "session.rejected", "session.end"]
+    refused = [dict(event.fields) for event in daemon.audit.stored if event.kind.event == "x11-forward"]
+    assert (refused[0]["message"], refused[0]["reason"]) == ("no X11", "X11 is not relayed")
+
+
 async def test_the_fields_of_every_event(daemon: Daemon) -> None:
     """Fields are the field's: teleport-facts §3.7. Leave and upload are not about a connection."""
     async with daemon.running() as sessions:

@@ -114,6 +114,11 @@ class Exit:
     error: str = ""  # why there is neither status nor signal
 
     @property
+    def told(self) -> bool:
+        """Whether the command itself told how it ended."""
+        return self.status is not None or self.signal is not None
+
+    @property
     def clean(self) -> bool:
         """Whether the command reported success."""
         return self.status == 0

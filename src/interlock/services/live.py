@@ -137,7 +137,7 @@ class LiveSession:
             self._tell_early()
         elif self._began is not None:
             # ssh may cut the connection before its CLOSE once it has the exit status: nobody vanished then.
-            vanished = reason if self._exit is None else ""
+            vanished = "" if self._exit is not None and self._exit.told else reason
             self.exited(Exit(error=reason or NO_STATUS))
             self._ended = True
             self._say_end(self._start, self._began, vanished)
