@@ -47,6 +47,7 @@ def test_shell_has_one_id_everywhere(cluster: Cluster, client: SshClient, target
     argv = client.argv("-tt", *destination(cluster, target, route))
     evidence = look(cluster, target, argv, typed=f"{SHOW}\r")
     assert evidence.problems() == []
+    assert evidence.count("client.disconnect") == 0
     assert evidence.count("exec") == 0
     assert "sid=[" in cluster.recording_text(evidence.sid)
 
@@ -58,6 +59,7 @@ def test_exec_has_one_id_everywhere(cluster: Cluster, client: SshClient, target:
     argv = client.argv(*destination(cluster, target, route), SHOW)
     evidence = look(cluster, target, argv)
     assert evidence.problems() == []
+    assert evidence.count("client.disconnect") == 0
     [executed] = [e for e in evidence.events if e["event"] == "exec"]
     assert (executed["command"], executed["exitCode"]) == (SHOW, "6")
     assert "sid=[" in cluster.recording_text(evidence.sid)
