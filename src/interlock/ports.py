@@ -191,8 +191,13 @@ class TargetCredential:
 class TargetIssuer(Protocol):
     """Auth, as the forwarder needs it. The permit is the seam for the proof of presence (design §4)."""
 
-    async def issue_for_target(self, permit: Permit, public_key: str, *, records: bool) -> TargetCredential:
-        """Sign ``public_key`` (one line) for exactly this user, login and target, for minutes."""
+    async def issue_for_target(
+        self, permit: Permit, public_key: str, *, records: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """Sign ``public_key`` (one line) for exactly this user, login and target, for minutes.
+
+        ``client_addr``: host:port of the person's client, which our node is told; empty if it is not known.
+        """
         ...
 
 

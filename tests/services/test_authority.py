@@ -144,6 +144,25 @@ async def test_a_forwarders_certificate_for_our_node_names_the_hand_over(
     assert claims.valid_before == (START + TARGET_TTL).replace(microsecond=0)
 
 
+@pytest.mark.parametrize("client", ["192.0.2.7:50022", "[2001:db8::7]:50022", ""])
+async def test_a_forwarders_certificate_says_where_the_person_is(
+    authority: Authority, clock: FakeClock, public_key: str, client: str
+) -> None:
+    """The node behind sees the proxy's address only; without a known address nothing is said."""
+    credential = await authority.issue_for_target(
+        permit(SubKind.NODE), public_key, records=False, client_addr=client
+    )
+    claims = read(authority, credential.certificate, clock)
+    assert claims.forwarded == Forwarded(NODE, PROXY, records=False, client=client)
+
+
+async def test_an_address_that_is_none_is_not_signed(authority: Authority, public_key: str) -> None:
+    """It would end up in events and in the session's environment."""
+    for wrong in ("web1:22", "192.0.2.7", "192.0.2.7:x", "192.0.2.7:65536", "::1:22", "[::1]:22 x", "x\n"):
+        with pytest.raises(Denied):
+            await authority.issue_for_target(permit(SubKind.NODE), public_key, records=True, client_addr=wrong)
+
+
 async def test_a_forwarders_certificate_for_plain_sshd_is_of_the_openssh_authority(
     authority: Authority, clock: FakeClock, public_key: str
 ) -> None:

@@ -69,6 +69,16 @@ def test_the_hand_over_to_a_forwarder_is_read(reader: CertificateReader) -> None
     assert reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).forwarded == hand_over
 
 
+def test_the_persons_address_is_read_if_it_is_there(reader: CertificateReader) -> None:
+    """Certificates of a time before it say nothing of it."""
+    hand_over = Forwarded(DaemonId("t"), DaemonId("p"), records=True, client="[::1]:50022")
+    assert '"client"' not in encode_claims(ALICE, replace(hand_over, client=""))
+    extensions = ((IDENTITY_EXTENSION, encode_claims(ALICE, hand_over)),)
+    found = reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).forwarded
+    assert found == hand_over
+    assert found.client_address == ("::1", 50022)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -107,6 +117,8 @@ def test_anything_wrong_is_refused_with_a_private_reason(
         '{"user":"alice","roles":["dev"],"cluster":"demo","locked_to":"web1"}',
         '{"user":"alice","roles":["dev"],"cluster":"demo","forwarded":{"target":"t","by":"p"}}',
         '{"user":"alice","roles":["dev"],"cluster":"demo","forwarded":{"target":"t","by":"p","records":1}}',
+        """{"user":"alice","roles":["dev"],"cluster":"demo",
+        "forwarded":{"target":"t","by":"p","records":true,"client":"web1:22"}}""",
     ],
 )
 def test_an_identity_that_is_not_fully_understood_is_refused(reader: CertificateReader, identity: str) -> None:

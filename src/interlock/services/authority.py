@@ -27,7 +27,7 @@ from interlock.core.certificate import Certificate, CertKind, PublicKey
 from interlock.core.errors import Denied, StoreError
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
-from interlock.domain.identity import Forwarded, Identity
+from interlock.domain.identity import Forwarded, Identity, parse_address
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind
 from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential, TrustBundle
@@ -109,12 +109,20 @@ class Authority:
             self._sink.emit(self._created(identity, tuple(logins), now, now + ttl))
         return line
 
-    async def issue_for_target(self, permit: Permit, public_key: str, *, records: bool) -> TargetCredential:
+    async def issue_for_target(
+        self, permit: Permit, public_key: str, *, records: bool, client_addr: str = ""
+    ) -> TargetCredential:
         """`ports.TargetIssuer`: sign for exactly the permit's user, login and target, for minutes."""
-        return self.sign_for_target(permit, public_key, by=self._daemon_id, records=records)
+        by = self._daemon_id
+        return self.sign_for_target(permit, public_key, by=by, records=records, client_addr=client_addr)
 
-    def sign_for_target(self, permit: Permit, public_key: str, *, by: DaemonId, records: bool) -> TargetCredential:
-        """The same on behalf of the forwarder ``by``. Our node learns from ``records`` that it need not record."""
+    def sign_for_target(
+        self, permit: Permit, public_key: str, *, by: DaemonId, records: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """The same on behalf of the forwarder ``by``.
+
+        Our node learns from ``records`` that it need not record, and from ``client_addr`` where the person is.
+        """
         now = self._clock.now()
         if now >= permit.expires:
             public = "your certificate has expired: run ilsh login"
@@ -122,7 +130,7 @@ class Authority:
         before = min(now + TARGET_TTL, permit.expires)
         kind, extensions = "openssh", _permissions()
         if permit.target.sub_kind is SubKind.NODE:
-            forwarded = Forwarded(permit.target.id, by, records)
+            forwarded = Forwarded(permit.target.id, by, records, _client(client_addr))
             kind, extensions = (
                 "user",
                 (*extensions, (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded))),
@@ -213,6 +221,16 @@ def _checked(parse: Callable[[str], str], text: str) -> str:
         return parse(text)
     except ValueError as error:
         raise Denied("that name cannot stand in a certificate", reason=str(error)) from None
+
+
+def _client(address: str) -> str:
+    """The claim about the person's address, checked; empty if there is nothing to say."""
+    try:
+        if address:
+            parse_address(address)
+    except ValueError as error:
+        raise Denied("the address of your client is not known", reason=str(error)) from None
+    return address
 
 
 def _logins(logins: Iterable[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
-from interlock.domain.identity import Claims, Forwarded, Identity
+from interlock.domain.identity import Claims, Forwarded, Identity, parse_address
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
 """Extension of our user certificates: JSON that names user, roles, cluster and, for forwarders, the hand-over."""
@@ -26,10 +26,11 @@ _REFUSED = "your certificate was not accepted: run ilsh login"
 _EXPIRED = "your certificate has expired: run ilsh login"
 
 
-class _Forwarded(msgspec.Struct, forbid_unknown_fields=True):
+class _Forwarded(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     target: str
     by: str
     records: bool
+    client: str = ""
 
 
 class _Identity(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -45,7 +46,9 @@ _ENCODER = msgspec.json.Encoder()
 
 def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
     """The identity extension's value."""
-    hand_over = _Forwarded(forwarded.target, forwarded.by, forwarded.records) if forwarded is not None else None
+    hand_over = None
+    if forwarded is not None:
+        hand_over = _Forwarded(forwarded.target, forwarded.by, forwarded.records, forwarded.client)
     return _ENCODER.encode(_Identity(identity.user, identity.roles, identity.cluster, hand_over)).decode()
 
 
@@ -112,19 +115,21 @@ def _claims(contents: Certificate, after: datetime, before: datetime) -> Claims:
     if parse_name(claimed.user) != contents.key_id:
         msg = f"key ID and identity differ: {claimed.user!r}"
         raise ValueError(msg)
-    forwarded = None
-    if claimed.forwarded is not None:
-        said = claimed.forwarded
-        forwarded = Forwarded(DaemonId(said.target), DaemonId(said.by), said.records)
     return Claims(
         identity=Identity(claimed.user, tuple(parse_name(role) for role in claimed.roles), claimed.cluster),
         logins=logins,
         valid_after=after,
         valid_before=before,
         serial=contents.serial,
-        forwarded=forwarded,
+        forwarded=None if claimed.forwarded is None else _hand_over(claimed.forwarded),
         source_networks=_source_networks(contents),
     )
+
+
+def _hand_over(said: _Forwarded) -> Forwarded:
+    if said.client:
+        parse_address(said.client)
+    return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client)
 
 
 def _source_networks(contents: Certificate) -> tuple[str, ...]:

@@ -26,10 +26,11 @@ _log = structlog.get_logger()
 class _Owner(asyncssh.SSHClient):
     """Verdicts on the target's host key, and the key to log in with."""
 
-    def __init__(self, dialler: "Dialler", permit: Permit, *, records: bool) -> None:
+    def __init__(self, dialler: "Dialler", permit: Permit, *, records: bool, client_addr: str) -> None:
         self._dialler = dialler
         self._permit = permit
         self._records = records
+        self._client_addr = client_addr
         self._connection: TargetLegConnection | None = None
         self._asked = False
         self.problem: InterlockError | None = None  # why there is no connection, if we know better than asyncssh
@@ -62,7 +63,9 @@ class _Owner(asyncssh.SSHClient):
         try:
             key = asyncssh.generate_private_key("ssh-ed25519")
             line = key.export_public_key().decode()
-            credential = await self._dialler.issuer.issue_for_target(self._permit, line, records=self._records)
+            credential = await self._dialler.issuer.issue_for_target(
+                self._permit, line, records=self._records, client_addr=self._client_addr
+            )
             return [(key, asyncssh.import_certificate(credential.certificate))]
         except InterlockError as error:
             self.problem = error
@@ -88,10 +91,10 @@ class Dialler:
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
     timeout: float = DIAL_TIMEOUT_S
 
-    async def dial(self, permit: Permit, *, records: bool) -> TargetLegConnection:
+    async def dial(self, permit: Permit, *, records: bool, client_addr: str) -> TargetLegConnection:
         """An authenticated connection, frozen until a leg takes it over; else TargetError or Denied."""
         target = permit.target
-        owner = _Owner(self, permit, records=records)
+        owner = _Owner(self, permit, records=records, client_addr=client_addr)
         try:
             async with asyncio.timeout(self.timeout):
                 return await self._connect(permit, owner)

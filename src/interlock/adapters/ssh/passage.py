@@ -73,7 +73,7 @@ class Passage:
             target = self._target = await self._parts.targets.target(self._target_name)
             permit = await self._judge(target)
             records = FORWARDER_DUTIES[mode, target.sub_kind].records
-            connection = await self._parts.dialler.dial(permit, records=records)
+            connection = await self._parts.dialler.dial(permit, records=records, client_addr=self.client_addr)
         except InterlockError as error:
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
             refusal = Refusal(code, error.public, error.reason)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncssh
 import pytest
@@ -95,7 +95,7 @@ async def ask(connection: asyncssh.SSHClientConnection, request: bytes) -> int:
 
 @contextlib.asynccontextmanager
 async def forwarder(
-    world: World, *, records: bool, target: DaemonId = NODE_ID
+    world: World, *, records: bool, target: DaemonId = NODE_ID, client: str = ""
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
     """A connection as a forwarding node makes it."""
     now = SystemClock().now()
@@ -105,7 +105,7 @@ async def forwarder(
     permit = Permit.decide(claims, [role], world.login, replace(world.target, id=target), now=now)
     key = asyncssh.generate_private_key("ssh-ed25519")
     public = key.export_public_key().decode()
-    credential = world.authority.sign_for_target(permit, public, by=PROXY_ID, records=records)
+    credential = world.authority.sign_for_target(permit, public, by=PROXY_ID, records=records, client_addr=client)
     shown = asyncssh.import_certificate(credential.certificate)
     async with asyncssh.connect(
         "127.0.0.1", world.port, username=world.login, client_keys=[(key, shown)], known_hosts=None, config=None
@@ -273,10 +273,55 @@ async def test_forwarder_takes_duties_over_by_certificate_only(world: World, rec
 async def test_forwarders_certificate_for_another_node(world: World) -> None:
     """What was issued for one target opens no other."""
     other = DaemonId("77777777-2222-4333-8444-555555555555")
-    async with forwarder(world, records=True, target=other) as connection:
+    async with forwarder(world, records=True, target=other, client="198.51.100.7:4711") as connection:
         with pytest.raises(asyncssh.ChannelOpenError) as refused:
             await Channel(connection).open()
         assert "issued for another node" in refused.value.reason
+    assert world.sink.events[0].fields["addr.remote"] == "198.51.100.7:4711"
+
+
+async def test_the_persons_address_comes_with_the_forwarders_certificate(world: World) -> None:
+    """In events and in the environment it is the person's, not the proxy's, which is all that TCP shows."""
+    async with forwarder(world, records=False, client="[2001:db8::7]:4711") as connection:
+        channel = Channel(connection)
+        session = await channel.open()
+        await channel.run(b"echo $SSH_CLIENT; echo $SSH_CONNECTION")
+        await session.closed.wait()
+    assert world.sessions.all[0].ctx.client_addr == "[2001:db8::7]:4711"
+    port = world.port
+    assert session.output.decode() == f"2001:db8::7 4711 {port}\n2001:db8::7 4711 127.0.0.1 {port}\n"
+
+
+async def test_a_forwarder_that_names_no_address(world: World) -> None:
+    """What TCP shows is better than nothing."""
+    async with forwarder(world, records=False) as connection:
+        await Channel(connection).open()
+        assert world.sessions.all[0].ctx.client_addr.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("client", "admitted"), [("198.51.100.7:4711", True), ("192.0.2.1:4711", False), ("", False)]
+)
+async def test_a_bound_certificate_is_judged_by_the_persons_address(
+    world: World, client: str, admitted: bool
+) -> None:
+    """A source address is where the person is; the proxy's would let everybody in, or nobody."""
+
+    class Bound:
+        """Binds every certificate to a network."""
+
+        def read(self, certificate: bytes, *, now: datetime) -> Claims:
+            return replace(world.claims.read(certificate, now=now), source_networks=("198.51.100.0/24",))
+
+    assert world.server is not None
+    world.server.claims = Bound()
+    if admitted:
+        async with forwarder(world, records=False, client=client) as connection:
+            await Channel(connection).open()
+    else:
+        with pytest.raises(asyncssh.PermissionDenied):
+            await forwarder(world, records=False, client=client).__aenter__()
+        assert str(world.sink.events[0].fields["addr.remote"]).startswith("127.0.0.1:")
 
 
 async def test_channel_that_never_starts_ends_without_a_trace(world: World) -> None:

@@ -117,6 +117,7 @@ class Visitor(NodeHooks):
         self._rejections = 0
         self._told: set[str] = set()  # banners sent
         self._peer = self._local = ("", 0)  # set by connection_made
+        self._client = self._peer  # where the person is; the same as _peer until a forwarder's word is proven
         self._decided = asyncio.Event()
         self._verdict: Guest | Denied = Denied("access denied", reason="no decision was made")
 
@@ -134,7 +135,7 @@ class Visitor(NodeHooks):
         """The client is there; nothing is known of it yet."""
         if isinstance(conn, NodeConnection):
             self._connection = conn
-            self._peer = _address(conn, "peername")
+            self._peer = self._client = _address(conn, "peername")
             self._local = _address(conn, "sockname")
             if not self._house.arrived(self):
                 conn.abort()
@@ -164,7 +165,7 @@ class Visitor(NodeHooks):
         except Denied as error:
             self._turned_away(user, error)
             return False
-        client = self._peer[0]
+        client, _ = self._person(claims)
         if not claims.allows_source(client):
             public = "your certificate may not be used from this address"
             reason = f"certificate {claims.serial} is bound to {', '.join(claims.source_networks)}, not {client}"
@@ -178,6 +179,12 @@ class Visitor(NodeHooks):
         if self._judged is not None and self._judged[0] == certificate:
             self._claims = self._judged[1]
             self._login = user
+            self._client = self._person(self._claims)
+
+    def _person(self, claims: Claims) -> tuple[str, int]:
+        """Where the person is: by the forwarder's word, which auth has signed, or else at the other end."""
+        forwarded = claims.forwarded
+        return (forwarded.client_address if forwarded is not None else None) or self._peer
 
     async def auth_completed(self) -> None:
         """Decide whether it may be here. Channels that are opened meanwhile wait for the verdict."""
@@ -233,7 +240,7 @@ class Visitor(NodeHooks):
             "message": error.public,
             "server_id": target.id,
             "server_hostname": target.hostname,
-            "addr.remote": _addr(self._peer),
+            "addr.remote": _addr(self._client),
             "addr.local": _addr(self._local),
             "proto": "ssh",
         }
@@ -289,7 +296,7 @@ class Visitor(NodeHooks):
             mode=RecordingMode.PROXY if recorded_ahead else RecordingMode.NODE,
             duties=NODE_DUTIES[recorded_ahead],
             daemon_id=self._house.target.id,
-            client_addr=_addr(self._peer),
+            client_addr=_addr(self._client),
             local_addr=_addr(self._local),
             client_version=str(connection.get_extra_info("client_version", "")),
         )
@@ -300,7 +307,7 @@ class Visitor(NodeHooks):
             user=ctx.identity.user,
             cluster=self._house.cluster,
             host_uuid=ctx.target.id,
-            client=self._peer,
+            client=self._client,
             server=self._local,
             web_proxy_addr=params.web_proxy_addr,
         )
