@@ -15,8 +15,6 @@ from interlock.core.replies import ReplyLedger
 from interlock.core.sides import Side
 from interlock.core.wire import Reader
 
-STARTERS = (b"shell", b"exec", b"subsystem")
-
 
 class Phase(Enum):
     """Where the channel stands on the wire."""

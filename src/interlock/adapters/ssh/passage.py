@@ -19,7 +19,7 @@ from interlock.domain.duties import FORWARDER_DUTIES, RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.session import SessionContext
-from interlock.domain.target import SubKind, Target
+from interlock.domain.target import Target
 
 JUDGEMENT_S = 5.0
 """Seconds for which a decision of policy holds for further sessions on the same connection."""
@@ -105,11 +105,13 @@ class Passage:
     def _relay_options(
         self, mode: RecordingMode, connection: TargetLegConnection | None, refusal: Refusal | None
     ) -> RelayOptions:
-        version = str(connection.get_extra_info("server_version", "")) if connection else ""
-        ours = self._target is not None and self._target.sub_kind is SubKind.NODE
+        version, mints = "", True
+        if connection is not None and self._target is not None:
+            version = str(connection.get_extra_info("server_version", ""))
+            mints = FORWARDER_DUTIES[mode, self._target.sub_kind].mints
         return RelayOptions(
-            support=Support.UNKNOWN if ours else Support.NO,
-            passes_params=ours and extensions.understands_params(version.encode()),
+            support=Support.NO if mints else Support.UNKNOWN,
+            passes_params=not mints and extensions.understands_params(version.encode()),
             recording_proxy=mode is RecordingMode.PROXY,
             refusal=refusal,
         )
