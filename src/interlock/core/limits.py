@@ -24,6 +24,16 @@ MAX_ENV_VARS = 128
 MAX_ENV_BYTES = 32 * 1024
 """Names and values of one channel's environment together (R19)."""
 
+MAX_COMMAND_SHOWN = 64 * 1024
+"""Bytes of a command in an audit event. Longer ones exist (Ansible, up to a packet's 256 KiB), and would make each
+of a session's three events that name it a megabyte once they are escaped."""
+
+MAX_COMMAND_TITLE = 8 * 1024
+"""Bytes of a command in a recording's header and in a tracker, which are read whole to make a list of many."""
+
+MAX_TERM = 128
+"""Bytes of a terminal's type in a recording; terminfo has none longer than 30."""
+
 MAX_SESSION_PARAMS = 16 * 1024
 """Bytes of extra data in a CHANNEL_OPEN."""
 

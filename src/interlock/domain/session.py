@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.limits import MAX_COMMAND_SHOWN, MAX_COMMAND_TITLE
 from interlock.domain.audit import JsonValue, rfc3339
 from interlock.domain.duties import Duties, RecordingMode
 from interlock.domain.identity import Identity
@@ -30,6 +31,15 @@ class Window:
     def __str__(self) -> str:
         """The ``size`` field of events."""
         return f"{self.cols}:{self.rows}"
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most ``limit`` bytes of UTF-8, ending in "…" if there was more; surrogates become visible escapes."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return data.decode()
+    end = "…"
+    return data[: limit - len(end.encode())].decode("utf-8", "ignore") + end
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +103,23 @@ class Start:
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def shown(self) -> str:
+        """The command as audit events have it: whole unless it is excessive."""
+        return shortened(self.command, MAX_COMMAND_SHOWN)
+
+    @property
+    def title(self) -> str:
+        """The command as recordings and trackers are listed with it."""
+        return shortened(self.command, MAX_COMMAND_TITLE)
+
+    @property
     def interactive(self) -> bool:
         """Whether a terminal is attached."""
         return self.window is not None
 
     def fields(self) -> dict[str, JsonValue]:
         """Fields of ``session.start``."""
-        fields: dict[str, JsonValue] = {"initial_command": [self.command] if self.command else []}
+        fields: dict[str, JsonValue] = {"initial_command": [self.shown] if self.command else []}
         if self.window is not None:
             fields["size"] = str(self.window)
         return fields
@@ -134,5 +154,5 @@ def end_fields(
         "participants": list(participants),
         "session_start": rfc3339(began),
         "session_stop": rfc3339(ended),
-        "initial_command": [start.command] if start.command else [],
+        "initial_command": [start.shown] if start.command else [],
     }

@@ -11,12 +11,13 @@ import structlog
 
 from interlock.core.errors import LocalProtocolError, RecordingError
 from interlock.core.ids import SessionId
+from interlock.core.limits import MAX_TERM
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.recording import Header, Stream
-from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields
+from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields, shortened
 from interlock.domain.tracker import TrackerState
 from interlock.ports import Clock
-from interlock.services.emitter import Journal, visible
+from interlock.services.emitter import Journal
 from interlock.services.recorder import NoRecorder, SessionRecorder
 from interlock.services.trackers import SessionTracker
 
@@ -93,7 +94,7 @@ class LiveSession:
         self._start, self._began, self._window = start, began, start.window
         self.journal.add(Kind.SESSION_START, self._common | start.fields())
         self._tell_early()
-        self._tracker.move(TrackerState.RUNNING, command=(visible(start.command),) if start.command else ())
+        self._tracker.move(TrackerState.RUNNING, command=(start.title,) if start.command else ())
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
         """Something was refused within the session; ``what`` is the request's name."""
@@ -177,13 +178,13 @@ class LiveSession:
             recorded_by=ctx.daemon_id,
             mode=ctx.mode.value,
             kind=start.kind.value,
-            command=visible(start.command),
+            command=start.title,
             start=rfc3339(began),
             cluster=self._cluster,
             interactive=start.interactive,
             cols=window.cols,
             rows=window.rows,
-            term=visible(start.term),
+            term=shortened(start.term, MAX_TERM),
             event=self._common,
         )
 
@@ -201,11 +202,11 @@ def command_event(start: Start, ended: Exit) -> tuple[Kind, dict[str, JsonValue]
         case SessionKind.EXEC:
             kind = Kind.EXEC if ended.clean else Kind.EXEC_FAILURE
             code = str(-1 if ended.status is None else ended.status)  # -1: no status, as the field has it
-            fields: dict[str, JsonValue] = {"command": start.command, "exitCode": code}
+            fields: dict[str, JsonValue] = {"command": start.shown, "exitCode": code}
             return kind, fields if ended.clean else fields | {"exitError": exit_error(ended)}
         case SessionKind.SUBSYSTEM:
             kind = Kind.SUBSYSTEM if ended.clean else Kind.SUBSYSTEM_FAILURE
-            return kind, {"name": start.command, "exitError": exit_error(ended)}
+            return kind, {"name": start.shown, "exitError": exit_error(ended)}
 
 
 def exit_error(ended: Exit) -> str:

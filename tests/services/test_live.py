@@ -1,0 +1,152 @@
+"""Whatever a client asks for, its session's recording can be read, and its events and tracker stay small."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from interlock.core.ids import DaemonId, SessionId
+from interlock.core.limits import MAX_COMMAND_SHOWN, MAX_COMMAND_TITLE, MAX_TERM
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.blocks import decode, new_compressor
+from interlock.domain.duties import NODE_DUTIES, RecordingMode
+from interlock.domain.identity import Identity
+from interlock.domain.recording import Header
+from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
+from interlock.domain.target import SubKind, Target
+from interlock.domain.tracker import TrackerState
+from interlock.services.live import LiveSession
+from interlock.services.recorder import Recorder
+from interlock.testing.clock import START, FakeClock
+from interlock.testing.stores import FakeTimers
+
+NODE = DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166")
+CONTEXT = SessionContext(
+    sid=SessionId("d46d710b-24b9-4f86-af68-d7755636b94b"),
+    identity=Identity("jeff", ("access",), "demo"),
+    login="root",
+    target=Target(NODE, "web1", "10.0.0.5", 22, SubKind.NODE),
+    mode=RecordingMode.NODE,
+    duties=NODE_DUTIES[False],
+    daemon_id=NODE,
+    client_addr="192.0.2.7:50022",
+)
+
+
+class Part:
+    """`ports.RecordingPart` in memory."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def append(self, data: bytes) -> None:
+        self.data += data
+
+    def close(self) -> None:
+        pass
+
+    def remove(self) -> None:
+        pass
+
+
+class Told:
+    """A journal and a tracker that keep what they are told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Kind, Mapping[str, JsonValue]]] = []
+        self.command: tuple[str, ...] = ()
+
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue]) -> None:
+        self.events.append((kind, fields))
+
+    def move(self, state: TrackerState, *, command: tuple[str, ...] = ()) -> None:
+        self.command = command if state is TrackerState.RUNNING else self.command
+
+
+def lived(start: Start) -> tuple[Header, Told]:
+    """A session from this start to its end: the header of its recording, and what else was told."""
+    part, told, clock = Part(), Told(), FakeClock()
+
+    def end(_session: LiveSession) -> None:
+        pass
+
+    session = LiveSession(
+        CONTEXT,
+        journal=told,
+        tracker=told,
+        open_recorder=lambda header, failed: Recorder(
+            part,
+            header,
+            salt=b"salt" * 2,
+            compressor=new_compressor(),
+            clock=clock,
+            on_failure=failed,
+            call_later=FakeTimers().call_later,
+        ),
+        on_end=end,
+        cluster="demo",
+        clock=clock,
+    )
+    session.start(start)
+    clock.advance(timedelta(seconds=1))
+    session.exited(Exit(status=1))
+    session.end(tx=0, rx=0)
+    header, *_, last = [frame.body for frame in decode([part.data])]
+    assert isinstance(header, Header)
+    assert last == Exit(status=1)
+    return header, told
+
+
+texts = st.text(st.characters(exclude_categories=())) | st.builds(
+    lambda piece, times: piece * times,
+    st.text(st.characters(exclude_categories=()), min_size=1, max_size=3),
+    st.integers(1, 300_000),
+)
+sizes = st.integers(0, 2**32 - 1)
+starts = st.builds(
+    Start,
+    kind=st.sampled_from(SessionKind),
+    command=texts,
+    window=st.none() | st.builds(Window, sizes, sizes),
+    term=texts,
+)
+
+
+@settings(deadline=None)  # the longest commands take a while to make
+@given(starts)
+@example(Start(SessionKind.EXEC, (b"\xff" * 262_144).decode("utf-8", "backslashreplace")))
+@example(Start(SessionKind.EXEC, "\x01" * 262_144))
+@example(Start(SessionKind.EXEC, (b"\xff" * 262_144).decode("utf-8", "surrogateescape")))
+def test_any_start_gives_a_recording_that_can_be_read(start: Start) -> None:
+    """The header is one frame of one block, and a reader takes no block beyond a bound."""
+    header, told = lived(start)
+    assert header.start.startswith(f"{START:%Y-%m-%d}")
+    assert len(header.command.encode()) <= MAX_COMMAND_TITLE
+    assert len(header.term.encode()) <= MAX_TERM
+    assert told.command == ((header.command,) if start.command else ())
+    for _, fields in told.events:
+        shown = [fields.get("command", ""), fields.get("name", ""), *_texts(fields.get("initial_command"))]
+        assert all(len(str(text).encode()) <= MAX_COMMAND_SHOWN for text in shown)
+
+
+def test_a_command_of_usual_length_is_kept_whole() -> None:
+    """Everywhere."""
+    command = "grep -r 'ä' /srv " * 400
+    header, told = lived(Start(SessionKind.EXEC, command))
+    assert header.command == command
+    assert told.command == (command,)
+    assert [fields["command"] for kind, fields in told.events if kind is Kind.EXEC_FAILURE] == [command]
+
+
+def test_a_long_command_is_cut_visibly() -> None:
+    """The audit log has more of it than recording and tracker, which are listed; never half a character."""
+    command = "ä" * 100_000
+    header, told = lived(Start(SessionKind.EXEC, command))
+    assert header.command == "ä" * ((MAX_COMMAND_TITLE - 3) // 2) + "…"
+    (shown,) = _texts(told.events[0][1]["initial_command"])
+    assert shown == "ä" * ((MAX_COMMAND_SHOWN - 3) // 2) + "…"
+
+
+def _texts(value: JsonValue | None) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []
