@@ -7,17 +7,17 @@ with the reason: ssh shows that text, while "Permission denied (publickey)" woul
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from typing import Protocol
 
 import asyncssh
 
-from interlock.adapters.ssh.node.accounts import Account, find_account
+from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.environment import SessionFacts
+from interlock.adapters.ssh.node.judgement import Guest, Judgement
 from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
 from interlock.core.extensions import SessionParams
-from interlock.core.ids import SessionId, parse_login
+from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
@@ -96,14 +96,6 @@ class House(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """Somebody who was let in."""
-
-    claims: Claims
-    account: Account
-
-
 class Visitor(NodeHooks):
     """Owner of one `NodeConnection`."""
 
@@ -119,7 +111,8 @@ class Visitor(NodeHooks):
         self._peer = self._local = ("", 0)  # set by connection_made
         self._client = self._peer  # where the person is; the same as _peer until a forwarder's word is proven
         self._decided = asyncio.Event()
-        self._verdict: Guest | Denied = Denied("access denied", reason="no decision was made")
+        self._judgement: Judgement | None = None  # set when authentication is over
+        self._reported: Denied | None = None  # the last verdict that became an event
 
     @property
     def decided(self) -> bool:
@@ -189,35 +182,19 @@ class Visitor(NodeHooks):
     async def auth_completed(self) -> None:
         """Decide whether it may be here. Channels that are opened meanwhile wait for the verdict."""
         try:
-            self._verdict = await self._admit()
-        except Denied as error:
-            self._verdict = error
-            self._report_failure(self._login, error)
-        except InterlockError as error:
-            public = "the gateway cannot decide on your access now: try again later"
-            self._verdict = Denied(public, reason=error.reason)
-            self._report_failure(self._login, self._verdict)
+            if self._claims is not None:
+                self._judgement = Judgement(self._house, self._claims, self._login)
+            verdict = await self._verdict()
+            if isinstance(verdict, Denied):
+                self._reported = verdict
+                self._report_failure(self._login, verdict)
         finally:
             self._decided.set()
 
-    async def _admit(self) -> Guest:
-        claims = self._claims
-        if claims is None:
-            raise Denied("access denied", reason="authentication ended without a proven certificate")
-        target = self._house.target
-        try:
-            login = parse_login(self._login)
-        except ValueError as error:
-            raise Denied("access denied: not a valid login", reason=str(error)) from None
-        if login not in claims.logins:
-            public = f"access denied: your certificate does not allow the login {login}"
-            raise Denied(public, reason=f"{login} is not among the principals {', '.join(claims.logins)}")
-        if claims.forwarded is None:
-            await self._house.admission.admit(claims, login, target.id)
-        elif claims.forwarded.target != target.id:
-            public = f"access denied: the certificate was issued for another node than {target.hostname}"
-            raise Denied(public, reason=f"forwarder's certificate names target {claims.forwarded.target}")
-        return Guest(claims, await asyncio.to_thread(find_account, login))
+    async def _verdict(self) -> Guest | Denied:
+        if self._judgement is None:
+            return Denied("access denied", reason="authentication ended without a proven certificate")
+        return await self._judgement.verdict()
 
     def _turned_away(self, user: str, error: Denied) -> None:
         connection = self._connection
@@ -263,8 +240,9 @@ class Visitor(NodeHooks):
         if too_many and not self.decided:
             raise _prohibited(_TOO_MANY)
         await self._decided.wait()
-        verdict = self._verdict
+        verdict = await self._verdict()
         if isinstance(verdict, Denied):
+            self._report_later(connection, verdict)
             raise _prohibited(verdict.public)
         try:
             params = SessionParams.decode(extra)
@@ -274,24 +252,33 @@ class Visitor(NodeHooks):
             raise _prohibited("joining sessions is not supported yet")
         if self._connection is None:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
-        ctx = self._context(connection, verdict)
+        ctx = self._context(connection, verdict.claims, verdict.account.name)
         try:
             if too_many:
                 raise Denied(_TOO_MANY)
             return self._house.begin(connection, ctx, verdict.account, self._facts(ctx, params))
         except InterlockError as error:
-            self._rejections += 1
-            if self._rejections <= MAX_REJECTIONS_TOLD:
-                self._house.rejected(ctx, error)
+            self._rejected(ctx, error)
             raise _prohibited(error.public) from None
 
-    def _context(self, connection: NodeConnection, guest: Guest) -> SessionContext:
-        forwarded = guest.claims.forwarded
+    def _report_later(self, connection: NodeConnection, verdict: Denied) -> None:
+        """Policy has changed its mind on a connection that it let in: an event, once each time."""
+        if self._judgement is not None and verdict is not self._reported:
+            self._reported = verdict
+            self._rejected(self._context(connection, self._judgement.claims, self._judgement.login), verdict)
+
+    def _rejected(self, ctx: SessionContext, error: InterlockError) -> None:
+        self._rejections += 1
+        if self._rejections <= MAX_REJECTIONS_TOLD:
+            self._house.rejected(ctx, error)
+
+    def _context(self, connection: NodeConnection, claims: Claims, login: str) -> SessionContext:
+        forwarded = claims.forwarded
         recorded_ahead = forwarded is not None and forwarded.records
         return SessionContext(
             sid=SessionId(self._house.entropy.uuid()),
-            identity=guest.claims.identity,
-            login=guest.account.name,
+            identity=claims.identity,
+            login=login,
             target=self._house.target,
             mode=RecordingMode.PROXY if recorded_ahead else RecordingMode.NODE,
             duties=NODE_DUTIES[recorded_ahead],
@@ -330,7 +317,7 @@ class Visitor(NodeHooks):
 
     async def _not_yet(self, what: str) -> asyncssh.ChannelOpenError:
         await self._decided.wait()
-        verdict = self._verdict
+        verdict = await self._verdict()
         return _prohibited(verdict.public if isinstance(verdict, Denied) else NOT_YET.format(what))
 
 
