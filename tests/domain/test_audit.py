@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from interlock.core.ids import SessionId
-from interlock.domain.audit import ONCE_PER_SESSION, AuditEvent, Kind, rfc3339
+from interlock.domain.audit import ENVELOPE, ONCE_PER_SESSION, AuditEvent, Kind, rfc3339
 
 SID = SessionId("00000000-0000-4000-8000-000000000001")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6789, tzinfo=UTC)
@@ -91,3 +91,13 @@ def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
 def test_start_and_end_are_kept_once() -> None:
     """The store drops a second one (PROTOCOL.md §6); those are names of events that exist."""
     assert {Kind.SESSION_START.event, Kind.SESSION_END.event} == ONCE_PER_SESSION
+
+
+@pytest.mark.parametrize("name", sorted(ENVELOPE))
+def test_no_field_changes_the_envelope(name: str) -> None:
+    """What an event says of itself is not for whoever fills in its fields."""
+    honest = AuditEvent(Kind.SESSION_START, NOW, "u-1", "home", SID, 3, {"login": "root"})
+    forged = AuditEvent(Kind.SESSION_START, NOW, "u-1", "home", SID, 3, {"login": "root", name: "forged"})
+    outside = AuditEvent(Kind.SESSION_START, NOW, "u-1", "home", fields={"sid": SID})
+    assert forged.to_json() == honest.to_json()
+    assert "sid" not in outside.to_json()

@@ -3,6 +3,9 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
+
+from interlock.core.errors import LocalProtocolError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import Kind
 from interlock.services.emitter import Emitter, EventFactory, SessionJournal
@@ -36,6 +39,12 @@ def test_a_reconstructed_event_has_its_own_time() -> None:
     """What happened before a crash is not dated to the recovery."""
     event = factory().make(Kind.SESSION_START, {}, time=datetime(2020, 1, 1, tzinfo=UTC))
     assert event.to_json()["time"] == "2020-01-01T00:00:00.000Z"
+
+
+def test_a_field_with_a_name_of_the_envelope_is_a_bug() -> None:
+    """It would not be stored, so whoever passes it must learn of it."""
+    with pytest.raises(LocalProtocolError):
+        factory().make(Kind.SESSION_START, {"time": "yesterday"})
 
 
 def test_bytes_that_are_no_text_are_made_visible() -> None:

@@ -46,6 +46,9 @@ class Kind(Enum):
         return self.value[1]
 
 
+ENVELOPE = frozenset({"ei", "event", "code", "time", "uid", "cluster_name", "sid"})
+"""Names of what every event says of itself, which its fields can neither repeat nor change."""
+
 ONCE_PER_SESSION = frozenset({"session.start", "session.end"})
 """The audit store keeps the first of these for a session and drops any other."""
 
@@ -69,7 +72,7 @@ class AuditEvent:
 
     def to_json(self) -> dict[str, JsonValue]:
         """The stored and exported form; a session ID is present exactly when the event has a session."""
-        base: dict[str, JsonValue] = {
+        envelope: dict[str, JsonValue] = {
             "ei": self.index,
             "event": self.kind.event,
             "code": self.kind.code,
@@ -78,5 +81,5 @@ class AuditEvent:
             "cluster_name": self.cluster,
         }
         if self.sid is not None:
-            base["sid"] = self.sid
-        return base | dict(self.fields)
+            envelope["sid"] = self.sid
+        return envelope | {name: value for name, value in self.fields.items() if name not in ENVELOPE}

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
+from interlock.core.errors import LocalProtocolError
 from interlock.core.ids import SessionId
-from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.domain.audit import ENVELOPE, AuditEvent, JsonValue, Kind
 from interlock.ports import AuditLog, Clock, Entropy, EventSink
 from interlock.services.outbox import BACKLOG, Outbox, Sleep
 
@@ -60,7 +61,12 @@ class EventFactory:
         index: int = 0,
         time: datetime | None = None,
     ) -> AuditEvent:
-        """An event of now, or of ``time`` when it is reconstructed."""
+        """An event of now, or of ``time`` when it is reconstructed.
+
+        LocalProtocolError if a field has a name of the envelope: who passes it expects it to count.
+        """
+        if taken := ENVELOPE & fields.keys():
+            raise LocalProtocolError("internal error", reason=f"event {kind.name} with field {min(taken)}")
         return AuditEvent(
             kind=kind,
             time=time or self._clock.now(),

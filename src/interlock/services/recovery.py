@@ -13,7 +13,7 @@ import structlog
 
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import ONCE_PER_SESSION, JsonValue, Kind
+from interlock.domain.audit import ENVELOPE, ONCE_PER_SESSION, JsonValue, Kind
 from interlock.domain.recording import Header
 from interlock.domain.session import Exit, SessionKind, Start, Window, end_fields
 from interlock.domain.survey import Survey
@@ -113,7 +113,7 @@ class Recovery:
                 if event.kind.event not in names:
                     journal.add(event.kind, event.fields, time=event.time)
         self._trackers.put(_terminated(sid, header))
-        fields = _without_connection(header.event)
+        fields = _without_connection(_told_by(header))
         self._uploads.add(Upload(sid, NoJournal() if uploaded else journal, fields, closed=False))
 
     def _retold(self, sid: SessionId, story: list[_Event], found: Survey) -> SessionJournal:
@@ -138,7 +138,7 @@ def _story(header: Header, found: Survey) -> list[_Event]:
     """The events that a session has at least, in order, as far as its recording tells them."""
     start, began = _start_of(header)
     stopped = began + timedelta(microseconds=found.last)
-    fields: dict[str, JsonValue] = dict(header.event)
+    fields = _told_by(header)
     end = end_fields(start, began=began, ended=stopped, participants=(header.user,))
     story = [_Event(Kind.SESSION_START, fields | start.fields(), began)]
     if (command := command_event(start, found.exit or Exit(error=DIED))) is not None:
@@ -155,6 +155,11 @@ def _start_of(header: Header) -> tuple[Start, datetime]:
     except ValueError:
         kind, began = SessionKind.SHELL, datetime.fromtimestamp(0, UTC)
     return Start(kind, header.command, window, header.term), began
+
+
+def _told_by(header: Header) -> dict[str, JsonValue]:
+    """The session's common fields; a file may have been written by anybody, so nothing more."""
+    return {name: value for name, value in header.event.items() if name not in ENVELOPE}
 
 
 def _without_connection(fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

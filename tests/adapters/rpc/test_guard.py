@@ -8,7 +8,7 @@ import pytest
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import Kind
+from interlock.domain.audit import AuditEvent, Kind
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.target import SubKind
 from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Node
@@ -23,6 +23,11 @@ def stranger_admission(node: Node) -> Awaitable[None]:
     return node.client.admit(Claims(Identity("a", (), CLUSTER), ("root",), now, now, 1), "root", STRANGER)
 
 
+def with_field(node: Node, name: str, value: str) -> AuditEvent:
+    """The node's event with one more field."""
+    return replace(node.event(), fields={"recorded_by": node.id, name: value})
+
+
 OFFENCES: dict[str, Callable[[Node], Awaitable[object]]] = {
     "tracker of another daemon": lambda n: n.client.put(replace(n.tracker(), daemon_id=STRANGER)),
     "tracker for another target": lambda n: n.client.put(replace(n.tracker(), target_id=STRANGER)),
@@ -33,6 +38,8 @@ OFFENCES: dict[str, Callable[[Node], Awaitable[object]]] = {
     "event of another daemon": lambda n: n.client.append([replace(n.event(), fields={"recorded_by": STRANGER})]),
     "event of another cluster": lambda n: n.client.append([replace(n.event(), cluster="elsewhere")]),
     "event that is auth's own": lambda n: n.client.append([n.event(Kind.USER_LOGIN, None)]),
+    "event with two names": lambda n: n.client.append([with_field(n, "event", "session.end")]),
+    "event of two sessions": lambda n: n.client.append([with_field(n, "sid", OTHER_SID)]),
     "admission to another target": stranger_admission,
     "host certificate for the proxy": lambda n: n.client.issue_host(HOST_KEY, ["db1", "proxy.example.com"]),
     "host certificate for everything": lambda n: n.client.issue_host(HOST_KEY, []),

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.audit import ENVELOPE, AuditEvent, Kind
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerStore
@@ -57,11 +57,13 @@ class SessionOwners:
 
 
 def own_events(caller: HostIdentity, events: Sequence[AuditEvent]) -> list[AuditEvent]:
-    """The events, each saying that the caller recorded it; Denied if one says otherwise or is auth's own."""
+    """The events, each saying that the caller recorded it; Denied if one says otherwise or what only auth may."""
     for event in events:
         recorder = event.fields.get("recorded_by", caller.id)
         if event.cluster != caller.cluster or recorder != caller.id:
             raise _refusal(caller, f"event {event.kind.name} recorded by {recorder}")
+        if taken := ENVELOPE & event.fields.keys():
+            raise _refusal(caller, f"event {event.kind.name} with a second {min(taken)}")
         if event.kind in AUTHS_OWN:
             raise _refusal(caller, f"event {event.kind.name}, which is auth's own")
     return [replace(event, fields={**event.fields, "recorded_by": caller.id}) for event in events]
