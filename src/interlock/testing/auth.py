@@ -17,7 +17,7 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.identity import Claims
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import Clock, EventFilter, JoinToken, RecordingInfo, TrustBundle
+from interlock.ports import Clock, EventFilter, JoinToken, RecordingInfo, RecordingStore, TrustBundle
 from interlock.services.hostca import HostCa, KeyPair, create_authority, create_key
 from interlock.services.joining import Joining, TokenText, create_token
 
@@ -132,6 +132,7 @@ class Auth:
         self.clock: Clock = SystemClock()
         self.entropy = SystemEntropy()
         self.stores = Stores()
+        self.recordings: RecordingStore = self.stores
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = HostCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
@@ -159,7 +160,7 @@ class Auth:
             audit=stores,
             events=stores,
             trackers=stores,
-            recordings=stores,
+            recordings=self.recordings,
             inventory=stores,
             admission=stores,
             hosts=stores,

@@ -94,10 +94,26 @@ async def test_storing_again_changes_nothing(recordings: FileRecordings, tmp_pat
     """An upload that is repeated after a crash finds its work done; nobody replaces a recording."""
     first = await finished(recordings)
     again = tmp_path / "again"
-    again.write_bytes(b"something else")
+    again.write_bytes(b"".join(blocks()))
     assert await recordings.store(SID, again) == first
     assert await recordings.store(SID, recordings.path(SID)) == first
     assert await contents(recordings) == b"".join(blocks())
+
+
+async def test_another_recording_of_the_same_session_is_put_aside(
+    recordings: FileRecordings, tmp_path: Path
+) -> None:
+    """Neither the first recording nor the newcomer is lost, and nobody is told that the newcomer was stored."""
+    await finished(recordings)
+    same_size = b"x" * len(b"".join(blocks()))
+    for name, content in (("again", same_size), ("once-more", b"one more")):
+        again = tmp_path / name
+        again.write_bytes(content)
+        with pytest.raises(RecordingError, match="another recording"):
+            await recordings.store(SID, again)
+    assert await contents(recordings) == b"".join(blocks())
+    assert (tmp_path / "recordings" / "quarantine" / f"{SID}.rival").read_bytes() == same_size
+    assert again.exists()
 
 
 async def test_a_file_from_another_file_system_is_copied(

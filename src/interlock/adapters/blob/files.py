@@ -4,7 +4,10 @@
 
     <directory>/<sid>.ilr             finished; never changed again
     <directory>/live/<sid>.part       being written, or left by a process that died
-    <directory>/quarantine/<sid>.part without a readable header; a person may look at it, no program does
+    <directory>/quarantine/<sid>.part without a readable header, or refused by auth
+    <directory>/quarantine/<sid>.rival  came for a session whose recording is there already, and is another
+
+What is in quarantine is for a person to look at; no program does.
 
 Everything is 0600 in directories of 0700. A finished file appears by link or rename after fsync, so that it is
 whole or absent.
@@ -14,11 +17,14 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import filecmp
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+import structlog
 
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
@@ -33,7 +39,10 @@ _LIVE = "live"
 _QUARANTINE = "quarantine"
 _DONE = ".ilr"
 _PART = ".part"
+_RIVAL = ".rival"
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})  # then a copy is made
+_log = structlog.get_logger()
+
 _ENDS = 4096  # bytes of a file's end in which its last block is looked for: it holds the exit frame only
 
 
@@ -140,10 +149,18 @@ class FileRecordings:
         """Store what is in the closed file at ``path`` and return its URL. What is stored is never replaced.
 
         The file stays the caller's, who removes it and must not write to it again: it may be the same on disk.
+        RecordingError if the session's recording is there and is another one; the first such newcomer is kept in
+        quarantine.
         """
         done, copy = self._done(sid), self.path(sid).with_suffix(".copy")
+        rival = self._directory / _QUARANTINE / f"{sid}{_RIVAL}"
         try:
-            await asyncio.to_thread(_store, path, done, copy)
+            if await asyncio.to_thread(_differs, path, done):
+                _log.error("recording.rival", sid=sid, kept=str(rival))
+                await asyncio.to_thread(_place, path, rival, copy)
+                public = "there is another recording of this session already"
+                raise RecordingError(public, reason=f"a second, different recording of {sid}")
+            await asyncio.to_thread(_place, path, done, copy)
         except OSError as error:
             reason = f"storing the recording {sid}: {error}"
             raise StoreError("the recording could not be stored", reason=reason) from error
@@ -233,7 +250,15 @@ def _mend(path: Path, keep: int, tail: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _store(path: Path, done: Path, copy: Path) -> None:
+def _differs(path: Path, done: Path) -> bool:
+    """Whether there is a recording that is not the same as the file at ``path``, which may be gone by now."""
+    try:
+        return not done.samefile(path) and not filecmp.cmp(path, done, shallow=False)
+    except FileNotFoundError:
+        return False
+
+
+def _place(path: Path, done: Path, copy: Path) -> None:
     """Make ``done`` of ``path``. Fine if an earlier attempt got through."""
     if done.exists():
         return

@@ -67,11 +67,10 @@ class AuthClient:
         )
 
     async def store(self, sid: SessionId, path: Path) -> str:
-        """`ports.RecordingStore`: the file goes away when auth has it."""
+        """`ports.RecordingStore`; RecordingError if the file cannot be read."""
         try:
             size = (await asyncio.to_thread(path.stat)).st_size
             stored = await upload(self._channel, m.STORE_RECORDING, m.RecordingHeader(sid, size), _chunks(path))
-            await asyncio.to_thread(path.unlink, missing_ok=True)
         except OSError as error:
             raise RecordingError("the recording could not be read", reason=f"uploading {sid}: {error}") from error
         return stored.url
