@@ -2,7 +2,7 @@
 
 Every recording is its own task, so that one which cannot be stored delays no other. A part leaves the local disk
 only when the recording and all events of its session are stored; until then `recovery` finds it at the next start
-and repeats what is missing.
+and repeats what is missing. What the store refuses for good goes to quarantine.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import structlog
 
-from interlock.core.errors import InterlockError
+from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import BlockBuilder
@@ -30,6 +30,9 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 
 DIED = "the recorder stopped before the session's end"
+
+_REFUSALS = (Denied, RecordingError)
+"""What a store says that will never take a recording: it is another daemon's, too long, or a second one."""
 
 T = TypeVar("T")
 
@@ -88,7 +91,14 @@ class Uploads:
         try:
             if upload.closed or await self._insist(upload.sid, lambda: close_part(self._parts, upload.sid)):
                 path = self._parts.path(upload.sid)
-                url = await self._insist(upload.sid, lambda: self._store.store(upload.sid, path))
+                try:
+                    url = await self._insist(
+                        upload.sid, lambda: self._store.store(upload.sid, path), final=_REFUSALS
+                    )
+                except _REFUSALS as error:
+                    _log.error("recording.quarantined", sid=upload.sid, reason=error.reason)
+                    await self._insist(upload.sid, lambda: self._parts.quarantine(upload.sid))
+                    return
                 upload.journal.add(Kind.SESSION_UPLOAD, {**upload.fields, "url": url})
                 await self._events_stored()
                 await self._insist(upload.sid, lambda: self._parts.discard(upload.sid))
@@ -97,14 +107,22 @@ class Uploads:
             if not self._pending:
                 self._idle.set()
 
-    async def _insist(self, sid: SessionId, step: Callable[[], Awaitable[T]]) -> T:
-        """Try a step until it succeeds. A failing recording waits without a slot, so it blocks nobody."""
+    async def _insist(
+        self,
+        sid: SessionId,
+        step: Callable[[], Awaitable[T]],
+        *,
+        final: tuple[type[InterlockError], ...] = (),
+    ) -> T:
+        """Try a step until it succeeds or fails for good; a recording that waits has no slot and blocks nobody."""
         pause = FIRST_PAUSE_S
         while True:
             try:
                 async with self._slots:
                     return await step()
             except InterlockError as error:
+                if isinstance(error, final):
+                    raise
                 _log.warning("upload.retry", sid=sid, reason=error.reason)
             except Exception:  # noqa: BLE001 - a bug; losing the recording or all live sessions would be worse
                 _log.exception("upload.retry", sid=sid)

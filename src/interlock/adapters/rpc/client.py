@@ -13,7 +13,7 @@ from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.calling import call, upload
 from interlock.adapters.rpc.codec import encode, to_wire
 from interlock.adapters.rpc.tls import open_channel
-from interlock.core.errors import LocalProtocolError, NotFound, RecordingError
+from interlock.core.errors import LocalProtocolError, NotFound, RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent
 from interlock.domain.identity import Claims
@@ -67,12 +67,14 @@ class AuthClient:
         )
 
     async def store(self, sid: SessionId, path: Path) -> str:
-        """`ports.RecordingStore`; RecordingError if the file cannot be read."""
+        """`ports.RecordingStore`; RecordingError if the file is gone, StoreError if it cannot be read now."""
         try:
             size = (await asyncio.to_thread(path.stat)).st_size
             stored = await upload(self._channel, m.STORE_RECORDING, m.RecordingHeader(sid, size), _chunks(path))
+        except FileNotFoundError as error:
+            raise RecordingError("the recording is gone", reason=f"uploading {sid}: {error}") from error
         except OSError as error:
-            raise RecordingError("the recording could not be read", reason=f"uploading {sid}: {error}") from error
+            raise StoreError("the recording could not be read", reason=f"uploading {sid}: {error}") from error
         return stored.url
 
     async def recordings(self) -> list[RecordingInfo]:
