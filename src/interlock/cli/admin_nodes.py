@@ -1,7 +1,5 @@
 """``ilctl nodes``: the inventory. Our own nodes report themselves; agentless hosts (plain sshd) are added here."""
 
-import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,15 +7,14 @@ import typer
 
 from interlock.cli.admin_context import FormatOption, in_local, labels, name
 from interlock.cli.output import Format, print_rows
+from interlock.core.address import parse_address
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import InterlockError
-from interlock.core.ids import DaemonId, parse_name
+from interlock.core.ids import DaemonId
 from interlock.domain.target import SubKind, Target
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
-
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>[0-9]{1,5}))?")
 
 app = typer.Typer(help="Hosts behind the gateway.")
 
@@ -89,16 +86,11 @@ def remove_node(context: typer.Context, hostname: NameArgument) -> None:
 
 def _address(text: str) -> tuple[str, int]:
     """``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 address."""
-    match = _ADDRESS.fullmatch(text)
-    host, port = (match["v6"] or match["host"], match["port"] or "22") if match else (text, "22")
     try:
-        checked = str(ip_address(host)) if ":" in host else parse_name(host)
+        return parse_address(text, default_port=22)
     except ValueError:
-        checked = ""
-    if not checked or not 0 < int(port) < 65536:
         msg = f"{text!r} is not an address: write host:port"
-        raise typer.BadParameter(msg)
-    return checked, int(port)
+        raise typer.BadParameter(msg) from None
 
 
 def _host_keys(text: str) -> list[str]:

@@ -11,23 +11,21 @@ Everything is 0600 in directories of 0700, and written by rename, so that no rea
 """
 
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
+from interlock.core.address import format_address, parse_address
 from interlock.core.errors import ConfigError, SignInFailed
 from interlock.core.ids import parse_login, parse_name
 
 DEFAULT_PORT = 3023
 """The gateway's SSH port when the address names none."""
 
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 _NOT_LOGGED_IN = "you are not logged in: run ilsh login"
 
 
@@ -41,16 +39,7 @@ class ProxyAddress:
     @classmethod
     def parse(cls, text: str) -> Self:
         """``HOST``, ``HOST:PORT``, ``IPV6`` or ``[IPV6]:PORT``; ValueError otherwise."""
-        bracketed = re.fullmatch(r"\[([^]]+)\](?::(\d+))?", text)
-        if bracketed:
-            return cls(str(IPv6Address(bracketed[1])), _port(bracketed[2]))
-        if text.count(":") > 1:
-            return cls(str(IPv6Address(text)), DEFAULT_PORT)
-        host, _, port = text.partition(":")
-        if not _HOST.fullmatch(host):
-            msg = f"not a host name: {host[:64]!r}"
-            raise ValueError(msg)
-        return cls(host, _port(port if ":" in text else None))
+        return cls(*parse_address(text, default_port=DEFAULT_PORT))
 
     @property
     def directory(self) -> str:
@@ -59,7 +48,7 @@ class ProxyAddress:
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        return f"[{self.host}]:{self.port}" if _is_ipv6(self.host) else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -222,19 +211,3 @@ def trusted_lines(text: str) -> list[str]:
         for line in lines
         if line and not line.startswith("#")
     ]
-
-
-def _port(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_PORT
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        msg = f"not a port: {text[:16]!r}"
-        raise ValueError(msg)
-    return int(text)
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ip_address(host).version == 6
-    except ValueError:
-        return False

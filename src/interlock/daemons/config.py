@@ -4,7 +4,6 @@ An unknown setting or a value of the wrong kind is an error that names it (R6); 
 written beside it here.
 """
 
-import re
 import socket
 import tomllib
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from interlock.core.address import parse_listen
 from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
 from interlock.domain.duties import RecordingMode
-
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 
 
 class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +99,7 @@ class Address:
     @classmethod
     def parse(cls, setting: str, text: str) -> "Address":
         """Read host:port; ConfigError naming the setting."""
-        match = _ADDRESS.fullmatch(text)
-        if match is None or int(match["port"]) > 0xFFFF:
-            raise ConfigError(f"{setting} must be HOST:PORT, not {text!r}")
-        return cls(match["v6"] or match["host"], int(match["port"]))
+        try:
+            return cls(*parse_listen(text))
+        except ValueError:
+            raise ConfigError(f"{setting} must be HOST:PORT, not {text!r}") from None

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from interlock.adapters.system import SystemClock, SystemEntropy
+from interlock.core.address import format_address
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.daemons.config import Config
 from interlock.daemons.gateway import NODE_DIRECTORY, Listening, node_settings, run_gateway
@@ -115,4 +116,4 @@ def _announce(listening: Listening) -> None:
 
 
 def _node_ready(host: str, port: int) -> None:
-    _log.info("interlock.ready", node=f"{host}:{port}")
+    _log.info("interlock.ready", node=format_address(host, port))

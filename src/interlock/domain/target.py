@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from interlock.core.address import format_address
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
 
@@ -35,7 +36,7 @@ class Target:
     @property
     def addr(self) -> str:
         """Address and port as audit events show them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

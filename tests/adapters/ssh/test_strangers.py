@@ -1,8 +1,6 @@
 """Connections that have not authenticated."""
 
-import pytest
-
-from interlock.adapters.ssh.strangers import Strangers, source_of
+from interlock.adapters.ssh.strangers import Strangers
 
 
 def test_within_the_limit_nobody_is_closed() -> None:
@@ -40,18 +38,3 @@ def test_leaving_twice_is_harmless() -> None:
     strangers.left(1)
     strangers.left(1)
     assert len(strangers) == 0
-
-
-@pytest.mark.parametrize(
-    ("address", "source"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("", ""),
-        ("nonsense", ""),
-    ],
-)
-def test_sources(address: str, source: str) -> None:
-    """One customer's IPv6 network is one source."""
-    assert source_of(address) == source

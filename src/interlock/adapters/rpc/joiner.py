@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.calling import call
 from interlock.adapters.rpc.tls import check_pin, open_channel, server_certificate
+from interlock.core.address import parse_address
 from interlock.core.errors import ConfigError
 from interlock.services.hostca import create_request
 from interlock.services.joining import JoinReply, JoinRequest, TokenText
@@ -48,14 +49,7 @@ async def join(address: str, token: TokenText, *, names: tuple[str, ...], key: s
 
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of ``host:port`` or ``[IPv6]:port``; ConfigError if it is neither."""
-    host, _, port = address.rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if (
-        not bare
-        or "/" in host
-        or (":" in bare and bare == host)
-        or not port.isdecimal()
-        or not 0 < int(port) < 65536
-    ):
-        raise ConfigError(f"the address of auth must be HOST:PORT, not {address[:100]!r}")
-    return bare, int(port)
+    try:
+        return parse_address(address)
+    except ValueError:
+        raise ConfigError(f"the address of auth must be HOST:PORT, not {address[:100]!r}") from None

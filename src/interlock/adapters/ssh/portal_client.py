@@ -14,6 +14,7 @@ import asyncssh
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
+from interlock.core.address import format_address
 from interlock.core.errors import (
     ConfigError,
     Denied,
@@ -45,7 +46,7 @@ class Gateway:
 
     def __str__(self) -> str:
         """The address as people write it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,11 @@
 """Connections that have not authenticated: so many may wait, and a flood costs only where it comes from (R17)."""
 
 from collections.abc import Hashable
-from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
-ConnectionT = TypeVar("ConnectionT", bound=Hashable)
+from interlock.core.address import source_of
 
-_IPV6_SITE_BITS = 64
+ConnectionT = TypeVar("ConnectionT", bound=Hashable)
 
 
 class Strangers(Generic[ConnectionT]):
@@ -42,16 +41,3 @@ class Strangers(Generic[ConnectionT]):
         del waiting[connection]
         if not waiting:
             del self._by_source[source]
-
-
-def source_of(address: str) -> str:
-    """Who counts as one source: an IPv4 address, or an IPv6 /64, which one customer has all of."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return f"{IPv6Address(int(parsed) >> _IPV6_SITE_BITS << _IPV6_SITE_BITS)}/{_IPV6_SITE_BITS}"
-    return str(parsed)
