@@ -61,6 +61,7 @@ class FakeLive:
         self.windows: list[Window] = []
         self.exits: list[Exit] = []
         self.ends: list[tuple[int, int, str]] = []
+        self.refusals: list[tuple[str, str, str]] = []  # request, public text, reason
         self.ended = asyncio.Event()
 
     @property
@@ -74,6 +75,10 @@ class FakeLive:
         if self.fails is not None:
             raise self.fails
         self.started = start
+
+    def refused(self, what: str, *, public: str, reason: str) -> None:
+        """Note what was refused."""
+        self.refusals.append((what, public, reason))
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep the first MiB."""
@@ -100,7 +105,8 @@ class FakeSessions:
 
     def __init__(self) -> None:
         self.all: list[FakeLive] = []
-        self.refused: list[tuple[str, str]] = []
+        self.refused: list[tuple[str, str]] = []  # public text and reason
+        self.refused_to: list[SessionContext] = []
         self.refusal: InterlockError | None = None  # at the channel's open
         self.failure: RecordingError | None = None  # at the start
 
@@ -115,7 +121,7 @@ class FakeSessions:
 
     def rejected(self, who: SessionContext, *, public: str, reason: str) -> None:
         """Note the rejection."""
-        del who
+        self.refused_to.append(who)
         self.refused.append((public, reason))
 
 

@@ -185,6 +185,10 @@ class NodeSession(asyncssh.SSHServerSession[bytes], ABC):
         """One environment variable; False refuses it."""
 
     @abstractmethod
+    def forwarding_requested(self, what: str) -> None:
+        """``x11-req`` or ``auth-agent-req@openssh.com``, which is refused."""
+
+    @abstractmethod
     def finished(self) -> None:
         """All that `NodeChannel.finish` had to send is sent, the close included."""
 
@@ -333,13 +337,17 @@ class NodeChannel(PatientServerChannel):
         return None if taken else False
 
     def _process_x11_req_request(self, packet: SSHPacket) -> bool:
-        packet.get_remaining_payload()
-        return False
+        return self._forwarding_requested("x11-req", packet)
 
     def _process_auth_agent_req_at_openssh_dot_com_request(  # type: ignore[override]
         self, packet: SSHPacket
     ) -> bool:
+        return self._forwarding_requested("auth-agent-req@openssh.com", packet)
+
+    def _forwarding_requested(self, what: str, packet: SSHPacket) -> bool:
         packet.get_remaining_payload()
+        if session := self._node_session():
+            session.forwarding_requested(what)
         return False
 
 

@@ -17,6 +17,8 @@ from interlock.adapters.system import SystemClock
 from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode, SessionParams
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.limits import REFUSALS_TOLD
+from interlock.domain.audit import Kind
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.permit import Permit
@@ -193,6 +195,7 @@ async def test_joining_is_refused(world: World) -> None:
             await Channel(connection).open(wanted.encode())
         assert (refused.value.code, refused.value.reason) == (1, "joining sessions is not supported yet")
         assert world.sessions.all == []
+    assert world.sessions.refused[0][1] == "wanted to join 11111111-1111-4111-8111-111111111111"
 
 
 async def test_malformed_parameters_cost_the_channel_only(world: World) -> None:
@@ -200,8 +203,10 @@ async def test_malformed_parameters_cost_the_channel_only(world: World) -> None:
     async with visit(world) as connection:
         with pytest.raises(asyncssh.ChannelOpenError) as refused:
             await Channel(connection).open(b"\0\0\0\5ab")
-        assert "could not be decoded" in refused.value.reason
+        assert (refused.value.code, refused.value.reason) == (2, "malformed session parameters")
         await Channel(connection).open()
+    assert [public for public, _ in world.sessions.refused] == ["malformed session parameters"]
+    assert "could not be decoded" in world.sessions.refused[0][1]
 
 
 async def test_command_of_arbitrary_bytes(world: World) -> None:
@@ -450,6 +455,81 @@ async def test_a_forwarders_connection_outlives_its_certificate(world: World) ->
         world.server.clock = Later(timedelta(hours=1))
         world.admission.refusal = Denied("not asked")
         await Channel(connection).open()
+
+
+REFUSED = {
+    "X11": (b"x11-req", b"\0" + String(b"MIT-MAGIC-COOKIE-1") + String(b"00") + bytes(4), "X11 forwarding"),
+    "agent": (b"auth-agent-req@openssh.com", b"", "agent forwarding"),
+    "NUL": (b"exec", String(b"id\0id"), "NUL"),
+    "subsystem": (b"subsystem", String(b"netconf\xff"), "subsystem netconf\\xff"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_refused_request_is_an_event_of_the_session(world: World, name: str) -> None:
+    """ssh tells its user nothing of it, or no cause, so the audit log must."""
+    request, payload, words = REFUSED[name]
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        await channel.open()
+        assert not await channel._make_request(request, payload)
+        assert await channel.run(b"true")
+    ((what, public, reason),) = world.sessions.all[0].refusals
+    assert what == request.decode()
+    assert words in public
+    assert reason
+
+
+async def test_a_second_start_is_an_event_of_the_session(world: World) -> None:
+    """What runs is in the recording; what was asked for besides is not."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        await channel.open()
+        assert await channel.run(b"cat")
+        assert not await channel._make_request(b"exec", String(b"id"))
+    assert [reason for _, _, reason in world.sessions.all[0].refusals] == ["a second start: exec"]
+
+
+async def test_what_a_forwarder_asks_in_vain_is_told_by_the_node(world: World) -> None:
+    """The forwarder has the session's events, but only the node knows why; the event has the session's ID."""
+    async with forwarder(world, records=True) as connection:
+        channel = Channel(connection)
+        await channel.open()
+        assert not await channel._make_request(b"subsystem", String(b"netconf"))
+    live = world.sessions.all[0]
+    assert live.refusals == []
+    assert world.sessions.refused == [("this host does not serve the subsystem netconf", "subsystem netconf")]
+    assert world.sessions.refused_to[0].sid == live.sid
+
+
+async def test_refused_forwardings_are_events(world: World) -> None:
+    """With the address where they were to lead, and who wanted it."""
+    async with visit(world) as connection:
+        with pytest.raises(asyncssh.ChannelOpenError, match="port forwarding is not available yet"):
+            await connection.open_connection("db1", 5432)
+        with pytest.raises(asyncssh.ChannelOpenError, match="socket forwarding is not available yet"):
+            await connection.open_unix_connection("/run/docker.sock")
+        with pytest.raises(asyncssh.ChannelListenError):
+            await connection.forward_remote_port("::1", 8080, "localhost", 80)
+        with pytest.raises(asyncssh.ChannelListenError):
+            await connection.forward_remote_path("/tmp/x", "/tmp/y")
+    assert {event.kind for event in world.sink.events} == {Kind.PORT_FAILURE}
+    shown = [event.fields for event in world.sink.events]
+    assert [fields["addr"] for fields in shown] == ["db1:5432", "/run/docker.sock", "[::1]:8080", "/tmp/x"]
+    assert all(fields["user"] == "alice" and fields["server_hostname"] == "web1" for fields in shown)
+    assert "remote port forwarding" in str(shown[2]["error"])
+
+
+async def test_refusals_do_not_flood_the_audit_log(world: World) -> None:
+    """After so many on one connection, the last one says that more follow."""
+    async with visit(world) as connection:
+        channel = Channel(connection)
+        await channel.open()
+        for _ in range(REFUSALS_TOLD + 5):
+            assert not await channel._make_request(b"auth-agent-req@openssh.com")
+    refusals = world.sessions.all[0].refusals
+    assert len(refusals) == REFUSALS_TOLD
+    assert [reason for _, _, reason in refusals if "later refusals" in reason] == [refusals[-1][2]]
 
 
 class Later:

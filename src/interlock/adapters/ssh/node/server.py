@@ -15,11 +15,12 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.child import Children
 from interlock.adapters.ssh.node.environment import SessionFacts
+from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.session import Announcement, Live, ShellSession
 from interlock.adapters.ssh.node.spawn import restore_ignored_signals
 from interlock.adapters.ssh.node.visitor import Visitor
 from interlock.adapters.ssh.seams import NodeConnection, NodeSession
-from interlock.core.errors import ConfigError, InterlockError
+from interlock.core.errors import ConfigError
 from interlock.core.extensions import SESSION_ID_QUERY_V1, SESSION_ID_QUERY_V2, SOFTWARE
 from interlock.core.limits import (
     KEEPALIVE_INTERVAL_S,
@@ -152,12 +153,17 @@ class NodeServer:
         uid = self.entropy.uuid()
         self._audit.emit(AuditEvent(kind, self.clock.now(), uid, self.cluster, fields=fields))
 
-    def rejected(self, ctx: SessionContext, error: InterlockError) -> None:
+    def rejected(self, ctx: SessionContext, *, public: str, reason: str) -> None:
         """Emit ``session.rejected``."""
-        self._sessions.rejected(ctx, public=error.public, reason=error.reason)
+        self._sessions.rejected(ctx, public=public, reason=reason)
 
     def begin(
-        self, connection: NodeConnection, ctx: SessionContext, account: Account, facts: SessionFacts
+        self,
+        connection: NodeConnection,
+        ctx: SessionContext,
+        account: Account,
+        facts: SessionFacts,
+        refusals: Refusals,
     ) -> NodeSession:
         """A session under the ID of ``ctx``; InterlockError if the registry has a reason against it."""
         announces = self._options.announce_session_id
@@ -168,6 +174,7 @@ class NodeServer:
             account,
             replace(facts, extra_path=self._options.extra_path),
             children=self._children,
+            refusals=refusals,
             announcement=Announcement(at_open=at_open, at_start=announces and not at_open),
             on_over=self._running.discard,
         )

@@ -13,10 +13,11 @@ from interlock.adapters.ssh.node import terminal as tty
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.child import Child, Children, Ended
 from interlock.adapters.ssh.node.environment import RequestedEnvironment, SessionFacts, session_environment
+from interlock.adapters.ssh.node.refusals import Refusable, Refusals
 from interlock.adapters.ssh.node.sftp import subsystem_command
 from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
 from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, NodeSession
-from interlock.core.errors import InterlockError, RecordingError
+from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.extensions import CURRENT_SESSION_ID
 from interlock.core.ids import SessionId
 from interlock.core.wire import boolean, string, uint32
@@ -36,7 +37,7 @@ _SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", 
 """The names of RFC 4254 §6.10; others are not delivered, and are sent with our domain."""
 
 
-class Live(Protocol):
+class Live(Refusable, Protocol):
     """A session as `services.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
 
     on_failure: Callable[[RecordingError], None] | None  # called when the session must end; set here
@@ -87,6 +88,7 @@ class ShellSession(NodeSession):
         facts: SessionFacts,
         *,
         children: Children,
+        refusals: Refusals,
         announcement: Announcement,
         on_over: Callable[["ShellSession"], None],
     ) -> None:
@@ -95,6 +97,7 @@ class ShellSession(NodeSession):
         self._account = account
         self._facts = facts
         self._children = children
+        self._refusals = refusals
         self._announcement = announcement
         self._on_over = on_over
         self._channel: NodeChannel | None = None  # from the confirmation of the open to the close
@@ -145,17 +148,30 @@ class ShellSession(NodeSession):
 
     def start_requested(self, kind: str, argument: bytes) -> bool:
         """Start once per channel (R19)."""
-        if self._start_seen or b"\0" in argument:
-            return False
-        command: bytes | None = argument
-        if kind == "subsystem":
-            command = subsystem_command(argument)
+        if self._start_seen:
+            return self._refuse(kind, "a channel runs one command only", f"a second start: {kind}")
+        if b"\0" in argument:
+            public = "a command cannot contain a NUL character"
+            return self._refuse(kind, public, f"{kind} with a NUL in {len(argument)} bytes")
+        command = subsystem_command(argument) if kind == "subsystem" else argument
         if command is None:
-            return False
+            name = argument[:64].decode("utf-8", "backslashreplace")
+            return self._refuse(kind, f"this host does not serve the subsystem {name}", f"subsystem {name}")
         self._start_seen = True
         program = LOGIN_SHELL if kind == "shell" else command_line(command)
         self._connection.run(self._start(self._describe(SessionKind(kind), argument), program))
         return True
+
+    def forwarding_requested(self, what: str) -> None:
+        """X11 or the agent; not yet."""
+        words = "X11 forwarding" if what == "x11-req" else "agent forwarding"
+        self._refuse(what, f"{words} is not available yet", f"{what} on a node that does not forward")
+
+    def _refuse(self, what: str, public: str, reason: str) -> bool:
+        """Tell the audit log; False, the answer to the request. After the end there is no session to tell of."""
+        if not self._over:
+            self._refusals.within_session(self._live, what, Denied(public, reason=reason))
+        return False
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """The person's window changed."""

@@ -14,6 +14,7 @@ import asyncssh
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
+from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
 from interlock.core.extensions import SessionParams
@@ -29,8 +30,8 @@ from interlock.ports import Admission, ClaimsReader, Clock, Entropy
 MAX_AUTH_FAILURES = 20
 """Keys that one connection may offer in vain: an agent full of keys passes, guessing does not."""
 
-MAX_REJECTIONS_TOLD = 10
-"""Audit events about refused channels of one connection: nobody can flood the log by asking again and again."""
+MAX_ADDR = 512
+"""Characters of a forwarding's address that an audit event shows. Host names have 255, socket paths 108."""
 
 _TOO_MANY = f"too many channels on one connection (at most {MAX_CHANNELS})"
 NOT_YET = "{} is not available yet"
@@ -77,12 +78,17 @@ class House(Protocol):
         """Emit an audit event that belongs to no session."""
         ...
 
-    def rejected(self, ctx: SessionContext, error: InterlockError) -> None:
+    def rejected(self, ctx: SessionContext, *, public: str, reason: str) -> None:
         """Emit the event that a session was rejected."""
         ...
 
     def begin(
-        self, connection: NodeConnection, ctx: SessionContext, account: Account, facts: SessionFacts
+        self,
+        connection: NodeConnection,
+        ctx: SessionContext,
+        account: Account,
+        facts: SessionFacts,
+        refusals: Refusals,
     ) -> NodeSession:
         """A session under an ID that is agreed from now on; InterlockError refuses it."""
         ...
@@ -106,7 +112,7 @@ class Visitor(NodeHooks):
         self._claims: Claims | None = None  # set by proven, and only there
         self._login = ""
         self._failures = 0
-        self._rejections = 0
+        self._refusals = Refusals(house)
         self._told: set[str] = set()  # banners sent
         self._peer = self._local = ("", 0)  # set by connection_made
         self._client = self._peer  # where the person is; the same as _peer until a forwarder's word is proven
@@ -239,40 +245,40 @@ class Visitor(NodeHooks):
         too_many = connection.open_channels > MAX_CHANNELS
         if too_many and not self.decided:
             raise _prohibited(_TOO_MANY)
-        await self._decided.wait()
-        verdict = await self._verdict()
-        if isinstance(verdict, Denied):
-            self._report_later(connection, verdict)
-            raise _prohibited(verdict.public)
+        guest = await self._admitted()
+        if self._connection is None:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
+        ctx = self._context(guest.claims, guest.account.name)
         try:
             params = SessionParams.decode(extra)
         except RemoteProtocolError as error:
-            raise _prohibited(error.public) from None
-        if params.join_session_id is not None:
-            raise _prohibited("joining sessions is not supported yet")
-        if self._connection is None:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
-        ctx = self._context(connection, verdict.claims, verdict.account.name)
+            malformed = InterlockError("malformed session parameters", reason=error.reason)
+            self._refusals.before_session(ctx, malformed)
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, malformed.public) from None
         try:
             if too_many:
                 raise Denied(_TOO_MANY)
-            return self._house.begin(connection, ctx, verdict.account, self._facts(ctx, params))
+            if params.join_session_id is not None:
+                reason = f"wanted to join {params.join_session_id}"
+                raise Denied("joining sessions is not supported yet", reason=reason)
+            return self._house.begin(connection, ctx, guest.account, self._facts(ctx, params), self._refusals)
         except InterlockError as error:
-            self._rejected(ctx, error)
+            self._refusals.before_session(ctx, error)
             raise _prohibited(error.public) from None
 
-    def _report_later(self, connection: NodeConnection, verdict: Denied) -> None:
-        """Policy has changed its mind on a connection that it let in: an event, once each time."""
+    async def _admitted(self) -> Guest:
+        """Whoever may be here now; ChannelOpenError if nobody. A change of mind is an event, once each time."""
+        await self._decided.wait()
+        verdict = await self._verdict()
+        if isinstance(verdict, Guest):
+            return verdict
         if self._judgement is not None and verdict is not self._reported:
             self._reported = verdict
-            self._rejected(self._context(connection, self._judgement.claims, self._judgement.login), verdict)
+            ctx = self._context(self._judgement.claims, self._judgement.login)
+            self._refusals.before_session(ctx, verdict)
+        raise _prohibited(verdict.public)
 
-    def _rejected(self, ctx: SessionContext, error: InterlockError) -> None:
-        self._rejections += 1
-        if self._rejections <= MAX_REJECTIONS_TOLD:
-            self._house.rejected(ctx, error)
-
-    def _context(self, connection: NodeConnection, claims: Claims, login: str) -> SessionContext:
+    def _context(self, claims: Claims, login: str) -> SessionContext:
         forwarded = claims.forwarded
         recorded_ahead = forwarded is not None and forwarded.records
         return SessionContext(
@@ -285,7 +291,6 @@ class Visitor(NodeHooks):
             daemon_id=self._house.target.id,
             client_addr=_addr(self._client),
             local_addr=_addr(self._local),
-            client_version=str(connection.get_extra_info("client_version", "")),
         )
 
     def _facts(self, ctx: SessionContext, params: SessionParams) -> SessionFacts:
@@ -307,18 +312,32 @@ class Visitor(NodeHooks):
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHTCPSession[bytes]:
         """-L, -W and -J to somewhere behind this host."""
-        del dest_host, dest_port, orig_host, orig_port
-        raise await self._not_yet("port forwarding")
+        del orig_host, orig_port
+        raise await self._not_yet("port forwarding", _addr((dest_host, dest_port)))
 
     async def unix_connection_requested(self, dest_path: str) -> asyncssh.SSHUNIXSession[bytes]:
         """-L to a socket in the file system."""
-        del dest_path
-        raise await self._not_yet("socket forwarding")
+        raise await self._not_yet("socket forwarding", dest_path)
 
-    async def _not_yet(self, what: str) -> asyncssh.ChannelOpenError:
-        await self._decided.wait()
-        verdict = await self._verdict()
-        return _prohibited(verdict.public if isinstance(verdict, Denied) else NOT_YET.format(what))
+    async def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        """-R from a port of this host."""
+        await self._not_yet("remote port forwarding", _addr((listen_host, listen_port)))
+        return False
+
+    async def unix_server_requested(self, listen_path: str) -> bool:
+        """-R from a socket of this host."""
+        await self._not_yet("remote socket forwarding", listen_path)
+        return False
+
+    async def _not_yet(self, what: str, addr: str) -> asyncssh.ChannelOpenError:
+        """The refusal of a forwarding, which is in the audit log by then."""
+        try:
+            guest = await self._admitted()
+        except asyncssh.ChannelOpenError as refusal:
+            return refusal
+        error = Denied(NOT_YET.format(what), reason=f"{what} on a node that does not forward")
+        self._refusals.forwarding(self._context(guest.claims, guest.account.name), addr[:MAX_ADDR], error)
+        return _prohibited(error.public)
 
 
 def _prohibited(text: str) -> asyncssh.ChannelOpenError:
