@@ -1,7 +1,6 @@
 """One gateway session: the facts that its events, tracker and recording share."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
@@ -55,7 +54,6 @@ class SessionContext:
     daemon_id: DaemonId  # the daemon this context lives in: recorded_by
     client_addr: str  # host:port of the person's client
     local_addr: str = ""  # host:port on which the recording daemon was reached
-    client_version: str = ""
 
     def user_fields(self) -> dict[str, JsonValue]:
         """User and login as events name them (teleport-facts §3.7)."""
@@ -100,7 +98,6 @@ class Start:
     command: str = ""  # the exec command or the subsystem's name
     window: Window | None = None  # None: no PTY
     term: str = ""
-    env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def shown(self) -> str:

@@ -248,7 +248,6 @@ class Forwarder:
             command=request.command.decode("utf-8", "backslashreplace"),
             window=Window(*request.window) if request.window else None,
             term=request.term,
-            env=dict(request.env),
         )
         try:
             session.start(start)

@@ -133,7 +133,6 @@ class Passage:
             daemon_id=self._parts.daemon_id,
             client_addr=self.client_addr,
             local_addr=address(self._connection.get_extra_info("sockname")),
-            client_version=str(self._connection.get_extra_info("client_version", "")),
         )
 
     def _facts(self) -> dict[str, JsonValue]:

@@ -37,12 +37,6 @@ class RequestedEnvironment:
         self.variables[name] = value
         return True
 
-    def text(self) -> dict[str, str]:
-        """The same for audit events; bytes that are not UTF-8 appear as replacement characters."""
-        return {
-            key.decode("utf-8", "replace"): val.decode("utf-8", "replace") for key, val in self.variables.items()
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:

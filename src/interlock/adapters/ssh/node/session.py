@@ -299,7 +299,7 @@ class ShellSession(NodeSession):
             cols, rows, _, _ = self._terminal.size
             self._window = Window(cols, rows) if cols and rows else _DEFAULT_WINDOW
             term = self._terminal.term
-        return Start(kind, command, self._window, term, self._environment.text())
+        return Start(kind, command, self._window, term)
 
     def _fail_start(self, text: str) -> None:
         """The request is granted and a process that only says why is played: ssh shows no text with a refusal."""
