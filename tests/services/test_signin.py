@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from interlock.core.errors import Denied, NotFound, SignInFailed
 from interlock.domain.audit import AuditEvent, Kind
 from interlock.ports import User
-from interlock.services import signin
+from interlock.services import brake, signin
 from interlock.services.signin import Passwords, SignIn, SignInResult, one_time_password
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
@@ -164,12 +164,12 @@ async def test_the_same_characters_typed_differently_are_the_same_password(desk:
 
 async def test_the_brake_slows_the_guesser_and_nobody_else(desk: Desk) -> None:
     """After five failures even the right password waits, from there; from elsewhere it works; a minute heals."""
-    for _ in range(signin.FREE_FAILURES):
+    for _ in range(brake.FREE_FAILURES):
         assert "wrong password" in (await desk.refusal("alice", "wrong")).reason
     braked = await desk.refusal("alice", PASSWORD, HERE.replace("5000", "6000"))
     assert (braked.public, "brake" in braked.reason) == (signin.PUBLIC, True)
     assert await desk.signin.check("alice", PASSWORD, source=ELSEWHERE) is SignInResult.OK
-    desk.clock.advance(signin.MAX_DELAY_S)
+    desk.clock.advance(brake.MAX_DELAY_S)
     assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
     await desk.refusal("alice", "wrong")
     assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
@@ -177,7 +177,7 @@ async def test_the_brake_slows_the_guesser_and_nobody_else(desk: Desk) -> None:
 
 async def test_pauses_double_up_to_a_minute(desk: Desk) -> None:
     """1, 2, 4 … 60 seconds, by the monotonic clock: setting the wall clock helps nobody."""
-    for _ in range(signin.FREE_FAILURES):
+    for _ in range(brake.FREE_FAILURES):
         await desk.refusal("alice", "wrong")
     for pause in (1, 2, 4, 8, 16, 32, 60, 60):
         desk.clock.advance(pause - 0.1)
@@ -192,23 +192,43 @@ async def test_guesses_at_the_same_time_are_counted_before_they_are_judged(desk:
     async with asyncio.TaskGroup() as tasks:
         refusals = [tasks.create_task(desk.refusal("alice", "wrong")) for _ in range(50)]
     judged = [task.result() for task in refusals if "wrong password" in task.result().reason]
-    assert len(judged) == signin.FREE_FAILURES
+    assert len(judged) == brake.FREE_FAILURES
 
 
 async def test_an_ipv6_network_counts_as_one_guesser(desk: Desk) -> None:
     """One machine has 2**64 addresses to guess from."""
-    for number in range(signin.FREE_FAILURES):
+    for number in range(brake.FREE_FAILURES):
         await desk.refusal("alice", "wrong", f"[2001:db8::{number}]:22")
     assert "brake" in (await desk.refusal("alice", PASSWORD, "2001:db8::ffff")).reason
     assert await desk.signin.check("alice", PASSWORD, source="2001:db8:0:1::1") is SignInResult.OK
 
 
-async def test_the_brake_has_bounded_memory(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The longest unused pair is forgotten first."""
-    monkeypatch.setattr(signin, "MAX_TRACKED", 10)
-    for number in range(30):
-        await desk.refusal(f"user{number}", "wrong")
-    assert len(desk.signin._brake._failures) == 10
+async def test_a_source_has_an_allowance_whoever_it_claims_to_be(desk: Desk) -> None:
+    """Guesses at ever new names end; from elsewhere, and for who has signed in from there, nothing changes."""
+    await desk.add("bob")
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    for number in range(brake.SOURCE_FAILURES):
+        assert "unknown user" in (await desk.refusal(f"user{number}", "wrong")).reason
+    braked = await desk.refusal("bob", PASSWORD)
+    assert (braked.public, "brake" in braked.reason) == (signin.PUBLIC, True)
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("bob", PASSWORD, source=ELSEWHERE) is SignInResult.OK
+    desk.clock.advance(brake.SOURCE_PAUSE_S)
+    assert await desk.signin.check("bob", PASSWORD, source=HERE) is SignInResult.OK
+
+
+async def test_a_crowd_at_the_door_is_turned_away_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what may wait an attempt fails with the usual text at once, and others still get their turn."""
+    monkeypatch.setattr(desk.signin, "_turns", brake.Turns(parallel=1, waiting=4))
+    async with asyncio.TaskGroup() as tasks:
+        crowd = [tasks.create_task(desk.refusal(f"user{number}", "wrong")) for number in range(20)]
+        await asyncio.sleep(0)
+        person = tasks.create_task(desk.signin.check("alice", PASSWORD, source=ELSEWHERE))
+    assert person.result() is SignInResult.OK
+    refusals = [task.result() for task in crowd]
+    assert {refusal.public for refusal in refusals} == {signin.PUBLIC}
+    assert sum("unknown user" in refusal.reason for refusal in refusals) == 4
+    assert sum("too many attempts wait" in refusal.reason for refusal in refusals) == 16
 
 
 async def test_an_outdated_hash_is_renewed_at_sign_in(desk: Desk) -> None:

@@ -7,36 +7,23 @@ which names exist. Sessions are not here: a sign-in is only the moment at which 
 import asyncio
 import unicodedata
 from base64 import b32encode
-from collections import OrderedDict
-from dataclasses import dataclass
 from enum import Enum
-from ipaddress import ip_address, ip_network
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from interlock.core.address import source_of
 from interlock.core.errors import Denied, NotFound, SignInFailed
 from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.ports import Clock, Entropy, EventSink, User, UserStore
+from interlock.services.brake import Brake, Turns
 
 MIN_PASSWORD = 12
 """Characters of a password that a person chooses. NIST SP 800-63B asks for 8, and no rules of composition."""
 
 MAX_PASSWORD = 1024
 """Characters that are hashed at all: no person types more, and a megabyte would be work for nothing (R17)."""
-
-FREE_FAILURES = 5
-"""Failures of one user from one address before the brake acts."""
-
-MAX_DELAY_S = 60.0
-"""The longest pause between two attempts of one user from one address."""
-
-MAX_TRACKED = 10_000
-"""Pairs of user and address that are remembered; the longest unused is forgotten first, so memory is bounded."""
-
-MAX_PARALLEL = 2
-"""Passwords hashed at the same time: each takes 64 MiB and some tens of milliseconds of a core (R17)."""
 
 PUBLIC = "sign-in failed: wrong user name or password (after several failures, wait a minute and try again)"
 """The one text of every failure."""
@@ -54,20 +41,19 @@ class Passwords:
 
     def __init__(self, *, time_cost: int = 3, memory_kib: int = 65536, parallelism: int = 4) -> None:
         self._hasher = PasswordHasher(time_cost, memory_kib, parallelism, type=Type.ID)
-        self._turns = asyncio.Semaphore(MAX_PARALLEL)
+        self._hashing = asyncio.Semaphore(1)  # beside what is verified; see brake.Turns
         self._decoy: str | None = None
 
     async def hash(self, password: str) -> str:
         """The PHC string to store."""
-        async with self._turns:
+        async with self._hashing:
             return await asyncio.to_thread(self._hasher.hash, _normal(password))
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Whether the password is right; without a stored hash, as much work for the answer no."""
         if self._decoy is None:
             self._decoy = await self.hash("nobody has this password")
-        async with self._turns:
-            right = await asyncio.to_thread(self._matches, stored or self._decoy, _normal(password))
+        right = await asyncio.to_thread(self._matches, stored or self._decoy, _normal(password))
         return right and stored is not None
 
     def outdated(self, stored: str) -> bool:
@@ -100,7 +86,8 @@ class SignIn:
         self._cluster = cluster
         self._clock = clock
         self._entropy = entropy
-        self._brake = _Brake()
+        self._brake = Brake()
+        self._turns = Turns()
 
     async def check(self, user: str, password: str, *, source: str) -> SignInResult:
         """Judge a password; SignInFailed if it is wrong for whatever reason. ``source`` is the client's address.
@@ -127,13 +114,17 @@ class SignIn:
         self._emit(Kind.USER_LOGIN, user, source)
 
     async def _verified(self, user: str, password: str, source: str) -> User:
-        key = (user[:128], _address(source))
+        key = (user[:128], source_of(source))
         if not self._brake.begin(key, self._clock.monotonic()):
             raise self._failed(user, source, "too many failures, the brake is on")
-        account = await self._account(user)
-        stored = account.password_hash if account is not None else None
-        usable = len(password) <= MAX_PASSWORD
-        right = await self._passwords.verify(stored if usable else None, password[:MAX_PASSWORD])
+        async with self._turns.turn(key[1]) as given:
+            if not given:
+                self._brake.undo(key)
+                raise self._failed(user, source, "too many attempts wait to be judged")
+            account = await self._account(user)
+            stored = account.password_hash if account is not None else None
+            usable = len(password) <= MAX_PASSWORD
+            right = await self._passwords.verify(stored if usable else None, password[:MAX_PASSWORD])
         if account is None or not right:
             raise self._failed(user, source, _cause(account))
         self._brake.succeeded(key)
@@ -176,51 +167,9 @@ def one_time_password(entropy: Entropy) -> str:
     return "-".join(text[at : at + 5] for at in range(0, 20, 5))
 
 
-@dataclass(slots=True)
-class _Failures:
-    count: int
-    until: float  # no attempt before this reading of the monotonic clock
-
-
-class _Brake:
-    """Pauses that double, for one user from one address: a stranger who guesses cannot lock the user out.
-
-    An attempt counts as failed when it begins, so that a thousand at the same time are not a thousand guesses.
-    """
-
-    def __init__(self) -> None:
-        self._failures: OrderedDict[tuple[str, str], _Failures] = OrderedDict()
-
-    def begin(self, key: tuple[str, str], now: float) -> bool:
-        known = self._failures.setdefault(key, _Failures(0, now))
-        if now < known.until:
-            return False
-        known.count += 1
-        over = known.count - FREE_FAILURES
-        known.until = now + (min(2.0**over, MAX_DELAY_S) if over >= 0 else 0.0)
-        self._failures.move_to_end(key)
-        if len(self._failures) > MAX_TRACKED:
-            self._failures.popitem(last=False)
-        return True
-
-    def succeeded(self, key: tuple[str, str]) -> None:
-        self._failures.pop(key, None)
-
-
 def _normal(password: str) -> str:
     """RFC 8265 §4.2: the same characters whichever keyboard typed them."""
     return unicodedata.normalize("NFC", password)
-
-
-def _address(source: str) -> str:
-    """Who counts as one client: an IPv4 address or an IPv6 network of 64 bits, without the port."""
-    for text in (source, source.rpartition(":")[0].strip("[]")):
-        try:
-            address = ip_address(text)
-        except ValueError:
-            continue
-        return str(ip_network(f"{address}/64", strict=False)) if address.version == 6 else str(address)
-    return source
 
 
 def _cause(account: User | None) -> str:
