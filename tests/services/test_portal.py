@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from interlock.core import portal as wire
 from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import AuditEvent, rfc3339
 from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.identity import Claims, Identity
@@ -25,6 +26,7 @@ from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import AuthorityKey, RecordingInfo, User
+from interlock.services import portal as service
 from interlock.services.authority import Authority
 from interlock.services.emitter import EventFactory
 from interlock.services.portal import DEFAULT_TTL, FRONT, SIGN_WINDOW, Caller, Download, Portal
@@ -362,3 +364,24 @@ async def test_everyone_who_signed_in_may_know_the_host_ca(portal: Portal) -> No
     assert isinstance(reply, wire.ClusterInfo)
     assert reply.cluster == "test"
     assert reply.host_ca[0].split()[0] == "ssh-ed25519"
+
+
+async def test_refusals_cannot_flood_the_audit_log(
+    portal: Portal, clock: FakeClock, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many of one user in an hour are events, on however many connections; the last says that more follow."""
+    monkeypatch.setattr(service, "MAX_REFUSED", 2)
+    request = wire.Recording(OTHER_SID)
+    for number in range(REFUSALS_TOLD + 20):
+        caller = replace(signed_in(), source=f"192.0.2.7:{number}")
+        assert (await refused(portal, caller, request)).why == "denied"
+    assert len(events) == REFUSALS_TOLD
+    assert ["not reported" in str(event.fields["error"]) for event in events[-2:]] == [False, True]
+    assert (await refused(portal, signed_in("mallory"), request)).why == "denied"
+    assert events[-1].fields["user"] == "mallory"
+    clock.advance(service.TOLD_AGAIN_S)
+    await refused(portal, signed_in(), request)
+    assert events[-1].fields["user"] == "alice"
+    for name in ("x", "y", "z"):
+        await refused(portal, signed_in(name), request)
+    assert list(portal._told) == ["y", "z"]

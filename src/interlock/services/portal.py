@@ -5,6 +5,7 @@ connection may outlive a role, an account or the caller's certificate. Administr
 works on the stores), nor is the way to a node (the forwarder).
 """
 
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
+from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.blocks import Decoder
 from interlock.domain.identity import Claims
@@ -41,6 +43,13 @@ SIGN_WINDOW = timedelta(minutes=5)
 """How long after a sign-in a certificate may be asked for, so that a connection left open is no standing key."""
 
 
+TOLD_AGAIN_S = 3600.0
+"""Seconds for which one user's refusals are counted against `REFUSALS_TOLD`. A connection costs little."""
+
+MAX_REFUSED = 10_000
+"""Users whose refusals are counted; the one that was refused longest ago is forgotten first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who is at the other end of a portal connection, as its authentication proved."""
@@ -60,6 +69,12 @@ class Download:
     pieces: AsyncGenerator[bytes, None]  # to be closed by whoever takes it
 
 
+@dataclass(slots=True)
+class _Told:
+    since: float  # reading of the monotonic clock
+    count: int = 0
+
+
 class UserCertifier(Protocol):
     """Auth, as sign-in needs it; services.authority.Authority."""
 
@@ -75,7 +90,7 @@ class UserCertifier(Protocol):
 
 
 class Portal:
-    """Answers one request at a time; holds no state between requests."""
+    """Answers one request at a time; between requests it only remembers how many refusals it has reported."""
 
     def __init__(
         self,
@@ -101,6 +116,7 @@ class Portal:
         self._events = events
         self._factory = factory
         self._clock = clock
+        self._told: OrderedDict[str, _Told] = OrderedDict()  # by user
 
     async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
         """The reply to one request; a refusal is a reply too, with its private reason in the audit log."""
@@ -244,8 +260,24 @@ class Portal:
         return [self._authority.export("host")]
 
     def _emit_denied(self, caller: Caller, error: Denied) -> None:
-        fields: dict[str, JsonValue] = {"success": False, "error": error.reason, "message": error.public}
+        count = self._count_refusal(caller.user)
+        if count > REFUSALS_TOLD:
+            return
+        last = " (later refusals of this user are not reported for an hour)" if count == REFUSALS_TOLD else ""
+        fields: dict[str, JsonValue] = {"success": False, "error": error.reason + last, "message": error.public}
         self._emit(Kind.AUTH_FAILURE, caller, fields)
+
+    def _count_refusal(self, user: str) -> int:
+        """How many refusals this user has had within the hour, on whatever connections."""
+        now = self._clock.monotonic()
+        told = self._told.setdefault(user, _Told(now))
+        if now - told.since >= TOLD_AGAIN_S:
+            told.since, told.count = now, 0
+        told.count += 1
+        self._told.move_to_end(user)
+        if len(self._told) > MAX_REFUSED:
+            self._told.popitem(last=False)
+        return told.count
 
     def _emit(
         self, kind: Kind, caller: Caller, fields: dict[str, JsonValue], *, sid: SessionId | None = None
