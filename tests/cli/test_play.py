@@ -99,6 +99,14 @@ def test_the_terminal_is_restored_when_the_person_interrupts() -> None:
     assert stage.shown == [(0.0, RESTORE)]
 
 
+def test_a_pipe_gets_no_sequences_for_a_terminal() -> None:
+    """What has no colours and no cursor needs none restored; a half character at the end still shows."""
+    stage = Stage()
+    frames = [*SESSION, Frame(61_250_000, Output(Stream.STDOUT, b"\xe2"))]
+    play(frames, stage.write, terminal=False, sleep=stage.sleep, monotonic=stage.monotonic)
+    assert "".join(text for _, text in stage.shown) == "onetwothree\ufffd"
+
+
 def test_a_gap_is_shown() -> None:
     """The person sees that something is missing, and why."""
     stage = Stage()

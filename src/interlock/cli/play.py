@@ -5,7 +5,8 @@ business of the commands that call this.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 
@@ -52,19 +53,33 @@ def play(
     *,
     form: PlayFormat = PlayFormat.PTY,
     pace: Pace | None = None,
+    terminal: bool = True,
     sleep: Callable[[float], object] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Play to the end. ``write`` takes text and flushes it; RecordingError if the recording is damaged."""
+    """Play to the end. ``write`` takes text and flushes it; RecordingError if the recording is damaged.
+
+    ``terminal``: whether what is written reaches one, which must be left as it was found.
+    """
     match form:
         case PlayFormat.PTY:
-            _perform(frames, write, pace or Pace(), sleep, monotonic)
+            with _left_as_found(write) if terminal else nullcontext():
+                _perform(frames, write, pace or Pace(), sleep, monotonic)
         case PlayFormat.TEXT:
             for piece in casting.text(frames):
                 write(piece)
         case PlayFormat.JSON:
             for line in casting.json_lines(frames):
                 write(line)
+
+
+@contextmanager
+def _left_as_found(write: Callable[[str], object]) -> Iterator[None]:
+    """Neither colours nor a hidden cursor stay behind, however the playing ends."""
+    try:
+        yield
+    finally:
+        write(RESTORE)
 
 
 def _perform(
@@ -93,4 +108,5 @@ def _perform(
             if shown:
                 write(shown)
     finally:
-        write("".join(stream_screen.close() for stream_screen in screens.values()) + RESTORE)
+        if rest := "".join(each.close() for each in screens.values()):
+            write(rest)

@@ -247,7 +247,7 @@ def play(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with _recording(recording, proxy) as file:
-        play(decode(_pieces(file)), _show, form=chosen, pace=pace)
+        play(decode(_pieces(file)), _show, form=chosen, pace=pace, terminal=sys.stdout.isatty())
 
 
 def _recording(name: str, proxy: ProxyAddress | None) -> BinaryIO:
