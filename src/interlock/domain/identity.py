@@ -1,22 +1,17 @@
 """Who somebody is: what a verified certificate claims, and nothing that it does not."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address, ip_network
 
+from interlock.core.address import parse_address
 from interlock.core.ids import DaemonId
 
-_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([0-9.]+)):([0-9]{1,5})", re.ASCII)
 
-
-def parse_address(text: str) -> tuple[str, int]:
-    """Read ``192.0.2.7:22`` or ``[2001:db8::7]:22``; ValueError for names, ports out of range and all else."""
-    match = _ADDRESS.fullmatch(text)
-    if match is None or int(match[3]) > 0xFFFF:
-        msg = f"not an address with a port: {text[:64]!r}"
-        raise ValueError(msg)
-    return str(ip_address(match[1] or match[2])), int(match[3])
+def parse_client(text: str) -> tuple[str, int]:
+    """IP address and port of a client; ValueError for host names too, since no peer of a connection is a name."""
+    host, port = parse_address(text)
+    return str(ip_address(host)), port
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +39,7 @@ class Forwarded:
     @property
     def client_address(self) -> tuple[str, int] | None:
         """The same, parsed: the node sees the forwarder's address only; ValueError if it was never checked."""
-        return parse_address(self.client) if self.client else None
+        return parse_client(self.client) if self.client else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from interlock.core.certificate import Certificate, CertKind, PublicKey
 from interlock.core.errors import Denied, StoreError
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
-from interlock.domain.identity import Forwarded, Identity, parse_address
+from interlock.domain.identity import Forwarded, Identity, parse_client
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind
 from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential, TrustBundle
@@ -227,7 +227,7 @@ def _client(address: str) -> str:
     """The claim about the person's address, checked; empty if there is nothing to say."""
     try:
         if address:
-            parse_address(address)
+            parse_client(address)
     except ValueError as error:
         raise Denied("the address of your client is not known", reason=str(error)) from None
     return address

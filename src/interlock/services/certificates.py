@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
-from interlock.domain.identity import Claims, Forwarded, Identity, parse_address
+from interlock.domain.identity import Claims, Forwarded, Identity, parse_client
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
 """Extension of our user certificates: JSON that names user, roles, cluster and, for forwarders, the hand-over."""
@@ -128,7 +128,7 @@ def _claims(contents: Certificate, after: datetime, before: datetime) -> Claims:
 
 def _hand_over(said: _Forwarded) -> Forwarded:
     if said.client:
-        parse_address(said.client)
+        parse_client(said.client)
     return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client)
 
 

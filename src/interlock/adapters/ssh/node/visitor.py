@@ -16,6 +16,7 @@ from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
+from interlock.core.address import format_address
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
 from interlock.core.extensions import SessionParams
 from interlock.core.ids import SessionId
@@ -223,8 +224,8 @@ class Visitor(NodeHooks):
             "message": error.public,
             "server_id": target.id,
             "server_hostname": target.hostname,
-            "addr.remote": _addr(self._client),
-            "addr.local": _addr(self._local),
+            "addr.remote": format_address(*self._client),
+            "addr.local": format_address(*self._local),
             "proto": "ssh",
         }
         if self._judged is not None:
@@ -289,8 +290,8 @@ class Visitor(NodeHooks):
             mode=RecordingMode.PROXY if recorded_ahead else RecordingMode.NODE,
             duties=NODE_DUTIES[recorded_ahead],
             daemon_id=self._house.target.id,
-            client_addr=_addr(self._client),
-            local_addr=_addr(self._local),
+            client_addr=format_address(*self._client),
+            local_addr=format_address(*self._local),
         )
 
     def _facts(self, ctx: SessionContext, params: SessionParams) -> SessionFacts:
@@ -313,7 +314,7 @@ class Visitor(NodeHooks):
     ) -> asyncssh.SSHTCPSession[bytes]:
         """-L, -W and -J to somewhere behind this host."""
         del orig_host, orig_port
-        raise await self._not_yet("port forwarding", _addr((dest_host, dest_port)))
+        raise await self._not_yet("port forwarding", format_address(dest_host, dest_port))
 
     async def unix_connection_requested(self, dest_path: str) -> asyncssh.SSHUNIXSession[bytes]:
         """-L to a socket in the file system."""
@@ -321,7 +322,7 @@ class Visitor(NodeHooks):
 
     async def server_requested(self, listen_host: str, listen_port: int) -> bool:
         """-R from a port of this host."""
-        await self._not_yet("remote port forwarding", _addr((listen_host, listen_port)))
+        await self._not_yet("remote port forwarding", format_address(listen_host, listen_port))
         return False
 
     async def unix_server_requested(self, listen_path: str) -> bool:
@@ -342,11 +343,6 @@ class Visitor(NodeHooks):
 
 def _prohibited(text: str) -> asyncssh.ChannelOpenError:
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, text)
-
-
-def _addr(address: tuple[str, int]) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _address(connection: NodeConnection, which: str) -> tuple[str, int]:
