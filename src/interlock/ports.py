@@ -68,6 +68,14 @@ class EventReader(Protocol):
         ...
 
 
+class SessionLookup(Protocol):
+    """Whether there was a session: asked when one is about to begin under an ID that a target chose."""
+
+    def knows(self, sid: SessionId) -> bool:
+        """Whether anything but refusals is stored of this session. Short and synchronous; StoreError."""
+        ...
+
+
 class TrackerStore(Protocol):
     """Live sessions, seen by every daemon."""
 

@@ -19,6 +19,7 @@ from interlock.daemons.node_remote import JoinBy, run_node
 from interlock.domain.audit import JsonValue
 from interlock.domain.rbac import Role
 from interlock.ports import Clock, EventFilter, User
+from interlock.services.claims import SessionClaims
 from interlock.services.hostca import DAEMON_LIFE, open_host_ca
 from interlock.services.joining import create_token
 from interlock.testing.openssh import SshClient, current_login, make_key
@@ -42,7 +43,7 @@ class Gateway:
 
     async def start_again(self) -> None:
         """Auth comes back at the same addresses."""
-        self.server = await auth_rpc_server(self.local)
+        self.server = await auth_rpc_server(self.local, SessionClaims())
         await self.server.start(service=self.bound.service, join=self.bound.join)
 
     async def join_by(self, ttl: timedelta = timedelta(hours=1)) -> JoinBy:
@@ -81,7 +82,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         )
         key.certificate.write_text(certificate)
         known_hosts = [f"@cert-authority * {local.authority.export('host')}"]
-        server = await auth_rpc_server(local)
+        server = await auth_rpc_server(local, SessionClaims())
         bound = await server.start(service=f"{LOOPBACK}:0", join=f"{LOOPBACK}:0")
         gateway = Gateway(local, SshClient(tmp_path / "client", [key], known_hosts), bound, server)
         try:

@@ -18,6 +18,7 @@ from interlock.domain.session import Exit, SessionContext, SessionKind, Start, W
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
 from interlock.ports import EventFilter, EventReader
+from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter
 from interlock.services.recovery import PAUSE_S
 from interlock.services.sessions import Sessions
@@ -77,6 +78,7 @@ class Life:
         self.timers = FakeTimers()
         self.emitter = Emitter(world.audit, sleep=world.sleep)
         self.files = world.files
+        self.claims = SessionClaims()
         self.sessions = Sessions(
             daemon_id=NODE,
             cluster="demo",
@@ -87,6 +89,7 @@ class Life:
             parts=self.files,
             recordings=self.files,
             events=reader,
+            claims=self.claims,
             sleep=world.sleep,
             call_later=self.timers.call_later,
         )
@@ -187,6 +190,19 @@ async def test_a_swept_session_gets_no_second_end(world: World) -> None:
     await other.recovers()
     assert world.names().count("session.start") == 1
     assert world.names().count("session.end") == 1
+
+
+async def test_what_was_left_is_claimed_before_anything_is_said_about_it(world: World) -> None:
+    """A node that knew the ID cannot tell its own story first; afterwards the audit log knows whose it was."""
+    await Life(world, reader=world.audit).killed_after(SHELL, events=False)
+    world.files.path(OTHER).write_bytes(b"garbage")
+    life = Life(world, reader=world.audit)
+    await life.sessions.prepare()
+    assert (life.claims.owner(SID), life.claims.owner(OTHER)) == (NODE, NODE)
+    assert not life.claims.hold(SID, DaemonId("another"))
+    await life.recovers()
+    assert not life.claims.held(SID)
+    assert not life.claims.held(OTHER)
 
 
 async def test_a_torn_block_is_cut_off_and_noted(world: World) -> None:

@@ -19,6 +19,7 @@ from interlock.domain.recording import Frame, Header, Output, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
+from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter
 from interlock.services.live import NO_STATUS, RESIZE_EVENTS
 from interlock.services.sessions import LiveSession, Sessions
@@ -69,6 +70,7 @@ class Daemon:
     trackers: MemoryTrackers = field(default_factory=MemoryTrackers)
     clock: FakeClock = field(default_factory=FakeClock)
     timers: FakeTimers = field(default_factory=FakeTimers)
+    claims: SessionClaims = field(default_factory=SessionClaims)
     backlog: int = 1000
 
     def __post_init__(self) -> None:
@@ -85,6 +87,7 @@ class Daemon:
             parts=self.files,
             recordings=self.files,
             events=self.audit,
+            claims=self.claims,
             sleep=self.sleep,
             call_later=self.timers.call_later,
             command_output_limit=100,
@@ -420,16 +423,41 @@ async def test_an_id_of_another_live_session_is_refused(daemon: Daemon) -> None:
         daemon.sessions.agree(context())
 
 
-async def test_an_id_of_a_recorded_session_is_refused(daemon: Daemon) -> None:
-    """Neither does one that repeats an old ID get a session without a recording."""
+async def test_an_id_of_an_ended_session_is_refused(daemon: Daemon) -> None:
+    """Neither does one that repeats an old ID get a session, started or not."""
+    never = daemon.sessions.agree(replace(context(), sid=OTHER))
+    never.end(tx=0, rx=0)
+    with pytest.raises(RemoteProtocolError, match="ID of another session"):
+        daemon.sessions.agree(replace(context(), sid=OTHER))
     async with daemon.running() as sessions:
         first = sessions.agree(context())
         first.start(SHELL)
         first.end(tx=0, rx=0)
         await sessions._uploads.wait_idle()
-        second = sessions.agree(context())
-        with pytest.raises(RecordingError):
-            second.start(SHELL)
+        with pytest.raises(RemoteProtocolError, match="ID of another session"):
+            sessions.agree(context())
+
+
+async def test_an_id_that_another_daemon_claimed_is_refused(daemon: Daemon) -> None:
+    """It never becomes a session of this one; without the duty to record there is nothing to claim."""
+    daemon.claims.hold(SID, NODE)
+    with pytest.raises(RemoteProtocolError, match="ID of another session"):
+        daemon.sessions.agree(context())
+    daemon.sessions.agree(context(NODE_DUTIES[True]))
+    assert daemon.claims.owner(SID) == NODE
+
+
+async def test_a_session_is_claimed_until_everything_about_it_is_stored(daemon: Daemon) -> None:
+    """Nobody else may speak of it in between; afterwards the audit log knows whose it was."""
+    async with daemon.running() as sessions:
+        session = sessions.agree(context())
+        assert daemon.claims.held(SID)
+        session.start(SHELL)
+        session.end(tx=0, rx=0)
+        assert daemon.claims.held(SID)
+    assert not daemon.claims.held(SID)
+    assert daemon.names()[-1] == "session.upload"
+    assert not daemon.claims.hold(SID, NODE)
 
 
 async def test_resizes_cannot_flood_the_audit_log(daemon: Daemon) -> None:

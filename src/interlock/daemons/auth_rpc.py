@@ -4,15 +4,17 @@ from collections.abc import Iterable
 
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
 from interlock.daemons.local import Local
+from interlock.services.claims import SessionClaims
 from interlock.services.hostca import open_host_ca
 from interlock.services.joining import AuthorityTrust, Joining
 
 SPOOL = "arriving"
 
 
-async def auth_rpc_server(local: Local, *, reserved: Iterable[str] = ()) -> AuthRpcServer:
+async def auth_rpc_server(local: Local, claims: SessionClaims, *, reserved: Iterable[str] = ()) -> AuthRpcServer:
     """Auth's two listeners, not listening yet: call its ``start`` and ``stop``.
 
+    ``claims``: those of all daemons in this process.
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
@@ -34,6 +36,7 @@ async def auth_rpc_server(local: Local, *, reserved: Iterable[str] = ()) -> Auth
             cluster=cluster,
             ca=ca,
             joining=joining,
+            claims=claims,
             audit=local.audit,
             events=local.audit,
             trackers=local.trackers,

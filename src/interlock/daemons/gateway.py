@@ -26,6 +26,7 @@ from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.supervise import sole_user
 from interlock.domain.duties import RecordingMode
+from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
@@ -78,13 +79,17 @@ async def _serve(
     emitter = Emitter(local.audit)
     local.authority.report_to(emitter)
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
-    sessions = _sessions(local, emitter)
+    claims = SessionClaims(local.audit)
+    for tracker in await local.trackers.live():
+        claims.learn(tracker.sid, tracker.daemon_id)
+    sessions = _sessions(local, emitter, claims)
+    await sessions.prepare()
     names = _proxy_names(config)
     proxy = ProxyServer(
         _proxy_parts(config, local, emitter, factory, sessions, names), load_host_key(local.data_dir / _HOST_KEY)
     )
     sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock)
-    rpc = await auth_rpc_server(local, reserved=names)
+    rpc = await auth_rpc_server(local, claims, reserved=names)
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
     )
@@ -100,7 +105,9 @@ async def _serve(
             serving = tasks.create_task(proxy.run(), name="gateway.proxy")
             node: asyncio.Task[None] | None = None
             if with_node:
-                node = tasks.create_task(_node(config, local, node_stopping, node_ready), name="gateway.node")
+                node = tasks.create_task(
+                    _node(config, local, claims, node_stopping, node_ready), name="gateway.node"
+                )
             else:
                 node_ready.set_result("")
             node_address = await node_ready
@@ -128,7 +135,7 @@ async def _listen(proxy: ProxyServer, where: Address) -> tuple[str, int]:
         raise ConfigError(f"the proxy cannot listen on {where.host}:{where.port}: {reason.lower()}") from error
 
 
-def _sessions(local: Local, emitter: Emitter) -> Sessions:
+def _sessions(local: Local, emitter: Emitter, claims: SessionClaims) -> Sessions:
     return Sessions(
         daemon_id=local.daemon_id,
         cluster=local.cluster.name,
@@ -139,6 +146,7 @@ def _sessions(local: Local, emitter: Emitter) -> Sessions:
         parts=local.recordings,
         recordings=local.recordings,
         events=local.audit,
+        claims=claims,
     )
 
 
@@ -191,14 +199,26 @@ def _proxy_parts(
     )
 
 
-async def _node(config: Config, local: Local, stopping: asyncio.Event, ready: "asyncio.Future[str]") -> None:
+async def _node(
+    config: Config,
+    local: Local,
+    claims: SessionClaims,
+    stopping: asyncio.Event,
+    ready: "asyncio.Future[str]",
+) -> None:
     try:
         await run_local_node(
             node_settings(config, local.data_dir / NODE_DIRECTORY),
             cluster=local.cluster.name,
             auth=local.authority,
             ports=NodePorts(
-                local.audit, local.trackers, local.recordings, local.inventory, local.admission, local.audit
+                local.audit,
+                local.trackers,
+                local.recordings,
+                local.inventory,
+                local.admission,
+                local.audit,
+                claims,
             ),
             clock=local.clock,
             entropy=local.entropy,

@@ -34,6 +34,7 @@ from interlock.ports import (
     TrackerStore,
 )
 from interlock.services.certificates import CertificateReader
+from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter
 from interlock.services.sessions import Sessions
 
@@ -89,6 +90,7 @@ class NodePorts:
     inventory: Inventory
     admission: Admission
     events: EventReader | None = None  # None: the node cannot read the audit log
+    claims: SessionClaims | None = None  # shared with auth in the same process; None: the node's own
 
 
 Keeper = Callable[[NodeServer], Coroutine[None, None, None]]
@@ -124,6 +126,7 @@ async def serve_node(
         parts=FileRecordings(settings.data_dir / "recordings"),
         recordings=ports.recordings,
         events=ports.events,
+        claims=ports.claims,
     )
     server = NodeServer(
         target=_target(settings, identity, reached_at),

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -19,6 +20,7 @@ from interlock.domain.session import Exit, SessionKind, Start, Window, end_field
 from interlock.domain.survey import Survey
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter, EventReader, EventSink, RecordingParts
+from interlock.services.claims import SessionClaims
 from interlock.services.emitter import EventFactory, NoJournal, SessionJournal
 from interlock.services.live import RESIZE_EVENTS, command_event
 from interlock.services.outbox import Sleep
@@ -50,6 +52,8 @@ class Recovery:
         *,
         trackers: TrackerWriter,
         events: EventReader | None,
+        claims: SessionClaims,
+        daemon_id: DaemonId,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._parts = parts
@@ -58,20 +62,35 @@ class Recovery:
         self._factory = factory
         self._trackers = trackers
         self._events = events
+        self._claims = claims
+        self._daemon_id = daemon_id
         self._sleep = sleep
         self._done = asyncio.Event()
         self._ours: set[SessionId] | None = set()  # parts of this process; None once it is known which are not
+        self._left: list[SessionId] = []
 
     def opened(self, sid: SessionId) -> None:
         """This part is our own: it may look finished before the search for orphans has begun."""
         if self._ours is not None:
             self._ours.add(sid)
 
+    async def prepare(self) -> None:
+        """Find what a dead process left and claim it before anybody else can. Needed once; `run` does it too."""
+        if self._ours is None:
+            return
+        for sid in await self._parts.unfinished():
+            if sid in self._ours:
+                continue
+            if self._claims.hold(sid, self._daemon_id):
+                self._left.append(sid)
+            else:
+                _log.error("recovery.foreign", sid=sid, owner=self._claims.owner(sid))
+        self._ours = None
+
     async def run(self) -> None:
         """Hand everything that a dead process left over to the uploads."""
-        found = await self._parts.unfinished()
-        left = [sid for sid in found if sid not in (self._ours or ())]
-        self._ours = None
+        await self.prepare()
+        left = self._left
         while left:
             left = [sid for sid in left if not await self._recovered(sid)]
             if left:
@@ -88,6 +107,7 @@ class Recovery:
             if found.header is None:
                 _log.error("recording.quarantined", sid=sid)
                 await self._parts.quarantine(sid)
+                self._claims.release(sid)
                 return True
             await self._recover(sid, found.header, found)
         except InterlockError as error:
@@ -114,7 +134,8 @@ class Recovery:
                     journal.add(event.kind, event.fields, time=event.time)
         self._trackers.put(_terminated(sid, header))
         fields = _without_connection(_told_by(header))
-        self._uploads.add(Upload(sid, NoJournal() if uploaded else journal, fields, closed=False))
+        done = partial(self._claims.release, sid)
+        self._uploads.add(Upload(sid, NoJournal() if uploaded else journal, fields, closed=False, done=done))
 
     def _retold(self, sid: SessionId, story: list[_Event], found: Survey) -> SessionJournal:
         """Repeat the story to an audit log that we cannot read; it keeps the first start and end of a session.

@@ -7,14 +7,16 @@ It knows nothing of SSH; the SSH servers hold the channels and tell their `LiveS
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 
-from interlock.core.errors import RecordingError, RemoteProtocolError, Rule, StoreError
+from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, new_compressor
 from interlock.domain.recording import Header
 from interlock.domain.session import SessionContext
 from interlock.ports import Clock, Entropy, EventReader, RecordingParts, RecordingStore, TrackerStore
+from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, rejection
 from interlock.services.outbox import Sleep
@@ -52,10 +54,12 @@ class Sessions:
         parts: RecordingParts,
         recordings: RecordingStore,
         events: EventReader | None = None,
+        claims: SessionClaims | None = None,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
     ) -> None:
+        self._daemon_id = daemon_id
         self._cluster = cluster
         self._clock = clock
         self._entropy = entropy
@@ -68,8 +72,17 @@ class Sessions:
         self._compressor = new_compressor()
         self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, sleep=sleep)
         self._uploads = Uploads(parts, recordings, events_stored=emitter.flush, sleep=sleep)
+        self._claims = claims or SessionClaims()  # of the process, if it has more than this registry
         self._recovery = Recovery(
-            parts, self._uploads, emitter, self._factory, trackers=self._trackers, events=events, sleep=sleep
+            parts,
+            self._uploads,
+            emitter,
+            self._factory,
+            trackers=self._trackers,
+            events=events,
+            claims=self._claims,
+            daemon_id=daemon_id,
+            sleep=sleep,
         )
         self._live: dict[LiveSession, None] = {}  # in the order in which they were agreed
         self._closing = False  # set by end_all: nothing begins any more
@@ -83,16 +96,16 @@ class Sessions:
     def agree(self, ctx: SessionContext) -> LiveSession:
         """The ID is agreed and the channel about to be accepted.
 
-        StoreError if the audit log is away or the daemon is stopping, RemoteProtocolError if the ID belongs to
-        another live session.
+        StoreError if the audit log is away or the daemon is stopping, RemoteProtocolError if the ID is or was
+        another session's.
         """
         duties = ctx.duties
         if self._closing:
             raise StoreError("no new sessions: the gateway is stopping")
         if duties.records and not self._emitter.healthy:
             raise StoreError("no new sessions for now: the audit log cannot be written")
-        if duties.records and any(s.sid == ctx.sid and s.ctx.duties.records for s in self._live):
-            raise RemoteProtocolError(Rule.SESSION_ID_REUSED, ctx.sid)
+        if duties.records:
+            self._claims.begin(ctx.sid, self._daemon_id)
         session = LiveSession(
             ctx,
             journal=SessionJournal(ctx.sid, self._emitter, self._factory) if duties.records else NoJournal(),
@@ -131,6 +144,10 @@ class Sessions:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._uploads.wait_idle()
+
+    async def prepare(self) -> None:
+        """Claim the sessions that an earlier process left, before others may say anything about them."""
+        await self._recovery.prepare()
 
     async def wait_recovered(self) -> None:
         """Return when what an earlier process left has been handed to the uploads. Needs a running `run`."""
@@ -182,8 +199,10 @@ class Sessions:
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)
         if session.started and session.ctx.duties.records:
-            closed = not session.recorder.failed
-            self._uploads.add(Upload(session.sid, session.journal, session.upload_fields(), closed))
+            closed, done = not session.recorder.failed, partial(self._claims.release, session.sid)
+            self._uploads.add(Upload(session.sid, session.journal, session.upload_fields(), closed, done))
+        elif session.ctx.duties.records:
+            self._claims.release(session.sid)
 
 
 def _no_recorder(_header: Header, _on_failure: Callable[[RecordingError], None]) -> SessionRecorder:

@@ -47,6 +47,7 @@ class Upload:
     journal: Journal  # of the session: gets session.upload
     fields: Mapping[str, JsonValue]  # common fields of that event
     closed: bool  # the recorder wrote the end; otherwise the part is mended first
+    done: Callable[[], None] = lambda: None  # called when nothing more will be said about the session
 
 
 class Uploads:
@@ -103,6 +104,7 @@ class Uploads:
                 await self._events_stored()
                 await self._insist(upload.sid, lambda: self._parts.discard(upload.sid))
         finally:
+            upload.done()
             self._pending -= 1
             if not self._pending:
                 self._idle.set()

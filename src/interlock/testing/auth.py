@@ -18,6 +18,7 @@ from interlock.domain.identity import Claims
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import Clock, EventFilter, JoinToken, RecordingInfo, RecordingStore, TrustBundle
+from interlock.services.claims import SessionClaims
 from interlock.services.hostca import HostCa, KeyPair, create_authority, create_key
 from interlock.services.joining import Joining, TokenText, create_token
 
@@ -133,6 +134,7 @@ class Auth:
         self.entropy = SystemEntropy()
         self.stores = Stores()
         self.recordings: RecordingStore = self.stores
+        self.claims = SessionClaims()  # new ones at every start
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = HostCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
@@ -157,6 +159,7 @@ class Auth:
             cluster=CLUSTER,
             ca=self.ca,
             joining=joining,
+            claims=self.claims,
             audit=stores,
             events=stores,
             trackers=stores,
@@ -171,6 +174,7 @@ class Auth:
 
     async def start(self) -> None:
         """Listen, on the ports of the last time if there was one."""
+        self.claims = SessionClaims()
         self._server = AuthRpcServer(self.services())
         self.bound = await self._server.start(service=self.bound.service, join=self.bound.join)
 

@@ -33,3 +33,13 @@ async def test_what_a_peer_sent_never_stops_the_log(log: SqlAuditLog) -> None:
     [stored] = await log.events(EventFilter())
     assert stored["tx"] == 2**63
     assert str(stored["command"]).endswith("\x00\x1b]0;x\x07")
+
+
+async def test_a_session_is_known_by_anything_but_refusals(log: SqlAuditLog) -> None:
+    """A refused channel has no record that a session under its ID could spoil."""
+    other = SessionId("bbbbbbbb-0000-4000-8000-000000000002")
+    await log.append([AuditEvent(Kind.SESSION_REJECTED, START, "u1", "demo", SID)])
+    assert not log.knows(SID)
+    await log.append([AuditEvent(Kind.SESSION_END, START, "u2", "demo", SID)])
+    assert log.knows(SID)
+    assert not log.knows(other)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.core.errors import Denied
+from interlock.core.errors import Denied, RemoteProtocolError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent, Kind
 from interlock.domain.identity import Claims, Identity
@@ -80,3 +80,46 @@ async def test_a_session_belongs_to_the_daemon_that_named_it_first(
     assert part.exists()
     assert node.auth.stores.recordings_by_sid == {}
     await node.client.append([node.event(Kind.SESSION_END)])
+
+
+async def test_a_session_of_the_proxy_is_nobody_elses(node: Node, tmp_path: Path) -> None:
+    """From the moment at which the proxy agrees to the ID that the node minted, before anything is stored."""
+    node.auth.claims.begin(SID, STRANGER)
+    part = tmp_path / "part"
+    part.write_bytes(b"forged")
+    with pytest.raises(Denied):
+        await node.client.append([node.event(), node.event(Kind.SESSION_END)])
+    with pytest.raises(Denied):
+        await node.client.put(node.tracker())
+    with pytest.raises(Denied):
+        await node.client.store(SID, part)
+    assert node.auth.stores.stored_events == []
+    assert node.auth.stores.recordings_by_sid == {}
+
+
+@pytest.mark.parametrize("said", ["event", "end", "tracker", "recording"])
+async def test_an_id_that_a_node_spoke_of_is_no_session_of_the_proxys(
+    node: Node, tmp_path: Path, said: str
+) -> None:
+    """The node cannot write the record first and announce the ID then."""
+    part = tmp_path / "part"
+    part.write_bytes(b"forged")
+    match said:
+        case "event":
+            await node.client.append([node.event()])
+        case "end":
+            await node.client.append([node.event(Kind.SESSION_END)])
+        case "tracker":
+            await node.client.put(node.tracker())
+        case _:
+            await node.client.store(SID, part)
+    with pytest.raises(RemoteProtocolError, match="another session"):
+        node.auth.claims.begin(SID, STRANGER)
+
+
+async def test_what_a_forwarder_refuses_in_a_nodes_session_does_not_take_the_session_away(node: Node) -> None:
+    """The proxy tells of refusals in sessions that the node records, perhaps before the node says anything."""
+    refusal = node.event(Kind.SESSION_REJECTED)
+    node.auth.stores.stored_events = [replace(refusal, fields={"recorded_by": STRANGER})] * 3
+    await node.client.append([node.event()])
+    assert len(node.auth.stores.stored_events) == 4

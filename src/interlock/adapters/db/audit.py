@@ -10,14 +10,15 @@ from sqlalchemy.dialects.sqlite import insert
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, whole_text
 from interlock.adapters.db.engine import Database
-from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.core.ids import SessionId
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.ports import EventFilter
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
 class SqlAuditLog:
-    """`ports.AuditLog` and `ports.EventReader`."""
+    """`ports.AuditLog`, `ports.EventReader` and `ports.SessionLookup`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -31,6 +32,13 @@ class SqlAuditLog:
             return
         rows = [_row(event) for event in events]
         await self._database.change(insert(schema.events).on_conflict_do_nothing(), rows)
+
+    def knows(self, sid: SessionId) -> bool:
+        """Whether anything but refusals is stored of this session. Synchronous: readers wait for nobody here."""
+        table = schema.events
+        refusal = Kind.SESSION_REJECTED.event
+        query = select(table.c.seq).where(table.c.sid == sid, table.c.event != refusal).limit(1)
+        return self._database.read_now(lambda connection: connection.execute(query).first()) is not None
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
         """The events that match, oldest first."""

@@ -62,6 +62,11 @@ class Database:
 
         return await asyncio.get_running_loop().run_in_executor(self._readers, run)
 
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """The same on the caller's thread, which waits: for one row by an index, a fraction of a millisecond."""
+        with _named(), self._engine.connect() as connection:
+            return work(connection)
+
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a thread as one transaction: durable when this returns, undone if it raises.
 

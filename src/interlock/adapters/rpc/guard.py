@@ -1,28 +1,28 @@
 """What a daemon may say: only what is about itself. Every rule is here; the server asks before it acts.
 
 The caller is who its client certificate names; nothing in a message can change that. A session ID belongs to the
-daemon that named it first, so that a node cannot add to, end or replace the record of another's session.
+daemon that named it first, in this process or to auth, so that a node cannot add to, end or replace the record of
+another's session, nor claim one that the proxy records.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import ENVELOPE, AuditEvent, Kind
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerStore
+from interlock.services.claims import SessionClaims
 from interlock.services.hostca import HostIdentity
 from interlock.services.joining import principals
 
 MAX_TTL_S = 300.0
 """Longest time, in seconds, for which a daemon may report itself or a session as alive."""
-
-MAX_KNOWN_SESSIONS = 10_000
-"""Session IDs whose daemon is remembered; others are looked up again."""
 
 AUTHS_OWN = frozenset(
     {Kind.USER_LOGIN, Kind.USER_LOGIN_FAILURE, Kind.CERT_CREATE, Kind.RECORDING_ACCESS},
@@ -31,28 +31,34 @@ AUTHS_OWN = frozenset(
 
 
 class SessionOwners:
-    """Which daemon a session ID belongs to, as the audit log and the trackers know it."""
+    """Which daemon a session ID belongs to: as the process knows it, else as the audit log and the trackers do."""
 
-    def __init__(self, events: EventReader, trackers: TrackerStore) -> None:
+    def __init__(self, claims: SessionClaims, events: EventReader, trackers: TrackerStore) -> None:
+        self._claims = claims
         self._events = events
         self._trackers = trackers
-        self._known: OrderedDict[SessionId, str] = OrderedDict()
 
-    async def check(self, caller: HostIdentity, sids: Iterable[SessionId]) -> None:
-        """Return if all are the caller's or nobody's yet; Denied otherwise."""
-        for sid in sids:
-            owner = self._known.get(sid) or await self._look_up(sid) or caller.id
-            self._known[sid] = owner
-            self._known.move_to_end(sid)
-            if len(self._known) > MAX_KNOWN_SESSIONS:
-                self._known.popitem(last=False)
-            if owner != caller.id:
-                raise _refusal(caller, f"session {sid} of daemon {owner}")
+    @asynccontextmanager
+    async def speaking(self, caller: HostIdentity, sids: Iterable[SessionId]) -> AsyncIterator[None]:
+        """Hold the sessions for the caller while it speaks of them; Denied if one is another daemon's."""
+        held: list[SessionId] = []
+        try:
+            for sid in sids:
+                if self._claims.owner(sid) is None and (owner := await self._look_up(sid)) is not None:
+                    self._claims.learn(sid, owner)
+                if not self._claims.hold(sid, caller.id):
+                    raise _refusal(caller, f"session {sid} of daemon {self._claims.owner(sid)}")
+                held.append(sid)
+            yield
+        finally:
+            for sid in held:
+                self._claims.release(sid)
 
-    async def _look_up(self, sid: SessionId) -> str | None:
-        stored = await self._events.events(EventFilter(sid=sid, limit=1))
-        if stored:
-            return str(stored[0].get("recorded_by", "unknown"))
+    async def _look_up(self, sid: SessionId) -> DaemonId | None:
+        # A forwarder reports refusals within sessions that are the node's.
+        for event in await self._events.events(EventFilter(sid=sid, limit=REFUSALS_TOLD + 1)):
+            if event["event"] != Kind.SESSION_REJECTED.event:
+                return DaemonId(str(event.get("recorded_by", "unknown")))
         return next((tracker.daemon_id for tracker in await self._trackers.live() if tracker.sid == sid), None)
 
 

@@ -35,6 +35,7 @@ from interlock.ports import (
     TrackerStore,
     TrustSource,
 )
+from interlock.services.claims import SessionClaims
 from interlock.services.hostca import HostCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, Renewed
 
@@ -54,6 +55,7 @@ class AuthServices:
     cluster: str
     ca: HostCa
     joining: Joining
+    claims: SessionClaims  # shared with the proxy of the same process
     audit: AuditLog
     events: EventReader
     trackers: TrackerStore
@@ -120,7 +122,7 @@ class _DaemonHandlers:
 
     def __init__(self, services: AuthServices) -> None:
         self._services = services
-        self._owners = SessionOwners(services.events, services.trackers)
+        self._owners = SessionOwners(services.claims, services.events, services.trackers)
         self._spool = Spool(services.spool)
 
     def service(self) -> Service[HostIdentity]:
@@ -138,15 +140,15 @@ class _DaemonHandlers:
 
     async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:
         events = own_events(caller, [from_wire(event) for event in request.events])
-        await self._owners.check(caller, {event.sid for event in events if event.sid is not None})
-        await self._services.audit.append(events)
+        async with self._owners.speaking(caller, {event.sid for event in events if event.sid is not None}):
+            await self._services.audit.append(events)
         return m.Nothing()
 
     async def _put_tracker(self, caller: HostIdentity, request: m.PutTracker) -> m.Nothing:
         check_tracker(caller, request.tracker)
-        await self._owners.check(caller, [request.tracker.sid])
         expires = self._services.clock.now() + bounded(request.ttl_s)
-        await self._services.trackers.put(replace(request.tracker, expires=expires))
+        async with self._owners.speaking(caller, [request.tracker.sid]):
+            await self._services.trackers.put(replace(request.tracker, expires=expires))
         return m.Nothing()
 
     async def _keep_trackers(self, caller: HostIdentity, request: m.KeepTrackers) -> m.Nothing:
@@ -180,8 +182,10 @@ class _DaemonHandlers:
     async def _store_recording(
         self, caller: HostIdentity, request: m.RecordingHeader, chunks: AsyncIterator[bytes]
     ) -> m.Stored:
-        await self._owners.check(caller, [request.sid])
-        async with self._spool.received(request.size, chunks) as path:
+        async with (
+            self._owners.speaking(caller, [request.sid]),
+            self._spool.received(request.size, chunks) as path,
+        ):
             return m.Stored(await self._services.recordings.store(request.sid, path))
 
 
