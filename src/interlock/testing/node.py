@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,7 +17,7 @@ from interlock.adapters.ssh.node.server import NodeOptions, NodeServer
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import AuditEvent
+from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.identity import Claims
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionContext, Start, Window
@@ -106,7 +106,7 @@ class FakeSessions:
     def __init__(self) -> None:
         self.all: list[FakeLive] = []
         self.refused: list[tuple[str, str]] = []  # public text and reason
-        self.refused_to: list[SessionContext] = []
+        self.refused_to: list[SessionContext | Mapping[str, JsonValue]] = []
         self.refusal: InterlockError | None = None  # at the channel's open
         self.failure: RecordingError | None = None  # at the start
 
@@ -119,7 +119,7 @@ class FakeSessions:
         self.all.append(live)
         return live
 
-    def rejected(self, who: SessionContext, *, public: str, reason: str) -> None:
+    def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
         """Note the rejection."""
         self.refused_to.append(who)
         self.refused.append((public, reason))

@@ -23,6 +23,7 @@ from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
+from interlock.domain.session import SessionContext
 from interlock.testing.node import NODE_ID, World, node_world
 
 V1 = b"session-id-query@goteleport.com"
@@ -491,15 +492,19 @@ async def test_a_second_start_is_an_event_of_the_session(world: World) -> None:
 
 
 async def test_what_a_forwarder_asks_in_vain_is_told_by_the_node(world: World) -> None:
-    """The forwarder has the session's events, but only the node knows why; the event has the session's ID."""
+    """Only the node knows why, but the session's ID is the forwarder's: auth takes no event of ours under it."""
     async with forwarder(world, records=True) as connection:
         channel = Channel(connection)
         await channel.open()
         assert not await channel._make_request(b"subsystem", String(b"netconf"))
     live = world.sessions.all[0]
     assert live.refusals == []
-    assert world.sessions.refused == [("this host does not serve the subsystem netconf", "subsystem netconf")]
-    assert world.sessions.refused_to[0].sid == live.sid
+    ((public, reason),) = world.sessions.refused
+    assert public == "this host does not serve the subsystem netconf"
+    assert reason == f"subsystem netconf (in session {live.sid}, which the forwarder records)"
+    (who,) = world.sessions.refused_to
+    assert not isinstance(who, SessionContext)
+    assert (who["user"], who["server_id"]) == ("bob", NODE_ID)
 
 
 async def test_refused_forwardings_are_events(world: World) -> None:

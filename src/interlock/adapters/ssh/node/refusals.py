@@ -4,6 +4,7 @@ ssh shows its user little of a refused request, so the audit log is where the ca
 is refused is decided elsewhere.
 """
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from interlock.core.errors import InterlockError
@@ -21,8 +22,8 @@ class Reporter(Protocol):
         """Emit an audit event that belongs to no session."""
         ...
 
-    def rejected(self, ctx: SessionContext, *, public: str, reason: str) -> None:
-        """Emit ``session.rejected``."""
+    def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
+        """Emit ``session.rejected``, of a session or of whom the fields describe."""
         ...
 
 
@@ -52,21 +53,26 @@ class Refusals:
             self._reporter.rejected(ctx, public=error.public, reason=reason)
 
     def within_session(self, live: Refusable, what: str, error: InterlockError) -> None:
-        """A request of a live session was refused. If a forwarder tells of the session, its count is not ours."""
+        """A request of a live session was refused.
+
+        The ID of a session that a forwarder records is the forwarder's: auth takes nothing else under it. The
+        event then stands by itself and names the session in its reason.
+        """
         if (reason := self._counted(error)) is None:
             return
-        if live.ctx.duties.records:
+        ctx = live.ctx
+        if ctx.duties.records:
             live.refused(what, public=error.public, reason=reason)
         else:
-            self._reporter.rejected(live.ctx, public=error.public, reason=reason)
+            told = f"{reason} (in session {ctx.sid}, which the forwarder records)"
+            self._reporter.rejected(_fields(ctx), public=error.public, reason=told)
 
     def forwarding(self, ctx: SessionContext, addr: str, error: InterlockError) -> None:
         """A forwarding of the connection was refused; ``addr`` is where it was to lead, or to listen."""
         if (reason := self._counted(error)) is None:
             return
-        who = ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()
         what: dict[str, JsonValue] = {"addr": addr, "success": False, "error": reason, "message": error.public}
-        self._reporter.report(Kind.PORT_FAILURE, who | what)
+        self._reporter.report(Kind.PORT_FAILURE, _fields(ctx) | what)
 
     def _counted(self, error: InterlockError) -> str | None:
         """The reason to tell; None if enough was told."""
@@ -74,3 +80,7 @@ class Refusals:
         if self._told > REFUSALS_TOLD:
             return None
         return error.reason + (_LAST if self._told == REFUSALS_TOLD else "")
+
+
+def _fields(ctx: SessionContext) -> dict[str, JsonValue]:
+    return ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()

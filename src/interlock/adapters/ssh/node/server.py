@@ -5,7 +5,7 @@ node behave as older ones did are constructor switches, so that every pairing of
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -48,7 +48,7 @@ class Registry(Protocol, Generic[LiveT_co]):
         """A session whose ID is agreed; InterlockError refuses it."""
         ...
 
-    def rejected(self, who: SessionContext, *, public: str, reason: str) -> None:
+    def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
         """Emit ``session.rejected``."""
         ...
 
@@ -153,9 +153,9 @@ class NodeServer:
         uid = self.entropy.uuid()
         self._audit.emit(AuditEvent(kind, self.clock.now(), uid, self.cluster, fields=fields))
 
-    def rejected(self, ctx: SessionContext, *, public: str, reason: str) -> None:
+    def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
         """Emit ``session.rejected``."""
-        self._sessions.rejected(ctx, public=public, reason=reason)
+        self._sessions.rejected(who, public=public, reason=reason)
 
     def begin(
         self,

@@ -6,7 +6,7 @@ with the reason: ssh shows that text, while "Permission denied (publickey)" woul
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Protocol
 
 import asyncssh
@@ -79,7 +79,7 @@ class House(Protocol):
         """Emit an audit event that belongs to no session."""
         ...
 
-    def rejected(self, ctx: SessionContext, *, public: str, reason: str) -> None:
+    def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
         """Emit the event that a session was rejected."""
         ...
 
