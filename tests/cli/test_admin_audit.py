@@ -1,6 +1,7 @@
 """``ilctl events``, ``sessions`` and ``recordings``."""
 
 import asyncio
+import getpass
 import json
 import stat
 from collections.abc import Awaitable, Callable
@@ -132,6 +133,19 @@ def test_recordings_are_listed_and_downloaded_whole(ilctl: Ilctl, tmp_path: Path
         assert ilctl("recordings", "download", SID, "--out", out).code == 0
     assert out.read_bytes() == recorded
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def test_who_reads_a_recording_is_in_the_audit_log(ilctl: Ilctl, tmp_path: Path, recorded: bytes) -> None:
+    """session.recording.access for a download and for an export, and none for a recording that is not there."""
+    assert recorded
+    ilctl("recordings", "download", SID, "--out", tmp_path / "copy.ilr")
+    ilctl("recordings", "export", SID, "--format", "text")
+    ilctl("recordings", "export", SID.replace("1", "2"))
+    found = ilctl("events", "ls", "--format", "json").json()
+    assert [(each["event"], each["code"], each["sid"], each["format"]) for each in found] == [
+        ("session.recording.access", "T2012I", SID, form) for form in ("ilr", "text")
+    ]
+    assert {(each["user"], each["method"]) for each in found} == {(getpass.getuser(), "ilctl")}
 
 
 def test_a_download_that_fails_leaves_what_was_there(ilctl: Ilctl, tmp_path: Path) -> None:

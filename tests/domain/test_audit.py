@@ -34,6 +34,17 @@ FIELD = {
     Kind.USER_LOGIN_FAILURE: ("user.login", "T1000W"),
     Kind.CERT_CREATE: ("cert.create", "TC000I"),
     Kind.RECORDING_ACCESS: ("session.recording.access", "T2012I"),
+    # the field's, beyond those
+    Kind.USER_CREATE: ("user.create", "T1002I"),
+    Kind.USER_DELETE: ("user.delete", "T1004I"),
+    Kind.ROLE_CREATE: ("role.created", "T9000I"),
+    Kind.ROLE_DELETE: ("role.deleted", "T9001I"),
+    Kind.TOKEN_CREATE: ("join_token.create", "TJT00I"),
+    Kind.MODE_UPDATE: ("session_recording_config.update", "TCREC003I"),
+    # ours (ADR-0003)
+    Kind.NODE_CREATE: ("node.create", "ILN00I"),
+    Kind.NODE_DELETE: ("node.delete", "ILN01I"),
+    Kind.TOKEN_DELETE: ("join_token.delete", "ILT01I"),
 }
 
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, in_local, labels, logins, name, names
+from interlock.cli.admin_context import FormatOption, change, in_local, labels, logins, name, names
 from interlock.cli.output import Format, print_rows
 from interlock.core.errors import ConfigError, InterlockError
+from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.rbac import Role
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def add_user(
         for role in sorted(missing):
             print(f"Note: there is no role called {role} yet; see ilctl roles add --help")
 
-    in_local(context, work)
+    change(context, Kind.USER_CREATE, {"name": user, "roles": list(wanted)}, work)
 
 
 @users.command("ls")
@@ -80,8 +81,8 @@ def list_users(context: typer.Context, form: FormatOption = Format.TEXT) -> None
 
 @users.command("rm")
 def remove_user(context: typer.Context, user: NameArgument) -> None:
-    """Delete an account: new sessions are refused at once, live ones go on."""
-    in_local(context, lambda local: local.users.remove_user(user))
+    """Delete an account: new sessions are refused within five seconds, live ones go on."""
+    change(context, Kind.USER_DELETE, {"name": user}, lambda local: local.users.remove_user(user))
     print(f"User {user} was removed.")
 
 
@@ -104,7 +105,12 @@ def add_role(
         if not await local.roles.add_role(made):
             raise InterlockError(f"there is a role called {role} already")
 
-    in_local(context, work)
+    facts: dict[str, JsonValue] = {
+        "name": role,
+        "logins": list(made.logins),
+        "node_labels": dict(made.node_labels),
+    }
+    change(context, Kind.ROLE_CREATE, facts, work)
     print(f"Role {role} was created.")
 
 
@@ -120,8 +126,8 @@ def list_roles(context: typer.Context, form: FormatOption = Format.TEXT) -> None
 
 @roles.command("rm")
 def remove_role(context: typer.Context, role: NameArgument) -> None:
-    """Delete a role: what it allowed is refused from now on."""
-    in_local(context, lambda local: local.roles.remove_role(role))
+    """Delete a role: new sessions that it allowed are refused within five seconds, live ones go on."""
+    change(context, Kind.ROLE_DELETE, {"name": role}, lambda local: local.roles.remove_role(role))
     print(f"Role {role} was removed.")
 
 

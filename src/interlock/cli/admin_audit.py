@@ -9,9 +9,10 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, in_local
+from interlock.cli.admin_context import FormatOption, in_local, report
 from interlock.cli.output import Format, print_rows, replacing
 from interlock.core.ids import SessionId, parse_session_id
+from interlock.domain.audit import JsonValue, Kind
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
@@ -145,7 +146,7 @@ def download(
 
     async def work(local: "Local") -> int:
         with replacing(out) as file:
-            return await _copy(local, sid, file)
+            return await _copy(local, sid, file, "ilr")
 
     print(f"{in_local(context, work)} bytes were written to {out}.")
 
@@ -162,7 +163,7 @@ def export(
     from interlock.domain.casting import FORMATS
 
     with TemporaryFile() as stored:
-        in_local(context, lambda local: _copy(local, sid, stored))
+        in_local(context, lambda local: _copy(local, sid, stored, form.value))
         stored.seek(0)
         lines = FORMATS[form.value](decode(iter(lambda: stored.read(_PIECE), b"")))
         if out is None:
@@ -172,10 +173,13 @@ def export(
             file.writelines(line.encode() for line in lines)
 
 
-async def _copy(local: "Local", sid: str, file: IO[bytes]) -> int:
-    """All bytes of a recording into a file; how many they were."""
+async def _copy(local: "Local", sid: str, file: IO[bytes], form: str) -> int:
+    """All bytes of a recording into a file, not before the audit log says who reads it; how many they were."""
     size = 0
     async for piece in local.recordings.read(SessionId(sid)):
+        if not size:
+            fields: dict[str, JsonValue] = {"session_type": "ssh", "format": form}
+            await report(local, Kind.RECORDING_ACCESS, fields, sid=SessionId(sid))
         size += file.write(piece)
     return size
 
@@ -192,5 +196,5 @@ def _detail(event: Mapping[str, object]) -> str:
         case "resize" | "session.start":
             return str(event.get("size", ""))
         case _:
-            texts = (event.get(key) for key in ("error", "reason", "message", "url"))
+            texts = (event.get(key) for key in ("error", "reason", "message", "url", "name"))
             return next((str(text) for text in texts if text), "")

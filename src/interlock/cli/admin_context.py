@@ -1,9 +1,11 @@
 """How every command of ``ilctl`` gets at the data directory, and the option types that several of them share."""
 
 import asyncio
+import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from pwd import getpwuid
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -12,7 +14,9 @@ from interlock.cli.output import Format
 from interlock.core.ids import parse_login, parse_name
 
 if TYPE_CHECKING:
+    from interlock.core.ids import SessionId
     from interlock.daemons.local import Local
+    from interlock.domain.audit import JsonValue, Kind
 
 T = TypeVar("T")
 
@@ -34,6 +38,36 @@ def in_local(context: typer.Context, work: "Callable[[Local], Awaitable[T]]") ->
             return await work(local)
 
     return asyncio.run(run())
+
+
+def change(
+    context: typer.Context,
+    kind: "Kind",
+    fields: "Mapping[str, JsonValue]",
+    work: "Callable[[Local], Awaitable[T]]",
+) -> T:
+    """Run ``work``, which changes something, and put the deed into the audit log once it is done."""
+
+    async def both(local: "Local") -> T:
+        done = await work(local)
+        await report(local, kind, fields)
+        return done
+
+    return in_local(context, both)
+
+
+async def report(
+    local: "Local", kind: "Kind", fields: "Mapping[str, JsonValue]", *, sid: "SessionId | None" = None
+) -> None:
+    """Put an administrator's deed into the audit log; StoreError if it cannot be stored.
+
+    ``user`` is the account of this machine that runs the command: ``ilctl`` knows no other.
+    """
+    from interlock.services.emitter import EventFactory
+
+    factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
+    who: dict[str, JsonValue] = {"user": _account(), "method": "ilctl"}
+    await local.audit.append([factory.make(kind, who | dict(fields), sid=sid)])
 
 
 def name(text: str) -> str:
@@ -63,6 +97,13 @@ def labels(text: str) -> dict[str, str]:
             raise typer.BadParameter(msg)
         found[key] = value
     return found
+
+
+def _account() -> str:
+    try:
+        return getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _split(text: str) -> list[str]:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, in_local, labels, name
+from interlock.cli.admin_context import FormatOption, change, in_local, labels, name
 from interlock.cli.output import Format, print_rows
-from interlock.core.address import parse_address
+from interlock.core.address import format_address, parse_address
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId
+from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.target import SubKind, Target
 
 if TYPE_CHECKING:
@@ -73,14 +74,20 @@ def add_node(
         if not await local.inventory.add_target(target):
             raise InterlockError(f"there is a node called {hostname} already")
 
-    in_local(context, work)
+    facts: dict[str, JsonValue] = {
+        "name": hostname,
+        "addr": format_address(host, port),
+        "labels": wanted,
+        "host_keys": list(keys),
+    }
+    change(context, Kind.NODE_CREATE, facts, work)
     print(f"Node {hostname} was added.")
 
 
 @app.command("rm")
 def remove_node(context: typer.Context, hostname: NameArgument) -> None:
     """Forget a host. One of our own nodes that still runs reports itself again."""
-    in_local(context, lambda local: local.inventory.remove_target(hostname))
+    change(context, Kind.NODE_DELETE, {"name": hostname}, lambda local: local.inventory.remove_target(hostname))
     print(f"Node {hostname} was removed.")
 
 

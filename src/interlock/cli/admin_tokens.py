@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, in_local
+from interlock.cli.admin_context import FormatOption, change, in_local, report
 from interlock.cli.output import Format, print_json, print_rows
+from interlock.domain.audit import Kind, rfc3339
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
@@ -46,9 +47,12 @@ def add_token(
         ca = await open_host_ca(
             local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
         )
-        return await create_token(
+        made = await create_token(
             local.tokens, pin=ca.pin, clock=local.clock, entropy=local.entropy, ttl=ttl, uses=uses
         )
+        expires = rfc3339(local.clock.now() + ttl)
+        await report(local, Kind.TOKEN_CREATE, {"name": made.id, "uses": uses, "expires": expires})
+        return made
 
     token = in_local(context, work)
     if form is Format.JSON:
@@ -85,5 +89,5 @@ def remove_token(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="As ilctl tokens ls shows it.")],
 ) -> None:
     """Make a join token useless. Nodes that joined with it stay."""
-    in_local(context, lambda local: local.tokens.remove_token(token_id))
+    change(context, Kind.TOKEN_DELETE, {"name": token_id}, lambda local: local.tokens.remove_token(token_id))
     print(f"Join token {token_id} was removed.")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, in_local, names
+from interlock.cli.admin_context import FormatOption, change, in_local, names, report
 from interlock.cli.output import Format, print_json
 from interlock.core.errors import ConfigError
+from interlock.domain.audit import Kind, rfc3339
 from interlock.domain.duties import RecordingMode
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ def sign(
         raise ConfigError(f"cannot read the public key {public_key}", reason=str(error)) from error
 
     async def work(local: "Local") -> str:
-        return await local.authority.issue_host(line, principals, ttl=timedelta(days=days))
+        made = await local.authority.issue_host(line, principals, ttl=timedelta(days=days))
+        facts = {"principals": ",".join(principals), "expires": rfc3339(local.clock.now() + timedelta(days=days))}
+        await report(local, Kind.CERT_CREATE, {"cert_type": "host", "identity": facts})
+        return made
 
     certificate = in_local(context, work)
     try:
@@ -96,5 +100,10 @@ def show_mode(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
 @mode.command("set")
 def set_mode(context: typer.Context, wanted: Annotated[ModeName, typer.Argument(metavar="node|proxy")]) -> None:
     """Change the recording mode of sessions that begin from now on."""
-    in_local(context, lambda local: local.clusters.set_recording_mode(RecordingMode(wanted.value)))
+    change(
+        context,
+        Kind.MODE_UPDATE,
+        {"session_recording": wanted.value},
+        lambda local: local.clusters.set_recording_mode(RecordingMode(wanted.value)),
+    )
     print(f"Sessions are recorded by the {wanted.value} from now on.")

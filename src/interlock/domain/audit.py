@@ -34,6 +34,15 @@ class Kind(Enum):
     USER_LOGIN_FAILURE = ("user.login", "T1000W")
     CERT_CREATE = ("cert.create", "TC000I")
     RECORDING_ACCESS = ("session.recording.access", "T2012I")
+    USER_CREATE = ("user.create", "T1002I")
+    USER_DELETE = ("user.delete", "T1004I")
+    ROLE_CREATE = ("role.created", "T9000I")
+    ROLE_DELETE = ("role.deleted", "T9001I")
+    NODE_CREATE = ("node.create", "ILN00I")
+    NODE_DELETE = ("node.delete", "ILN01I")
+    TOKEN_CREATE = ("join_token.create", "TJT00I")
+    TOKEN_DELETE = ("join_token.delete", "ILT01I")
+    MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
 
     @property
     def event(self) -> str:

@@ -19,6 +19,8 @@ ONCE = ("session.start", "session.end", "session.leave", "session.data", "sessio
 """Every recorded session has exactly one of each."""
 NAMES_TARGET = ("session.start", "session.end", "session.leave", "session.data", "exec")
 """The events that name the target, and in proxy mode the proxy too."""
+_ABOUT = "session.recording.access"
+"""Names a session, and is none of its events: it may come at any time later, and `ei` does not count it."""
 SETTLE_S = 40.0
 TICK = timedelta(milliseconds=1)
 """Events carry milliseconds."""
@@ -33,7 +35,7 @@ class Evidence:
     hostname: str
     seen: str | None  # what the session itself printed; None where the target cannot know it
     live: tuple[str, ...]  # new in `sessions ls` while it was live
-    events: tuple[Event, ...]  # all events with this sid
+    events: tuple[Event, ...]  # all events with this sid, but for who read the recording
     event_sids: frozenset[str]  # of all events about its host while it ran: a second record would be among them
     recordings: tuple[str, ...]  # of the same
     recorded_sid: str  # what the recording says of itself
@@ -133,7 +135,7 @@ class Witness:
         recorded = [row["sid"] for row in self._cluster.json("recordings", "ls")]
         found: list[Evidence] = []
         for one in self._sightings:
-            own = tuple(e for e in events if e.get("sid") == one.sid)
+            own = tuple(e for e in events if e.get("sid") == one.sid and e["event"] != _ABOUT)
             doubles = _doubles(events, own, one.hostname) - set(sids)
             found.append(
                 Evidence(
