@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interlock.core.errors import ConfigError
-from interlock.daemons.supervise import sole_user, stop_on_signals
+from interlock.daemons.supervise import finished, sole_user, stop_on_signals
 
 
 def test_a_second_daemon_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
@@ -45,3 +45,14 @@ async def test_a_signal_asks_for_a_stop(number: signal.Signals) -> None:
     with stop_on_signals(stopping):
         os.kill(os.getpid(), number)
         await asyncio.wait_for(stopping.wait(), 5)
+
+
+async def test_tasks_are_waited_for_and_then_cancelled() -> None:
+    """One that ends in time ends by itself."""
+    quick = asyncio.create_task(asyncio.sleep(0))
+    stuck = asyncio.create_task(asyncio.sleep(3600))
+    await finished(quick, within=5)
+    assert quick.done()
+    await finished(stuck, within=0.01)
+    with pytest.raises(asyncio.CancelledError):
+        await stuck

@@ -24,15 +24,19 @@ from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.config import Address, Config
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
-from interlock.daemons.supervise import sole_user
+from interlock.daemons.supervise import finished, sole_user
 from interlock.domain.duties import RecordingMode
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.portal import Portal
-from interlock.services.sessions import Sessions
+from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.trackers import Sweeper
 
 FAREWELL = "The Interlock gateway is shutting down; your session ends."
+
+DELIVERY_GRACE_S = 5.0
+"""Seconds that a stopping gateway gives its database to take the last trackers, and then the last events. What it
+does not take is made up from the recordings on disk at the next start."""
 
 NODE_DIRECTORY = "node"
 _HOST_KEY = "ssh_host_ed25519_key"
@@ -99,8 +103,8 @@ async def _serve(
         node_stopping = asyncio.Event()
         node_ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(emitter.run(), name="gateway.emitter")
-            tasks.create_task(sessions.run(), name="gateway.sessions")
+            storing = tasks.create_task(emitter.run(), name="gateway.emitter")
+            tending = tasks.create_task(sessions.run(), name="gateway.sessions")
             sweeping = tasks.create_task(sweeper.run(), name="gateway.sweeper")
             serving = tasks.create_task(proxy.run(), name="gateway.proxy")
             node: asyncio.Task[None] | None = None
@@ -119,10 +123,12 @@ async def _serve(
             if node is not None:
                 await node
             sweeping.cancel()
-            await sessions.end_all(FAREWELL)
+            await sessions.end_all(FAREWELL, grace=STORING_GRACE_S)
             sessions.stop()
+            await finished(tending, within=DELIVERY_GRACE_S)
             await rpc.stop()
             emitter.stop()
+            await finished(storing, within=DELIVERY_GRACE_S)
     finally:
         await rpc.stop()
 

@@ -21,6 +21,7 @@ from interlock.core.extensions import SOFTWARE
 from interlock.core.ids import DaemonId
 from interlock.daemons.local import prepare_data_dir
 from interlock.daemons.node_identity import IdentityFile, LocalAuth, NodeIdentity, create_host_key, public_line
+from interlock.daemons.supervise import finished
 from interlock.domain.target import SubKind, Target
 from interlock.ports import (
     Admission,
@@ -144,10 +145,8 @@ async def serve_node(
     host, port = await _listen(server, settings)
     server.describe(replace(server.target, port=port))
     async with asyncio.TaskGroup() as tasks:
-        delivery = [
-            tasks.create_task(emitter.run(), name="node.emitter"),
-            tasks.create_task(sessions.run(), name="node.sessions"),
-        ]
+        storing = tasks.create_task(emitter.run(), name="node.emitter")
+        tending = tasks.create_task(sessions.run(), name="node.sessions")
         upkeep = [
             tasks.create_task(_report(server, ports.inventory, clock), name="node.heartbeat"),
             tasks.create_task(keeper(server), name="node.keeper"),
@@ -161,11 +160,9 @@ async def serve_node(
         for task in upkeep:
             task.cancel()
         sessions.stop()
-        await asyncio.wait(delivery[1:], timeout=DELIVERY_GRACE_S)
+        await finished(tending, within=DELIVERY_GRACE_S)
         emitter.stop()
-        await asyncio.wait(delivery, timeout=DELIVERY_GRACE_S)
-        for task in delivery:
-            task.cancel()
+        await finished(storing, within=DELIVERY_GRACE_S)
 
 
 async def run_local_node(

@@ -40,6 +40,13 @@ def sole_user(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+async def finished(*tasks: asyncio.Task[None], within: float) -> None:
+    """Return when the tasks have ended; those that have not after so many seconds are cancelled."""
+    _done, late = await asyncio.wait(tasks, timeout=within)
+    for task in late:
+        task.cancel()
+
+
 @contextmanager
 def stop_on_signals(stopping: asyncio.Event) -> Iterator[None]:
     """SIGTERM and SIGINT ask for an orderly stop; a second one ends the process at once."""
