@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from interlock.adapters.blob import files
 from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId
+from interlock.domain.audit import JsonValue
 from interlock.domain.blocks import BlockBuilder, decode, preamble
 from interlock.domain.recording import Frame, FrameKind, Header, Output, Stream, to_payload
 from interlock.domain.session import Exit
@@ -266,3 +268,30 @@ async def test_listings_show_header_and_duration(recordings: FileRecordings) -> 
         "interactive": False, "duration_ms": 2500,
     }  # fmt: skip
     assert (second.sid, second.meta) == (OTHER, {})
+
+
+async def test_a_list_reads_no_recording_twice(
+    recordings: FileRecordings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Descriptions are kept, in bounded memory; a file that somebody put in a recording's place is read again."""
+    monkeypatch.setattr(files, "REMEMBERED", 1)
+    read: list[Path] = []
+    describe = files._meta
+
+    def counting(path: Path) -> dict[str, JsonValue]:
+        read.append(path)
+        return describe(path)
+
+    monkeypatch.setattr(files, "_meta", counting)
+    done = Path((await finished(recordings)).removeprefix("file://"))
+    first, again = await recordings.recordings(), await recordings.recordings()
+    assert first == again
+    assert read == [done]
+    replacement = done.with_suffix(".new")
+    replacement.write_bytes(b"not a recording")
+    replacement.replace(done)
+    [info] = await recordings.recordings()
+    assert info.meta == {}
+    await finished(recordings, OTHER)
+    await recordings.recordings()
+    assert len(recordings._described) == 1

@@ -20,9 +20,12 @@ import fcntl
 import filecmp
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
@@ -35,6 +38,10 @@ from interlock.ports import RecordingInfo
 CHUNK = 256 * 1024
 """Bytes read or sent at once."""
 
+REMEMBERED = 20_000
+"""Recordings whose descriptions are kept in memory for the next list: some 2 KiB each at most."""
+
+_REMEMBERED_COMMAND = 1024
 _LIVE = "live"
 _QUARANTINE = "quarantine"
 _DONE = ".ilr"
@@ -44,6 +51,12 @@ _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})
 _log = structlog.get_logger()
 
 _ENDS = 4096  # bytes of a file's end in which its last block is looked for: it holds the exit frame only
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    version: tuple[int, int, int]  # of the file: inode, size, time of change
+    meta: Mapping[str, JsonValue]
 
 
 class LivePart:
@@ -93,6 +106,9 @@ class FileRecordings:
         self._directory = directory
         for folder in (directory, directory / _LIVE, directory / _QUARANTINE):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # One thread of its own: people who ask for lists wait for each other, and nobody else waits for them.
+        self._lister = ThreadPoolExecutor(1, "recordings.list")
+        self._described: dict[Path, _Described] = {}  # used by that thread only
 
     # --- parts ---------------------------------------------------------------------------------
 
@@ -168,7 +184,7 @@ class FileRecordings:
 
     async def recordings(self) -> list[RecordingInfo]:
         """What is stored, newest first."""
-        return await asyncio.to_thread(self._recordings)
+        return await asyncio.get_running_loop().run_in_executor(self._lister, self._recordings)
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """The stored bytes in pieces; NotFound if there are none."""
@@ -204,8 +220,21 @@ class FileRecordings:
                 if sid is not None:
                     state = path.stat()
                     stored = datetime.fromtimestamp(state.st_mtime, UTC)
-                    found.append(RecordingInfo(sid, state.st_size, stored, _meta(path)))
+                    found.append(RecordingInfo(sid, state.st_size, stored, self._meta(path, state)))
         return sorted(found, key=lambda info: info.stored, reverse=True)
+
+    def _meta(self, path: Path, state: os.stat_result) -> Mapping[str, JsonValue]:
+        """What the file says of itself, which is read once, since a finished recording never changes."""
+        version = (state.st_ino, state.st_size, state.st_mtime_ns)
+        known = self._described.get(path)
+        if known is not None and known.version == version:
+            return known.meta
+        meta = MappingProxyType(_meta(path))
+        if len(str(meta.get("command", ""))) <= _REMEMBERED_COMMAND:
+            self._described[path] = _Described(version, meta)
+            if len(self._described) > REMEMBERED:
+                del self._described[next(iter(self._described))]
+        return meta
 
 
 def _sid_of(path: Path) -> SessionId | None:
