@@ -44,8 +44,7 @@ class Channel:
     flow_from: dict[Side, Flow] = field(default_factory=lambda: {Side.CLIENT: Flow(), Side.TARGET: Flow()})
     term: str = ""
     window: tuple[int, int] | None = None
-    env: dict[str, str] = field(default_factory=dict)
-    env_taken: int = 0  # variables, those that were set again included
+    env_taken: int = 0  # environment variables, those that were set again included
     env_bytes: int = 0
 
     def number(self, side: Side) -> int:
@@ -79,8 +78,7 @@ class Channel:
         reader = Reader(data)
         name, value = reader.string(), reader.string()
         reader.end()
-        text = {name.decode("utf-8", "backslashreplace"): value.decode("utf-8", "backslashreplace")}
-        return self._set_env(text, len(name) + len(value))
+        return self._count_env(1, len(name) + len(value))
 
     def take_envs(self, data: bytes) -> bool:
         """Note an envs request (`extensions.ENVS`): a JSON object of strings, held to the same bounds."""
@@ -88,16 +86,15 @@ class Channel:
         text = reader.string()
         reader.end()
         try:
-            return self._set_env(msgspec.json.decode(text, type=dict[str, str]), len(text))
+            return self._count_env(len(msgspec.json.decode(text, type=dict[str, str])), len(text))
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
 
-    def _set_env(self, variables: dict[str, str], size: int) -> bool:
-        taken, total = self.env_taken + len(variables), self.env_bytes + size
+    def _count_env(self, variables: int, size: int) -> bool:
+        taken, total = self.env_taken + variables, self.env_bytes + size
         if self.started or taken > MAX_ENV_VARS or total > MAX_ENV_BYTES:
             return False
         self.env_taken, self.env_bytes = taken, total
-        self.env |= variables
         return True
 
     def take_start(self, name: bytes, data: bytes) -> StartRequest | None:
@@ -108,7 +105,7 @@ class Channel:
         command = b"" if name == b"shell" else reader.string()
         reader.end()
         self.started = True
-        return StartRequest(name.decode(), command, self.term, self.window, tuple(self.env.items()))
+        return StartRequest(name.decode(), command, self.term, self.window)
 
     def close_from(self, side: Side) -> bool:
         """Note a CLOSE (§5.3); True when both sides have closed. RemoteProtocolError if it is the second."""

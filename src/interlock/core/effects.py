@@ -30,7 +30,6 @@ class StartRequest:
     command: bytes  # the command or the subsystem's name; empty for a shell
     term: str  # empty without a PTY
     window: tuple[int, int] | None  # columns and rows; None without a PTY
-    env: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)

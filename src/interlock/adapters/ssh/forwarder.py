@@ -275,9 +275,11 @@ class Forwarder:
         session = self._live.get(effect.channel) if effect.channel is not None else None
         if session is not None and session.ctx.duties.records:
             session.refused(effect.what, public=effect.public, reason=effect.reason + last)
-        else:  # if the target records, its events have their own count
-            who = session.ctx if session is not None else self._parties.facts()
-            self._sessions.rejected(who, public=effect.public, reason=effect.reason + last)
+        else:  # what happens in a session that the target records is counted there, so the ID is in the words
+            within = f" (in session {session.sid})" if session is not None else ""
+            self._sessions.rejected(
+                self._parties.facts(), public=effect.public, reason=f"{effect.reason}{within}{last}"
+            )
 
     def _leave(self, text: str) -> None:
         """A client that only got refusals has had time to show them."""
