@@ -136,6 +136,24 @@ async def test_a_plain_key_and_a_foreign_certificate(served: Gateway) -> None:
     assert len(await served.events("auth")) == 2
 
 
+async def test_a_bare_key_before_its_certificate_is_no_news(served: Gateway) -> None:
+    """ssh offers them in this order: a login that succeeds shows no banner and leaves no auth event."""
+    own = await served.credential()
+    bare = Credential(
+        "ssh-ed25519", string("ssh-ed25519") + string(own.key.public_key().public_bytes_raw()), own.key
+    )
+    async with await connect_raw(LOOPBACK, served.port) as client:
+        await client.handshake()
+        await client.request_service()
+        client.offer(ROUTE, bare)
+        assert (await client.expect(51))[0] == 51
+        client.sign(ROUTE, own)
+        await client.expect(52)
+        assert not [line for line in client.log.lines if "BANNER" in line]
+    await served.wait_clean()
+    assert await served.events("auth") == []
+
+
 async def test_expired_certificate_is_explained(served: Gateway) -> None:
     """The banner says what to do, the audit log why."""
     credential = await served.credential(ttl=timedelta(microseconds=1))

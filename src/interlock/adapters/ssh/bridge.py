@@ -8,6 +8,7 @@ import asyncio
 
 import asyncssh
 
+from interlock.adapters.ssh.dial import words
 from interlock.adapters.ssh.door import address
 from interlock.core.errors import TargetError
 from interlock.core.limits import DIAL_TIMEOUT_S, WRITE_HIGH_WATER
@@ -157,10 +158,8 @@ async def open_bridge(target: Target, *, timeout: float = DIAL_TIMEOUT_S) -> Bri
             f"{name} is unreachable: it does not answer", reason=f"{name} at {target.addr}"
         ) from error
     except OSError as error:
-        words = (error.strerror or str(error)).lower()
-        raise TargetError(
-            f"{name} is unreachable: {words}", reason=f"{name} at {target.addr}: {error!r}"
-        ) from error
+        reason = f"{name} at {target.addr}: {error!r}"
+        raise TargetError(f"{name} is unreachable: {words(error)}", reason=reason) from error
     if not speaks_ssh:
         node.transport.abort()
         raise TargetError(f"{name} does not answer as an SSH server", reason=f"{name} at {target.addr}")

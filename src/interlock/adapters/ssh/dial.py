@@ -5,6 +5,7 @@ target (design §4). The certificate is requested while the key exchange runs, s
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -105,7 +106,7 @@ class Dialler:
                 raise owner.problem from error
             raise _refused(permit, error) from error
         except OSError as error:
-            raise _unreachable(target, _words(error), error) from error
+            raise _unreachable(target, words(error), error) from error
         except ValueError as error:  # what asyncssh's decoders raise in its asynchronous handlers
             public = f"{target.hostname} violated the SSH protocol: {str(error)[:200]}"
             raise TargetError(public, reason=f"{public} (at {target.addr})") from error
@@ -146,8 +147,9 @@ class Dialler:
         return connection
 
 
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+def words(error: OSError) -> str:
+    """The system's words for it; asyncio puts the address, in Python's notation, in their place."""
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 def _unreachable(target: Target, why: str, error: Exception) -> TargetError:

@@ -95,15 +95,23 @@ class _Guarded(CertificateHooks):
 
     def judge(self, user: str, certificate: bytes) -> bool:
         """See `CertificateHooks.judge`."""
-        self._attempts += 1
-        if self._attempts > MAX_ATTEMPTS:
-            raise asyncssh.PermissionDenied("too many authentication attempts")
+        self._count_attempt()
         try:
             self._check(user, self.gate.claims.read(certificate, now=self.gate.clock.now()))
         except Denied as error:
             self.explain(error)
             return False
         return True
+
+    def plain_key(self, user: str) -> None:  # noqa: ARG002
+        """No reason for a banner: the certificate may come next; if it does not, the last question explains."""
+        self._count_attempt()
+        self._note("a key without a certificate was offered")
+
+    def _count_attempt(self) -> None:
+        self._attempts += 1
+        if self._attempts > MAX_ATTEMPTS:
+            raise asyncssh.PermissionDenied("too many authentication attempts")
 
     def proven(self, user: str, certificate: bytes) -> None:
         """See `CertificateHooks.proven`."""
@@ -122,11 +130,14 @@ class _Guarded(CertificateHooks):
 
     def explain(self, error: Denied) -> None:
         """Tell the person, once, while ssh still shows banners."""
-        if error.reason not in self._refusals and len(self._refusals) < MAX_REASONS:
-            self._refusals.append(error.reason)
+        self._note(error.reason)
         if not self._explained:
             self._explained = True
             self.connection.send_auth_banner(f"{error.public}\r\n")
+
+    def _note(self, reason: str) -> None:
+        if reason not in self._refusals and len(self._refusals) < MAX_REASONS:
+            self._refusals.append(reason)
 
     def report(self, reason: str) -> None:
         """Event ``auth``."""

@@ -114,6 +114,8 @@ class PatientServerChannel(PatientChannel, asyncssh.SSHServerChannel[bytes]):
 
 # --- user certificates, judged by us: node and proxy ---------------------------------------------
 
+_CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
+
 _WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
 """SHA-1 signatures, which OpenSSH refuses since 8.8."""
 
@@ -128,6 +130,9 @@ class CertificateHooks(asyncssh.SSHServer, ABC):
     @abstractmethod
     def proven(self, user: str, certificate: bytes) -> None:
         """The client has signed with the certificate's key; called right before authentication succeeds."""
+
+    def plain_key(self, user: str) -> None:
+        """A key without certificate was offered, and is refused. ssh tries the bare key before its certificate."""
 
 
 class CertifiedConnection(SSHServerConnection):
@@ -144,8 +149,13 @@ class CertifiedConnection(SSHServerConnection):
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """Our verdict instead of asyncssh's; without ``msg`` this is only a question (RFC 4252 §7)."""
         hooks = self._owner
+        if not isinstance(hooks, CertificateHooks):
+            return False
+        if not _is_certificate(key_data):
+            hooks.plain_key(username)
+            return False
         certificate = _user_certificate(key_data)
-        if not isinstance(hooks, CertificateHooks) or not hooks.judge(username, key_data) or certificate is None:
+        if not hooks.judge(username, key_data) or certificate is None:
             return False
         if not msg:
             return True
@@ -199,6 +209,13 @@ def _user_certificate(certificate: bytes) -> SSHOpenSSHCertificate | None:
     except KeyImportError:
         return None
     return decoded if isinstance(decoded, SSHOpenSSHCertificate) else None
+
+
+def _is_certificate(key_data: bytes) -> bool:
+    try:
+        return Reader(key_data).string().endswith(_CERTIFICATE_SUFFIX)
+    except RemoteProtocolError:
+        return False
 
 
 def _strong(signature: bytes) -> bool:
