@@ -53,10 +53,17 @@ class EventFilter:
 
 
 class AuditLog(Protocol):
-    """Append-only. Appending twice is harmless: uid is unique, start and end are kept once per session."""
+    """Append-only. Appending twice is harmless: uid is unique, and `ONCE_PER_SESSION` says what is kept once.
+
+    One exception: an end that auth made up for a silent daemon moves behind whatever else its session turns out to
+    have had, and gives way to a real one.
+    """
 
     async def append(self, events: Sequence[AuditEvent]) -> None:
-        """Store the events durably, in order; StoreError when that failed and the caller must try again."""
+        """Store the events durably, in order; StoreError when that failed and the caller must try again.
+
+        Those with index `NEXT` get the number that follows the highest of their session, unless they are dropped.
+        """
         ...
 
 

@@ -25,7 +25,7 @@ async def run_with(local: Local, directory: Path, command: str) -> Completed:
     key.certificate.write_text(certificate)
     client = SshClient(directory / "client", [key], [f"@cert-authority * {local.authority.export('host')}"])
     stopping, port = asyncio.Event(), asyncio.get_running_loop().create_future()
-    ports = NodePorts(local.audit, local.trackers, local.recordings, local.inventory, local.admission, local.audit)
+    ports = NodePorts(local.audit, local.trackers, local.recordings, local.inventory, local.admission)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(
             run_local_node(

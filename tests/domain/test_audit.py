@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from interlock.core.ids import SessionId
-from interlock.domain.audit import ENVELOPE, ONCE_PER_SESSION, AuditEvent, Kind, rfc3339
+from interlock.domain.audit import ENVELOPE, ONCE_PER_SESSION, AuditEvent, Kind, repeatable_uid, rfc3339
 
 SID = SessionId("00000000-0000-4000-8000-000000000001")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 6789, tzinfo=UTC)
@@ -99,9 +99,24 @@ def test_times_are_utc_with_milliseconds(moment: datetime, text: str) -> None:
     assert rfc3339(moment) == text
 
 
-def test_start_and_end_are_kept_once() -> None:
+def test_what_is_kept_once() -> None:
     """The store drops a second one (PROTOCOL.md §6); those are names of events that exist."""
-    assert {Kind.SESSION_START.event, Kind.SESSION_END.event} == ONCE_PER_SESSION
+    once = (
+        Kind.SESSION_START,
+        Kind.SESSION_END,
+        Kind.SESSION_LEAVE,
+        Kind.SESSION_DATA,
+        Kind.SESSION_UPLOAD,
+    )
+    assert {kind.event for kind in once} == ONCE_PER_SESSION
+
+
+def test_a_repeatable_uid_belongs_to_one_event_of_one_session() -> None:
+    """Whoever tells the event again finds the same; nobody else does."""
+    other = SessionId("00000000-0000-4000-8000-000000000002")
+    mine = repeatable_uid(SID, "exec")
+    assert mine == repeatable_uid(SID, "exec")
+    assert len({mine, repeatable_uid(SID, "session.end"), repeatable_uid(other, "exec")}) == 3
 
 
 @pytest.mark.parametrize("name", sorted(ENVELOPE))

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import open_database
 from interlock.core.ids import SessionId
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.audit import BY_AUTH, BY_RECOVERY, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, Kind
 from interlock.ports import AuditLog, EventFilter, EventReader
 from interlock.testing.clock import START
 from interlock.testing.stores import MemoryAuditLog
 
 SID = SessionId("aaaaaaaa-0000-4000-8000-000000000001")
+THIRD = SessionId("cccccccc-0000-4000-8000-000000000003")
 OTHER = SessionId("bbbbbbbb-0000-4000-8000-000000000002")
 
 
@@ -63,16 +64,69 @@ async def test_appending_again_changes_nothing(log: Log) -> None:
     assert await uids(log) == ["u1", "u2"]
 
 
-@pytest.mark.parametrize("kind", [Kind.SESSION_START, Kind.SESSION_END])
-async def test_a_session_starts_and_ends_once(log: Log, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.event in ONCE_PER_SESSION])
+async def test_a_session_starts_ends_and_is_uploaded_once(log: Log, kind: Kind) -> None:
     """The first one counts, also within one batch; other sessions are not concerned."""
     await log.append([event("u1", kind), event("u2", kind)])
     await log.append([event("u3", kind, index=9), event("u4", kind, sid=OTHER)])
     assert await uids(log) == ["u1", "u4"]
 
 
+async def numbers(log: Log, sid: SessionId = SID) -> list[tuple[object, object]]:
+    """Name and number of a session's events."""
+    return [(each["event"], each["ei"]) for each in await log.events(EventFilter(sid=sid))]
+
+
+async def test_the_log_numbers_what_recovery_tells(log: Log) -> None:
+    """What is dropped as told before takes no number; other sessions are not concerned."""
+    await log.append([event("u1", Kind.SESSION_START), event("u2", Kind.EXEC, index=1)])
+    await log.append([event("u3", Kind.SESSION_START, sid=OTHER, index=7)])
+    again = [event("u4", Kind.SESSION_START, index=NEXT), event("u2", Kind.EXEC, index=NEXT)]
+    for _ in range(2):
+        await log.append([*again, event("u5", Kind.SESSION_END, index=NEXT)])
+        await log.append([event("u6", Kind.SESSION_LEAVE, index=NEXT)])
+    assert await numbers(log) == [("session.start", 0), ("exec", 1), ("session.end", 2), ("session.leave", 3)]
+    await log.append([event("u7", Kind.SESSION_START, sid=THIRD, index=NEXT)])
+    assert await numbers(log, THIRD) == [("session.start", 0)]
+
+
+def made_up(uid: str = "auth") -> AuditEvent:
+    """An end that auth made up."""
+    return AuditEvent(Kind.SESSION_END, START, uid, "demo", SID, NEXT, {"user": "alice", SYNTHESIZED: BY_AUTH})
+
+
+async def test_a_made_up_end_gives_way_to_the_real_one(log: Log) -> None:
+    """A daemon that was only cut off tells the rest of its session: one end, its own, and no number twice."""
+    await log.append([event("u1", Kind.SESSION_START)])
+    await log.append([made_up()])
+    await log.append([made_up("auth again")])
+    assert await numbers(log) == [("session.start", 0), ("session.end", 1)]
+    await log.append([event("u2", Kind.SESSION_RESIZE, index=1)])
+    assert await numbers(log) == [("session.start", 0), ("resize", 1), ("session.end", 2)]
+    await log.append([event("u3", Kind.SESSION_END, index=2), event("u4", Kind.SESSION_LEAVE, index=3)])
+    assert await numbers(log) == [("session.start", 0), ("resize", 1), ("session.end", 2), ("session.leave", 3)]
+    assert await uids(log) == ["u1", "u2", "u3", "u4"]
+
+
+async def test_a_made_up_end_replaces_nothing(log: Log) -> None:
+    """Auth may have looked just before the end was stored."""
+    await log.append([event("u1", Kind.SESSION_START), event("u2", Kind.SESSION_END, index=1)])
+    await log.append([made_up()])
+    assert await uids(log) == ["u1", "u2"]
+
+
+async def test_an_end_that_recovery_made_up_stays(log: Log) -> None:
+    """It knows the recording; nothing real can follow, and auth knows less."""
+    recovered = AuditEvent(Kind.SESSION_END, START, "r", "demo", SID, NEXT, {SYNTHESIZED: BY_RECOVERY})
+    await log.append([event("u1", Kind.SESSION_START), made_up()])
+    await log.append([recovered])
+    await log.append([made_up()])
+    assert await uids(log) == ["u1", "r"]
+    assert await numbers(log) == [("session.start", 0), ("session.end", 1)]
+
+
 async def test_other_events_may_happen_often(log: Log) -> None:
-    """Only start and end are unique in a session."""
+    """Only those with a name of `ONCE_PER_SESSION` are unique in a session."""
     await log.append([event(f"u{n}", Kind.SESSION_RESIZE, index=n) for n in range(5)])
     assert len(await uids(log)) == 5
 

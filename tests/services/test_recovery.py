@@ -7,21 +7,23 @@ from pathlib import Path
 import pytest
 
 from interlock.adapters.blob.files import FileRecordings
-from interlock.core.errors import StoreError
+from interlock.core.errors import RecordingError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
 from interlock.domain.blocks import decode
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import Frame, Marker, Output, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
+from interlock.domain.survey import Survey
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
-from interlock.ports import EventFilter, EventReader
+from interlock.ports import EventFilter
 from interlock.services.claims import SessionClaims
-from interlock.services.emitter import Emitter
+from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.recovery import PAUSE_S
 from interlock.services.sessions import Sessions
+from interlock.services.trackers import missing_end
 from interlock.services.uploads import DIED
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
@@ -72,7 +74,7 @@ class World:
 class Life:
     """One run of the daemon on that world."""
 
-    def __init__(self, world: World, *, reader: EventReader | None) -> None:
+    def __init__(self, world: World) -> None:
         world.lives += 1
         self.world = world
         self.timers = FakeTimers()
@@ -88,7 +90,6 @@ class Life:
             trackers=world.trackers,
             parts=self.files,
             recordings=self.files,
-            events=reader,
             claims=self.claims,
             sleep=world.sleep,
             call_later=self.timers.call_later,
@@ -128,12 +129,10 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "recordings")
 
 
-@pytest.mark.parametrize("reads", [True, False])
-async def test_a_killed_session_becomes_a_recording_with_an_end(world: World, reads: bool) -> None:
+async def test_a_killed_session_becomes_a_recording_with_an_end(world: World) -> None:
     """What was flushed is kept, the end says why, the events continue without a gap, the tracker ends."""
-    reader = world.audit if reads else None
-    await Life(world, reader=reader).killed_after(SHELL)
-    await Life(world, reader=reader).recovers()
+    await Life(world).killed_after(SHELL)
+    await Life(world).recovers()
     assert world.names() == ["session.start", "resize", "session.end", "session.leave", "session.upload"]
     assert await world.frames() == [
         Frame(0, Output(Stream.STDOUT, b"evidence")),
@@ -147,12 +146,10 @@ async def test_a_killed_session_becomes_a_recording_with_an_end(world: World, re
     assert await world.files.unfinished() == []
 
 
-@pytest.mark.parametrize("reads", [True, False])
-async def test_events_that_died_in_memory_are_written_from_the_recording(world: World, reads: bool) -> None:
+async def test_events_that_died_in_memory_are_written_from_the_recording(world: World) -> None:
     """Even the start is known from the part's header."""
-    reader = world.audit if reads else None
-    await Life(world, reader=reader).killed_after(SHELL, flush=False, events=False)
-    await Life(world, reader=reader).recovers()
+    await Life(world).killed_after(SHELL, flush=False, events=False)
+    await Life(world).recovers()
     assert world.names() == WHOLE
     start = world.audit.stored[0].to_json()
     assert (start["size"], start["user"], start["addr.remote"]) == ("80:24", "jeff", "10.5.5.3:65066")
@@ -162,41 +159,72 @@ async def test_events_that_died_in_memory_are_written_from_the_recording(world: 
 
 async def test_recovering_ten_times_is_recovering_once(world: World) -> None:
     """However often the daemon starts, there is one recording and one set of events."""
-    await Life(world, reader=world.audit).killed_after(SHELL)
+    await Life(world).killed_after(SHELL)
     for _ in range(10):
-        await Life(world, reader=world.audit).recovers()
+        await Life(world).recovers()
     assert world.names() == ["session.start", "resize", "session.end", "session.leave", "session.upload"]
     assert len(await world.files.recordings()) == 1
 
 
 async def test_a_crash_between_storing_and_discarding_repeats_nothing(world: World) -> None:
     """The recording is stored, its part still there: the next start adds no event and clears up."""
-    await Life(world, reader=world.audit).killed_after(SHELL)
+    await Life(world).killed_after(SHELL)
     kept = world.directory / "kept"
     shutil.copy(world.files.path(SID), kept)
-    await Life(world, reader=world.audit).recovers()
+    await Life(world).recovers()
     kept.replace(world.files.path(SID))
     before = world.names()
-    await Life(world, reader=world.audit).recovers()
+    await Life(world).recovers()
     assert world.names() == before
     assert await world.files.unfinished() == []
 
 
-async def test_a_swept_session_gets_no_second_end(world: World) -> None:
-    """If auth has ended the session meanwhile, recovery only adds what is missing."""
-    life = Life(world, reader=world.audit)
-    await life.killed_after(SHELL)
-    other = Life(world, reader=None)
-    await other.recovers()
-    assert world.names().count("session.start") == 1
-    assert world.names().count("session.end") == 1
+async def test_a_swept_session_gets_its_end_from_the_recording(world: World) -> None:
+    """If auth has made up an end meanwhile, recovery, which knows more, replaces it: still one, and no gap."""
+    await Life(world).killed_after(SHELL)
+    factory = EventFactory(cluster="demo", clock=world.clock, entropy=FakeEntropy(99))
+    stored = await world.audit.events(EventFilter(sid=SID))
+    end = missing_end(SID, stored, last_seen=world.clock.now(), factory=factory)
+    assert end is not None
+    await world.audit.append([end])
+    assert world.names() == ["session.start", "resize", "session.end"]
+    await Life(world).recovers()
+    assert world.names() == ["session.start", "resize", "session.end", "session.leave", "session.upload"]
+    assert world.audit.stored[2].fields[SYNTHESIZED] == BY_RECOVERY
+
+
+async def test_what_recovery_makes_up_is_marked(world: World) -> None:
+    """What the daemon stored while it lived is not, and neither is the upload, which happens now."""
+    await Life(world).killed_after(SHELL)
+    await Life(world).recovers()
+    marks = [event.fields.get(SYNTHESIZED) for event in world.audit.stored]
+    assert marks == [None, None, BY_RECOVERY, BY_RECOVERY, None]
+
+
+@pytest.mark.parametrize("stored", range(6))
+async def test_whatever_was_stored_nothing_is_told_twice(world: World, stored: int) -> None:
+    """A daemon that is killed after a session's end, with the first so many of its events stored."""
+    life = Life(world)
+    session = life.sessions.agree(CONTEXT)
+    session.start(Start(SessionKind.EXEC, command="ls"))
+    session.exited(Exit(status=0))
+    session.end(tx=1, rx=1)
+    life.emitter.stop()
+    await life.emitter.run()
+    del world.audit.stored[stored:]
+    for _ in range(2):
+        await Life(world).recovers()
+    names = world.names()
+    told = ["session.start", "exec", "session.end", "session.leave", "session.upload"]
+    assert [name for name in names if name != "session.data"] == told
+    assert names.count("session.data") == (1 if stored >= 5 else 0)
 
 
 async def test_what_was_left_is_claimed_before_anything_is_said_about_it(world: World) -> None:
     """A node that knew the ID cannot tell its own story first; afterwards the audit log knows whose it was."""
-    await Life(world, reader=world.audit).killed_after(SHELL, events=False)
+    await Life(world).killed_after(SHELL, events=False)
     world.files.path(OTHER).write_bytes(b"garbage")
-    life = Life(world, reader=world.audit)
+    life = Life(world)
     await life.sessions.prepare()
     assert (life.claims.owner(SID), life.claims.owner(OTHER)) == (NODE, NODE)
     assert not life.claims.hold(SID, DaemonId("another"))
@@ -207,41 +235,38 @@ async def test_what_was_left_is_claimed_before_anything_is_said_about_it(world: 
 
 async def test_a_torn_block_is_cut_off_and_noted(world: World) -> None:
     """The recording says how many bytes could not be read."""
-    await Life(world, reader=world.audit).killed_after(SHELL)
+    await Life(world).killed_after(SHELL)
     with world.files.path(SID).open("ab") as part:
         part.write(b"ILRBtorn")
-    await Life(world, reader=world.audit).recovers()
+    await Life(world).recovers()
     bodies = [frame.body for frame in await world.frames()]
     assert bodies[-2:] == [Marker("gap", DIED, lost=8), Exit(error=DIED)]
 
 
 async def test_a_part_without_header_is_quarantined_and_blocks_nobody(world: World) -> None:
     """Garbage is put aside; the other part becomes a recording."""
-    await Life(world, reader=world.audit).killed_after(SHELL)
+    await Life(world).killed_after(SHELL)
     world.files.path(OTHER).write_bytes(b"garbage")
-    await Life(world, reader=world.audit).recovers()
+    await Life(world).recovers()
     assert [path.name for path in (world.directory / "quarantine").iterdir()] == [f"{OTHER}.part"]
     assert world.audit.of(OTHER) == []
     assert [info.sid for info in await world.files.recordings()] == [SID]
 
 
-async def test_a_store_that_is_away_delays_recovery_and_nothing_else(world: World) -> None:
+async def test_a_disk_that_fails_delays_recovery_and_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Recovery tries again; new sessions run meanwhile."""
-    await Life(world, reader=world.audit).killed_after(SHELL)
+    await Life(world).killed_after(SHELL)
+    life = Life(world)
+    survey, failures = life.files.survey, [RecordingError("I/O error")]
 
-    class Away:
-        """Cannot be read the first time."""
+    async def failing_once(sid: SessionId) -> Survey:
+        if failures:
+            raise failures.pop()
+        return await survey(sid)
 
-        def __init__(self) -> None:
-            self.reads = 0
-
-        async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
-            self.reads += 1
-            if self.reads == 1:
-                raise StoreError("away")
-            return await world.audit.events(wanted)
-
-    life = Life(world, reader=Away())
+    monkeypatch.setattr(life.files, "survey", failing_once)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(life.recovers())
         await world.sleep.wait_sleeper(PAUSE_S)
@@ -252,12 +277,12 @@ async def test_a_store_that_is_away_delays_recovery_and_nothing_else(world: Worl
 
 async def test_a_finished_command_that_was_not_stored(world: World) -> None:
     """A daemon that dies right after a session's end loses none of its events, though it stored none."""
-    life = Life(world, reader=world.audit)
+    life = Life(world)
     session = life.sessions.agree(CONTEXT)
     session.start(Start(SessionKind.EXEC, command="ls"))
     session.exited(Exit(status=0))
     session.end(tx=1, rx=1)
-    await Life(world, reader=world.audit).recovers()
+    await Life(world).recovers()
     assert world.names() == ["session.start", "exec", "session.end", "session.leave", "session.upload"]
     assert world.audit.stored[1].kind is Kind.EXEC
     assert await world.frames() == [Frame(0, Exit(status=0))]
@@ -265,14 +290,14 @@ async def test_a_finished_command_that_was_not_stored(world: World) -> None:
 
 async def test_a_node_repeats_the_end_of_a_session_that_it_had_ended(world: World) -> None:
     """Without a view of the audit log, what is kept once is repeated, and the upload gets its own number."""
-    life = Life(world, reader=None)
+    life = Life(world)
     session = life.sessions.agree(CONTEXT)
     session.start(Start(SessionKind.EXEC, command="ls"))
     session.exited(Exit(status=0))
     session.end(tx=1, rx=1)
     life.emitter.stop()
     await life.emitter.run()
-    await Life(world, reader=None).recovers()
+    await Life(world).recovers()
     assert world.names() == [
         "session.start",
         "exec",

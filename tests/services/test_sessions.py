@@ -86,7 +86,6 @@ class Daemon:
             trackers=self.trackers,
             parts=self.files,
             recordings=self.files,
-            events=self.audit,
             claims=self.claims,
             sleep=self.sleep,
             call_later=self.timers.call_later,

@@ -143,7 +143,6 @@ async def one_session(directory: Path, nth: Nth) -> tuple[MemoryAuditLog, Memory
         trackers=trackers,
         parts=files,
         recordings=files,
-        events=audit,
         sleep=no_time,
     )
     async with asyncio.TaskGroup() as tasks:
@@ -200,7 +199,7 @@ VICTIM = """
         emitter = Emitter(audit)
         sessions = Sessions(
             daemon_id=NODE, cluster="demo", clock=SystemClock(), entropy=SystemEntropy(), emitter=emitter,
-            trackers=MemoryTrackers(), parts=files, recordings=files, events=audit,
+            trackers=MemoryTrackers(), parts=files, recordings=files,
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(emitter.run())
@@ -261,7 +260,6 @@ async def recovered(directory: Path) -> tuple[MemoryAuditLog, MemoryTrackers]:
         trackers=trackers,
         parts=files,
         recordings=files,
-        events=audit,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(emitter.run())

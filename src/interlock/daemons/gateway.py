@@ -151,7 +151,6 @@ def _sessions(local: Local, emitter: Emitter, claims: SessionClaims) -> Sessions
         trackers=local.trackers,
         parts=local.recordings,
         recordings=local.recordings,
-        events=local.audit,
         claims=claims,
     )
 
@@ -223,7 +222,6 @@ async def _node(
                 local.recordings,
                 local.inventory,
                 local.admission,
-                local.audit,
                 claims,
             ),
             clock=local.clock,

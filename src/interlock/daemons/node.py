@@ -29,7 +29,6 @@ from interlock.ports import (
     ClaimsReader,
     Clock,
     Entropy,
-    EventReader,
     Inventory,
     RecordingStore,
     TrackerStore,
@@ -90,7 +89,6 @@ class NodePorts:
     recordings: RecordingStore
     inventory: Inventory
     admission: Admission
-    events: EventReader | None = None  # None: the node cannot read the audit log
     claims: SessionClaims | None = None  # shared with auth in the same process; None: the node's own
 
 
@@ -126,7 +124,6 @@ async def serve_node(
         trackers=ports.trackers,
         parts=FileRecordings(settings.data_dir / "recordings"),
         recordings=ports.recordings,
-        events=ports.events,
         claims=ports.claims,
     )
     server = NodeServer(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
+from uuid import UUID, uuid5
 
 from interlock.core.ids import SessionId
 
@@ -58,8 +59,20 @@ class Kind(Enum):
 ENVELOPE = frozenset({"ei", "event", "code", "time", "uid", "cluster_name", "sid"})
 """Names of what every event says of itself, which its fields can neither repeat nor change."""
 
-ONCE_PER_SESSION = frozenset({"session.start", "session.end"})
-"""The audit store keeps the first of these for a session and drops any other."""
+ONCE_PER_SESSION = frozenset({"session.start", "session.end", "session.leave", "session.data", "session.upload"})
+"""The audit store keeps the first of these for a session and drops any other; see also `SYNTHESIZED`."""
+
+NEXT = -1
+"""The index of an event that the audit log numbers, since whoever tells it does not know what came before."""
+
+SYNTHESIZED = "synthesized"
+"""Field of an event that was made up because whoever should have told it died or was silent: who made it up.
+
+An end that auth made up stays a session's last event, and gives way to the end that the session's own daemon
+tells."""
+
+BY_AUTH = "auth"  # the daemon was silent for so long that it counted as dead
+BY_RECOVERY = "recovery"  # the daemon itself, at its next start, from the recording on its disk
 
 
 def rfc3339(moment: datetime) -> str:
@@ -67,9 +80,14 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def repeatable_uid(sid: SessionId, event: str) -> str:
+    """The ``uid`` of an event that may be told again by somebody who does not know whether it is stored."""
+    return str(uuid5(UUID(sid), event))
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """An immutable fact. ``index`` counts from 0 within one session; events outside sessions have 0."""
+    """An immutable fact. ``index`` counts from 0 within one session, or is `NEXT`; outside sessions it is 0."""
 
     kind: Kind
     time: datetime

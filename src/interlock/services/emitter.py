@@ -11,7 +11,16 @@ from typing import Protocol
 
 from interlock.core.errors import LocalProtocolError
 from interlock.core.ids import SessionId
-from interlock.domain.audit import ENVELOPE, AuditEvent, JsonValue, Kind
+from interlock.domain.audit import (
+    BY_RECOVERY,
+    ENVELOPE,
+    NEXT,
+    SYNTHESIZED,
+    AuditEvent,
+    JsonValue,
+    Kind,
+    repeatable_uid,
+)
 from interlock.ports import AuditLog, Clock, Entropy, EventSink
 from interlock.services.outbox import BACKLOG, Outbox, Sleep
 
@@ -60,17 +69,19 @@ class EventFactory:
         sid: SessionId | None = None,
         index: int = 0,
         time: datetime | None = None,
+        repeatable: bool = False,
     ) -> AuditEvent:
         """An event of now, or of ``time`` when it is reconstructed.
 
-        LocalProtocolError if a field has a name of the envelope: who passes it expects it to count.
+        ``repeatable``: it is stored once for this session, however often it is told. LocalProtocolError if a field
+        has a name of the envelope: who passes it expects it to count.
         """
         if taken := ENVELOPE & fields.keys():
             raise LocalProtocolError("internal error", reason=f"event {kind.name} with field {min(taken)}")
         return AuditEvent(
             kind=kind,
             time=time or self._clock.now(),
-            uid=self._entropy.uuid(),
+            uid=repeatable_uid(sid, kind.event) if repeatable and sid else self._entropy.uuid(),
             cluster=self._cluster,
             sid=sid,
             index=index,
@@ -81,34 +92,49 @@ class EventFactory:
 class Journal(Protocol):
     """Where a session leaves its events."""
 
-    def add(self, kind: Kind, fields: Mapping[str, JsonValue]) -> None:
-        """Emit the session's next event."""
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue], *, repeatable: bool = False) -> None:
+        """Emit the session's next event; ``repeatable`` is the one of its name that recovery would tell again."""
         ...
 
 
 class SessionJournal:
     """The events of one session, numbered."""
 
-    def __init__(self, sid: SessionId, sink: EventSink, factory: EventFactory, *, index: int = 0) -> None:
+    def __init__(self, sid: SessionId, sink: EventSink, factory: EventFactory) -> None:
         self._sid = sid
         self._sink = sink
         self._factory = factory
-        self._index = index  # of the next event
+        self._index = 0  # of the next event
 
-    def add(self, kind: Kind, fields: Mapping[str, JsonValue], *, time: datetime | None = None) -> None:
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue], *, repeatable: bool = False) -> None:
         """Emit the session's next event."""
-        self._sink.emit(self._factory.make(kind, fields, sid=self._sid, index=self._index, time=time))
+        event = self._factory.make(kind, fields, sid=self._sid, index=self._index, repeatable=repeatable)
+        self._sink.emit(event)
         self._index += 1
 
-    def skip(self, count: int) -> None:
-        """Leave out numbers: another process has emitted these events."""
-        self._index += count
+
+class RetoldJournal:
+    """The events of a session whose process died: told whether stored or not, for the audit log to number."""
+
+    def __init__(self, sid: SessionId, sink: EventSink, factory: EventFactory) -> None:
+        self._sid = sid
+        self._sink = sink
+        self._factory = factory
+
+    def retell(self, kind: Kind, fields: Mapping[str, JsonValue], *, time: datetime | None = None) -> None:
+        """Emit what the session must have emitted; marked as made up, if it is stored."""
+        marked = {**fields, SYNTHESIZED: BY_RECOVERY}
+        self._sink.emit(self._factory.make(kind, marked, sid=self._sid, index=NEXT, time=time, repeatable=True))
+
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue], *, repeatable: bool = True) -> None:
+        """Emit what happens to the session only now."""
+        self._sink.emit(self._factory.make(kind, fields, sid=self._sid, index=NEXT, repeatable=repeatable))
 
 
 class NoJournal:
     """Of a session whose events are another daemon's duty."""
 
-    def add(self, kind: Kind, fields: Mapping[str, JsonValue]) -> None:
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue], *, repeatable: bool = False) -> None:
         """Forget the event."""
 
 

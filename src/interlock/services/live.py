@@ -128,7 +128,7 @@ class LiveSession:
             return
         self._exit = ended
         if (event := command_event(self._start, ended)) is not None:
-            self.journal.add(event[0], self._common | event[1])
+            self.journal.add(event[0], self._common | event[1], repeatable=True)
 
     def end(self, *, tx: int, rx: int, reason: str = "") -> None:
         """The channel is gone. Bytes from the client's side; a reason if a side vanished. Idempotent."""

@@ -1,7 +1,8 @@
 """What a daemon that was killed left on its disk becomes recordings with their events, at the next start.
 
-The part's own header says whose session it was, so this works on a node that cannot read the audit log too. A part
-that cannot be read goes to quarantine; no part holds up another or the start of the daemon.
+The part's own header says whose session it was, so the audit log is not asked: the whole story is told, and the
+log keeps of it what it does not have. A part that cannot be read goes to quarantine; no part holds up another or
+the start of the daemon.
 """
 
 import asyncio
@@ -14,17 +15,17 @@ import structlog
 
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import ENVELOPE, ONCE_PER_SESSION, JsonValue, Kind
+from interlock.domain.audit import ENVELOPE, JsonValue, Kind
 from interlock.domain.recording import Header
 from interlock.domain.session import Exit, SessionKind, Start, Window, end_fields
 from interlock.domain.survey import Survey
 from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import EventFilter, EventReader, EventSink, RecordingParts
+from interlock.ports import EventSink, RecordingParts
 from interlock.services.claims import SessionClaims
-from interlock.services.emitter import EventFactory, NoJournal, SessionJournal
-from interlock.services.live import RESIZE_EVENTS, command_event
+from interlock.services.emitter import EventFactory, RetoldJournal
+from interlock.services.live import command_event
 from interlock.services.outbox import Sleep
-from interlock.services.trackers import EVENTS_OF_ONE_SESSION, TrackerWriter, next_index
+from interlock.services.trackers import TrackerWriter
 from interlock.services.uploads import DIED, Upload, Uploads
 
 PAUSE_S = 5.0
@@ -51,7 +52,6 @@ class Recovery:
         factory: EventFactory,
         *,
         trackers: TrackerWriter,
-        events: EventReader | None,
         claims: SessionClaims,
         daemon_id: DaemonId,
         sleep: Sleep = asyncio.sleep,
@@ -61,7 +61,6 @@ class Recovery:
         self._sink = sink
         self._factory = factory
         self._trackers = trackers
-        self._events = events
         self._claims = claims
         self._daemon_id = daemon_id
         self._sleep = sleep
@@ -109,7 +108,7 @@ class Recovery:
                 await self._parts.quarantine(sid)
                 self._claims.release(sid)
                 return True
-            await self._recover(sid, found.header, found)
+            self._recover(sid, found.header, found)
         except InterlockError as error:
             _log.warning("recovery.retry", sid=sid, reason=error.reason)
             return False
@@ -119,40 +118,14 @@ class Recovery:
         _log.warning("recording.recovered", sid=sid, bytes=found.good, lost=found.lost)
         return True
 
-    async def _recover(self, sid: SessionId, header: Header, found: Survey) -> None:
-        story = _story(header, found)
-        uploaded = False
-        if self._events is None:
-            journal = self._retold(sid, story, found)
-        else:
-            stored = await self._events.events(EventFilter(sid=sid, limit=EVENTS_OF_ONE_SESSION))
-            names = {event["event"] for event in stored}
-            uploaded = Kind.SESSION_UPLOAD.event in names
-            journal = SessionJournal(sid, self._sink, self._factory, index=next_index(stored))
-            for event in story:
-                if event.kind.event not in names:
-                    journal.add(event.kind, event.fields, time=event.time)
+    def _recover(self, sid: SessionId, header: Header, found: Survey) -> None:
+        journal = RetoldJournal(sid, self._sink, self._factory)
+        for event in _story(header, found):
+            journal.retell(event.kind, event.fields, time=event.time)
         self._trackers.put(_terminated(sid, header))
         fields = _without_connection(_told_by(header))
         done = partial(self._claims.release, sid)
-        self._uploads.add(Upload(sid, NoJournal() if uploaded else journal, fields, closed=False, done=done))
-
-    def _retold(self, sid: SessionId, story: list[_Event], found: Survey) -> SessionJournal:
-        """Repeat the story to an audit log that we cannot read; it keeps the first start and end of a session.
-
-        What else a daemon that got to the end had emitted is believed to be stored; its numbers are left out.
-        """
-        journal = SessionJournal(sid, self._sink, self._factory)
-        ended = found.exit is not None
-        for event in story:
-            if ended and event.kind.event not in ONCE_PER_SESSION:
-                journal.skip(1)
-            else:
-                journal.add(event.kind, event.fields, time=event.time)
-            if event.kind is Kind.SESSION_START:
-                journal.skip(min(found.resizes, RESIZE_EVENTS))
-        journal.skip(int(ended))  # session.data
-        return journal
+        self._uploads.add(Upload(sid, journal, fields, closed=False, done=done))
 
 
 def _story(header: Header, found: Survey) -> list[_Event]:

@@ -15,7 +15,7 @@ from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, new_compressor
 from interlock.domain.recording import Header
 from interlock.domain.session import SessionContext
-from interlock.ports import Clock, Entropy, EventReader, RecordingParts, RecordingStore, TrackerStore
+from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, TrackerStore
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, rejection
@@ -53,7 +53,6 @@ class Sessions:
         trackers: TrackerStore,
         parts: RecordingParts,
         recordings: RecordingStore,
-        events: EventReader | None = None,
         claims: SessionClaims | None = None,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
@@ -79,7 +78,6 @@ class Sessions:
             emitter,
             self._factory,
             trackers=self._trackers,
-            events=events,
             claims=self._claims,
             daemon_id=daemon_id,
             sleep=sleep,

@@ -14,7 +14,7 @@ import structlog
 
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
+from interlock.domain.audit import BY_AUTH, ENVELOPE, NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.session import SessionContext
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.ports import AuditLog, Clock, EventFilter, EventReader, TrackerStore
@@ -27,7 +27,7 @@ HEARTBEAT_S = TRACKER_TTL.total_seconds() / 3
 EVENTS_OF_ONE_SESSION = 100_000
 """More than a session can have, so that nothing is cut off."""
 
-_NOT_SHARED = frozenset({"ei", "event", "code", "time", "uid", "cluster_name", "sid", "size"})
+_NOT_SHARED = ENVELOPE | {"size", SYNTHESIZED}
 
 _log = structlog.get_logger()
 
@@ -179,15 +179,11 @@ def missing_end(
         return None
     fields: dict[str, JsonValue] = {name: value for name, value in start.items() if name not in _NOT_SHARED}
     fields |= {
+        SYNTHESIZED: BY_AUTH,
         "enhanced_recording": False,
         "interactive": "size" in start,
         "participants": [str(start["user"])],
         "session_start": start["time"],
         "session_stop": max(rfc3339(last_seen), str(stored[-1]["time"])),
     }
-    return factory.make(Kind.SESSION_END, fields, sid=sid, index=next_index(stored))
-
-
-def next_index(stored: Sequence[dict[str, JsonValue]]) -> int:
-    """The number of a session's next event."""
-    return 1 + max((event["ei"] for event in stored if isinstance(event["ei"], int)), default=-1)
+    return factory.make(Kind.SESSION_END, fields, sid=sid, index=NEXT, repeatable=True)

@@ -247,7 +247,6 @@ async def gateway(
         trackers=trackers,
         parts=parts(recordings),
         recordings=recordings,
-        events=audit,
     )
 
     async def mode() -> RecordingMode:

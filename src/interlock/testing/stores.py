@@ -7,7 +7,7 @@ from datetime import datetime
 
 from interlock.core.errors import StoreError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import ONCE_PER_SESSION, AuditEvent, JsonValue
+from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue, Kind
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter
 from interlock.testing.clock import FakeClock
@@ -27,14 +27,23 @@ class MemoryAuditLog:
         if self.failures:
             self.failures -= 1
             raise StoreError("the audit log is away")
-        for event in events:
+        told = {event.sid for event in events if event.sid is not None}
+        made_up = [event for event in self.stored if event.sid in told and _by_auth(event)]
+        self.stored = [event for event in self.stored if event not in made_up]
+        for event in [*events, *(replace(end, index=NEXT) for end in made_up)]:
             once = event.kind.event in ONCE_PER_SESSION
             if not any(
                 event.uid == other.uid
                 or (once and event.sid == other.sid and event.kind.event == other.kind.event)
                 for other in self.stored
             ):
-                self.stored.append(event)
+                self.stored.append(self._numbered(event))
+
+    def _numbered(self, event: AuditEvent) -> AuditEvent:
+        if event.index != NEXT:
+            return event
+        numbers = [other.index for other in self.stored if other.sid == event.sid]
+        return replace(event, index=1 + max(numbers, default=-1))
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
         """Stored events as JSON objects, oldest first."""
@@ -47,6 +56,10 @@ class MemoryAuditLog:
     def of(self, sid: str) -> list[tuple[int, str, str]]:
         """Number, name and code of a session's events, as they were stored."""
         return [(event.index, event.kind.event, event.kind.code) for event in self.stored if event.sid == sid]
+
+
+def _by_auth(event: AuditEvent) -> bool:
+    return event.kind is Kind.SESSION_END and event.fields.get(SYNTHESIZED) == BY_AUTH
 
 
 class MemoryTrackers:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from interlock.adapters.rpc.guard import NODES_TELL
 from interlock.core.errors import Denied, RemoteProtocolError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.target import SubKind
 from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Node
@@ -37,9 +38,13 @@ OFFENCES: dict[str, Callable[[Node], Awaitable[object]]] = {
     "an agentless target": lambda n: n.client.heartbeat(replace(n.target(), sub_kind=SubKind.AGENTLESS)),
     "event of another daemon": lambda n: n.client.append([replace(n.event(), fields={"recorded_by": STRANGER})]),
     "event of another cluster": lambda n: n.client.append([replace(n.event(), cluster="elsewhere")]),
-    "event that is auth's own": lambda n: n.client.append([n.event(Kind.USER_LOGIN, None)]),
     "event with two names": lambda n: n.client.append([with_field(n, "event", "session.end")]),
     "event of two sessions": lambda n: n.client.append([with_field(n, "sid", OTHER_SID)]),
+    "event with another's uid": lambda n: n.client.append(
+        [replace(n.event(), uid=repeatable_uid(OTHER_SID, "session.start"))]
+    ),
+    "event with a uid of no kind": lambda n: n.client.append([replace(n.event(), uid="1")]),
+    "event that auth made up": lambda n: n.client.append([with_field(n, SYNTHESIZED, BY_AUTH)]),
     "admission to another target": stranger_admission,
     "host certificate for the proxy": lambda n: n.client.issue_host(HOST_KEY, ["db1", "proxy.example.com"]),
     "host certificate for everything": lambda n: n.client.issue_host(HOST_KEY, []),
@@ -55,6 +60,14 @@ async def test_a_node_may_only_speak_for_itself(node: Node, offence: str) -> Non
     stores = node.auth.stores
     assert [stores.stored_events, stores.kept, stores.admitted] == [[], [], []]
     assert [stores.trackers, stores.nodes] == [{}, {}]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind not in NODES_TELL])
+async def test_a_node_tells_nothing_of_auth(node: Node, kind: Kind) -> None:
+    """It neither signs anybody in nor changes users, roles, tokens or nodes."""
+    with pytest.raises(Denied, match="only speak for itself"):
+        await node.client.append([node.event(kind, None)])
+    assert node.auth.stores.stored_events == []
 
 
 async def test_a_session_belongs_to_the_daemon_that_named_it_first(
@@ -123,3 +136,10 @@ async def test_what_a_forwarder_refuses_in_a_nodes_session_does_not_take_the_ses
     node.auth.stores.stored_events = [replace(refusal, fields={"recorded_by": STRANGER})] * 3
     await node.client.append([node.event()])
     assert len(node.auth.stores.stored_events) == 4
+
+
+async def test_a_node_may_repeat_what_it_may_have_said(node: Node) -> None:
+    """At its next start it does not know what auth has; the uid says that it is the same event."""
+    repeated = replace(node.event(Kind.EXEC), uid=repeatable_uid(SID, "exec"), index=NEXT)
+    await node.client.append([repeated])
+    assert node.auth.stores.stored_events == [repeated]

@@ -120,6 +120,7 @@ events = Table(
     Column("time", Moment, nullable=False),
     Column("user", Text),
     Column("ei", Integer, nullable=False),
+    Column("synthesized", Text),  # null: told by the session's daemon as it happened
     Column("body", Text, nullable=False),  # the whole event as JSON
     Index("events_by_sid", "sid", "seq"),
     Index("events_by_user", "user", "seq"),
@@ -129,8 +130,11 @@ events = Table(
         "sid",
         "event",
         unique=True,
-        sqlite_where=text("event IN ('session.start', 'session.end')"),
+        sqlite_where=text(
+            "event IN ('session.start', 'session.end', 'session.leave', 'session.data', 'session.upload')"
+        ),
     ),
+    Index("events_made_up_by_auth", "sid", sqlite_where=text("synthesized = 'auth'")),
 )
 
 trackers = Table(

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
-from interlock.domain.audit import ENVELOPE, AuditEvent, Kind
+from interlock.domain.audit import BY_AUTH, ENVELOPE, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerStore
@@ -24,10 +25,31 @@ from interlock.services.joining import principals
 MAX_TTL_S = 300.0
 """Longest time, in seconds, for which a daemon may report itself or a session as alive."""
 
-AUTHS_OWN = frozenset(
-    {Kind.USER_LOGIN, Kind.USER_LOGIN_FAILURE, Kind.CERT_CREATE, Kind.RECORDING_ACCESS},
+RANDOM = 4
+"""Version of a UUID that was drawn."""
+
+NODES_TELL = frozenset(
+    {
+        Kind.SESSION_START,
+        Kind.SESSION_RESIZE,
+        Kind.SESSION_LEAVE,
+        Kind.SESSION_END,
+        Kind.SESSION_UPLOAD,
+        Kind.SESSION_DATA,
+        Kind.SESSION_REJECTED,
+        Kind.EXEC,
+        Kind.EXEC_FAILURE,
+        Kind.SUBSYSTEM,
+        Kind.SUBSYSTEM_FAILURE,
+        Kind.PORT,
+        Kind.PORT_FAILURE,
+        Kind.X11_FAILURE,
+        Kind.AGENT_FAILURE,
+        Kind.CLIENT_DISCONNECT,
+        Kind.AUTH_FAILURE,
+    }
 )
-"""Events about what only auth does; a node has nothing to say there."""
+"""Events about what happens on a node; the others are about what only auth and its administrators do."""
 
 
 class SessionOwners:
@@ -70,9 +92,24 @@ def own_events(caller: HostIdentity, events: Sequence[AuditEvent]) -> list[Audit
             raise _refusal(caller, f"event {event.kind.name} recorded by {recorder}")
         if taken := ENVELOPE & event.fields.keys():
             raise _refusal(caller, f"event {event.kind.name} with a second {min(taken)}")
-        if event.kind in AUTHS_OWN:
+        if event.fields.get(SYNTHESIZED) == BY_AUTH or not _own_uid(event):
+            raise _refusal(
+                caller, f"event {event.kind.name} with uid {event.uid[:64]!r} made up by auth or for others"
+            )
+        if event.kind not in NODES_TELL:
             raise _refusal(caller, f"event {event.kind.name}, which is auth's own")
     return [replace(event, fields={**event.fields, "recorded_by": caller.id}) for event in events]
+
+
+def _own_uid(event: AuditEvent) -> bool:
+    """Whether the uid cannot be that of another session's event, which the log would then take for stored."""
+    try:
+        version = UUID(event.uid).version
+    except ValueError:
+        return False
+    return version == RANDOM or (
+        event.sid is not None and event.uid == repeatable_uid(event.sid, event.kind.event)
+    )
 
 
 def check_tracker(caller: HostIdentity, tracker: Tracker) -> None:

@@ -86,12 +86,13 @@ def _create_events() -> None:
         sa.Column("time", _MOMENT, nullable=False),
         sa.Column("user", sa.Text),
         sa.Column("ei", sa.Integer, nullable=False),
+        sa.Column("synthesized", sa.Text),
         sa.Column("body", sa.Text, nullable=False),
     )
     op.create_index("events_by_sid", "events", ["sid", "seq"])
     op.create_index("events_by_user", "events", ["user", "seq"])
     op.create_index("events_by_event", "events", ["event", "seq"])
-    once = sa.text("event IN ('session.start', 'session.end')")
+    once = sa.text("event IN ('session.start', 'session.end', 'session.leave', 'session.data', 'session.upload')")
     op.create_index(
         "events_once_per_session",
         "events",
@@ -99,3 +100,5 @@ def _create_events() -> None:
         unique=True,
         sqlite_where=once,
     )
+    made_up = sa.text("synthesized = 'auth'")
+    op.create_index("events_made_up_by_auth", "events", ["sid"], sqlite_where=made_up)
