@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from interlock.core.errors import ConfigError
-from interlock.daemons.config import Address, Config, load_config
+from interlock.daemons.config import Address, Config, NodeConfig, load_config
 from interlock.domain.duties import RecordingMode
 
 
@@ -36,6 +36,13 @@ def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ('recording_mod = "proxy"', "recording_mod"),
         ("[proxy]\nport = 22", "port"),
         ("cluster = 5", "cluster"),
+        ('cluster = "a b"', "cluster"),
+        ('recording_mode = "both"', "recording_mode"),
+        ('[auth]\nlisten = "127.0.0.1:99999"', "auth.listen"),
+        ('[auth]\njoin_listen = "localhost"', "auth.join_listen"),
+        ('[proxy]\nlisten = "22"', "proxy.listen"),
+        ('[node]\nlisten = ":x"', "node.listen"),
+        ('[node]\nhostname = "-x"', "node.hostname"),
         ("cluster =", "Invalid value"),
     ],
 )
@@ -45,6 +52,11 @@ def test_an_error_names_what_is_wrong(tmp_path: Path, text: str, named: str) -> 
         load_config(written(tmp_path, text))
     assert named in caught.value.public
     assert "interlock.toml" in caught.value.public
+
+
+def test_a_nodes_name_is_in_lower_case() -> None:
+    """As ssh makes it in a jump."""
+    assert Config(node=NodeConfig(hostname="WEB1")).node_name == "web1"
 
 
 def test_an_unknown_mode_names_the_known_ones() -> None:

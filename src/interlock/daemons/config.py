@@ -70,9 +70,24 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The name under which people reach this machine's node; ConfigError if it is none."""
         name = self.node.hostname or socket.gethostname()
         try:
-            return parse_name(name)
+            return parse_name(name).lower()
         except ValueError as error:
             raise ConfigError(f"node.hostname: {error}") from None
+
+    def check(self) -> None:
+        """ConfigError if a value cannot be used: better now than when half of the daemon runs."""
+        try:
+            parse_name(self.cluster)
+        except ValueError as error:
+            raise ConfigError(f"cluster: {error}") from None
+        _ = self.mode, self.node_name
+        for setting, text in (
+            ("auth.listen", self.auth.listen),
+            ("auth.join_listen", self.auth.join_listen),
+            ("proxy.listen", self.proxy.listen),
+            ("node.listen", self.node.listen),
+        ):
+            Address.parse(setting, text)
 
 
 def load_config(path: Path | None) -> Config:
@@ -80,13 +95,18 @@ def load_config(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), Config)
+        config = msgspec.convert(tomllib.loads(path.read_text()), Config)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}", reason=str(error)) from error
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not a text file") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path}: {error}") from None
+    try:
+        config.check()
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.public}") from None
+    return config
 
 
 @dataclass(frozen=True, slots=True)

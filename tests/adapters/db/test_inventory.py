@@ -119,3 +119,14 @@ async def test_a_target_that_cannot_be_read_in_full_is_not_reachable(
         with pytest.raises(NotFound):
             await inventory.target("plain1")
     assert {line["node"] for line in logs} == {"plain1"}
+
+
+async def test_names_that_differ_in_case_are_one(inventory: SqlInventory) -> None:
+    """ssh lowers the host of a jump, so WEB1 beside web1 would lead people to the wrong one."""
+    assert await inventory.add_target(PLAIN)
+    assert not await inventory.add_target(replace(PLAIN, id=DaemonId("other"), hostname="PLAIN1"))
+    assert await inventory.target("Plain1") == PLAIN
+    with pytest.raises(Denied):
+        await inventory.heartbeat(replace(NODE, hostname="PLAIN1"))
+    await inventory.remove_target("PLAIN1")
+    assert await inventory.targets() == []

@@ -1,4 +1,7 @@
-"""Targets: nodes that report themselves and expire, and agentless hosts that administrators register."""
+"""Targets: nodes that report themselves and expire, and agentless hosts that administrators register.
+
+Names are kept in lower case: ssh lowers the host of a jump, so two names that differ in case would be one there.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -36,7 +39,7 @@ class SqlInventory:
     async def target(self, name: str) -> Target:
         """The live target with this hostname or ID; NotFound otherwise."""
         nodes = schema.nodes
-        wanted = select(nodes).where(or_(nodes.c.hostname == name, nodes.c.id == name), self._live())
+        wanted = select(nodes).where(or_(nodes.c.hostname == name.lower(), nodes.c.id == name), self._live())
         rows = await self._database.rows(wanted)
         found = [target for row in rows if (target := _target(row)) is not None]
         if not found:
@@ -52,7 +55,9 @@ class SqlInventory:
     async def add_target(self, target: Target) -> bool:
         """Register a target; False if its hostname is taken by a live one."""
         nodes = schema.nodes
-        stale = delete(nodes).where(nodes.c.hostname == target.hostname, nodes.c.expires <= self._clock.now())
+        stale = delete(nodes).where(
+            nodes.c.hostname == target.hostname.lower(), nodes.c.expires <= self._clock.now()
+        )
         fresh = insert(nodes).values(_row(target)).on_conflict_do_nothing()
 
         def add(connection: Connection) -> bool:
@@ -64,7 +69,8 @@ class SqlInventory:
     async def remove_target(self, name: str) -> None:
         """Forget the target with this hostname or ID, live or not; NotFound if there is none."""
         nodes = schema.nodes
-        if not await self._database.change(delete(nodes).where(or_(nodes.c.hostname == name, nodes.c.id == name))):
+        named = or_(nodes.c.hostname == name.lower(), nodes.c.id == name)
+        if not await self._database.change(delete(nodes).where(named)):
             raise NotFound(f"there is no node called {name}")
 
     def _live(self) -> Any:
@@ -73,7 +79,7 @@ class SqlInventory:
 
 def _refresh(connection: Connection, node: Target, row: dict[str, object], now: datetime) -> None:
     nodes = schema.nodes
-    holder = connection.execute(select(nodes).where(nodes.c.hostname == node.hostname)).one_or_none()
+    holder = connection.execute(select(nodes).where(nodes.c.hostname == node.hostname.lower())).one_or_none()
     if holder is not None and holder.id != node.id:
         if holder.expires is None or holder.expires > now:
             public = f"another target is already called {node.hostname}"
@@ -85,7 +91,7 @@ def _refresh(connection: Connection, node: Target, row: dict[str, object], now: 
 def _row(target: Target) -> dict[str, object]:
     return {
         "id": target.id,
-        "hostname": parse_name(target.hostname),
+        "hostname": parse_name(target.hostname).lower(),
         "host": target.host,
         "port": target.port,
         "sub_kind": target.sub_kind.value,

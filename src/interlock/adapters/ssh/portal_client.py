@@ -264,7 +264,10 @@ class _Client(asyncssh.SSHClient):
         if self._answers is None:
             return None
         try:
-            return [self._answers.answer(instructions, prompt, echo=echo) for prompt, echo in prompts]
+            return [
+                self._answers.answer("" if number else instructions, prompt, echo=echo)
+                for number, (prompt, echo) in enumerate(prompts)
+            ]
         except SignInFailed as error:
             self.failure = error
             return None
