@@ -125,8 +125,11 @@ def _confirmed(gateway: str, what: str, print_: str) -> bool:
         file=sys.stderr,
         flush=True,
     )
-    with interruptible():
-        return sys.stdin.readline().strip().lower() == "yes"
+    try:
+        with interruptible():
+            return sys.stdin.readline().strip().lower() == "yes"
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
 
 
 @contextmanager

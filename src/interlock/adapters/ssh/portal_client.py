@@ -207,6 +207,8 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
         text = "wrong user name or password" if identity is None else "the certificate was refused: run ilsh login"
         raise SignInFailed(f"sign-in failed: {client.banner or text}", reason=error.reason) from None
     except asyncssh.HostKeyNotVerifiable as error:
+        if client.failure is not None:
+            raise client.failure from None
         public = f"the gateway at {gateway} is not trusted: {client.distrust or error.reason}"
         raise Denied(public, reason=error.reason) from None
     except TimeoutError:
@@ -240,6 +242,9 @@ class _Client(asyncssh.SSHClient):
         line = key.export_public_key().decode().strip()
         try:
             trusted = self.trust.judge(HostIdentity(line, key.get_fingerprint(), is_ca))
+        except SignInFailed as error:
+            self.failure = error
+            return False
         except InterlockError as error:
             self.distrust = error.public
             return False
