@@ -1,26 +1,9 @@
 """Arguments that ilsh's commands share."""
 
-from datetime import timedelta
-
 import pytest
 import typer
 
-from interlock.cli.user_context import duration, proxy_address, user_name
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("8h", 28_800), ("1d", 86_400)]
-)
-def test_durations_have_units(text: str, seconds: int) -> None:
-    """Seconds unless it says otherwise."""
-    assert duration(text) == timedelta(seconds=seconds)
-
-
-@pytest.mark.parametrize("text", ["", "0", "0h", "-1h", "1.5h", "8 h", "1w", "٣h", "9" * 30])
-def test_what_is_no_duration_is_wrong_usage(text: str) -> None:
-    """No certificate of no life, and none by accident."""
-    with pytest.raises(typer.BadParameter):
-        duration(text)
+from interlock.cli.user_context import proxy_address, user_name
 
 
 def test_names_and_addresses_are_parsed_at_the_edge() -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, change, in_local, labels, logins, name, names
+from interlock.cli.admin_context import change, in_local, labels, logins, name, names
+from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.domain.audit import JsonValue, Kind

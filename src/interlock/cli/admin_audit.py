@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, in_local, report
+from interlock.cli.admin_context import in_local, report
+from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows, replacing
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind

@@ -1,16 +1,14 @@
-"""How every command of ``ilctl`` gets at the data directory, and the option types that several of them share."""
+"""How every command of ``ilctl`` gets at the data directory, tells of its deeds, and reads its arguments."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from pwd import getpwuid
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from interlock.cli.output import Format
 from interlock.core.ids import parse_login, parse_name
 
 if TYPE_CHECKING:
@@ -20,11 +18,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
-
 
 def in_local(context: typer.Context, work: "Callable[[Local], Awaitable[T]]") -> T:
     """Run ``work`` with the data directory open."""
+    import asyncio
+
     import structlog
 
     from interlock.daemons.local import default_data_dir, open_local

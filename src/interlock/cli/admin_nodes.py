@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, change, in_local, labels, name
+from interlock.cli.admin_context import change, in_local, labels, name
+from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
 from interlock.core.address import format_address, parse_address
 from interlock.core.certificate import PublicKey

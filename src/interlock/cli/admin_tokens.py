@@ -1,13 +1,13 @@
 """``ilctl tokens``: join tokens, with which a node enters the cluster once."""
 
-import re
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, change, in_local, report
+from interlock.cli.admin_context import change, in_local, report
+from interlock.cli.options import FormatOption, duration
 from interlock.cli.output import Format, print_json, print_rows
 from interlock.domain.audit import Kind, rfc3339
 
@@ -16,18 +16,6 @@ if TYPE_CHECKING:
     from interlock.services.joining import TokenText
 
 app = typer.Typer(help="Join tokens, with which nodes enter the cluster.")
-
-_DURATION = re.compile(r"(\d{1,6})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def duration(text: str) -> timedelta:
-    """A number with a unit on the command line: ``90s``, ``30m``, ``1h``, ``7d``."""
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        msg = f"{text!r} is not a duration: write 30m, 1h or 2d"
-        raise typer.BadParameter(msg)
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 @app.command("add")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import FormatOption, change, in_local, names, report
+from interlock.cli.admin_context import change, in_local, names, report
+from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_json
 from interlock.core.errors import ConfigError
 from interlock.domain.audit import Kind, rfc3339

@@ -17,9 +17,6 @@ from tempfile import NamedTemporaryFile
 from typing import IO, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from interlock.core.errors import ConfigError, Denied, InterlockError, NotFound, SignInFailed
 from interlock.domain.audit import rfc3339
@@ -95,6 +92,10 @@ def print_rows(rows: Sequence[Row], columns: Mapping[str, str], form: Format) ->
     if form is Format.JSON:
         print_json(list(rows))
         return
+    from rich.console import Console  # here, because most commands print no table and start sooner without
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in columns.values():
         table.add_column(heading, overflow="fold")

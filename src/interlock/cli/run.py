@@ -1,6 +1,5 @@
 """``interlock``: start daemons, show where one is, try it all out. Parsing and printing only."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -36,6 +35,8 @@ def start(
     auth: Annotated[str, typer.Option(help="Where that node joins: HOST:PORT of auth's join_listen.")] = "",
 ) -> None:
     """Run daemons in this process until SIGTERM or Ctrl-C; log lines go to stderr."""
+    import asyncio
+
     from interlock.daemons.config import load_config
     from interlock.daemons.process import run_process
 

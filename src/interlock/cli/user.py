@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from interlock.cli import user_lists
+from interlock.cli.options import duration
 from interlock.cli.output import EXIT_CODES, run_app
 from interlock.cli.user_context import (
     ProxyOption,
-    duration,
     now,
     user_name,
     valid_login,

@@ -1,14 +1,12 @@
 """How every command of ``ilsh`` finds the person's login, asks the gateway, and reads its arguments."""
 
-import re
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from interlock.adapters.system import SystemClock
-from interlock.cli.output import Format
 from interlock.cli.user_profile import DEFAULT_PORT, Home, Login, ProxyAddress
 from interlock.core.ids import parse_name
 
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from interlock.adapters.ssh.portal_client import PortalClient
 
 T = TypeVar("T")
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def proxy_address(text: str) -> ProxyAddress:
@@ -36,16 +32,6 @@ def user_name(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
-def duration(text: str) -> timedelta:
-    """``90``, ``90s``, ``15m``, ``8h`` or ``1d``."""
-    match = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
-    if match is None or int(match[1]) == 0:
-        msg = f"{text[:32]!r} is not a duration: write 30m or 8h"
-        raise typer.BadParameter(msg)
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
 ProxyOption = Annotated[
     ProxyAddress | None,
     typer.Option(

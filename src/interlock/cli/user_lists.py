@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from interlock.cli.options import FormatOption
 from interlock.cli.output import ExitCode, Format, print_json, print_rows, printable
-from interlock.cli.user_context import FormatOption, ProxyOption, now, valid_login, with_portal
+from interlock.cli.user_context import ProxyOption, now, valid_login, with_portal
 from interlock.cli.user_profile import Home, Profile
 from interlock.core import portal as wire
 from interlock.core.errors import SignInFailed

@@ -1,0 +1,23 @@
+"""Options that ``ilctl`` and ``ilsh`` share, with one grammar for both."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from interlock.cli.output import Format
+
+_DURATION = re.compile(r"([0-9]{1,6})([smhd]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+
+
+def duration(text: str) -> timedelta:
+    """``90``, ``90s``, ``15m``, ``8h`` or ``1d``; BadParameter for anything else and for no time at all."""
+    match = _DURATION.fullmatch(text)
+    if match is None or int(match[1]) == 0:
+        msg = f"{text[:32]!r} is not a duration: write 30m, 8h or 2d"
+        raise typer.BadParameter(msg)
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
