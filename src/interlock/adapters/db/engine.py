@@ -9,10 +9,12 @@ between.
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, text
@@ -28,6 +30,8 @@ BUSY_TIMEOUT_MS = 10_000
 
 READERS = 4
 """Threads that read at the same time; a read takes a fraction of a millisecond. Writers queue for one thread."""
+
+_WAL_ATTEMPTS, _WAL_PAUSE_S = 100, 0.02
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -127,13 +131,16 @@ def _prepare(connection: Any, record: object) -> None:
     del record
     connection.isolation_level = None  # transactions begin where _begin says, not where the driver guesses
     cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
+    for pause in (*(_WAL_PAUSE_S,) * _WAL_ATTEMPTS, None):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:  # another process is switching a new file; SQLite does not wait for that
+            if pause is None:
+                raise
+            sleep(pause)
     cursor.close()
 
 
