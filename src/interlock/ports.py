@@ -87,15 +87,18 @@ class TrackerStore(Protocol):
     """Live sessions, seen by every daemon."""
 
     async def put(self, tracker: Tracker) -> None:
-        """Create or replace. A stored tracker never moves back to an earlier state."""
+        """Create or replace. A stored tracker never moves back to an earlier state.
+
+        A ``swept`` one leaves a terminated one alone, and is replaced by whatever its daemon puts.
+        """
         ...
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
-        """One heartbeat for all sessions of a daemon."""
+        """One heartbeat for all sessions of a daemon; those that were swept live again."""
         ...
 
     async def live(self) -> list[Tracker]:
-        """Pending and running trackers that have not expired or have not yet been swept, oldest first."""
+        """Pending and running trackers, expired ones included until they are swept, oldest first."""
         ...
 
 

@@ -73,3 +73,36 @@ async def test_a_heartbeat_keeps_a_daemons_own_sessions(store: TrackerStore) -> 
     later = START + timedelta(minutes=1)
     await store.keep(PROXY, [PENDING.sid, theirs.sid], later)
     assert await store.live() == [theirs, replace(PENDING, expires=later)]
+
+
+async def test_a_swept_tracker_is_gone_until_its_daemon_is_heard(store: TrackerStore) -> None:
+    """A heartbeat revives it as it was; another daemon's does not."""
+    running = PENDING.moved(TrackerState.RUNNING, now=START)
+    later = START + timedelta(minutes=1)
+    await store.put(running)
+    await store.put(replace(running, swept=True))
+    assert await store.live() == []
+    await store.keep(NODE, [PENDING.sid], later)
+    assert await store.live() == []
+    await store.keep(PROXY, [PENDING.sid], later)
+    assert await store.live() == [replace(running, expires=later)]
+
+
+async def test_what_a_daemon_puts_replaces_what_was_swept(store: TrackerStore) -> None:
+    """A state that was written before the network was cut, and the end after it."""
+    running = PENDING.moved(TrackerState.RUNNING, now=START)
+    await store.put(replace(running, swept=True))
+    await store.put(PENDING)
+    assert await store.live() == [PENDING]
+    await store.put(replace(running, swept=True))
+    await store.put(running.moved(TrackerState.TERMINATED, now=START))
+    await store.keep(PROXY, [PENDING.sid], START + timedelta(minutes=1))
+    assert await store.live() == []
+
+
+async def test_a_session_that_has_ended_is_not_swept(store: TrackerStore) -> None:
+    """The sweeper may have looked just before; a heartbeat would bring the session back to life."""
+    await store.put(PENDING.moved(TrackerState.TERMINATED, now=START))
+    await store.put(replace(PENDING, swept=True))
+    await store.keep(PROXY, [PENDING.sid], START + timedelta(minutes=1))
+    assert await store.live() == []

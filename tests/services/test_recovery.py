@@ -23,7 +23,7 @@ from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.recovery import PAUSE_S
 from interlock.services.sessions import Sessions
-from interlock.services.trackers import missing_end
+from interlock.services.sweeper import missing_end
 from interlock.services.uploads import DIED
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy

@@ -5,6 +5,7 @@ deliver what they left, and only then close what it is delivered to.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -26,11 +27,12 @@ from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.supervise import finished, sole_user
 from interlock.domain.duties import RecordingMode
+from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.portal import Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
-from interlock.services.trackers import Sweeper
+from interlock.services.sweeper import Sweeper
 
 FAREWELL = "The Interlock gateway is shutting down; your session ends."
 
@@ -92,7 +94,7 @@ async def _serve(
     proxy = ProxyServer(
         _proxy_parts(config, local, emitter, factory, sessions, names), load_host_key(local.data_dir / _HOST_KEY)
     )
-    sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock)
+    sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock, lives_here=claims.held)
     rpc = await auth_rpc_server(local, claims, reserved=names)
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
@@ -105,7 +107,7 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             storing = tasks.create_task(emitter.run(), name="gateway.emitter")
             tending = tasks.create_task(sessions.run(), name="gateway.sessions")
-            sweeping = tasks.create_task(sweeper.run(), name="gateway.sweeper")
+            sweeping = tasks.create_task(_sweep(sweeper, sessions), name="gateway.sweeper")
             serving = tasks.create_task(proxy.run(), name="gateway.proxy")
             node: asyncio.Task[None] | None = None
             if with_node:
@@ -131,6 +133,14 @@ async def _serve(
             await finished(storing, within=DELIVERY_GRACE_S)
     finally:
         await rpc.stop()
+
+
+async def _sweep(sweeper: Sweeper, sessions: Sessions) -> None:
+    """Recovery first, which knows more of how a session ended, unless it cannot get on."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(TRACKER_TTL.total_seconds()):
+            await sessions.wait_recovered()
+    await sweeper.run()
 
 
 async def _listen(proxy: ProxyServer, where: Address) -> tuple[str, int]:

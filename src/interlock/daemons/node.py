@@ -126,6 +126,7 @@ async def serve_node(
         recordings=ports.recordings,
         claims=ports.claims,
     )
+    await sessions.prepare()
     server = NodeServer(
         target=_target(settings, identity, reached_at),
         cluster=identity.cluster,

@@ -37,6 +37,7 @@ class Tracker:
     kind: str = "ssh"
     command: tuple[str, ...] = ()
     participants: tuple[str, ...] = ()
+    swept: bool = False  # its daemon was silent and counts as dead, until it is heard again
 
     def moved(self, state: TrackerState, *, now: datetime) -> "Tracker":
         """The tracker in a later state; an earlier one is ignored."""

@@ -1,4 +1,4 @@
-"""Trackers: kept alive by the daemon that has the session, swept by auth when that daemon has gone.
+"""Trackers: kept alive by the daemon that has the session; `sweeper` ends what nobody keeps alive.
 
 Changes are written in the background, in order and with retries, since no session waits for the tracker store.
 What a session did in quick succession arrives as one write of its latest state.
@@ -7,29 +7,16 @@ What a session did in quick succession arrives as one write of its latest state.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Protocol
 
-import structlog
-
-from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import BY_AUTH, ENVELOPE, NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.session import SessionContext
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
-from interlock.ports import AuditLog, Clock, EventFilter, EventReader, TrackerStore
-from interlock.services.emitter import EventFactory
+from interlock.ports import Clock, TrackerStore
 from interlock.services.outbox import Outbox, Sleep
 
 HEARTBEAT_S = TRACKER_TTL.total_seconds() / 3
 """Seconds between two heartbeats, and between two sweeps: two may be lost before a session counts as dead."""
-
-EVENTS_OF_ONE_SESSION = 100_000
-"""More than a session can have, so that nothing is cut off."""
-
-_NOT_SHARED = ENVELOPE | {"size", SYNTHESIZED}
-
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,66 +111,3 @@ class NoTracker:
 
     def move(self, state: TrackerState, *, command: tuple[str, ...] = ()) -> None:
         """Nothing to show."""
-
-
-class Sweeper:
-    """Ends the sessions whose daemon died: one ``session.end`` from what the audit log knows, then the tracker."""
-
-    def __init__(
-        self,
-        trackers: TrackerStore,
-        reader: EventReader,
-        log: AuditLog,
-        factory: EventFactory,
-        *,
-        clock: Clock,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self._trackers = trackers
-        self._reader = reader
-        self._log = log
-        self._factory = factory
-        self._clock = clock
-        self._sleep = sleep
-
-    async def run(self) -> None:
-        """Sweep until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-            except InterlockError as error:
-                _log.warning("sweeper.retry", reason=error.reason)
-            await self._sleep(HEARTBEAT_S)
-
-    async def sweep(self) -> list[SessionId]:
-        """End what has expired by now; the sessions that were."""
-        now = self._clock.now()
-        expired = [tracker for tracker in await self._trackers.live() if tracker.expired(now=now)]
-        for tracker in expired:
-            seen = tracker.expires - TRACKER_TTL
-            stored = await self._reader.events(EventFilter(sid=tracker.sid, limit=EVENTS_OF_ONE_SESSION))
-            event = missing_end(tracker.sid, stored, last_seen=seen, factory=self._factory)
-            if event is not None:
-                await self._log.append([event])
-            await self._trackers.put(tracker.moved(TrackerState.TERMINATED, now=now))
-            _log.warning("sweeper.ended", sid=tracker.sid, daemon=tracker.daemon_id)
-        return [tracker.sid for tracker in expired]
-
-
-def missing_end(
-    sid: SessionId, stored: Sequence[dict[str, JsonValue]], *, last_seen: datetime, factory: EventFactory
-) -> AuditEvent | None:
-    """The ``session.end`` that a session with these stored events lacks; None if it lacks none."""
-    start = next((event for event in stored if event["event"] == Kind.SESSION_START.event), None)
-    if start is None or any(event["event"] == Kind.SESSION_END.event for event in stored):
-        return None
-    fields: dict[str, JsonValue] = {name: value for name, value in start.items() if name not in _NOT_SHARED}
-    fields |= {
-        SYNTHESIZED: BY_AUTH,
-        "enhanced_recording": False,
-        "interactive": "size" in start,
-        "participants": [str(start["user"])],
-        "session_start": start["time"],
-        "session_stop": max(rfc3339(last_seen), str(stored[-1]["time"])),
-    }
-    return factory.make(Kind.SESSION_END, fields, sid=sid, index=NEXT, repeatable=True)

@@ -77,7 +77,7 @@ class MemoryTrackers:
         self.history.append((tracker.sid, tracker.state))
         order = list(TrackerState)
         known = self.stored.get(tracker.sid)
-        if known is None or order.index(tracker.state) >= order.index(known.state):
+        if known is None or known.swept or order.index(tracker.state) >= order.index(known.state):
             self.stored[tracker.sid] = tracker
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
@@ -87,11 +87,12 @@ class MemoryTrackers:
         for sid in self.beats[-1]:
             tracker = self.stored.get(sid)
             if tracker is not None and tracker.daemon_id == daemon:
-                self.stored[sid] = replace(tracker, expires=expires)
+                self.stored[sid] = replace(tracker, expires=expires, swept=False)
 
     async def live(self) -> list[Tracker]:
         """What is not terminated, oldest first."""
-        return [tracker for tracker in self.stored.values() if tracker.state is not TrackerState.TERMINATED]
+        live = [each for each in self.stored.values() if each.state is not TrackerState.TERMINATED]
+        return [tracker for tracker in live if not tracker.swept]
 
     def _fail(self) -> None:
         if self.failures:

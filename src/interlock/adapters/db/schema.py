@@ -142,6 +142,7 @@ trackers = Table(
     metadata,
     Column("sid", String(36), primary_key=True),
     Column("state", Integer, nullable=False),  # position in TrackerState: only ever grows
+    Column("swept", Boolean, nullable=False),  # auth took its daemon for dead; a heartbeat takes that back
     Column("daemon_id", Text, nullable=False),
     Column("created", Moment, nullable=False),
     Column("expires", Moment, nullable=False),

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
@@ -16,11 +16,11 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.tracker import Tracker, TrackerState
 
 KEEP_TERMINATED = timedelta(days=1)
-"""A terminated tracker stays this long, so that a late write cannot bring its session back to life."""
+"""A terminated or swept tracker stays this long, so that a late write cannot bring its session back to life."""
 
 _ORDER = list(TrackerState)
 _TERMINATED = _ORDER.index(TrackerState.TERMINATED)
-_COLUMNS = ("sid", "state", "created", "expires", "daemon_id")
+_COLUMNS = ("sid", "state", "swept", "created", "expires", "daemon_id")
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,27 +46,29 @@ class SqlTrackerStore:
         self._database = database
 
     async def put(self, tracker: Tracker) -> None:
-        """Create or replace; a write with an earlier state than the stored one is dropped."""
+        """Create or replace; a write with an earlier state than the stored one is dropped, unless it was swept."""
         table, row = schema.trackers, _row(tracker)
         statement = insert(table).values(row)
-        statement = statement.on_conflict_do_update(
-            index_elements=["sid"], set_=row, where=table.c.state <= statement.excluded.state
-        )
+        follows = or_(table.c.state <= statement.excluded.state, table.c.swept)
+        statement = statement.on_conflict_do_update(index_elements=["sid"], set_=row, where=follows)
         await self._database.change(statement)
-        if tracker.state is TrackerState.TERMINATED:
+        if tracker.swept or tracker.state is TrackerState.TERMINATED:
+            over = or_(table.c.state == _TERMINATED, table.c.swept)
             old = table.c.expires < tracker.expires - KEEP_TERMINATED
-            await self._database.change(delete(table).where(table.c.state == _TERMINATED, old))
+            await self._database.change(delete(table).where(over, old))
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
-        """One heartbeat for all sessions of a daemon; another daemon's trackers are left alone."""
+        """One heartbeat for all sessions of a daemon; what was swept lives again, others' are left alone."""
         table = schema.trackers
         mine = (table.c.daemon_id == daemon, table.c.sid.in_(list(sids)), table.c.state != _TERMINATED)
-        await self._database.change(update(table).where(*mine, table.c.expires < expires).values(expires=expires))
+        later = update(table).where(*mine, table.c.expires < expires).values(expires=expires, swept=False)
+        await self._database.change(later)
 
     async def live(self) -> list[Tracker]:
         """Pending and running trackers, expired ones that nobody swept included, oldest first."""
         table = schema.trackers
-        wanted = select(table).where(table.c.state != _TERMINATED).order_by(table.c.created, table.c.sid)
+        live = (table.c.state != _TERMINATED, ~table.c.swept)
+        wanted = select(table).where(*live).order_by(table.c.created, table.c.sid)
         return [_tracker(row) for row in await self._database.rows(wanted)]
 
 
@@ -96,4 +98,5 @@ def _tracker(row: Row[Any]) -> Tracker:
         kind=body.kind,
         command=body.command,
         participants=body.participants,
+        swept=row.swept,
     )

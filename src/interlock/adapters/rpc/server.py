@@ -148,7 +148,7 @@ class _DaemonHandlers:
         check_tracker(caller, request.tracker)
         expires = self._services.clock.now() + bounded(request.ttl_s)
         async with self._owners.speaking(caller, [request.tracker.sid]):
-            await self._services.trackers.put(replace(request.tracker, expires=expires))
+            await self._services.trackers.put(replace(request.tracker, expires=expires, swept=False))
         return m.Nothing()
 
     async def _keep_trackers(self, caller: HostIdentity, request: m.KeepTrackers) -> m.Nothing:

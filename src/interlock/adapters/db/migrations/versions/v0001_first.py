@@ -68,6 +68,7 @@ def upgrade() -> None:
         "trackers",
         sa.Column("sid", sa.String(36), primary_key=True),
         sa.Column("state", sa.Integer, nullable=False),
+        sa.Column("swept", sa.Boolean, nullable=False),
         sa.Column("daemon_id", sa.Text, nullable=False),
         sa.Column("created", _MOMENT, nullable=False),
         sa.Column("expires", _MOMENT, nullable=False),

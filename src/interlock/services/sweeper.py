@@ -1,0 +1,121 @@
+"""The sweeper: auth's end for sessions whose daemon has died, from what the audit log knows of them.
+
+Silence is all that auth sees of a dead daemon, and silence has other causes: auth itself was away or suspended,
+its clock was set, the network is cut. So nobody is swept while auth cannot have heard everybody, nor a session of
+auth's own process; and what is swept can come back: the end is marked as made up and gives way to the daemon's
+own, and the tracker lives again with the daemon's next heartbeat.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from interlock.core.errors import InterlockError
+from interlock.core.ids import SessionId
+from interlock.domain.audit import BY_AUTH, ENVELOPE, NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind, rfc3339
+from interlock.domain.tracker import TRACKER_TTL
+from interlock.ports import AuditLog, Clock, EventFilter, EventReader, TrackerStore
+from interlock.services.emitter import EventFactory
+from interlock.services.outbox import Sleep
+from interlock.services.trackers import HEARTBEAT_S
+
+CLOCK_STEP_S = 5.0
+"""Seconds by which the wall clock may go wrong between two sweeps; more is a clock that was set, or a suspend."""
+
+EVENTS_OF_ONE_SESSION = 100_000
+"""More than a session can have, so that nothing is cut off."""
+
+_NOT_SHARED = ENVELOPE | {"size", SYNTHESIZED}
+
+_log = structlog.get_logger()
+
+
+class Patience:
+    """Whether silence proves anything: not before everybody has had the time of a tracker's life to be heard."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._wall, self._passed = clock.now(), clock.monotonic()
+        self._until = self._passed + TRACKER_TTL.total_seconds()
+
+    def over(self) -> bool:
+        """Ask at every sweep; a sweep that comes late was held up together with everything that others said."""
+        wall, passed = self._clock.now(), self._clock.monotonic()
+        step, pause = (wall - self._wall).total_seconds(), passed - self._passed
+        self._wall, self._passed = wall, passed
+        if abs(step - pause) > CLOCK_STEP_S or pause > HEARTBEAT_S + CLOCK_STEP_S:
+            _log.info("sweeper.waits", clock_step=round(step - pause), pause=round(pause))
+            self._until = passed + TRACKER_TTL.total_seconds()
+        return passed >= self._until
+
+
+class Sweeper:
+    """Ends the sessions whose daemon died: one ``session.end`` from what the audit log knows, then the tracker."""
+
+    def __init__(
+        self,
+        trackers: TrackerStore,
+        reader: EventReader,
+        log: AuditLog,
+        factory: EventFactory,
+        *,
+        clock: Clock,
+        lives_here: Callable[[SessionId], bool] = lambda _sid: False,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        """``lives_here``: whether a session belongs to this process, which knows by itself when it ends."""
+        self._lives_here = lives_here
+        self._trackers = trackers
+        self._reader = reader
+        self._log = log
+        self._factory = factory
+        self._clock = clock
+        self._sleep = sleep
+        self._patience = Patience(clock)
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except InterlockError as error:
+                _log.warning("sweeper.retry", reason=error.reason)
+            await self._sleep(HEARTBEAT_S)
+
+    async def sweep(self) -> list[SessionId]:
+        """End what has expired by now, if that can be known, and return it. To be called every `HEARTBEAT_S`."""
+        if not self._patience.over():
+            return []
+        now, live = self._clock.now(), await self._trackers.live()
+        expired = [each for each in live if each.expired(now=now) and not self._lives_here(each.sid)]
+        for tracker in expired:
+            seen = tracker.expires - TRACKER_TTL
+            stored = await self._reader.events(EventFilter(sid=tracker.sid, limit=EVENTS_OF_ONE_SESSION))
+            event = missing_end(tracker.sid, stored, last_seen=seen, factory=self._factory)
+            if event is not None:
+                await self._log.append([event])
+            await self._trackers.put(replace(tracker, swept=True))
+            _log.warning("sweeper.ended", sid=tracker.sid, daemon=tracker.daemon_id)
+        return [tracker.sid for tracker in expired]
+
+
+def missing_end(
+    sid: SessionId, stored: Sequence[dict[str, JsonValue]], *, last_seen: datetime, factory: EventFactory
+) -> AuditEvent | None:
+    """The ``session.end`` that a session with these stored events lacks; None if it lacks none."""
+    start = next((event for event in stored if event["event"] == Kind.SESSION_START.event), None)
+    if start is None or any(event["event"] == Kind.SESSION_END.event for event in stored):
+        return None
+    fields: dict[str, JsonValue] = {name: value for name, value in start.items() if name not in _NOT_SHARED}
+    fields |= {
+        SYNTHESIZED: BY_AUTH,
+        "enhanced_recording": False,
+        "interactive": "size" in start,
+        "participants": [str(start["user"])],
+        "session_start": start["time"],
+        "session_stop": max(rfc3339(last_seen), str(stored[-1]["time"])),
+    }
+    return factory.make(Kind.SESSION_END, fields, sid=sid, index=NEXT, repeatable=True)
