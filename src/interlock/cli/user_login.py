@@ -119,14 +119,10 @@ class LoginTrust:
 def _confirmed(gateway: str, what: str, print_: str) -> bool:
     print(f"The gateway {gateway} is not known yet.", file=sys.stderr)
     print(f"Its {what} has the fingerprint {print_}.", file=sys.stderr)
-    print(
-        "Compare it with what your administrator told you. Trust it? (yes/no) ",
-        end="",
-        file=sys.stderr,
-        flush=True,
-    )
+    question = "Compare it with what your administrator told you. Trust it? (yes/no) "
     try:
-        with interruptible():
+        with interruptible():  # before the question is seen: who sees it may press Ctrl-C
+            print(question, end="", file=sys.stderr, flush=True)
             return sys.stdin.readline().strip().lower() == "yes"
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
