@@ -57,7 +57,8 @@ class Told:
         self.events: list[tuple[Kind, Mapping[str, JsonValue]]] = []
         self.command: tuple[str, ...] = ()
 
-    def add(self, kind: Kind, fields: Mapping[str, JsonValue]) -> None:
+    def add(self, kind: Kind, fields: Mapping[str, JsonValue], *, repeatable: bool = False) -> None:
+        del repeatable
         self.events.append((kind, fields))
 
     def move(self, state: TrackerState, *, command: tuple[str, ...] = ()) -> None:
