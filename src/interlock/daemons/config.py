@@ -16,6 +16,8 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
 from interlock.domain.duties import RecordingMode
 
+DEFAULT_CLUSTER = "interlock"
+
 
 class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Table ``[auth]``."""
@@ -47,7 +49,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     data_dir: str = ""
-    cluster: str = "interlock"  # counts on the first start only
+    cluster: str = ""  # "interlock" at first; a later start must name the same or none
     recording_mode: str = ""  # default: what ilctl mode set last said; "node" at first
     log_level: str = "info"
     auth: AuthConfig = AuthConfig()
@@ -77,7 +79,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def check(self) -> None:
         """ConfigError if a value cannot be used: better now than when half of the daemon runs."""
         try:
-            parse_name(self.cluster)
+            parse_name(self.cluster or DEFAULT_CLUSTER)
         except ValueError as error:
             raise ConfigError(f"cluster: {error}") from None
         _ = self.mode, self.node_name

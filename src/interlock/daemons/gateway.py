@@ -22,7 +22,7 @@ from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.core.errors import ConfigError
 from interlock.daemons.auth_rpc import auth_rpc_server
-from interlock.daemons.config import Address, Config
+from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.supervise import finished, sole_user
@@ -68,7 +68,10 @@ async def run_gateway(
 ) -> None:
     """Run until ``stopping`` is set. ConfigError or StoreError if it cannot start."""
     with sole_user(data_dir):
-        async with open_local(data_dir, cluster_name=config.cluster) as local:
+        async with open_local(data_dir, cluster_name=config.cluster or DEFAULT_CLUSTER) as local:
+            if config.cluster not in ("", local.cluster.name):
+                public = f"{data_dir} belongs to the cluster {local.cluster.name}, whose name cannot be changed"
+                raise ConfigError(public, reason=f"{public}; the configuration says {config.cluster}")
             if config.mode is not None:
                 await local.clusters.set_recording_mode(config.mode)
             await _serve(config, local, with_node=with_node, stopping=stopping, on_ready=on_ready)
