@@ -122,8 +122,13 @@ def _confirmed(gateway: str, what: str, print_: str) -> bool:
     question = "Compare it with what your administrator told you. Trust it? (yes/no) "
     try:
         with interruptible():  # before the question is seen: who sees it may press Ctrl-C
-            print(question, end="", file=sys.stderr, flush=True)
-            return sys.stdin.readline().strip().lower() == "yes"
+            while True:
+                print(question, end="", file=sys.stderr, flush=True)
+                line = sys.stdin.readline()
+                answer = line.strip().lower()
+                if answer in ("yes", "no") or not line:
+                    return answer == "yes"
+                question = "Please answer yes or no: "
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
 
