@@ -20,7 +20,7 @@ from interlock.domain.audit import JsonValue
 from interlock.domain.rbac import Role
 from interlock.ports import Clock, EventFilter, User
 from interlock.services.claims import SessionClaims
-from interlock.services.hostca import DAEMON_LIFE, open_host_ca
+from interlock.services.daemonca import DAEMON_LIFE, open_daemon_ca
 from interlock.services.joining import create_token
 from interlock.testing.openssh import SshClient, current_login, make_key
 from interlock.testing.procs import Completed
@@ -49,7 +49,7 @@ class Gateway:
     async def join_by(self, ttl: timedelta = timedelta(hours=1)) -> JoinBy:
         """A fresh token for this auth."""
         local = self.local
-        ca = await open_host_ca(
+        ca = await open_daemon_ca(
             local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
         )
         token = await create_token(local.tokens, pin=ca.pin, clock=local.clock, entropy=local.entropy, ttl=ttl)

@@ -1,7 +1,6 @@
 """The recording file: what is written is read back, whatever the pieces and the damage."""
 
 import os
-from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
@@ -15,7 +14,6 @@ from interlock.domain.blocks import (
     BlockBuilder,
     Decoder,
     decode,
-    decode_stream,
     preamble,
 )
 from interlock.domain.recording import (
@@ -197,14 +195,3 @@ def test_a_later_format_is_refused_by_name() -> None:
 def test_no_file_makes_the_reader_fail_in_another_way(junk: bytes) -> None:
     """Arbitrary bytes behind a preamble yield frames or nothing, never an exception."""
     list(decode([preamble(SALT) + junk]))
-
-
-async def test_a_recording_can_be_read_while_it_arrives() -> None:
-    """The asynchronous reader yields the same frames."""
-
-    async def arriving() -> AsyncIterator[bytes]:
-        data = recording(SESSION)
-        for start in range(0, len(data), 50):
-            yield data[start : start + 50]
-
-    assert [frame async for frame in decode_stream(arriving())] == FRAMES

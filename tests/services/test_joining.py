@@ -9,7 +9,7 @@ import pytest
 from interlock.core.errors import ConfigError, Denied, SignInFailed
 from interlock.core.ids import DaemonId
 from interlock.domain.target import SubKind, Target
-from interlock.services.hostca import HostCa, create_authority, create_key, create_request, read_identity
+from interlock.services.daemonca import DaemonCa, create_authority, create_key, create_request, read_identity
 from interlock.services.joining import (
     FAILURE_WINDOW_S,
     MAX_FAILURES,
@@ -33,7 +33,7 @@ class Desk:
     def __init__(self) -> None:
         self.clock, self.entropy, self.stores = FakeClock(), FakeEntropy(), Stores()
         keys = create_authority(CLUSTER, entropy=self.entropy, now=START)
-        self.ca = HostCa(keys, cluster=CLUSTER, entropy=self.entropy)
+        self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.joining = Joining(
             cluster=CLUSTER,
             tokens=self.stores,

@@ -28,11 +28,11 @@ def add_token(
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Make a join token. It is printed once and stored as a hash only."""
-    from interlock.services.hostca import open_host_ca
+    from interlock.services.daemonca import open_daemon_ca
     from interlock.services.joining import create_token
 
     async def work(local: "Local") -> "TokenText":
-        ca = await open_host_ca(
+        ca = await open_daemon_ca(
             local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
         )
         made = await create_token(

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
 from interlock.daemons.local import Local
 from interlock.services.claims import SessionClaims
-from interlock.services.hostca import open_host_ca
-from interlock.services.joining import AuthorityTrust, Joining
+from interlock.services.daemonca import open_daemon_ca
+from interlock.services.joining import Joining
 
 SPOOL = "arriving"
 
@@ -18,15 +18,14 @@ async def auth_rpc_server(local: Local, claims: SessionClaims, *, reserved: Iter
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
-    ca = await open_host_ca(local.authorities, cluster=cluster, entropy=entropy, now=clock.now())
-    trust = AuthorityTrust(local.authority)
+    ca = await open_daemon_ca(local.authorities, cluster=cluster, entropy=entropy, now=clock.now())
     joining = Joining(
         cluster=cluster,
         tokens=local.tokens,
         ca=ca,
         hosts=local.authority,
         targets=local.inventory,
-        trust=trust,
+        trust=local.authority,
         clock=clock,
         entropy=entropy,
         reserved=reserved,
@@ -43,8 +42,7 @@ async def auth_rpc_server(local: Local, claims: SessionClaims, *, reserved: Iter
             recordings=local.recordings,
             inventory=local.inventory,
             admission=local.admission,
-            hosts=local.authority,
-            trust=trust,
+            trust=local.authority,
             clock=clock,
             spool=local.data_dir / SPOOL,
         )

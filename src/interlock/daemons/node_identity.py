@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.ports import TrustBundle
-from interlock.services.hostca import KeyPair
+from interlock.services.daemonca import KeyPair
 from interlock.services.joining import Renewed
 
 FILE = "identity.json"

@@ -20,7 +20,7 @@ from interlock.daemons.node import NodePorts, NodeSettings, serve_node
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
 from interlock.ports import Clock, Entropy
 from interlock.services.certificates import CertificateReader
-from interlock.services.hostca import certificate_pin, create_key, expiry, half_life
+from interlock.services.daemonca import certificate_pin, create_key, expiry, half_life
 from interlock.services.joining import TokenText
 
 REFRESH_S = 30.0

@@ -15,7 +15,7 @@ block. A writer that is killed loses what it had not written; a reader takes eve
 between. A hash chain and a signature will come with another version byte.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from struct import Struct
 from zlib import crc32
 
@@ -207,16 +207,6 @@ class Decoder:
 def decode(chunks: Iterable[bytes]) -> Iterator[Frame]:
     """The frames of a recording, in constant memory; RecordingError if it is none."""
     return read_all(Decoder(), chunks)
-
-
-async def decode_stream(chunks: AsyncIterable[bytes]) -> AsyncIterator[Frame]:
-    """Like `decode`, for pieces that arrive over time."""
-    decoder = Decoder()
-    async for chunk in chunks:
-        for frame in decoder.feed(chunk):
-            yield frame
-    for frame in decoder.close():
-        yield frame
 
 
 def read_all(decoder: Decoder, chunks: Iterable[bytes]) -> Iterator[Frame]:

@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
@@ -32,7 +31,7 @@ from interlock.ports import (
     TrustBundle,
     TrustSource,
 )
-from interlock.services.hostca import AUTH_SERVER_NAME, HostCa, HostIdentity
+from interlock.services.daemonca import AUTH_SERVER_NAME, DaemonCa, HostIdentity
 
 TOKEN_TTL = timedelta(hours=1)
 """How long a join token can be used unless the administrator says otherwise."""
@@ -65,7 +64,7 @@ class TokenText:
 
     id: str
     secret: str
-    pin: str  # hostca.certificate_pin of the daemons' authority
+    pin: str  # daemonca.certificate_pin of the daemons' authority
 
     def __str__(self) -> str:
         """The one line that `parse` reads."""
@@ -139,7 +138,7 @@ class Joining:
         *,
         cluster: str,
         tokens: TokenStore,
-        ca: HostCa,
+        ca: DaemonCa,
         hosts: HostIssuer,
         targets: TargetSource,
         trust: TrustSource,
@@ -220,25 +219,6 @@ class Joining:
             )
             raise Denied(public, reason=f"{public} (target {taken.id})")
         return tuple(dict.fromkeys(names))
-
-
-class Exporter(Protocol):
-    """`authority.Authority`, as far as `AuthorityTrust` needs it."""
-
-    def export(self, kind: str) -> str:
-        """The public key of authority ``user`` or ``host``, one line."""
-        ...
-
-
-class AuthorityTrust:
-    """`ports.TrustSource` over the SSH authorities."""
-
-    def __init__(self, authority: Exporter) -> None:
-        self._authority = authority
-
-    async def trust(self) -> TrustBundle:
-        """The authorities that count now."""
-        return TrustBundle((self._authority.export("user"),), (self._authority.export("host"),))
 
 
 class FailureCounter:

@@ -2,7 +2,7 @@
 
 Order is kept and nothing is dropped: what a store cannot take now is offered again, with growing pauses.
 Events and tracker changes both go through one of these. It is not a durable queue: what is not delivered
-when the process is killed is rebuilt from the recordings on disk (`services.trackers`).
+when the process is killed is rebuilt from the recordings on disk (`services.recovery`).
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import Clock, EventFilter, JoinToken, RecordingInfo, RecordingStore, TrustBundle
 from interlock.services.claims import SessionClaims
-from interlock.services.hostca import HostCa, KeyPair, create_authority, create_key
+from interlock.services.daemonca import DaemonCa, KeyPair, create_authority, create_key
 from interlock.services.joining import Joining, TokenText, create_token
 
 CLUSTER = "example"
@@ -136,7 +136,7 @@ class Auth:
         self.recordings: RecordingStore = self.stores
         self.claims = SessionClaims()  # new ones at every start
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
-        self.ca = HostCa(keys, cluster=CLUSTER, entropy=self.entropy)
+        self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
         self.directory = directory
         self._server: AuthRpcServer | None = None
@@ -166,7 +166,6 @@ class Auth:
             recordings=self.recordings,
             inventory=stores,
             admission=stores,
-            hosts=stores,
             trust=stores,
             clock=self.clock,
             spool=self.directory,

@@ -17,7 +17,7 @@ from interlock.core.ids import DaemonId
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.tracker import TrackerState
-from interlock.services.hostca import KeyPair
+from interlock.services.daemonca import KeyPair
 from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Node
 
 STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
@@ -118,10 +118,8 @@ async def test_admission_carries_claims_and_denials(node: Node) -> None:
     assert (denied.value.public, denied.value.reason) == ("access denied", "no role allows root")
 
 
-async def test_host_certificates_and_renewal_are_for_own_names(node: Node) -> None:
+async def test_renewal_is_for_own_names(node: Node) -> None:
     """The names of joining, and the ID."""
-    line = await node.client.issue_host(HOST_KEY, ["db1", node.id])
-    assert line == f"{HOST_KEY} signed for db1,{node.id}"
     fresh = await node.client.renew(HOST_KEY)
     assert fresh.host_certificate == f"{HOST_KEY} signed for db1,{node.id}"
     assert fresh.trust.user_cas == ("user-ca",)

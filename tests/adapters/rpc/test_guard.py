@@ -12,7 +12,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.target import SubKind
-from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Node
+from interlock.testing.auth import CLUSTER, SID, Node
 
 OTHER_SID = SessionId("22222222-2222-4222-8222-222222222222")
 STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
@@ -46,8 +46,6 @@ OFFENCES: dict[str, Callable[[Node], Awaitable[object]]] = {
     "event with a uid of no kind": lambda n: n.client.append([replace(n.event(), uid="1")]),
     "event that auth made up": lambda n: n.client.append([with_field(n, SYNTHESIZED, BY_AUTH)]),
     "admission to another target": stranger_admission,
-    "host certificate for the proxy": lambda n: n.client.issue_host(HOST_KEY, ["db1", "proxy.example.com"]),
-    "host certificate for everything": lambda n: n.client.issue_host(HOST_KEY, []),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from interlock.adapters.rpc.joiner import join, split_address
 from interlock.adapters.rpc.tls import server_certificate
 from interlock.core.errors import ConfigError, Denied, SignInFailed, StoreError
-from interlock.services.hostca import HostCa, KeyPair, create_key, read_identity
+from interlock.services.daemonca import DaemonCa, KeyPair, create_key, read_identity
 from interlock.services.joining import create_token
 from interlock.testing.auth import CLUSTER, HOST_KEY, Auth
 
@@ -82,10 +82,10 @@ async def test_somebody_in_between_who_replays_the_authority_learns_nothing(auth
         await impostor.stop()
 
 
-class _Replayed(HostCa):
+class _Replayed(DaemonCa):
     """Another cluster's authority with our own certificate under it: what somebody in between has."""
 
-    def __init__(self, real: HostCa, own: KeyPair) -> None:
+    def __init__(self, real: DaemonCa, own: KeyPair) -> None:
         self.certificate = real.certificate
         self.pin = real.pin
         self._own = own

@@ -18,7 +18,14 @@ from interlock.core.errors import (
     StoreError,
 )
 from interlock.core.ids import DaemonId
-from interlock.services.hostca import HostCa, HostIdentity, KeyPair, create_authority, create_key, create_request
+from interlock.services.daemonca import (
+    DaemonCa,
+    HostIdentity,
+    KeyPair,
+    create_authority,
+    create_key,
+    create_request,
+)
 from interlock.testing.auth import CLUSTER, SID, Auth, Node
 
 STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
@@ -27,7 +34,7 @@ STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
 # --- who is let in -------------------------------------------------------------------------------------------
 
 
-def certificate_of(ca: HostCa, auth: Auth, key: str, *, cluster: str = CLUSTER, days: int = 0) -> str:
+def certificate_of(ca: DaemonCa, auth: Auth, key: str, *, cluster: str = CLUSTER, days: int = 0) -> str:
     """A daemon's certificate."""
     identity = HostIdentity(cluster, STRANGER, ("db1",))
     return ca.issue_daemon(create_request(key), identity, now=auth.clock.now() - timedelta(days=days))
@@ -45,7 +52,7 @@ async def refused(auth: Auth, identity: KeyPair | None) -> None:
 async def test_nobody_gets_in_without_a_certificate_of_the_daemons_authority(auth: Auth) -> None:
     """None at all, another authority's, an expired one, and auth's own, which is for serving."""
     key = create_key()
-    foreign = HostCa(
+    foreign = DaemonCa(
         create_authority(CLUSTER, entropy=auth.entropy, now=auth.clock.now()),
         cluster=CLUSTER,
         entropy=auth.entropy,

@@ -10,7 +10,7 @@ from interlock.adapters.rpc.joiner import split_address
 from interlock.adapters.rpc.tls import check_pin, server_certificate
 from interlock.adapters.system import SystemClock
 from interlock.core.errors import ConfigError
-from interlock.services.hostca import SERVER_LIFE, expiry
+from interlock.services.daemonca import SERVER_LIFE, expiry
 from interlock.testing.auth import Auth
 from interlock.testing.clock import FakeClock
 

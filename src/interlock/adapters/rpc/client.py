@@ -1,7 +1,7 @@
 """Auth as a daemon apart from it sees it: the same ports, over gRPC.
 
-Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `Inventory`, `Admission`, `HostIssuer` and
-`TrustSource`. Nothing is kept or repeated here: whoever appends or stores tries again after a StoreError.
+Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `Inventory`, `Admission` and `TrustSource`. Nothing
+is kept or repeated here: whoever appends or stores tries again after a StoreError.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import Clock, RecordingInfo, TrustBundle
-from interlock.services.hostca import KeyPair, create_request
+from interlock.services.daemonca import KeyPair, create_request
 from interlock.services.joining import Renewed
 
 CLOSE_GRACE_S = 30.0
@@ -93,11 +93,6 @@ class AuthClient:
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
         """`ports.Admission`."""
         await call(self._channel, m.ADMIT, m.Admit(claims, login, target))
-
-    async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
-        """`ports.HostIssuer`, for this daemon's own names."""
-        request = m.IssueHost(public_key, tuple(principals))
-        return (await call(self._channel, m.ISSUE_HOST, request)).certificate
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""

@@ -19,8 +19,7 @@ from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerStore
 from interlock.services.claims import SessionClaims
-from interlock.services.hostca import HostIdentity
-from interlock.services.joining import principals
+from interlock.services.daemonca import HostIdentity
 
 MAX_TTL_S = 300.0
 """Longest time, in seconds, for which a daemon may report itself or a session as alive."""
@@ -128,13 +127,6 @@ def check_node(caller: HostIdentity, node: Target) -> None:
     """Denied unless the node is the caller under one of the names that it registered when it joined."""
     if node.id != caller.id or node.hostname not in caller.names or node.sub_kind is not SubKind.NODE:
         raise _refusal(caller, f"{node.sub_kind.value} node {node.id} named {node.hostname}")
-
-
-def check_principals(caller: HostIdentity, names: Sequence[str]) -> None:
-    """Denied unless all names are the caller's own."""
-    foreign = set(names) - set(principals(caller))
-    if foreign or not names:
-        raise _refusal(caller, f"host names {', '.join(sorted(foreign)) or '(none)'}")
 
 
 def bounded(ttl_s: float) -> timedelta:

@@ -14,7 +14,7 @@ from interlock.adapters.rpc.calling import call
 from interlock.adapters.rpc.tls import check_pin, open_channel, server_certificate
 from interlock.core.address import parse_address
 from interlock.core.errors import ConfigError
-from interlock.services.hostca import create_request
+from interlock.services.daemonca import create_request
 from interlock.services.joining import JoinReply, JoinRequest, TokenText
 
 

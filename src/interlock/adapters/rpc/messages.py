@@ -120,21 +120,6 @@ class Admit:
 
 
 @dataclass(frozen=True, slots=True)
-class IssueHost:
-    """An SSH host certificate, please."""
-
-    public_key: str
-    principals: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """A certificate, OpenSSH one-line form."""
-
-    certificate: str
-
-
-@dataclass(frozen=True, slots=True)
 class Renew:
     """Fresh certificates, please; see `joining.Joining.renew`."""
 
@@ -185,7 +170,6 @@ PUT_TRACKER = Method(AUTH_SERVICE, "PutTracker", PutTracker, Nothing)
 KEEP_TRACKERS = Method(AUTH_SERVICE, "KeepTrackers", KeepTrackers, Nothing)
 HEARTBEAT = Method(AUTH_SERVICE, "Heartbeat", Heartbeat, Nothing)
 ADMIT = Method(AUTH_SERVICE, "Admit", Admit, Nothing)
-ISSUE_HOST = Method(AUTH_SERVICE, "IssueHost", IssueHost, Issued)
 RENEW = Method(AUTH_SERVICE, "Renew", Renew, Renewed)
 TRUST = Method(AUTH_SERVICE, "Trust", Nothing, Trust)
 STORE_RECORDING = Method(AUTH_SERVICE, "StoreRecording", RecordingHeader, Stored)

@@ -16,7 +16,6 @@ from interlock.adapters.rpc.guard import (
     bounded,
     check_daemon,
     check_node,
-    check_principals,
     check_tracker,
     own_events,
 )
@@ -29,14 +28,13 @@ from interlock.ports import (
     AuditLog,
     Clock,
     EventReader,
-    HostIssuer,
     Inventory,
     RecordingStore,
     TrackerStore,
     TrustSource,
 )
 from interlock.services.claims import SessionClaims
-from interlock.services.hostca import HostCa, HostIdentity
+from interlock.services.daemonca import DaemonCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, Renewed
 
 MAX_CALLS = 256
@@ -53,7 +51,7 @@ class AuthServices:
     """What of auth daemons apart may use."""
 
     cluster: str
-    ca: HostCa
+    ca: DaemonCa
     joining: Joining
     claims: SessionClaims  # shared with the proxy of the same process
     audit: AuditLog
@@ -62,7 +60,6 @@ class AuthServices:
     recordings: RecordingStore
     inventory: Inventory
     admission: Admission
-    hosts: HostIssuer
     trust: TrustSource
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
@@ -132,7 +129,6 @@ class _DaemonHandlers:
         service.unary(m.KEEP_TRACKERS, self._keep_trackers)
         service.unary(m.HEARTBEAT, self._heartbeat)
         service.unary(m.ADMIT, self._admit)
-        service.unary(m.ISSUE_HOST, self._issue_host)
         service.unary(m.RENEW, self._renew)
         service.unary(m.TRUST, self._trust)
         service.upload(m.STORE_RECORDING, self._store_recording)
@@ -167,10 +163,6 @@ class _DaemonHandlers:
         check_daemon(caller, request.target)
         await self._services.admission.admit(request.claims, request.login, request.target)
         return m.Nothing()
-
-    async def _issue_host(self, caller: HostIdentity, request: m.IssueHost) -> m.Issued:
-        check_principals(caller, request.principals)
-        return m.Issued(await self._services.hosts.issue_host(request.public_key, request.principals))
 
     async def _renew(self, caller: HostIdentity, request: m.Renew) -> Renewed:
         return await self._services.joining.renew(caller, request.csr, request.host_key)

@@ -10,7 +10,7 @@ from interlock.adapters.rpc.codec import decode, encode
 from interlock.adapters.rpc.faults import TRAILER, to_status
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule
-from interlock.services.hostca import HostIdentity, read_identity
+from interlock.services.daemonca import HostIdentity, read_identity
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 

@@ -12,7 +12,7 @@ import grpc
 
 from interlock.core.errors import ConfigError, StoreError
 from interlock.ports import Clock
-from interlock.services.hostca import AUTH_SERVER_NAME, HostCa, KeyPair, certificate_pin, half_life
+from interlock.services.daemonca import AUTH_SERVER_NAME, DaemonCa, KeyPair, certificate_pin, half_life
 
 HANDSHAKE_TIMEOUT_S = 10.0
 
@@ -30,7 +30,7 @@ _CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
 class ServerTls:
     """Auth's own certificate: a new one at every start, and again at half-life while it runs."""
 
-    def __init__(self, ca: HostCa, clock: Clock) -> None:
+    def __init__(self, ca: DaemonCa, clock: Clock) -> None:
         self._ca = ca
         self._clock = clock
         self._pair = ca.issue_server(now=clock.now())

@@ -328,11 +328,7 @@ class Forwarder:
         if leg.active or not leg.listening:
             leg.active = False
             return
-        try:
-            effects = self._relay.keepalive(side)
-        except RemoteProtocolError as error:
-            self.failed(side, error)
-            return
+        effects = self._relay.keepalive(side)
         if effects is None:
             self.disconnected(side, "no answer to keepalives")
         else:

@@ -60,7 +60,7 @@ class KeyPair:
     certificate: str
 
 
-class HostCa:
+class DaemonCa:
     """The authority with its key in memory."""
 
     def __init__(self, keys: DaemonCaKeys, *, cluster: str, entropy: Entropy) -> None:
@@ -119,12 +119,12 @@ class HostCa:
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
-async def open_host_ca(store: DaemonCaStore, *, cluster: str, entropy: Entropy, now: datetime) -> HostCa:
+async def open_daemon_ca(store: DaemonCaStore, *, cluster: str, entropy: Entropy, now: datetime) -> DaemonCa:
     """The cluster's authority, made on the first call."""
     keys = await store.daemon_ca()
     if keys is None:
         keys = await store.keep_daemon_ca(create_authority(cluster, entropy=entropy, now=now))
-    return HostCa(keys, cluster=cluster, entropy=entropy)
+    return DaemonCa(keys, cluster=cluster, entropy=entropy)
 
 
 def create_authority(cluster: str, *, entropy: Entropy, now: datetime) -> DaemonCaKeys:
