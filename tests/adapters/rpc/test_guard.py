@@ -70,7 +70,7 @@ async def test_a_node_tells_nothing_of_auth(node: Node, kind: Kind) -> None:
 
 
 async def denied(call: Callable[[], Awaitable[object]]) -> None:
-    """The verdict, asked for again as daemons do when a call breaks on a connection that auth's restart has cut."""
+    """The verdict, asked for again as daemons do when a call breaks because auth was restarted."""
     for _ in range(5):
         with contextlib.suppress(StoreError):
             with pytest.raises(Denied):
