@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.access import Access, RoleOptions
 from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
@@ -238,8 +239,8 @@ class ClaimsReader(Protocol):
 class Admission(Protocol):
     """The decision for a node whose client did not come with a forwarder's certificate."""
 
-    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
-        """Return if the user's current roles allow it; Denied otherwise."""
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
+        """What the user's current roles allow there; Denied if they do not allow the login."""
         ...
 
 
@@ -410,6 +411,10 @@ class RoleStore(RoleSource, Protocol):
 
     async def add_role(self, role: Role) -> bool:
         """Create the role; False if the name is taken."""
+        ...
+
+    async def set_options(self, name: str, options: RoleOptions) -> None:
+        """Replace the role's options; NotFound if there is no such role."""
         ...
 
     async def remove_role(self, name: str) -> None:

@@ -71,8 +71,8 @@ def test_roles_are_listed_as_they_were_made(ilctl: Ilctl) -> None:
     assert ilctl("roles", "add", "all", "--logins", "root", "--labels", "*").code == 0
     assert ilctl("roles", "add", "all", "--logins", "root", "--labels", "*").code == 1
     assert ilctl("roles", "ls", "--format", "json").json() == [
-        {"name": "all", "logins": ["root"], "node_labels": {"*": "*"}},
-        {"name": "dev", "logins": ["root", "ubuntu"], "node_labels": {"env": "test", "tier": "*"}},
+        {"name": "all", "logins": ["root"], "node_labels": {"*": "*"}, "options": {}},
+        {"name": "dev", "logins": ["root", "ubuntu"], "node_labels": {"env": "test", "tier": "*"}, "options": {}},
     ]
     assert "dev   root,ubuntu  env=test,tier=*" in ilctl("roles", "ls").out
     assert ilctl("roles", "rm", "dev").code == 0

@@ -32,6 +32,10 @@ DEEDS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
             "node_labels": {"env": "test"},
         },
     ),
+    (
+        ("roles", "set", "ops", "--option", "max_sessions=2"),
+        {"event": "role.updated", "code": "T9002I", "name": "ops", "options": '{"max_sessions":2}'},
+    ),
     (("roles", "rm", "ops"), {"event": "role.deleted", "code": "T9001I", "name": "ops"}),
     (
         ("nodes", "add", "web1", "--addr", "[::1]:22", "--host-ca"),

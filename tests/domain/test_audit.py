@@ -38,6 +38,7 @@ FIELD = {
     Kind.USER_CREATE: ("user.create", "T1002I"),
     Kind.USER_DELETE: ("user.delete", "T1004I"),
     Kind.ROLE_CREATE: ("role.created", "T9000I"),
+    Kind.ROLE_UPDATE: ("role.updated", "T9002I"),
     Kind.ROLE_DELETE: ("role.deleted", "T9001I"),
     Kind.TOKEN_CREATE: ("join_token.create", "TJT00I"),
     Kind.MODE_UPDATE: ("session_recording_config.update", "TCREC003I"),

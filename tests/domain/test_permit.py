@@ -7,6 +7,7 @@ import pytest
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
+from interlock.domain.access import Access
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -65,7 +66,7 @@ def test_the_logins_in_the_certificate_open_nothing() -> None:
 def test_nobody_makes_a_permit_without_a_decision() -> None:
     """Neither from nothing nor as a changed copy of one that was decided."""
     with pytest.raises(TypeError, match=r"Permit\.decide"):
-        Permit(ALICE, "root", WEB, CLAIMS.valid_before, None)
+        Permit(ALICE, "root", WEB, CLAIMS.valid_before, Access(), None)
     decided = Permit.decide(CLAIMS, [OPS], "root", WEB, now=NOW)
     with pytest.raises((TypeError, ValueError)):
         replace(decided, login="admin")  # type: ignore[call-arg]  # what it must not allow

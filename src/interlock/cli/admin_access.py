@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import change, in_local, labels, logins, name, names
+from interlock.cli.admin_context import change, in_local, labels, logins, name, names, report
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
-from interlock.core.errors import ConfigError, InterlockError
+from interlock.cli.role_options import OptionOption, options, said
+from interlock.core.errors import ConfigError, InterlockError, NotFound
+from interlock.domain.access import RoleOptions, dump_options
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.rbac import Role
 
@@ -95,9 +97,10 @@ def add_role(
     role_labels: Annotated[
         str, typer.Option("--labels", metavar="K=V,…", help="Nodes with all these labels; * for every node.")
     ],
+    option: OptionOption = None,
 ) -> None:
     """Create a role."""
-    made = Role(role, logins(role_logins), labels(role_labels))
+    made = Role(role, logins(role_logins), labels(role_labels), options(RoleOptions(), option))
     if not made.logins or not made.node_labels:
         msg = "a role without logins or labels allows nothing"
         raise typer.BadParameter(msg)
@@ -110,6 +113,7 @@ def add_role(
         "name": role,
         "logins": list(made.logins),
         "node_labels": dict(made.node_labels),
+        "options": dump_options(made.options),
     }
     change(context, Kind.ROLE_CREATE, facts, work)
     print(f"Role {role} was created.")
@@ -119,10 +123,38 @@ def add_role(
 def list_roles(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
     """List the roles."""
     rows = [
-        {"name": role.name, "logins": role.logins, "node_labels": role.node_labels}
+        {
+            "name": role.name,
+            "logins": role.logins,
+            "node_labels": role.node_labels,
+            "options": said(role.options),
+        }
         for role in in_local(context, lambda local: local.roles.all_roles())
     ]
-    print_rows(rows, {"name": "Name", "logins": "Logins", "node_labels": "Node labels"}, form)
+    columns = {"name": "Name", "logins": "Logins", "node_labels": "Node labels", "options": "Options"}
+    print_rows(rows, columns, form)
+
+
+@roles.command("set")
+def set_role(
+    context: typer.Context,
+    role: NameArgument,
+    option: OptionOption = None,
+) -> None:
+    """Change a role's options; NAME= takes an option back. New sessions follow within five seconds."""
+
+    async def work(local: "Local") -> RoleOptions:
+        found = await local.roles.roles([role])
+        if not found:
+            raise NotFound(f"there is no role called {role}")
+        changed = options(found[0].options, option)
+        await local.roles.set_options(role, changed)
+        await report(local, Kind.ROLE_UPDATE, {"name": role, "options": dump_options(changed)})
+        return changed
+
+    changed = in_local(context, work)
+    words = " ".join(f"{name}={value}" for name, value in said(changed).items())
+    print(f"Role {role} now says: {words or 'nothing'}")
 
 
 @roles.command("rm")

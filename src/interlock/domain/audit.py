@@ -38,6 +38,7 @@ class Kind(Enum):
     USER_CREATE = ("user.create", "T1002I")
     USER_DELETE = ("user.delete", "T1004I")
     ROLE_CREATE = ("role.created", "T9000I")
+    ROLE_UPDATE = ("role.updated", "T9002I")
     ROLE_DELETE = ("role.deleted", "T9001I")
     NODE_CREATE = ("node.create", "ILN00I")
     NODE_DELETE = ("node.delete", "ILN01I")

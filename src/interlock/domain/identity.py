@@ -6,6 +6,7 @@ from ipaddress import ip_address, ip_network
 
 from interlock.core.address import parse_address
 from interlock.core.ids import DaemonId
+from interlock.domain.access import NOTHING_SPECIAL, Access
 
 
 def parse_client(text: str) -> tuple[str, int]:
@@ -35,6 +36,7 @@ class Forwarded:
     by: DaemonId
     records: bool
     client: str = ""  # host:port of the person's client as the forwarder sees it; empty: not said
+    access: Access = NOTHING_SPECIAL  # what the roles allow on this connection
 
     @property
     def client_address(self) -> tuple[str, int] | None:

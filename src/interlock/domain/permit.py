@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Self
 
 from interlock.core.errors import Denied
+from interlock.domain.access import Access
 from interlock.domain.identity import Claims, Identity
-from interlock.domain.rbac import Role, logins_for
+from interlock.domain.rbac import Role, access_for
 from interlock.domain.target import Target
 
 _DECIDER = object()
@@ -21,6 +22,7 @@ class Permit:
     login: str
     target: Target
     expires: datetime
+    access: Access  # what else is allowed on the connection, and how it is watched
     decided_by: InitVar[object]  # not kept, so that a copy with other contents cannot inherit it
 
     def __post_init__(self, decided_by: object) -> None:
@@ -36,10 +38,11 @@ class Permit:
         if not claims.valid_after <= now < claims.valid_before:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {identity.user} is not valid now")
-        if login not in logins_for(roles, target):
+        access = access_for(roles, login, target)
+        if access is None:
             public = f"access denied: you may not log in as {login} on {target.hostname}"
             reason = (
                 f"no role of {identity.user} ({', '.join(identity.roles)}) allows {login} on {target.hostname}"
             )
             raise Denied(public, reason=reason)
-        return cls(identity, login, target, claims.valid_before, _DECIDER)
+        return cls(identity, login, target, claims.valid_before, access, _DECIDER)

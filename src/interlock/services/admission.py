@@ -6,6 +6,7 @@ still has them and they still exist. Whether the certificate is genuine is `inte
 
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId
+from interlock.domain.access import Access
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -22,9 +23,9 @@ class RoleAdmission:
         self._targets = targets
         self._clock = clock
 
-    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
-        """Return if the user's current roles allow it; Denied otherwise."""
-        await self.permit(claims, login, target)
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
+        """What the user's current roles allow there; Denied if they do not allow the login."""
+        return (await self.permit(claims, login, target)).access
 
     async def permit(self, claims: Claims, login: str, target_name: str) -> Permit:
         """Proof that this user may log in there now; Denied, or NotFound for a target that is not live."""

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 from interlock.core.certificate import Certificate, CertKind, PublicKey
 from interlock.core.errors import Denied, StoreError
 from interlock.core.ids import DaemonId, parse_login, parse_name
+from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.identity import Forwarded, Identity, parse_client
 from interlock.domain.permit import Permit
@@ -49,13 +50,13 @@ CLOCK_SKEW = timedelta(minutes=1)
 """Certificates are valid from this long before now, for hosts whose clocks are slow."""
 
 _KINDS = ("user", "host", "openssh")
-_PERMISSIONS = (
-    "permit-X11-forwarding",
-    "permit-agent-forwarding",
-    "permit-port-forwarding",
-    "permit-pty",
-    "permit-user-rc",
-)
+_PERMISSIONS: dict[str, Callable[[Access], bool]] = {
+    "permit-X11-forwarding": lambda access: access.x11_forwarding,
+    "permit-agent-forwarding": lambda access: access.agent_forwarding,
+    "permit-port-forwarding": lambda access: access.local_forwarding or access.remote_forwarding,
+    "permit-pty": lambda _: True,
+    "permit-user-rc": lambda _: True,
+}
 _RSA_BITS = range(2048, 8193)  # shorter ones are breakable, longer ones are a way to burn our CPU (R17)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
@@ -103,7 +104,7 @@ class Authority:
         now = self._clock.now()
         names = tuple(_checked(parse_name, role) for role in roles)
         identity = Identity(_checked(parse_name, user), names, self._cluster)
-        extensions = (*_permissions(), (IDENTITY_EXTENSION, encode_claims(identity, None)))
+        extensions = (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(identity, None)))
         line = self._sign("user", CertKind.USER, public_key, user, _logins(logins), now + ttl, extensions)
         if self._sink is not None:
             self._sink.emit(self._created(identity, tuple(logins), now, now + ttl))
@@ -128,9 +129,9 @@ class Authority:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"the permit of {permit.identity.user} expired at {permit.expires}")
         before = min(now + TARGET_TTL, permit.expires)
-        kind, extensions = "openssh", _permissions()
+        kind, extensions = "openssh", _permissions(permit.access)
         if permit.target.sub_kind is SubKind.NODE:
-            forwarded = Forwarded(permit.target.id, by, records, _client(client_addr))
+            forwarded = Forwarded(permit.target.id, by, records, _client(client_addr), permit.access)
             kind, extensions = (
                 "user",
                 (*extensions, (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded))),
@@ -211,8 +212,9 @@ def _new_key(kind: str, now: datetime) -> AuthorityKey:
     return AuthorityKey(kind, pem, public, now.astimezone(UTC))
 
 
-def _permissions() -> tuple[tuple[str, str | None], ...]:
-    return tuple((name, None) for name in _PERMISSIONS)
+def _permissions(access: Access | None) -> tuple[tuple[str, str | None], ...]:
+    """The extensions of OpenSSH that stand for permissions; without ``access`` all: our own servers ask policy."""
+    return tuple((name, None) for name, allowed in _PERMISSIONS.items() if access is None or allowed(access))
 
 
 def _checked(parse: Callable[[str], str], text: str) -> str:

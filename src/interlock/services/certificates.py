@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
+from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.identity import Claims, Forwarded, Identity, parse_client
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
@@ -31,6 +32,7 @@ class _Forwarded(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     by: str
     records: bool
     client: str = ""
+    access: Access | None = None  # None: nothing beyond the defaults
 
 
 class _Identity(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -48,7 +50,8 @@ def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
     """The identity extension's value."""
     hand_over = None
     if forwarded is not None:
-        hand_over = _Forwarded(forwarded.target, forwarded.by, forwarded.records, forwarded.client)
+        access = None if forwarded.access == NOTHING_SPECIAL else forwarded.access
+        hand_over = _Forwarded(forwarded.target, forwarded.by, forwarded.records, forwarded.client, access)
     return _ENCODER.encode(_Identity(identity.user, identity.roles, identity.cluster, hand_over)).decode()
 
 
@@ -129,7 +132,8 @@ def _claims(contents: Certificate, after: datetime, before: datetime) -> Claims:
 def _hand_over(said: _Forwarded) -> Forwarded:
     if said.client:
         parse_client(said.client)
-    return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client)
+    access = said.access or NOTHING_SPECIAL
+    return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client, access)
 
 
 def _source_networks(contents: Certificate) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from interlock.adapters.rpc.server import AuthRpcServer, AuthServices, Bound
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import Denied, NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.identity import Claims
 from interlock.domain.target import SubKind, Target
@@ -37,6 +38,7 @@ class Stores:
     nodes: dict[str, Target] = field(default_factory=dict)
     join_tokens: dict[str, JoinToken] = field(default_factory=dict)
     admitted: list[tuple[Claims, str, DaemonId]] = field(default_factory=list)
+    access: Access = NOTHING_SPECIAL
     denial: Denied | None = None
     failure: Exception | None = None
 
@@ -89,11 +91,12 @@ class Stores:
         """`ports.TargetSource`."""
         return list(self.nodes.values())
 
-    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """`ports.Admission`."""
         self.admitted.append((claims, login, target))
         if self.denial is not None:
             raise self.denial
+        return self.access
 
     async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
         """`ports.HostIssuer`."""

@@ -17,6 +17,7 @@ from interlock.adapters.ssh.node.server import NodeOptions, NodeServer
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.identity import Claims
 from interlock.domain.recording import Stream
@@ -131,12 +132,14 @@ class FakeAdmission:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
         self.refusal: Denied | None = None
+        self.access = Access()
 
-    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """Note who asked."""
         self.asked.append((claims.identity.user, login, target))
         if self.refusal is not None:
             raise self.refusal
+        return self.access
 
 
 class FakeSink:

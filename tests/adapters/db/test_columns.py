@@ -9,7 +9,6 @@ from interlock.adapters.db.columns import (
     dump_labels,
     dump_strings,
     load_labels,
-    load_no_options,
     load_strings,
     whole_text,
 )
@@ -36,14 +35,6 @@ def test_other_shapes_are_no_labels(column: str) -> None:
     """Never an empty default."""
     with pytest.raises(ValueError, match=r".+"):
         load_labels(column)
-
-
-def test_options_must_be_empty() -> None:
-    """This version knows none."""
-    load_no_options("{}")
-    for column in ('{"a": 1}', "null", "[]", ""):
-        with pytest.raises(ValueError, match=r".+"):
-            load_no_options(column)
 
 
 def test_half_characters_do_not_stop_a_write() -> None:

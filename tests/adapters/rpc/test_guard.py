@@ -10,6 +10,7 @@ import pytest
 from interlock.adapters.rpc.guard import NODES_TELL
 from interlock.core.errors import Denied, RemoteProtocolError, StoreError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.access import Access
 from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.target import SubKind
@@ -19,7 +20,7 @@ OTHER_SID = SessionId("22222222-2222-4222-8222-222222222222")
 STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
 
 
-def stranger_admission(node: Node) -> Awaitable[None]:
+def stranger_admission(node: Node) -> Awaitable[Access]:
     """A question about somebody at another target."""
     now = node.auth.clock.now()
     return node.client.admit(Claims(Identity("a", (), CLUSTER), ("root",), now, now, 1), "root", STRANGER)

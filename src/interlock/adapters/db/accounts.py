@@ -8,10 +8,11 @@ from sqlalchemy import Row, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
-from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_no_options, load_strings
+from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_strings
 from interlock.adapters.db.engine import Database
 from interlock.core.errors import NotFound
 from interlock.core.ids import parse_login, parse_name
+from interlock.domain.access import RoleOptions, dump_options, load_options
 from interlock.domain.rbac import Role
 from interlock.ports import User
 
@@ -82,9 +83,15 @@ class SqlRoleStore:
             "name": parse_name(role.name),
             "logins": dump_strings(role.logins),
             "node_labels": dump_labels(role.node_labels),
-            "options": "{}",
+            "options": dump_options(role.options),
         }
         return await self._database.change(insert(schema.roles).values(row).on_conflict_do_nothing()) == 1
+
+    async def set_options(self, name: str, options: RoleOptions) -> None:
+        """Replace the role's options; NotFound if there is no such role."""
+        wanted = update(schema.roles).where(schema.roles.c.name == name)
+        if not await self._database.change(wanted.values(options=dump_options(options))):
+            raise NotFound(f"there is no role called {name}")
 
     async def remove_role(self, name: str) -> None:
         """Delete the role; NotFound if there is none."""
@@ -111,9 +118,8 @@ def _user(row: Row[Any]) -> User:
 
 def _role(row: Row[Any]) -> Role | None:
     try:
-        load_no_options(row.options)
         logins = tuple(parse_login(each) for each in load_strings(row.logins))
-        return Role(parse_name(row.name), logins, load_labels(row.node_labels))
+        return Role(parse_name(row.name), logins, load_labels(row.node_labels), load_options(row.options))
     except ValueError as error:
         _log.error("role.unreadable", role=row.name, error=str(error), consequence="the role allows nothing")
         return None

@@ -6,12 +6,6 @@ import msgspec
 
 _ENCODER = msgspec.json.Encoder()
 
-
-class _NoOptions(msgspec.Struct, forbid_unknown_fields=True):
-    """This version knows no options."""
-
-
-_NO_OPTIONS = msgspec.json.Decoder(_NoOptions, strict=True)
 _STRINGS = msgspec.json.Decoder(tuple[str, ...], strict=True)
 _LABELS = msgspec.json.Decoder(dict[str, str], strict=True)
 
@@ -47,11 +41,6 @@ def load_strings(column: str) -> tuple[str, ...]:
 def load_labels(column: str) -> dict[str, str]:
     """An object of strings; ValueError for anything else."""
     return _LABELS.decode(column)
-
-
-def load_no_options(column: str) -> None:
-    """An object without members: restrictions that a newer version wrote are a ValueError here (R6)."""
-    _NO_OPTIONS.decode(column)
 
 
 def _whole(value: object) -> object:

@@ -15,6 +15,7 @@ from interlock.adapters.rpc.codec import encode, to_wire
 from interlock.adapters.rpc.tls import open_channel
 from interlock.core.errors import LocalProtocolError, NotFound, RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent
 from interlock.domain.identity import Claims
 from interlock.domain.target import Target
@@ -90,9 +91,9 @@ class AuthClient:
         expires = node.expires or self._clock.now()
         await call(self._channel, m.HEARTBEAT, m.Heartbeat(node, self._ttl(expires)))
 
-    async def admit(self, claims: Claims, login: str, target: DaemonId) -> None:
+    async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """`ports.Admission`."""
-        await call(self._channel, m.ADMIT, m.Admit(claims, login, target))
+        return await call(self._channel, m.ADMIT, m.Admit(claims, login, target))
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""

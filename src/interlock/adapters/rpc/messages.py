@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.access import Access
 from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
@@ -169,7 +170,7 @@ APPEND = Method(AUTH_SERVICE, "Append", Events, Nothing)
 PUT_TRACKER = Method(AUTH_SERVICE, "PutTracker", PutTracker, Nothing)
 KEEP_TRACKERS = Method(AUTH_SERVICE, "KeepTrackers", KeepTrackers, Nothing)
 HEARTBEAT = Method(AUTH_SERVICE, "Heartbeat", Heartbeat, Nothing)
-ADMIT = Method(AUTH_SERVICE, "Admit", Admit, Nothing)
+ADMIT = Method(AUTH_SERVICE, "Admit", Admit, Access)
 RENEW = Method(AUTH_SERVICE, "Renew", Renew, Renewed)
 TRUST = Method(AUTH_SERVICE, "Trust", Nothing, Trust)
 STORE_RECORDING = Method(AUTH_SERVICE, "StoreRecording", RecordingHeader, Stored)

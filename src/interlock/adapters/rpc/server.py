@@ -23,6 +23,7 @@ from interlock.adapters.rpc.serving import Service, identify_daemon, identify_so
 from interlock.adapters.rpc.spool import Spool
 from interlock.adapters.rpc.tls import ServerTls
 from interlock.core.errors import ConfigError
+from interlock.domain.access import Access
 from interlock.ports import (
     Admission,
     AuditLog,
@@ -159,10 +160,9 @@ class _DaemonHandlers:
         await self._services.inventory.heartbeat(replace(request.node, expires=expires))
         return m.Nothing()
 
-    async def _admit(self, caller: HostIdentity, request: m.Admit) -> m.Nothing:
+    async def _admit(self, caller: HostIdentity, request: m.Admit) -> Access:
         check_daemon(caller, request.target)
-        await self._services.admission.admit(request.claims, request.login, request.target)
-        return m.Nothing()
+        return await self._services.admission.admit(request.claims, request.login, request.target)
 
     async def _renew(self, caller: HostIdentity, request: m.Renew) -> Renewed:
         return await self._services.joining.renew(caller, request.csr, request.host_key)

@@ -12,6 +12,7 @@ from typing import Protocol
 from interlock.adapters.ssh.node.accounts import Account, find_account
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.ids import parse_login
+from interlock.domain.access import Access
 from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.ports import Admission, Clock
@@ -45,6 +46,7 @@ class Guest:
 
     claims: Claims
     account: Account
+    access: Access
 
 
 class Judgement:
@@ -94,8 +96,10 @@ class Judgement:
             if self._court.clock.now() >= claims.valid_before:
                 reason = f"certificate {claims.serial} was valid until {claims.valid_before}"
                 raise Denied("your certificate has expired: run ilsh login", reason=reason)
-            await self._court.admission.admit(claims, login, target.id)
+            access = await self._court.admission.admit(claims, login, target.id)
         elif claims.forwarded.target != target.id:
             public = f"access denied: the certificate was issued for another node than {target.hostname}"
             raise Denied(public, reason=f"forwarder's certificate names target {claims.forwarded.target}")
-        return Guest(claims, await asyncio.to_thread(find_account, login))
+        else:
+            access = claims.forwarded.access
+        return Guest(claims, await asyncio.to_thread(find_account, login), access)

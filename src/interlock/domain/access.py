@@ -1,0 +1,193 @@
+"""What roles say of the sessions that they allow: options per role, and what several roles come to together.
+
+A role leaves an option unsaid with None. Grants are given by any role that says so and by none otherwise; a
+restriction holds as soon as one role says so, and of two the stricter one. Only the roles that allow the login on
+the target are asked. `MERGE` is that rule, option by option, and a test walks it.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from interlock.core.extensions import JoinMode
+
+
+class FileTransfer(Enum):
+    """Which way files may go, as far as the gateway can tell: SFTP and SCP."""
+
+    BOTH = "both"
+    DOWNLOAD = "download"
+    UPLOAD = "upload"
+    NONE = "none"
+
+    @property
+    def downloads(self) -> bool:
+        """Whether files may come from the target."""
+        return self in {FileTransfer.BOTH, FileTransfer.DOWNLOAD}
+
+    @property
+    def uploads(self) -> bool:
+        """Whether files may go to the target, and whether names there may change."""
+        return self in {FileTransfer.BOTH, FileTransfer.UPLOAD}
+
+
+class Strictness(Enum):
+    """What becomes of a session whose recorder fails."""
+
+    BEST_EFFORT = "best_effort"  # it goes on, and an event says from when on it is not recorded
+    STRICT = "strict"  # it ends, with a message
+
+
+class OnLeave(Enum):
+    """What becomes of a moderated session that has too few moderators left."""
+
+    PAUSE = "pause"
+    TERMINATE = "terminate"
+
+
+Seconds = int
+"""A duration as options are stored; on the command line 90, 90s, 15m, 8h or 1d."""
+
+
+class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The options of one role; None: the role does not say. A name that is not here voids a stored role (R6)."""
+
+    local_forwarding: bool | None = None  # -L, -D and -W through the target, to ports and sockets
+    remote_forwarding: bool | None = None  # -R, from ports and sockets of the target
+    x11_forwarding: bool | None = None
+    agent_forwarding: bool | None = None
+    file_transfer: FileTransfer | None = None
+    max_connections: int | None = None  # of one user at once, in the whole cluster
+    max_sessions: int | None = None  # session channels on one connection
+    client_idle_timeout: Seconds | None = None
+    max_session_ttl: Seconds | None = None
+    disconnect_expired_cert: bool | None = None
+    recording: str | None = None  # a recording mode, instead of the cluster's
+    record_session: Strictness | None = None
+    record_input: bool | None = None  # what is typed into commands without a terminal
+    exec_output_limit: int | None = None  # bytes of output kept of a session without a terminal
+    join_sessions: tuple[JoinMode, ...] | None = None  # of others, on targets that the role reaches
+    require_moderators: int | None = None
+    on_leave: OnLeave | None = None
+
+
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is allowed on one connection, and how it is watched: the roles' options together.
+
+    It travels as it is, to a node that asks auth and in a forwarder's certificate.
+    """
+
+    local_forwarding: bool = False
+    remote_forwarding: bool = False
+    x11_forwarding: bool = False
+    agent_forwarding: bool = False
+    file_transfer: FileTransfer = FileTransfer.BOTH
+    max_connections: int | None = None
+    max_sessions: int | None = None
+    client_idle_timeout: Seconds | None = None
+    max_session_ttl: Seconds | None = None
+    disconnect_expired_cert: bool = False
+    recording: str | None = None
+    record_session: Strictness = Strictness.STRICT
+    record_input: bool = False
+    exec_output_limit: int | None = None
+    join_sessions: tuple[JoinMode, ...] = ()
+    require_moderators: int = 0
+    on_leave: OnLeave = OnLeave.PAUSE
+
+    @classmethod
+    def of(cls, roles: Iterable[RoleOptions]) -> "Access":
+        """What these roles come to together."""
+        asked = list(roles)
+        said = {name: [value for role in asked if (value := getattr(role, name)) is not None] for name in MERGE}
+        return cls(**{name: MERGE[name](values) for name, values in said.items() if values})
+
+
+NOTHING_SPECIAL = Access()
+"""What roles without options come to."""
+
+RECORDING_ORDER = ("off", "node", "proxy", "node-sync", "proxy-sync")
+"""Recording modes, each stricter than the ones before."""
+
+
+def _strictest_mode(values: list[str]) -> str:
+    return max(values, key=RECORDING_ORDER.index)
+
+
+def _narrowest(values: list[FileTransfer]) -> FileTransfer:
+    both_ways = (all(each.downloads for each in values), all(each.uploads for each in values))
+    return {
+        (True, True): FileTransfer.BOTH,
+        (True, False): FileTransfer.DOWNLOAD,
+        (False, True): FileTransfer.UPLOAD,
+        (False, False): FileTransfer.NONE,
+    }[both_ways]
+
+
+def _strictest(order: type[Enum]) -> Callable[[list[Any]], Any]:
+    """The member that stands last in its class."""
+    return lambda values: max(values, key=list(order).index)
+
+
+def _together(values: list[tuple[JoinMode, ...]]) -> tuple[JoinMode, ...]:
+    granted = {mode for modes in values for mode in modes}
+    return tuple(mode for mode in JoinMode if mode in granted)
+
+
+MERGE: dict[str, Callable[[list[Any]], Any]] = {
+    "local_forwarding": any,
+    "remote_forwarding": any,
+    "x11_forwarding": any,
+    "agent_forwarding": any,
+    "file_transfer": _narrowest,
+    "max_connections": min,
+    "max_sessions": min,
+    "client_idle_timeout": min,
+    "max_session_ttl": min,
+    "disconnect_expired_cert": any,
+    "recording": _strictest_mode,
+    "record_session": _strictest(Strictness),
+    "record_input": any,
+    "exec_output_limit": max,
+    "join_sessions": _together,
+    "require_moderators": max,
+    "on_leave": _strictest(OnLeave),
+}
+"""How the values of the roles that say something become one."""
+
+_POSITIVE = ("max_connections", "max_sessions", "client_idle_timeout", "max_session_ttl")
+_NOT_NEGATIVE = ("exec_output_limit", "require_moderators")
+
+
+def check_options(options: RoleOptions) -> RoleOptions:
+    """The options, if every value makes sense; ValueError naming the one that does not."""
+    for name in _POSITIVE:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            msg = f"{name} must be at least 1"
+            raise ValueError(msg)
+    for name in _NOT_NEGATIVE:
+        value = getattr(options, name)
+        if value is not None and value < 0:
+            msg = f"{name} must not be negative"
+            raise ValueError(msg)
+    if options.recording is not None and options.recording not in RECORDING_ORDER:
+        msg = f"recording must be one of {', '.join(RECORDING_ORDER)}"
+        raise ValueError(msg)
+    return options
+
+
+_DECODER = msgspec.json.Decoder(RoleOptions, strict=True)
+_ENCODER = msgspec.json.Encoder()
+
+
+def dump_options(options: RoleOptions) -> str:
+    """JSON text with what the role says and nothing else."""
+    return _ENCODER.encode(check_options(options)).decode()
+
+
+def load_options(text: str) -> RoleOptions:
+    """The options in JSON text; ValueError for an unknown name or a value that makes no sense (R6)."""
+    return check_options(_DECODER.decode(text))

@@ -1,0 +1,101 @@
+"""What several roles come to together: grants add up, and of two restrictions the stricter one holds."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from interlock.core.extensions import JoinMode
+from interlock.domain.access import (
+    MERGE,
+    Access,
+    FileTransfer,
+    OnLeave,
+    RoleOptions,
+    Strictness,
+    dump_options,
+    load_options,
+)
+
+JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
+    "local_forwarding": [(True, False, True)],
+    "remote_forwarding": [(True, False, True)],
+    "x11_forwarding": [(True, False, True)],
+    "agent_forwarding": [(True, False, True)],
+    "file_transfer": [
+        (FileTransfer.BOTH, FileTransfer.UPLOAD, FileTransfer.UPLOAD),
+        (FileTransfer.DOWNLOAD, FileTransfer.UPLOAD, FileTransfer.NONE),
+        (FileTransfer.DOWNLOAD, FileTransfer.BOTH, FileTransfer.DOWNLOAD),
+    ],
+    "max_connections": [(5, 3, 3)],
+    "max_sessions": [(5, 3, 3)],
+    "client_idle_timeout": [(60, 600, 60)],
+    "max_session_ttl": [(60, 600, 60)],
+    "disconnect_expired_cert": [(True, False, True)],
+    "recording": [("off", "node", "node"), ("proxy", "node-sync", "node-sync"), ("proxy", "node", "proxy")],
+    "record_session": [(Strictness.STRICT, Strictness.BEST_EFFORT, Strictness.STRICT)],
+    "record_input": [(True, False, True)],
+    "exec_output_limit": [(1, 2, 2)],
+    "join_sessions": [((JoinMode.PEER,), (JoinMode.OBSERVER,), (JoinMode.PEER, JoinMode.OBSERVER))],
+    "require_moderators": [(1, 2, 2)],
+    "on_leave": [(OnLeave.PAUSE, OnLeave.TERMINATE, OnLeave.TERMINATE)],
+}
+
+
+def test_every_option_has_a_rule_and_a_place() -> None:
+    """An option that is stored but merged nowhere would restrict nobody (R6)."""
+    names = [field.name for field in msgspec.structs.fields(RoleOptions)]
+    assert list(MERGE) == names == [field.name for field in msgspec.structs.fields(Access)] == list(JOINED)
+
+
+ROWS = [(name, *row) for name, rows in JOINED.items() for row in rows]
+
+
+@pytest.mark.parametrize(("name", "a", "b", "both"), ROWS)
+def test_two_roles(name: str, a: Any, b: Any, both: Any) -> None:
+    """In either order, and a role that says nothing changes nothing."""
+    for first, second in ((a, b), (b, a)):
+        merged = Access.of([RoleOptions(**{name: first}), RoleOptions(), RoleOptions(**{name: second})])
+        assert getattr(merged, name) == both
+    assert getattr(Access.of([RoleOptions(**{name: a})]), name) == a
+
+
+def test_nothing_is_granted_that_no_role_grants() -> None:
+    """Absent means denied: no forwarding of any kind, no joining; files may be copied."""
+    assert Access.of([RoleOptions()]) == Access.of([]) == Access()
+    nothing = Access()
+    grants = ("local_forwarding", "remote_forwarding", "x11_forwarding", "agent_forwarding", "join_sessions")
+    assert not any(getattr(nothing, name) for name in grants)
+    assert nothing.file_transfer is FileTransfer.BOTH
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[]",
+        "",
+        '{"colour": 1}',
+        '{"max_sessions": 0}',
+        '{"max_sessions": "3"}',
+        '{"require_moderators": -1}',
+        '{"recording": "sometimes"}',
+        '{"file_transfer": "up"}',
+        '{"x11_forwarding": 1}',
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str) -> None:
+    """A stored role with it is void (R6)."""
+    with pytest.raises(ValueError, match=r".+"):
+        load_options(text)
+
+
+@given(st.sampled_from(list(JOINED)), st.data())
+def test_options_survive_storage(name: str, data: st.DataObject) -> None:
+    """What is written is what is read, and what is not said is not written."""
+    value = data.draw(st.sampled_from([side for row in JOINED[name] for side in row[:2]]))
+    options = RoleOptions(**{name: value})
+    assert load_options(dump_options(options)) == options
+    assert dump_options(RoleOptions()) == "{}"
