@@ -16,6 +16,7 @@ from interlock.domain.rbac import Role
 from interlock.domain.survey import Survey
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
+from interlock.domain.twin import Twin
 
 
 class Clock(Protocol):
@@ -51,6 +52,8 @@ class EventFilter:
     event: str | None = None
     limit: int = 1000
     newest: bool = False  # which ones the limit leaves: the newest instead of the oldest
+    duplicates: bool = False  # with what a node's twin of a session says again (`domain.twin`), marked
+    as_told: bool = False  # nothing folded: each event with the session ID under which its daemon told it
 
 
 class AuditLog(Protocol):
@@ -81,6 +84,22 @@ class SessionLookup(Protocol):
 
     def knows(self, sid: SessionId) -> bool:
         """Whether anything but refusals is stored of this session. Short and synchronous; StoreError."""
+        ...
+
+
+class TwinStore(Protocol):
+    """Sessions that a node recorded a second time; readers of events, trackers and recordings see one of both."""
+
+    async def put(self, twin: Twin) -> None:
+        """Expect a twin of a session, or say more of it; nothing is forgotten. StoreError: try again."""
+        ...
+
+    async def folded(self) -> dict[SessionId, SessionId]:
+        """The node's ID of every twin that was found, and ours of the same session."""
+        ...
+
+    async def one(self, sid: SessionId) -> SessionId:
+        """The ID under which a session is shown: ours if this is a twin's."""
         ...
 
 
@@ -122,6 +141,26 @@ class RecordingStore(Protocol):
         The file stays the caller's, to be removed when everything about its session is stored.
         """
         ...
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """What is stored, newest first."""
+        ...
+
+    def read(self, sid: SessionId) -> AsyncIterator[bytes]:
+        """The stored bytes in pieces; NotFound if there are none."""
+        ...
+
+
+class LiveSessions(Protocol):
+    """Live sessions as people list them: each once."""
+
+    async def live(self) -> list[Tracker]:
+        """Pending and running trackers, expired ones included until they are swept, oldest first."""
+        ...
+
+
+class Recordings(Protocol):
+    """Finished recordings as people list and read them: one of each session."""
 
     async def recordings(self) -> list[RecordingInfo]:
         """What is stored, newest first."""

@@ -16,6 +16,7 @@ from interlock.core.negotiation import (
     Await,
     Confirmed,
     Input,
+    Named,
     Negotiation,
     Outcome,
     Reject,
@@ -107,7 +108,7 @@ TABLE: dict[tuple[State, Input], Cell] = {
     (State.MINTED, YES): IDLE,
     (State.MINTED, NO): IDLE,
     (State.MINTED, REJECTION): IDLE,
-    (State.MINTED, ANNOUNCED): IDLE,  # an old target names its own session after shell or exec
+    (State.MINTED, ANNOUNCED): (None, [Named(THEIRS)]),  # an old target names its session after shell or exec
     (State.MINTED, TimedOut()): IDLE,
     (State.MINTED, TargetClosed()): IDLE,
     (State.REJECTED, Confirmed()): IDLE,
@@ -236,6 +237,16 @@ def test_a_long_refusal_is_cut() -> None:
     (outcome,) = brought_to(State.UNSURE).receive(Answered(supported=False, rejection="x" * 100_000))
     assert isinstance(outcome, Reject)
     assert len(outcome.public) <= MAX_REASON + 64
+
+
+@pytest.mark.parametrize("said", [b"", b"not-a-uuid", OURS.encode(), OURS.upper().encode()])
+def test_what_an_old_target_says_that_is_no_name_of_its_own(said: bytes) -> None:
+    """It is ignored, and does not use up the one name that counts."""
+    machine = brought_to(State.MINTED)
+    assert machine.receive(Announced(said)) == []
+    assert machine.receive(Announced(THEIRS.encode())) == [Named(THEIRS)]
+    assert machine.receive(Announced(OTHER.encode())) == []
+    assert (machine.sid, machine.named) == (OURS, THEIRS)
 
 
 @pytest.mark.parametrize("support", list(Support))

@@ -3,7 +3,7 @@
 import pytest
 
 from interlock.core import extensions, wire
-from interlock.core.effects import Agreed, Closed, Effect, Refused, Send, StartTimer, StopTimer
+from interlock.core.effects import Agreed, Closed, Effect, Refused, Send, StartTimer, StopTimer, TwinNamed
 from interlock.core.errors import LocalProtocolError, Rule
 from interlock.core.extensions import JoinMode, SessionParams
 from interlock.core.limits import MAX_CHANNELS, MAX_REASON, SESSION_ID_WAIT_S
@@ -60,7 +60,7 @@ def test_a_new_node_names_the_session() -> None:
 
 @pytest.mark.parametrize("answer_first", [True, False])
 def test_an_old_node_gets_an_id_of_ours(answer_first: bool) -> None:
-    """An empty FAILURE, before or after it accepts the channel; its own ID after the shell is ignored."""
+    """An empty FAILURE, before or after it accepts the channel; its own ID comes after the shell."""
     script = Script()
     script.begins() >> [to_target(say.query())]
     minted = [StopTimer(0), Agreed(0, sid(1)), *accepted(0, 7, sid(1))]
@@ -72,7 +72,53 @@ def test_an_old_node_gets_an_id_of_ours(answer_first: bool) -> None:
         script.client(say.session(0)) >> [to_target(say.session(0))]
         script.target(say.confirms(0, 7)) >> [StartTimer(0, SESSION_ID_WAIT_S)]
         script.target(say.no()) >> minted
+    assert script.relay.has_twin(0)
     script.client(say.shell(7)) >> ...
+    script.target(say.announces(0, THEIRS)) >> [TwinNamed(0, THEIRS)]
+    script.target(say.announces(0, sid(1001))) >> []
+
+
+def old_node(*client_nos: int, minted_counts: bool) -> Script:
+    """Sessions on a node of before the contract, each with its shell."""
+    script = Script(minted_counts=minted_counts)
+    script.begins() >> ...
+    script.target(say.no()) >> []
+    for number in client_nos:
+        script.client(say.session(number)) >> ...
+        script.target(say.confirms(number, number + 7)) >> ...
+        script.client(say.shell(number + 7)) >> ...
+    return script
+
+
+def test_a_client_hears_of_no_id_that_nobody_knows() -> None:
+    """Where the old node records, the session has its ID alone: the client learns it when the node names it."""
+    script = Script(minted_counts=False)
+    script.begins() >> ...
+    script.target(say.no()) >> []
+    script.client(say.session(0)) >> ...
+    script.target(say.confirms(0, 7)) >> [StopTimer(0), Agreed(0, sid(1)), to_client(say.confirms(0, 7))]
+    script.client(say.shell(7)) >> ...
+    named = to_client(say.announces(0, THEIRS))
+    script.target(say.announces(0, THEIRS)) >> [named]
+    script.target(say.announces(0, THEIRS)) >> []
+
+
+@pytest.mark.parametrize("minted_counts", [True, False])
+def test_an_old_node_names_no_two_channels_alike(minted_counts: bool) -> None:
+    """Nor with an ID that we gave to another channel."""
+    script = old_node(0, 1, minted_counts=minted_counts)
+    script.target(say.announces(0, THEIRS)) >> ...
+    script.target(say.announces(1, THEIRS)) >> Rule.SESSION_ID_REUSED
+    script = old_node(0, 1, minted_counts=minted_counts)
+    script.target(say.announces(1, sid(1))) >> Rule.SESSION_ID_REUSED
+
+
+def test_the_word_of_an_openssh_server_counts_for_nothing() -> None:
+    """It was never asked, so it has no twin, whatever it says."""
+    script = sshd()
+    script.opens(0, 7)
+    script.client(say.shell(7)) >> ...
+    assert not script.relay.has_twin(0)
     script.target(say.announces(0, THEIRS)) >> []
 
 

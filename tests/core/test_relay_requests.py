@@ -339,6 +339,15 @@ def test_global_requests_that_the_relay_answers(script: Script, name: bytes, rep
     script.client(say.requests(name, reply=False)) >> []
 
 
+@pytest.mark.parametrize("name", [extensions.SESSION_ID_QUERY_V1, extensions.SESSION_ID_QUERY_V2])
+@pytest.mark.parametrize("answer", [say.yes(), say.no()])
+def test_a_target_that_records_answers_for_its_session_ids(name: bytes, answer: bytes) -> None:
+    """It names them, so it alone knows when; an old one does so later, or never."""
+    script = Script(minted_counts=False)
+    script.client(say.requests(name)) >> [to_target(say.requests(name))]
+    script.target(answer) >> [to_client(answer)]
+
+
 def test_a_gateway_that_does_not_record_says_so() -> None:
     """The other answer to cluster-details."""
     script = Script(recording_proxy=False)

@@ -53,6 +53,9 @@ def list_events(
         str | None, typer.Option("--type", help="Only events with this name, e.g. session.end.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest ones.")] = 10_000,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="Also what an old node told again of a session, marked.")
+    ] = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """List audit events, oldest first."""
@@ -60,7 +63,8 @@ def list_events(
     async def work(local: "Local") -> list[dict[str, object]]:
         from interlock.ports import EventFilter
 
-        found = await local.audit.events(EventFilter(sid=sid, user=user, event=event, limit=limit, newest=True))
+        wanted = EventFilter(sid, user, event, limit, newest=True, duplicates=duplicates)
+        found = await local.audit.events(wanted)
         return [dict(each) for each in found]
 
     columns = {
@@ -103,7 +107,7 @@ def list_sessions(context: typer.Context, form: FormatOption = Format.TEXT) -> N
                 "recording_mode": tracker.recording_mode,
                 "cluster": tracker.cluster,
             }
-            for tracker in await local.trackers.live()
+            for tracker in await local.catalogue.live()
             if not tracker.expired(now=now)
         ]
 
@@ -124,7 +128,7 @@ def list_recordings(context: typer.Context, form: FormatOption = Format.TEXT) ->
     """List the recordings, newest first."""
     rows = [
         {**info.meta, "sid": info.sid, "size": info.size, "stored": info.stored}
-        for info in in_local(context, lambda local: local.recordings.recordings())
+        for info in in_local(context, lambda local: local.catalogue.recordings())
     ]
     columns = {
         "sid": "Session",
@@ -177,10 +181,11 @@ def export(
 async def _copy(local: "Local", sid: str, file: IO[bytes], form: str) -> int:
     """All bytes of a recording into a file, not before the audit log says who reads it; how many they were."""
     size = 0
-    async for piece in local.recordings.read(SessionId(sid)):
+    one = await local.twins.one(SessionId(sid))
+    async for piece in local.catalogue.read(one):
         if not size:
             fields: dict[str, JsonValue] = {"session_type": "ssh", "format": form}
-            await report(local, Kind.RECORDING_ACCESS, fields, sid=SessionId(sid))
+            await report(local, Kind.RECORDING_ACCESS, fields, sid=one)
         size += file.write(piece)
     return size
 

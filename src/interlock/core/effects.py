@@ -23,6 +23,14 @@ class Agreed:
 
 
 @dataclass(frozen=True, slots=True)
+class TwinNamed:
+    """The target, of before the protocol, calls the session on this channel otherwise than we do."""
+
+    channel: int
+    sid: SessionId
+
+
+@dataclass(frozen=True, slots=True)
 class StartRequest:
     """What the client wants to run."""
 
@@ -93,4 +101,4 @@ class StopTimer:
     channel: int
 
 
-Effect = Send | Agreed | Started | Resized | Exited | Closed | Refused | StartTimer | StopTimer
+Effect = Send | Agreed | TwinNamed | Started | Resized | Exited | Closed | Refused | StartTimer | StopTimer

@@ -83,7 +83,14 @@ class Reject:
     reason: str
 
 
-Outcome = Await | Agree | Reject
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A target of before this protocol told, after shell or exec, how it calls the session itself."""
+
+    sid: SessionId
+
+
+Outcome = Await | Agree | Reject | Named
 
 
 class State(Enum):
@@ -103,6 +110,9 @@ class Negotiation:
     def __init__(self, support: Support, mint: Callable[[], SessionId]) -> None:
         self.state = State.OPENING
         self.sid: SessionId | None = None  # set once, on entering ADOPTED or MINTED
+        self.named: SessionId | None = (
+            None  # how the target calls a session whose ID we minted; the first word counts
+        )
         self._support = support
         self._mint = mint
 
@@ -132,8 +142,10 @@ class Negotiation:
                 return self._rejected(public, code=OPEN_ADMINISTRATIVELY_PROHIBITED)
             case State.ADOPTED, Announced(payload=payload) if payload.lower() != (self.sid or "").encode():
                 raise RemoteProtocolError(Rule.SESSION_ID_CHANGED, f"{self.sid} to {payload[:64]!r}")
+            case State.MINTED, Announced(payload=payload) if self.named is None:
+                return self._named(payload)
             case ((State.ADOPTED | State.MINTED | State.REJECTED), _):
-                return []  # a late timer or answer; an old target names its own session after shell or exec
+                return []  # a late timer or answer
             case _:
                 raise RemoteProtocolError(
                     Rule.UNEXPECTED_MESSAGE, f"{type(item).__name__} while {self.state.name}"
@@ -166,6 +178,17 @@ class Negotiation:
         self.state = State.ADOPTED
         self.sid = sid
         return [Agree(sid, minted=False)]
+
+    def _named(self, payload: bytes) -> list[Outcome]:
+        """Old targets name their sessions after shell or exec. What is no name, or ours, says nothing."""
+        try:
+            sid = parse_session_id(payload)
+        except ValueError:
+            return []
+        if sid == self.sid:
+            return []
+        self.named = sid
+        return [Named(sid)]
 
     def _rejected(self, public: str, *, reason: str = "", code: int = OPEN_CONNECT_FAILED) -> list[Outcome]:
         self.state = State.REJECTED

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from interlock.core import extensions, wire
 from interlock.core.channel import Channel, Phase
-from interlock.core.effects import Agreed, Effect, Refused, Send, StartTimer, StopTimer
+from interlock.core.effects import Agreed, Effect, Refused, Send, StartTimer, StopTimer, TwinNamed
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS, MAX_REASON
@@ -20,8 +20,10 @@ from interlock.core.negotiation import (
     Await,
     Confirmed,
     Input,
+    Named,
     Negotiation,
     Reject,
+    State,
     Support,
 )
 from interlock.core.policy import not_relayed
@@ -47,7 +49,11 @@ class Refusal:
 
 
 class Opening:
-    """The opens of one connection. ``passes_params``: whether the target reads session parameters."""
+    """The opens of one connection.
+
+    ``passes_params``: whether the target reads session parameters. ``minted_counts``: whether an ID that we mint
+    is the session's; if not, the target records, and the client hears of an ID when the target names one.
+    """
 
     def __init__(
         self,
@@ -56,6 +62,7 @@ class Opening:
         *,
         support: Support,
         passes_params: bool,
+        minted_counts: bool,
         refusal: Refusal | None,
     ) -> None:
         self.refusal = refusal  # for every channel; set at once without a target, later if the target says so
@@ -63,7 +70,9 @@ class Opening:
         self._table = table
         self._mint = mint
         self._support = support
+        self._asked = support is Support.UNKNOWN
         self._passes_params = passes_params
+        self._minted_counts = minted_counts
 
     def opened(self, side: Side, payload: bytes) -> list[Effect]:
         """A CHANNEL_OPEN."""
@@ -139,25 +148,39 @@ class Opening:
                 case Await(seconds):
                     effects.append(StartTimer(channel.client_no, seconds))
                 case Agree(sid):
-                    if any(each.negotiation.sid == sid for each in self._table.all() if each is not channel):
-                        raise RemoteProtocolError(Rule.SESSION_ID_REUSED, sid)
+                    self._check_unused(channel, sid)
                     channel.agreed = True
                     effects += [StopTimer(channel.client_no), Agreed(channel.client_no, sid)]
+                case Named(sid):
+                    effects += self._named(channel, sid)
                 case Reject(code, public, reason):
                     effects += self.reject(channel, Refusal(code, public, reason))
         return effects
 
+    def _named(self, channel: Channel, sid: SessionId) -> list[Effect]:
+        """An old node named its session itself, after shell or exec. The word of an sshd counts for nothing."""
+        if not self._asked:
+            return []
+        self._check_unused(channel, sid)
+        if self._minted_counts:
+            return [TwinNamed(channel.client_no, sid)]
+        return [Send(Side.CLIENT, _announcement(channel, sid))]
+
+    def _check_unused(self, channel: Channel, sid: SessionId) -> None:
+        others = [each.negotiation for each in self._table.all() if each is not channel]
+        if any(sid in (each.sid, each.named) for each in others):
+            raise RemoteProtocolError(Rule.SESSION_ID_REUSED, sid)
+
     def accept(self, channel: Channel) -> list[Effect]:
-        """Let the client in, and tell it the ID."""
+        """Let the client in, and tell it the ID; not one that nobody else will know."""
         confirmation, sid = channel.confirmation, channel.negotiation.sid
         if channel.phase is not Phase.NEGOTIATING or confirmation is None or sid is None:
             return []
         self._table.open(channel)
-        announcement = channel_request(channel.client_no, extensions.CURRENT_SESSION_ID, data=sid.encode())
-        return [
-            Send(Side.CLIENT, confirmation.encode(more_window=channel.more_window)),
-            Send(Side.CLIENT, announcement),
-        ]
+        accepted: list[Effect] = [Send(Side.CLIENT, confirmation.encode(more_window=channel.more_window))]
+        if self._minted_counts or channel.negotiation.state is not State.MINTED:
+            accepted.append(Send(Side.CLIENT, _announcement(channel, sid)))
+        return accepted
 
     def reject(self, channel: Channel, refusal: Refusal) -> list[Effect]:
         """Refuse the client's channel, and close the target's if it has one."""
@@ -172,6 +195,10 @@ class Opening:
         self._table.abandon(channel)
         channel.closed.add(Side.CLIENT)
         return [*effects, *ended(channel)]
+
+
+def _announcement(channel: Channel, sid: SessionId) -> bytes:
+    return channel_request(channel.client_no, extensions.CURRENT_SESSION_ID, data=sid.encode())
 
 
 def _shortage(text: str) -> Refusal:

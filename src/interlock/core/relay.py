@@ -27,7 +27,7 @@ from interlock.core.messages import (
     request_success,
     stderr_data,
 )
-from interlock.core.negotiation import Announced, Support, TargetClosed, TimedOut
+from interlock.core.negotiation import Announced, State, Support, TargetClosed, TimedOut
 from interlock.core.opening import Opening, Refusal
 from interlock.core.policy import CHANNEL_REQUESTS, GLOBAL_REQUESTS, Verdict, not_relayed
 from interlock.core.replies import ReplyLedger
@@ -39,6 +39,7 @@ ENDED_BY_GATEWAY = 254
 """Exit status of a session that we refused to run; ssh itself uses 255."""
 
 _QUERY = "session-id-query"
+_QUERIES = (extensions.SESSION_ID_QUERY_V1, extensions.SESSION_ID_QUERY_V2)
 _KEEPALIVE = "keepalive"
 
 
@@ -50,6 +51,7 @@ class RelayOptions:
     passes_params: bool  # whether the target reads session parameters; sshd would drop the connection
     recording_proxy: bool  # the answer to cluster-details
     refusal: Refusal | None = None  # there is no target
+    minted_counts: bool = True  # see `Opening`: False if the target records
 
 
 class Relay:
@@ -63,6 +65,7 @@ class Relay:
             mint,
             support=options.support,
             passes_params=options.passes_params,
+            minted_counts=options.minted_counts,
             refusal=options.refusal,
         )
         self._answered_by = {Side.CLIENT: ReplyLedger(), Side.TARGET: ReplyLedger()}
@@ -173,6 +176,11 @@ class Relay:
         """The data path's state for what comes from ``side`` on a channel, to set its tap."""
         return self._channel(client_no).flow_from[side]
 
+    def has_twin(self, client_no: int) -> bool:
+        """Whether the ID is ours because the target does not know the protocol: it has a session of its own."""
+        asked = self._options.support is Support.UNKNOWN
+        return asked and self._channel(client_no).negotiation.state is State.MINTED
+
     def open_channels(self) -> list[int]:
         """Channels on which a session is live."""
         return [channel.client_no for channel in self._table.all() if channel.phase is Phase.OPEN]
@@ -200,6 +208,8 @@ class Relay:
     def _global_request(self, side: Side, payload: bytes) -> list[Effect]:
         request = Request.decode(payload)
         verdict = GLOBAL_REQUESTS.get((side, request.name), Verdict.REFUSE)
+        if request.name in _QUERIES and not self._options.minted_counts and side is Side.CLIENT:
+            verdict = Verdict.PASS_ON  # the target names the sessions that it records, so it knows when it does
         if verdict is Verdict.PASS_ON and self._options.refusal is None:
             if request.want_reply:
                 self._answered_by[side.other].pass_on()

@@ -165,6 +165,7 @@ def _sessions(local: Local, emitter: Emitter, claims: SessionClaims) -> Sessions
         parts=local.recordings,
         recordings=local.recordings,
         claims=claims,
+        twins=local.twins,
     )
 
 
@@ -193,8 +194,8 @@ def _proxy_parts(
         users=local.users,
         roles=local.roles,
         targets=local.inventory,
-        trackers=local.trackers,
-        recordings=local.recordings,
+        trackers=local.catalogue,
+        recordings=local.catalogue,
         authority=local.authority,
         events=emitter,
         factory=factory,

@@ -20,6 +20,7 @@ from interlock.adapters.db.engine import open_database
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
+from interlock.adapters.db.twins import SqlTwinStore
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
@@ -27,6 +28,7 @@ from interlock.domain.duties import RecordingMode
 from interlock.ports import Clock, Cluster, Entropy, EventSink
 from interlock.services.admission import RoleAdmission
 from interlock.services.authority import Authority
+from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.signin import Passwords, SignIn
 
@@ -46,6 +48,7 @@ class Local:
     entropy: Entropy
     audit: SqlAuditLog
     trackers: SqlTrackerStore
+    twins: SqlTwinStore
     users: SqlUserStore
     roles: SqlRoleStore
     inventory: SqlInventory
@@ -53,6 +56,7 @@ class Local:
     clusters: SqlClusterStore
     authorities: SqlAuthorityStore
     recordings: FileRecordings
+    catalogue: Catalogue
     authority: Authority
     claims: CertificateReader
     admission: RoleAdmission
@@ -97,6 +101,8 @@ async def open_local(
             authorities, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
+        trackers, twins = SqlTrackerStore(database), SqlTwinStore(database)
+        recordings = FileRecordings(data_dir / RECORDINGS)
         yield Local(
             data_dir=data_dir,
             daemon_id=daemon_id,
@@ -104,14 +110,16 @@ async def open_local(
             clock=clock,
             entropy=entropy,
             audit=SqlAuditLog(database),
-            trackers=SqlTrackerStore(database),
+            trackers=trackers,
+            twins=twins,
             users=users,
             roles=roles,
             inventory=inventory,
             tokens=SqlTokenStore(database),
             clusters=clusters,
             authorities=authorities,
-            recordings=FileRecordings(data_dir / RECORDINGS),
+            recordings=recordings,
+            catalogue=Catalogue(trackers, recordings, twins),
             authority=authority,
             claims=CertificateReader([authority.export("user")]),
             admission=RoleAdmission(users=users, roles=roles, targets=inventory, clock=clock),

@@ -24,11 +24,11 @@ from interlock.domain.rbac import Role, logins_for
 from interlock.ports import (
     Clock,
     EventSink,
+    LiveSessions,
     RecordingInfo,
-    RecordingStore,
+    Recordings,
     RoleSource,
     TargetSource,
-    TrackerStore,
     UserSource,
 )
 from interlock.services.emitter import EventFactory
@@ -99,8 +99,8 @@ class Portal:
         users: UserSource,
         roles: RoleSource,
         targets: TargetSource,
-        trackers: TrackerStore,
-        recordings: RecordingStore,
+        trackers: LiveSessions,
+        recordings: Recordings,
         authority: UserCertifier,
         events: EventSink,
         factory: EventFactory,

@@ -6,20 +6,21 @@ It knows nothing of SSH; the SSH servers hold the channels and tell their `LiveS
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from interlock.core.errors import RecordingError, StoreError
-from interlock.core.ids import DaemonId, parse_session_id
+from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, new_compressor
 from interlock.domain.recording import Header
 from interlock.domain.session import SessionContext
-from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, TrackerStore
+from interlock.domain.twin import Twin
+from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, TrackerStore, TwinStore
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, rejection
-from interlock.services.outbox import Sleep
+from interlock.services.outbox import Outbox, Sleep
 from interlock.services.recorder import (
     COMMAND_OUTPUT_LIMIT,
     CallLater,
@@ -54,6 +55,7 @@ class Sessions:
         parts: RecordingParts,
         recordings: RecordingStore,
         claims: SessionClaims | None = None,
+        twins: TwinStore | None = None,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
@@ -71,6 +73,7 @@ class Sessions:
         self._compressor = new_compressor()
         self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, sleep=sleep)
         self._uploads = Uploads(parts, recordings, events_stored=emitter.flush, sleep=sleep)
+        self._twins = Outbox("twins", partial(_put_twins, twins), sleep=sleep)
         self._claims = claims or SessionClaims()  # of the process, if it has more than this registry
         self._recovery = Recovery(
             parts,
@@ -120,6 +123,13 @@ class Sessions:
         self._live[session] = None
         return session
 
+    def has_twin(self, session: LiveSession, *, seen_from: str, named: SessionId | None = None) -> None:
+        """The target, of before the contract, records this session as well: fold its record into ours.
+
+        ``seen_from``: our address as the target sees it. ``named``: the target's own ID, once it has told it.
+        """
+        self._twins.put(Twin(session.sid, session.ctx.target.id, seen_from, named))
+
     def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
         """Put a refusal into the audit log: event ``session.rejected``.
 
@@ -164,10 +174,12 @@ class Sessions:
                 tasks.create_task(self._beat(), name="sessions.heartbeat"),
             ]
             tasks.create_task(self._trackers.run(), name="sessions.trackers")
+            tasks.create_task(self._twins.run(), name="sessions.twins")
             await self._stopping.wait()
             for task in until_stop:
                 task.cancel()
             self._trackers.stop()
+            self._twins.stop()
 
     async def _beat(self) -> None:
         while True:
@@ -205,3 +217,10 @@ class Sessions:
 
 def _no_recorder(_header: Header, _on_failure: Callable[[RecordingError], None]) -> SessionRecorder:
     return NoRecorder()
+
+
+async def _put_twins(store: TwinStore | None, twins: Sequence[Twin]) -> None:
+    """A daemon without a store forwards to nobody."""
+    if store is not None:
+        for twin in twins:
+            await store.put(twin)

@@ -93,7 +93,9 @@ class Sweeper:
         expired = [each for each in live if each.expired(now=now) and not self._lives_here(each.sid)]
         for tracker in expired:
             seen = tracker.expires - TRACKER_TTL
-            stored = await self._reader.events(EventFilter(sid=tracker.sid, limit=EVENTS_OF_ONE_SESSION))
+            stored = await self._reader.events(
+                EventFilter(sid=tracker.sid, limit=EVENTS_OF_ONE_SESSION, as_told=True)
+            )
             event = missing_end(tracker.sid, stored, last_seen=seen, factory=self._factory)
             if event is not None:
                 await self._log.append([event])

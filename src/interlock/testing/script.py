@@ -79,9 +79,11 @@ class Script:
         passes_params: bool = False,
         recording_proxy: bool = True,
         refusal: Refusal | None = None,
+        minted_counts: bool = True,
     ) -> None:
         self.minted = 0
-        self.relay = Relay(RelayOptions(support, passes_params, recording_proxy, refusal), self._mint)
+        options = RelayOptions(support, passes_params, recording_proxy, refusal, minted_counts)
+        self.relay = Relay(options, self._mint)
         self.on_agreed: Callable[[Agreed], list[Effect]] = lambda agreed: self.relay.accept(agreed.channel)
         self.on_started: Callable[[Started], list[Effect]] = self._begin
         self._last: Step | None = None

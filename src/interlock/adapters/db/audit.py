@@ -5,14 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, whole_text
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.twins import find_twins
 from interlock.core.ids import SessionId
 from interlock.domain.audit import NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind
+from interlock.domain.twin import TOLD_BY_BOTH, folded
 from interlock.ports import EventFilter
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
@@ -41,19 +43,34 @@ class SqlAuditLog:
         return self._database.read_now(lambda connection: connection.execute(query).first()) is not None
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
-        """The events that match, oldest first."""
-        table = schema.events
+        """The events that match, oldest first; a node's twin of a session counts as that session."""
+        table, twins = schema.events, schema.twins
         order = table.c.seq.desc() if wanted.newest else table.c.seq
-        query = select(table.c.body).order_by(order).limit(wanted.limit)
-        for column, value in (
-            (table.c.sid, wanted.sid),
-            (table.c.user, wanted.user),
-            (table.c.event, wanted.event),
-        ):
-            if value is not None:
-                query = query.where(column == value)
+        query = (
+            select(table.c.body, twins.c.sid.label("one"))
+            .outerjoin(twins, twins.c.folded == table.c.sid)
+            .order_by(order)
+            .limit(wanted.limit)
+        )
+        if wanted.sid is not None:
+            query = query.where(table.c.sid == wanted.sid if wanted.as_told else _same(wanted.sid))
+        if wanted.user is not None:
+            query = query.where(table.c.user == wanted.user)
+        if wanted.event is not None:
+            query = query.where(table.c.event == wanted.event)
+        if not (wanted.as_told or wanted.duplicates):
+            query = query.where(or_(twins.c.sid.is_(None), table.c.event.not_in(TOLD_BY_BOTH)))
         rows = await self._database.rows(query)
-        return [_DECODER.decode(row.body) for row in (reversed(rows) if wanted.newest else rows)]
+        found = [(_DECODER.decode(row.body), row.one) for row in (reversed(rows) if wanted.newest else rows)]
+        return [body if one is None or wanted.as_told else folded(body, one) for body, one in found]
+
+
+def _same(sid: str) -> ColumnElement[bool]:
+    """Events of this session, whichever of its IDs is asked for, and of its twin."""
+    table, twins = schema.events, schema.twins
+    one = func.coalesce(select(twins.c.sid).where(twins.c.folded == sid).scalar_subquery(), sid)
+    twin = select(twins.c.folded).where(twins.c.sid == one).scalar_subquery()
+    return or_(table.c.sid == one, table.c.sid == twin)
 
 
 def _append(connection: Connection, events: Sequence[AuditEvent]) -> None:
@@ -69,6 +86,7 @@ def _append(connection: Connection, events: Sequence[AuditEvent]) -> None:
         row["ei"] = _next(connection, row["sid"])
         row["body"] = dump(_DECODER.decode(row["body"]) | {"ei": row["ei"]})
         connection.execute(store, row)
+    find_twins(connection, events)
 
 
 def _take_ends(connection: Connection, sids: Iterable[SessionId]) -> list[dict[str, Any]]:

@@ -149,3 +149,16 @@ trackers = Table(
     Column("body", Text, nullable=False),  # all that does not change while the session lives, and the participants
     Index("trackers_by_daemon", "daemon_id"),
 )
+
+twins = Table(
+    "twins",
+    metadata,
+    Column("seq", Integer, primary_key=True),  # order of arrival
+    Column("sid", String(36), nullable=False, unique=True),  # a session that a forwarder records
+    Column("node", String(36), nullable=False),  # its target, which records too
+    Column("seen_from", Text, nullable=False),  # host:port
+    Column("named", String(36)),  # what the node called it; null: nothing so far
+    Column("folded", String(36), unique=True),  # the node's session that is the same; null: not found
+    Index("twins_by_name", "named"),
+    Index("twins_by_connection", "node", "seen_from"),
+)

@@ -77,7 +77,7 @@ class SessionOwners:
 
     async def _look_up(self, sid: SessionId) -> DaemonId | None:
         # A forwarder reports refusals within sessions that are the node's.
-        for event in await self._events.events(EventFilter(sid=sid, limit=REFUSALS_TOLD + 1)):
+        for event in await self._events.events(EventFilter(sid=sid, limit=REFUSALS_TOLD + 1, as_told=True)):
             if event["event"] != Kind.SESSION_REJECTED.event:
                 return DaemonId(str(event.get("recorded_by", "unknown")))
         return next((tracker.daemon_id for tracker in await self._trackers.live() if tracker.sid == sid), None)

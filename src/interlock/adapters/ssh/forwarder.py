@@ -27,6 +27,7 @@ from interlock.core.effects import (
     Started,
     StartTimer,
     StopTimer,
+    TwinNamed,
 )
 from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError
 from interlock.core.ids import SessionId
@@ -57,6 +58,7 @@ class Parties:
     facts: Callable[[], dict[str, JsonValue]]  # event fields for a refusal before there is a session ID
     stale: Callable[[], bool]  # whether policy must be asked again before another session may open
     judge_again: Callable[[], Awaitable[None]]  # ask it; Denied if it has changed its mind
+    seen_from: str = ""  # our end of the connection to the target, as host:port: whom the target sees
 
 
 class Forwarder:
@@ -213,6 +215,8 @@ class Forwarder:
                     self._legs[side].send(payload)
                 case Agreed(channel, sid):
                     self._agreed(channel, sid)
+                case TwinNamed(channel, sid):
+                    self._sessions.has_twin(self._live[channel], seen_from=self._parties.seen_from, named=sid)
                 case Started():
                     self._started(effect)
                 case Resized(channel, cols, rows):
@@ -256,6 +260,8 @@ class Forwarder:
             self._perform(self._relay.decline(effect.channel, text, want_reply=effect.want_reply))
             return
         if session.ctx.duties.records:
+            if self._relay.has_twin(effect.channel):
+                self._sessions.has_twin(session, seen_from=self._parties.seen_from)
             self._relay.flow(effect.channel, Side.TARGET).tap = _tap(session)
         self._perform(
             self._relay.begin(effect.channel, request.kind, request.command, want_reply=effect.want_reply)

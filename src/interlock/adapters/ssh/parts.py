@@ -50,3 +50,4 @@ class ProxyParts:
     names: Sequence[str]  # what clients call the proxy: principals of its host certificate
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
     keepalive_interval: float = KEEPALIVE_INTERVAL_S
+    coordinates: bool = True  # False: the forwarder of before the contract, which mints and hands nothing over

@@ -72,17 +72,20 @@ class Passage:
             mode = await self._parts.mode()
             target = self._target = await self._parts.targets.target(self._target_name)
             permit = await self._judge(target)
-            records = FORWARDER_DUTIES[mode, target.sub_kind].records
+            records = FORWARDER_DUTIES[mode, target.sub_kind].records and self._parts.coordinates
             connection = await self._parts.dialler.dial(permit, records=records, client_addr=self.client_addr)
         except InterlockError as error:
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
             refusal = Refusal(code, error.public, error.reason)
+        seen_from = address(connection.get_extra_info("sockname")) if connection is not None else ""
         relay = Relay(self._relay_options(mode, connection, refusal), self._mint)
         return Forwarder(
             self._connection,
             connection,
             relay=relay,
-            parties=Parties(lambda sid: self._context(sid, mode), self._facts, self._stale, self._judge_again),
+            parties=Parties(
+                lambda sid: self._context(sid, mode), self._facts, self._stale, self._judge_again, seen_from
+            ),
             refusal=refusal,
             sessions=self._parts.sessions,
             keepalive_interval=self._parts.keepalive_interval,
@@ -105,15 +108,17 @@ class Passage:
     def _relay_options(
         self, mode: RecordingMode, connection: TargetLegConnection | None, refusal: Refusal | None
     ) -> RelayOptions:
-        version, mints = "", True
-        if connection is not None and self._target is not None:
+        version, mints, counts = "", True, True
+        if connection is not None and self._target is not None and self._parts.coordinates:
             version = str(connection.get_extra_info("server_version", ""))
-            mints = FORWARDER_DUTIES[mode, self._target.sub_kind].mints
+            duties = FORWARDER_DUTIES[mode, self._target.sub_kind]
+            mints, counts = duties.mints, duties.records
         return RelayOptions(
             support=Support.NO if mints else Support.UNKNOWN,
             passes_params=not mints and extensions.understands_params(version.encode()),
             recording_proxy=mode is RecordingMode.PROXY,
             refusal=refusal,
+            minted_counts=counts,
         )
 
     def _mint(self) -> SessionId:

@@ -31,6 +31,7 @@ from interlock.core.limits import (
     REKEY_SECONDS,
 )
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.domain.identity import Claims, Forwarded
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy, EventSink
@@ -55,11 +56,12 @@ class Registry(Protocol, Generic[LiveT_co]):
 
 @dataclass(frozen=True, slots=True)
 class NodeOptions:
-    """How the node behaves. The first three describe older nodes when switched off."""
+    """How the node behaves. The first four describe older nodes when switched off."""
 
     announce_session_id: bool = True
     answers_v1: bool = True
     answers_v2: bool = True  # False: the ID is announced after shell or exec, as nodes before v2 did
+    takes_hand_over: bool = True  # False: the node records whatever the forwarder's certificate says (ADR-0002)
     ciphers: Sequence[str] = (
         algorithms.ALL_CIPHERS
     )  # whatever a forwarder or a client behind a bridge may be set to
@@ -147,6 +149,10 @@ class NodeServer:
             SESSION_ID_QUERY_V2.decode(): options.answers_v2,
         }
         return options.announce_session_id and asked.get(request, False)
+
+    def forwarded(self, claims: Claims) -> Forwarded | None:
+        """What a forwarder said in the certificate, if there is one and the node reads it."""
+        return claims.forwarded if self._options.takes_hand_over else None
 
     def report(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
         """Emit an event outside of sessions."""

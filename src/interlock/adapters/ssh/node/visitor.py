@@ -23,7 +23,7 @@ from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
-from interlock.domain.identity import Claims
+from interlock.domain.identity import Claims, Forwarded
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy
@@ -73,6 +73,10 @@ class House(Protocol):
 
     def answers(self, request: str) -> bool:
         """Whether a query about session IDs is answered with SUCCESS."""
+        ...
+
+    def forwarded(self, claims: Claims) -> Forwarded | None:
+        """What a forwarder said in the certificate, if there is one and the node reads it."""
         ...
 
     def report(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
@@ -183,7 +187,7 @@ class Visitor(NodeHooks):
 
     def _person(self, claims: Claims) -> tuple[str, int]:
         """Where the person is: by the forwarder's word, which auth has signed, or else at the other end."""
-        forwarded = claims.forwarded
+        forwarded = self._house.forwarded(claims)
         return (forwarded.client_address if forwarded is not None else None) or self._peer
 
     async def auth_completed(self) -> None:
@@ -280,7 +284,7 @@ class Visitor(NodeHooks):
         raise _prohibited(verdict.public)
 
     def _context(self, claims: Claims, login: str) -> SessionContext:
-        forwarded = claims.forwarded
+        forwarded = self._house.forwarded(claims)
         recorded_ahead = forwarded is not None and forwarded.records
         return SessionContext(
             sid=SessionId(self._house.entropy.uuid()),
