@@ -1,9 +1,10 @@
 """Makes recorded output safe to show: a person who watches a session must not be attacked by it (R24).
 
 A terminal obeys what it is sent. It answers queries as if the person had typed, sets its title, writes to the
-clipboard, prints, and turns text into links. Two filters read its language (ECMA-48 and what xterm made of it):
+clipboard, prints, and turns text into links. Filters read its language (ECMA-48 and what xterm made of it):
 
 * `screen` lets through what draws, moves and colours, from a list of what is allowed;
+* `party_screen` lets through what decides how keys, mouse and pastes are sent as well;
 * `plain_text` keeps the words and line ends only.
 
 Both take output in any pieces and give the same result. Neither is a terminal emulator.
@@ -11,7 +12,7 @@ Both take output in any pieces and give the same result. Neither is a terminal e
 
 import re
 from codecs import getincrementaldecoder
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Protocol
 
@@ -31,6 +32,8 @@ RESTORE = "\x0f\x1b[!p\x1b[?5l\x1b[?7h\x1b[?25h\x1b[?2026l\x1b[?1047l\x1b[0m"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _STRING_END = re.compile(r"[\x07\x18\x1a\x1b\x9c]")
 _SEQUENCE = re.compile(r"([<=>?]?)([0-9;:]*)([ !\"#$%&'()*+,\-./]*)([@-~])")
+_WHOLE_SEQUENCE = re.compile(r"\x1b\[([<=>?]?)([0-9;:]{0,62})([ !\"#$%&'()*+,\-./]?)([@-~])")
+"""The same with its CSI, if it came in one piece and is not remarkable: read at once instead of step by step."""
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")  # they reorder what a person reads (CVE-2021-42574)
 _STRING_OPENERS = "PX]^_k"  # DCS SOS OSC PM APC, and the title string of screen and tmux
 _C1_STRING_OPENERS = "\x90\x98\x9d\x9e\x9f"
@@ -42,6 +45,7 @@ _MODES = {
     "": frozenset({"4", "20"}),
     "?": frozenset({"5", "6", "7", "12", "25", "47", "1047", "1048", "1049", "2026"}),
 }
+_INPUT_MODES = frozenset({"1", "9", "1000", "1002", "1003", "1005", "1006", "1015", "2004"})
 _ESCAPES = frozenset({"7", "8", "D", "E", "H", "M", "(0", "(A", "(B", ")0", ")A", ")B"})
 _CONTROLS = frozenset("\a\b\t\n\v\f\r\x0e\x0f")
 _FULL_RESET = "\x1b[!p\x1b[2J\x1b[H"  # for ESC c, which would wipe the person's scrollback too
@@ -111,6 +115,10 @@ class TerminalFilter:
                 end = found.start() if found else len(text)
                 if end > position:
                     shown.append(self._policy.text(text[position:end]))
+                if found and (whole := _WHOLE_SEQUENCE.match(text, end)):
+                    shown.append(self._policy.sequence(whole[1], whole[2], whole[3], whole[4]))
+                    position = whole.end()
+                    continue
                 if found:
                     shown.append(self._control(found[0]))
                 position = end + 1
@@ -190,6 +198,9 @@ class TerminalFilter:
 class _Screen:
     """Draws, moves and colours; nothing that makes a terminal answer, remember or act."""
 
+    modes: Mapping[str, frozenset[str]] = _MODES
+    escapes: frozenset[str] = _ESCAPES
+
     def text(self, text: str) -> str:
         return _BIDI.sub("", text)
 
@@ -199,14 +210,14 @@ class _Screen:
     def escape(self, rest: str) -> str:
         if rest == "c":
             return _FULL_RESET
-        return f"\x1b{rest}" if rest in _ESCAPES else ""
+        return f"\x1b{rest}" if rest in self.escapes else ""
 
     def sequence(self, prefix: str, params: str, between: str, final: str) -> str:
         numbers = [number for number in re.split("[;:]", params) if number]
         if any(len(number) > 5 or int(number) > _FAR for number in numbers):
             return ""
-        if final in "hl" and prefix in _MODES and not between:
-            modes = ";".join(number for number in numbers if number in _MODES[prefix])
+        if final in "hl" and prefix in self.modes and not between:
+            modes = ";".join(number for number in numbers if number in self.modes[prefix])
             return f"\x1b[{prefix}{modes}{final}" if modes else ""
         if (between, final) in ((" ", "q"), ("!", "p")) and not prefix:
             return f"\x1b[{params}{between}{final}"
@@ -221,6 +232,16 @@ class _Screen:
 
     def end(self) -> str:
         return ""
+
+
+class _Shared(_Screen):
+    """For a person who takes part: keys, mouse and pastes must arrive as the program expects them.
+
+    Still nothing makes the terminal answer, since an answer would count as typed (R24).
+    """
+
+    modes: Mapping[str, frozenset[str]] = {"": _MODES[""], "?": _MODES["?"] | _INPUT_MODES}
+    escapes = _ESCAPES | {"=", ">"}
 
 
 class _PlainText:
@@ -292,9 +313,18 @@ class _PlainText:
         return f"{line}\n"
 
 
+PARTY_RESTORE = f"\x1b[?{';'.join(sorted(_INPUT_MODES, key=int))}l\x1b>" + RESTORE
+"""The same for `party_screen`."""
+
+
 def screen() -> TerminalFilter:
     """A filter for a person's terminal."""
     return TerminalFilter(_Screen())
+
+
+def party_screen() -> TerminalFilter:
+    """A filter for the terminal of somebody who takes part in a live session."""
+    return TerminalFilter(_Shared())
 
 
 def plain_text() -> TerminalFilter:
