@@ -73,3 +73,28 @@ MAX_UNSENT = 16 * 1024 * 1024
 
 REFUSALS_TOLD = 100
 """Refusals of one connection that become audit events, so that neither side can flood the audit log."""
+
+MAX_SFTP_PACKET = 16 * 1024 * 1024
+"""Longest SFTP packet that counts as one. Servers take 256 KiB to 4 MiB; what is longer is some other protocol. No
+packet is ever held, whatever its length."""
+
+MAX_SFTP_HEAD = 16 * 1024
+"""Bytes of an SFTP request that are kept until it can be read: two paths of PATH_MAX, 4096, and attributes."""
+
+MAX_SFTP_HANDLE = 256
+"""Bytes of a handle; the drafts' own limit."""
+
+MAX_SFTP_FILES = 1024
+"""Files that an SFTP channel has open at once; OpenSSH's server allows about as many descriptors."""
+
+MAX_SFTP_REQUESTS = 4096
+"""SFTP requests without an answer. Clients keep 64 per file, some of them for a dozen files at once."""
+
+MAX_SFTP_NAMES = 1024 * 1024
+"""Bytes of all paths that an SFTP channel's open files and unanswered requests hold."""
+
+MAX_SCP_LINE = 8 * 1024
+"""Bytes of a control line of scp: a name of NAME_MAX, 255, and with some servers a message that quotes a path."""
+
+MAX_SCP_PATH = 16 * 1024
+"""Bytes of the directories that an scp -r is in."""
