@@ -15,6 +15,10 @@ help:  ## Show what there is
 .PHONY: setup
 setup: .venv/.setup-done  ## Install what is missing: OpenSSH, uv, the locked Python packages
 
+.PHONY: tools
+tools: setup  ## Install the programs of others that only the interop tests drive: Dropbear, sshfs, Xvfb
+	@scripts/setup.sh --tools
+
 .PHONY: demo
 demo: setup  ## Drive the real ssh through every mode, target and route, and compare the session IDs
 	@$(BIN)/interlock demo
@@ -24,7 +28,7 @@ run: setup  ## Leave the demo's cluster running, with a note on how to log in (C
 	@$(BIN)/interlock demo --keep
 
 .PHONY: test
-test: setup lint  ## Set up, then all checks and all tests
+test: setup tools lint  ## Set up, then all checks and all tests
 	$(PYTEST) -n $(JOBS) --dist loadgroup
 
 .PHONY: check
@@ -45,7 +49,7 @@ format: setup  ## Rewrite the sources in the project's format
 	$(BIN)/ruff check --fix src tests bench
 
 .PHONY: interop
-interop: setup  ## Only the tests that drive the real ssh, sshd, scp, sftp, rsync and git
+interop: setup tools  ## Only the tests that drive the real ssh and its relatives, git, rsync, Ansible and others
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m interop
 
 .PHONY: matrix

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything a fresh Debian or Ubuntu with python3, make and git lacks, without a question:
 # the OpenSSH programs that the tests and the demo drive, uv, and .venv with the locked packages.
+# With --tools, instead: the other programs that only the interop tests drive.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -66,6 +67,16 @@ find_uv() { # prints the path of a uv, made in .venv-uv if the machine has none 
     fi
     echo "$PWD/.venv-uv/bin/uv"
 }
+
+if [ "${1:-}" = --tools ]; then
+    need dbclient dropbear-bin
+    need dropbear dropbear-bin
+    need sshfs sshfs
+    need Xvfb xvfb
+    need xauth xauth
+    need xdpyinfo x11-utils
+    exit
+fi
 
 need ssh openssh-client
 need sshd openssh-server

@@ -59,7 +59,7 @@ class Cluster:
         self.data = directory / "gateway"
         self.host = LOOPBACK
         self.port, self._auth_port, self._join_port, self.node_port = free_ports(4)
-        self._with_node = with_node
+        self.with_node = with_node
         self._ciphers = list(ciphers)  # none: the gateway's own choice
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
@@ -76,7 +76,7 @@ class Cluster:
             self._stack.callback(self._stop_gateway)
             self.host_ca.write_text(self.ilctl("auth", "export", "--type", "host").stdout)
             self._add_agentless()
-            if self._with_node:
+            if self.with_node:
                 self.node = self.start_node(join=True)
                 self._stack.callback(self._stop_node)
             self._add_people()
@@ -139,7 +139,7 @@ class Cluster:
 
     def wait_listed(self) -> None:
         """Wait until the inventory has every target."""
-        wanted = {self.agentless_name, *([self.node_name] if self._with_node else [])}
+        wanted = {self.agentless_name, *([self.node_name] if self.with_node else [])}
         poll_until(lambda: wanted <= {node["hostname"] for node in self.json("nodes", "ls")}, f"nodes {wanted}")
 
     def _add_agentless(self) -> None:

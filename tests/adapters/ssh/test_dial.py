@@ -108,6 +108,12 @@ async def refuses_login(peer: RawSsh) -> None:
         peer.send(bytes([51]) + string("publickey") + bytes(1))
 
 
+async def dropbear(peer: RawSsh) -> None:
+    """A server that has no certificates."""
+    peer._version = b"SSH-2.0-dropbear_2022.83"
+    await refuses_login(peer)
+
+
 async def silent_login(peer: RawSsh) -> None:
     """Never answers the login."""
     await peer.handshake()
@@ -160,6 +166,7 @@ DIALS: dict[str, tuple[Script, str]] = {
     "forged signature": (forged_signature, "evil1 ended the connection"),
     "broken host key": (broken_host_key, "evil1"),
     "refuses login": (refuses_login, "evil1 refused the login root"),
+    "Dropbear": (dropbear, "evil1 cannot be reached: its SSH server, Dropbear, knows no certificates"),
     "silent login": (silent_login, "unreachable: it does not answer"),
     "goodbye at login": (goodbye_at_login, "maintenance until noon"),
     "session before login": (session_before_login, "evil1 ended the connection"),

@@ -94,3 +94,13 @@ def test_query_handlers_are_found_by_name(request_name: str, handler: str) -> No
 
     assert f"_process_{map_handler_name(request_name)}_global_request" == handler
     assert hasattr(seams.NodeConnection, handler)
+
+
+@pytest.mark.parametrize("cls", [seams.ClientLegConnection, seams.NodeConnection])
+def test_servers_announce_by_which_rule_they_judge_a_guess(cls: type[seams.CertifiedConnection]) -> None:
+    """asyncssh ignores a guessed packet unless the client's first method is chosen: Dropbear's second rule."""
+    connection = cls.__new__(cls)
+    connection._server = True
+    names = connection._get_extra_kex_algs()
+    assert names[-1] == b"kexguess2@matt.ucc.asn.au"
+    assert "first_kex_follows and self._kex.algorithm != peer_kex_algs[0]" in re.sub(r"\s+", " ", ASYNCSSH)

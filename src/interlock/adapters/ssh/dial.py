@@ -23,6 +23,9 @@ from interlock.ports import TargetIssuer
 
 _log = structlog.get_logger()
 
+_NO_CERTIFICATES = "SSH-2.0-dropbear"
+"""Version strings of servers that have no user certificates, whatever their administrator configures."""
+
 
 class _Owner(asyncssh.SSHClient):
     """Verdicts on the target's host key, and the key to log in with."""
@@ -40,6 +43,11 @@ class _Owner(asyncssh.SSHClient):
         """Keep the connection, to freeze it when it is authenticated."""
         if isinstance(conn, TargetLegConnection):
             self._connection = conn
+
+    @property
+    def software(self) -> str:
+        """The target's version string; empty until it has sent one."""
+        return str(self._connection.get_extra_info("server_version", "")) if self._connection else ""
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
         """A plain key counts only if it is pinned."""
@@ -104,7 +112,7 @@ class Dialler:
         except asyncssh.DisconnectError as error:
             if owner.problem is not None:
                 raise owner.problem from error
-            raise _refused(permit, error) from error
+            raise _refused(permit, error, owner.software) from error
         except OSError as error:
             raise _unreachable(target, words(error), error) from error
         except ValueError as error:  # what asyncssh's decoders raise in its asynchronous handlers
@@ -159,9 +167,11 @@ def _unreachable(target: Target, why: str, error: Exception) -> TargetError:
     )
 
 
-def _refused(permit: Permit, error: asyncssh.DisconnectError) -> TargetError:
+def _refused(permit: Permit, error: asyncssh.DisconnectError, software: str) -> TargetError:
     name, login = permit.target.hostname, permit.login
     match error:
+        case asyncssh.PermissionDenied() if software.startswith(_NO_CERTIFICATES):
+            public = f"{name} cannot be reached: its SSH server, Dropbear, knows no certificates"
         case asyncssh.HostKeyNotVerifiable():
             public = f"host key verification failed for {name}"
         case asyncssh.PermissionDenied():

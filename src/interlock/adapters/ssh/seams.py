@@ -119,6 +119,10 @@ _CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
 _WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
 """SHA-1 signatures, which OpenSSH refuses since 8.8."""
 
+_GUESS_RULE = b"kexguess2@matt.ucc.asn.au"
+"""Dropbear's rule for a client's first key exchange packet that comes unasked, and the one asyncssh has: it counts
+if the client's first method is chosen. Without the name Dropbear goes by RFC 4253 §7 and sends it again."""
+
 
 class CertificateHooks(asyncssh.SSHServer, ABC):
     """What a `CertifiedConnection` asks of the object that its server factory made."""
@@ -142,6 +146,9 @@ class CertifiedConnection(SSHServerConnection):
         """Do ``work`` in a task that this connection owns; it goes on to its end when the connection closes."""
         task = self.create_task(work)
         del task
+
+    def _get_extra_kex_algs(self) -> list[bytes]:
+        return [*super()._get_extra_kex_algs(), _GUESS_RULE]
 
     async def reload_config(self) -> None:
         """Nothing: our options never depend on the user's name, so the thread that parses them is spared."""

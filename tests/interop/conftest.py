@@ -1,0 +1,21 @@
+"""After every test here its cluster is as it was before: no tracker, no descriptor and no process is left."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from interlock.testing.gateway import Cluster
+from interlock.testing.residue import Residue
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test's cluster is idle when it begins and when it is over."""
+    if "cluster" not in request.fixturenames:
+        yield
+        return
+    cluster = request.getfixturevalue("cluster")
+    assert isinstance(cluster, Cluster)
+    residue = Residue(cluster)
+    yield
+    residue.wait_none()

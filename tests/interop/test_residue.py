@@ -1,0 +1,24 @@
+"""The check that ends every test here would notice what is left: a live session is found in every place."""
+
+import pytest
+
+from interlock.testing.gateway import Cluster, Person
+from interlock.testing.residue import Residue
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+
+
+@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+def test_live_session_is_residue(cluster: Cluster, person: Person, target: str) -> None:
+    """Its tracker, its sockets and its processes are named, and are gone when it has ended."""
+    residue = Residue(cluster)
+    with cluster.terminal(person, *cluster.route(target), "echo up; read go") as terminal:
+        terminal.expect("up")
+        found = "\n".join(residue.found())
+        terminal.send("go\r")
+        assert terminal.wait() == 0
+    server = "node" if target == cluster.node_name else "sshd"
+    for what in ("live tracker", "gateway: 2 more of socket", f"{server}: child process"):
+        assert what in found
+    residue.wait_none()
+    assert residue.found() == []
