@@ -11,6 +11,7 @@ from interlock.domain.access import Access, RoleOptions
 from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
+from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.survey import Survey
@@ -377,6 +378,26 @@ class ClusterStore(Protocol):
 
     async def set_recording_mode(self, mode: RecordingMode) -> None:
         """Change where sessions with our own nodes are recorded."""
+        ...
+
+
+class ModeSource(Protocol):
+    """What the cluster says of recording."""
+
+    async def mode_policy(self) -> ModePolicy:
+        """The default and the rules; StoreError if they cannot be read, and then nobody is let in (R6)."""
+        ...
+
+
+class ModeStore(ModeSource, Protocol):
+    """The rules as administrators change them."""
+
+    async def put_mode_rule(self, rule: ModeRule) -> None:
+        """Add a rule, or replace the one for the same labels."""
+        ...
+
+    async def remove_mode_rule(self, labels: Mapping[str, str]) -> None:
+        """Forget the rule for exactly these labels; NotFound if there is none."""
         ...
 
 

@@ -40,7 +40,7 @@ def test_help_names_every_group_and_the_exit_codes(ilctl: Ilctl) -> None:
         (["nodes", "add", "n", "--addr", "h:22", "--host-key", "/nonexistent"], 2),
         (["recordings", "download", "not-a-sid", "--out", "x"], 2),
         (["recordings", "export", "00000000-0000-4000-8000-000000000000"], 3),
-        (["mode", "set", "off"], 2),
+        (["mode", "set", "elsewhere"], 2),
         (["auth", "export", "--type", "x509"], 2),
     ],
 )

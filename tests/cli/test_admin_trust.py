@@ -1,4 +1,4 @@
-"""``ilctl auth`` and ``ilctl mode``."""
+"""``ilctl auth``."""
 
 import subprocess
 from collections.abc import Callable
@@ -43,10 +43,3 @@ def test_what_cannot_be_signed_is_refused(ilctl: Ilctl, tmp_path: Path) -> None:
     assert ilctl("auth", "sign", "--host", ",", "--public-key", key, "--out", out).code == 2
     assert ilctl("auth", "sign", "--host", "*", "--public-key", key, "--out", out).code == 2
     assert not out.exists()
-
-
-def test_the_recording_mode_can_be_changed(ilctl: Ilctl) -> None:
-    """It is node at first."""
-    assert ilctl("mode", "show").out == "node\n"
-    assert ilctl("mode", "set", "proxy").code == 0
-    assert ilctl("mode", "show", "--format", "json").json() == {"recording_mode": "proxy"}

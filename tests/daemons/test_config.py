@@ -61,7 +61,7 @@ def test_a_nodes_name_is_in_lower_case() -> None:
 
 def test_an_unknown_mode_names_the_known_ones() -> None:
     """The person learns what to write."""
-    with pytest.raises(ConfigError, match="node or proxy"):
+    with pytest.raises(ConfigError, match="off, node, proxy, node-sync, proxy-sync"):
         _ = Config(recording_mode="both").mode
 
 

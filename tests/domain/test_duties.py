@@ -1,4 +1,4 @@
-"""Who does what, walked cell by cell: every session is minted, recorded and tracked by exactly one server."""
+"""Who does what, walked cell by cell: every session is minted, told of and tracked by exactly one server."""
 
 import pytest
 
@@ -13,27 +13,36 @@ def servers(mode: RecordingMode, sub_kind: SubKind) -> list[Duties]:
     forwarder = FORWARDER_DUTIES[mode, sub_kind]
     if sub_kind is SubKind.AGENTLESS:
         return [forwarder]
-    return [forwarder, NODE_DUTIES[forwarder.records]]  # auth signs `records` into the forwarder's certificate
+    # auth signs `emits` into the forwarder's certificate
+    return [forwarder, NODE_DUTIES[mode, forwarder.emits]]
 
 
 def test_the_table_is_complete() -> None:
-    """Every mode with every kind of target, and both kinds of certificate."""
+    """Every mode with every kind of target, and with both kinds of certificate."""
     assert set(FORWARDER_DUTIES) == set(EVERY)
-    assert set(NODE_DUTIES) == {False, True}
+    assert set(NODE_DUTIES) == {(mode, relieved) for mode in RecordingMode for relieved in (False, True)}
 
 
 @pytest.mark.parametrize(("mode", "sub_kind"), EVERY)
-@pytest.mark.parametrize("duty", ["mints", "records", "tracks"])
+@pytest.mark.parametrize("duty", ["mints", "emits", "tracks"])
 def test_each_duty_is_exactly_one_servers(mode: RecordingMode, sub_kind: SubKind, duty: str) -> None:
-    """Not two, or there are duplicates; not none, or the session is lost."""
+    """Not two, or there are duplicates; not none, or the session is lost. Also when nothing is recorded."""
     assert sum(getattr(server, duty) for server in servers(mode, sub_kind)) == 1
 
 
 @pytest.mark.parametrize(("mode", "sub_kind"), EVERY)
-def test_who_records_also_tracks(mode: RecordingMode, sub_kind: SubKind) -> None:
-    """ADR-0001: the tracker is where the recording is."""
+def test_exactly_one_server_records_unless_it_is_off(mode: RecordingMode, sub_kind: SubKind) -> None:
+    """And it is the one that has the events."""
+    recording = [server for server in servers(mode, sub_kind) if server.records]
+    assert len(recording) == (mode is not RecordingMode.OFF)
+    assert all(server.emits for server in recording)
+
+
+@pytest.mark.parametrize(("mode", "sub_kind"), EVERY)
+def test_who_emits_also_tracks(mode: RecordingMode, sub_kind: SubKind) -> None:
+    """ADR-0001: the tracker is where the record of the session is."""
     for server in servers(mode, sub_kind):
-        assert server.records == server.tracks
+        assert server.emits == server.tracks
 
 
 @pytest.mark.parametrize(("mode", "sub_kind"), EVERY)
@@ -43,32 +52,40 @@ def test_who_mints(mode: RecordingMode, sub_kind: SubKind) -> None:
 
 
 @pytest.mark.parametrize(("mode", "sub_kind"), EVERY)
-def test_the_forwarder_is_named_in_proxy_mode_only(mode: RecordingMode, sub_kind: SubKind) -> None:
+def test_the_forwarder_is_named_in_proxy_modes_only(mode: RecordingMode, sub_kind: SubKind) -> None:
     """Also for agentless targets: in node mode the forwarder records them and is not named."""
-    assert FORWARDER_DUTIES[mode, sub_kind].names_forwarder is (mode is RecordingMode.PROXY)
+    assert FORWARDER_DUTIES[mode, sub_kind].names_forwarder is mode.at_proxy
     assert not any(duties.names_forwarder for duties in NODE_DUTIES.values())
 
 
-@pytest.mark.parametrize(
-    ("mode", "sub_kind", "records"),
-    [
-        (RecordingMode.NODE, SubKind.NODE, False),
-        (RecordingMode.NODE, SubKind.AGENTLESS, True),
-        (RecordingMode.PROXY, SubKind.NODE, True),
-        (RecordingMode.PROXY, SubKind.AGENTLESS, True),
-    ],
-)
-def test_where_recordings_are_made(mode: RecordingMode, sub_kind: SubKind, records: bool) -> None:
-    """An agentless target cannot record itself, whatever the mode says."""
-    assert FORWARDER_DUTIES[mode, sub_kind].records is records
+@pytest.mark.parametrize(("mode", "sub_kind"), EVERY)
+def test_the_mode_is_named_unless_it_is_node(mode: RecordingMode, sub_kind: SubKind) -> None:
+    """By whoever emits: the acceptance list wants it absent in node mode."""
+    named = [server.names_mode for server in servers(mode, sub_kind) if server.emits]
+    assert named == [mode is not RecordingMode.NODE]
 
 
-def test_a_forwarder_without_duties_has_none_at_all() -> None:
-    """In node mode it only carries the ID."""
-    assert FORWARDER_DUTIES[RecordingMode.NODE, SubKind.NODE] is NONE
-    assert Duties(mints=False, records=False, tracks=False, names_forwarder=False) == NONE
+@pytest.mark.parametrize("mode", RecordingMode)
+def test_where_recordings_are_made(mode: RecordingMode) -> None:
+    """An agentless target cannot record itself, whatever the mode says; a node of ours does unless relieved."""
+    off = mode is RecordingMode.OFF
+    assert FORWARDER_DUTIES[mode, SubKind.NODE].records is mode.at_proxy
+    assert FORWARDER_DUTIES[mode, SubKind.AGENTLESS].records is not off
+    assert NODE_DUTIES[mode, False].records is not off
+    assert not NODE_DUTIES[mode, True].records
 
 
-def test_a_node_without_a_forwarder_does_everything() -> None:
-    """A certificate that does not say so never takes a duty away."""
-    assert NODE_DUTIES[False] == Duties(mints=True, records=True, tracks=True, names_forwarder=False)
+@pytest.mark.parametrize("mode", [mode for mode in RecordingMode if not mode.at_proxy])
+def test_a_forwarder_without_duties_has_none_at_all(mode: RecordingMode) -> None:
+    """In node modes it only carries the ID."""
+    assert FORWARDER_DUTIES[mode, SubKind.NODE] is NONE
+    assert not any(getattr(NONE, name) for name in Duties.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("mode", RecordingMode)
+def test_a_node_without_a_forwarder_does_everything(mode: RecordingMode) -> None:
+    """A certificate that does not say so never takes a duty away, also not in a proxy mode (ADR-0002)."""
+    duties = NODE_DUTIES[mode, False]
+    assert (duties.mints, duties.emits, duties.tracks) == (True, True, True)
+    assert mode.at_node.sync == mode.sync
+    assert NODE_DUTIES[mode.at_node, False] == duties

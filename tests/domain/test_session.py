@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, RecordingMode
+from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, NONE, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields
 from interlock.domain.target import SubKind, Target
@@ -54,18 +54,15 @@ def test_forwarder_fields_are_there_in_proxy_mode_only(mode: RecordingMode, sub_
     target = replace(NODE, sub_kind=sub_kind)
     context = replace(CONTEXT, mode=mode, target=target, duties=FORWARDER_DUTIES[mode, sub_kind])
     fields = context.server_fields()
-    if mode is RecordingMode.PROXY:
-        assert fields["forwarded_by"] == "proxy-id"
-        assert fields["session_recording"] == "proxy"
-    else:
-        assert "forwarded_by" not in fields
-        assert "session_recording" not in fields
+    assert fields.get("forwarded_by") == ("proxy-id" if mode.at_proxy else None)
+    silent = mode is RecordingMode.NODE or context.duties is NONE
+    assert fields.get("session_recording") == (None if silent else mode.value)
 
 
 @pytest.mark.parametrize("records", [True, False])
 def test_a_node_names_no_forwarder(records: bool) -> None:
     """It is not one."""
-    fields = replace(CONTEXT, duties=NODE_DUTIES[records]).server_fields()
+    fields = replace(CONTEXT, duties=NODE_DUTIES[RecordingMode.NODE, records]).server_fields()
     assert not {"forwarded_by", "session_recording"} & set(fields)
 
 

@@ -1,13 +1,17 @@
 """A user is admitted by what is true now, not by what was true when the certificate was issued."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId
+from interlock.domain.access import RoleOptions
+from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Identity
+from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.ports import User
@@ -22,11 +26,12 @@ CLAIMS = Claims(Identity("alice", ("dev",), "demo"), ("root",), START, START + t
 
 
 class World:
-    """Users, roles and targets in memory: `ports.UserSource`, `RoleSource` and `TargetSource`."""
+    """`ports.UserSource`, `RoleSource`, `ModeSource` and `TargetSource` in memory."""
 
     def __init__(self) -> None:
         self.accounts = {"alice": User("alice", ("dev",), None, must_change=False, created=START)}
         self.known = {"dev": DEV}
+        self.modes = ModePolicy()
 
     async def user(self, name: str) -> User:
         if name not in self.accounts:
@@ -44,6 +49,9 @@ class World:
     async def targets(self) -> list[Target]:
         return [WEB]
 
+    async def mode_policy(self) -> ModePolicy:
+        return self.modes
+
 
 @pytest.fixture
 def world() -> World:
@@ -60,7 +68,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def admission(world: World, clock: FakeClock) -> RoleAdmission:
     """The judge."""
-    return RoleAdmission(users=world, roles=world, targets=world, clock=clock)
+    return RoleAdmission(users=world, roles=world, targets=world, modes=world, clock=clock)
 
 
 async def test_an_allowed_login_gets_a_permit(admission: RoleAdmission) -> None:
@@ -124,3 +132,22 @@ async def test_an_expired_certificate_is_denied(admission: RoleAdmission, clock:
     clock.advance(timedelta(hours=1))
     with pytest.raises(Denied, match="expired"):
         await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_the_answer_says_where_it_is_recorded(admission: RoleAdmission, world: World) -> None:
+    """The proxy reads it off the permit, a node off the answer: the same word, so they cannot disagree."""
+    assert (await admission.permit(CLAIMS, "root", "web1")).mode is RecordingMode.NODE
+    world.modes = ModePolicy(RecordingMode.PROXY, (ModeRule({"env": "test"}, RecordingMode.NODE_SYNC),))
+    assert (await admission.permit(CLAIMS, "root", "web1")).mode is RecordingMode.NODE_SYNC
+    assert (await admission.admit(CLAIMS, "root", WEB.id)).recording == "node-sync"
+    world.known["dev"] = replace(DEV, options=RoleOptions(recording="proxy-sync"))
+    assert (await admission.admit(CLAIMS, "root", WEB.id)).recording == "proxy-sync"
+
+
+async def test_before_a_jump_the_strictest_login_counts(admission: RoleAdmission, world: World) -> None:
+    """And nobody learns anything of a node that no role reaches."""
+    world.known["dev"] = replace(DEV, options=RoleOptions(recording="proxy"))
+    assert await admission.mode_before_login(CLAIMS, WEB) is RecordingMode.PROXY
+    world.known["dev"] = replace(DEV, node_labels={"env": "prod"})
+    with pytest.raises(Denied, match="no role of yours reaches web1"):
+        await admission.mode_before_login(CLAIMS, WEB)

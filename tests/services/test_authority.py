@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 from base64 import b64decode
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
+from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, Kind
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.permit import Permit
@@ -27,6 +29,7 @@ from interlock.testing.entropy import FakeEntropy
 PROXY = DaemonId("11111111-0000-4000-8000-000000000001")
 NODE = DaemonId("22222222-0000-4000-8000-000000000002")
 HOUR = timedelta(hours=1)
+AHEAD = Forwarded(NODE, PROXY, records=True, access=Access(recording="node"))
 
 
 class Keys:
@@ -139,7 +142,7 @@ async def test_a_forwarders_certificate_for_our_node_names_the_hand_over(
     """One principal, minutes of life, and who records."""
     credential = await authority.issue_for_target(permit(SubKind.NODE), public_key, records=True)
     claims = read(authority, credential.certificate, clock)
-    assert claims.forwarded == Forwarded(NODE, PROXY, records=True)
+    assert claims.forwarded == AHEAD
     assert claims.logins == ("root",)
     assert claims.valid_before == (START + TARGET_TTL).replace(microsecond=0)
 
@@ -153,7 +156,7 @@ async def test_a_forwarders_certificate_says_where_the_person_is(
         permit(SubKind.NODE), public_key, records=False, client_addr=client
     )
     claims = read(authority, credential.certificate, clock)
-    assert claims.forwarded == Forwarded(NODE, PROXY, records=False, client=client)
+    assert claims.forwarded == replace(AHEAD, records=False, client=client)
 
 
 async def test_an_address_that_is_none_is_not_signed(authority: Authority, public_key: str) -> None:

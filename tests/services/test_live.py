@@ -28,7 +28,7 @@ CONTEXT = SessionContext(
     login="root",
     target=Target(NODE, "web1", "10.0.0.5", 22, SubKind.NODE),
     mode=RecordingMode.NODE,
-    duties=NODE_DUTIES[False],
+    duties=NODE_DUTIES[RecordingMode.NODE, False],
     daemon_id=NODE,
     client_addr="192.0.2.7:50022",
 )

@@ -293,7 +293,9 @@ async def test_a_session_starts_once(daemon: Daemon) -> None:
     assert daemon.names().count("session.start") == 1
 
 
-@pytest.mark.parametrize("duties", [FORWARDER_DUTIES[RecordingMode.NODE, SubKind.NODE], NODE_DUTIES[True]])
+@pytest.mark.parametrize(
+    "duties", [FORWARDER_DUTIES[RecordingMode.NODE, SubKind.NODE], NODE_DUTIES[RecordingMode.PROXY, True]]
+)
 async def test_a_daemon_without_duties_does_nothing(daemon: Daemon, duties: Duties) -> None:
     """The same calls leave no event, no tracker and no file where the other side has the duties."""
     async with daemon.running() as sessions:
@@ -411,7 +413,7 @@ async def test_an_audit_log_that_is_away_refuses_new_sessions(tmp_path: Path) ->
     session.start(SHELL)
     with pytest.raises(StoreError, match="audit log"):
         daemon.sessions.agree(replace(context(), sid=OTHER))
-    daemon.sessions.agree(replace(context(NODE_DUTIES[True]), sid=OTHER))
+    daemon.sessions.agree(replace(context(NODE_DUTIES[RecordingMode.PROXY, True]), sid=OTHER))
     session.recorder.finish(Exit(status=0))
 
 
@@ -442,7 +444,7 @@ async def test_an_id_that_another_daemon_claimed_is_refused(daemon: Daemon) -> N
     daemon.claims.hold(SID, NODE)
     with pytest.raises(RemoteProtocolError, match="ID of another session"):
         daemon.sessions.agree(context())
-    daemon.sessions.agree(context(NODE_DUTIES[True]))
+    daemon.sessions.agree(context(NODE_DUTIES[RecordingMode.PROXY, True]))
     assert daemon.claims.owner(SID) == NODE
 
 

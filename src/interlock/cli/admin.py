@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from interlock.cli import admin_access, admin_audit, admin_nodes, admin_tokens, admin_trust
+from interlock.cli import admin_access, admin_audit, admin_mode, admin_nodes, admin_tokens, admin_trust
 from interlock.cli.output import EXIT_CODES, run_app
 
 app = typer.Typer(
@@ -25,7 +25,7 @@ app.add_typer(admin_trust.auth, name="auth")
 app.add_typer(admin_audit.events, name="events")
 app.add_typer(admin_audit.sessions, name="sessions")
 app.add_typer(admin_audit.recordings, name="recordings")
-app.add_typer(admin_trust.mode, name="mode")
+app.add_typer(admin_mode.mode, name="mode")
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""``ilctl auth`` and ``ilctl mode``: the certificate authorities, and where sessions are recorded."""
+"""``ilctl auth``: the certificate authorities."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -7,18 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import change, in_local, names, report
-from interlock.cli.options import FormatOption
-from interlock.cli.output import Format, print_json
+from interlock.cli.admin_context import in_local, names, report
 from interlock.core.errors import ConfigError
 from interlock.domain.audit import Kind, rfc3339
-from interlock.domain.duties import RecordingMode
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
 
 auth = typer.Typer(help="The certificate authorities.")
-mode = typer.Typer(help="Where sessions with our own nodes are recorded. Agentless ones always are at the proxy.")
 
 
 class AuthorityKind(StrEnum):
@@ -27,13 +23,6 @@ class AuthorityKind(StrEnum):
     USER = "user"
     HOST = "host"
     OPENSSH = "openssh"
-
-
-class ModeName(StrEnum):
-    """`RecordingMode` as an argument."""
-
-    NODE = "node"
-    PROXY = "proxy"
 
 
 @auth.command("export")
@@ -86,25 +75,3 @@ def sign(
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror}", reason=str(error)) from error
     print(f"Certificate for {', '.join(principals)} was written to {out}.")
-
-
-@mode.command("show")
-def show_mode(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
-    """Print the recording mode."""
-    found = in_local(context, lambda local: local.clusters.cluster()).recording_mode.value
-    if form is Format.JSON:
-        print_json({"recording_mode": found})
-    else:
-        print(found)
-
-
-@mode.command("set")
-def set_mode(context: typer.Context, wanted: Annotated[ModeName, typer.Argument(metavar="node|proxy")]) -> None:
-    """Change the recording mode of sessions that begin from now on."""
-    change(
-        context,
-        Kind.MODE_UPDATE,
-        {"session_recording": wanted.value},
-        lambda local: local.clusters.set_recording_mode(RecordingMode(wanted.value)),
-    )
-    print(f"Sessions are recorded by the {wanted.value} from now on.")

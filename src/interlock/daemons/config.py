@@ -64,8 +64,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             return RecordingMode(self.recording_mode)
         except ValueError:
-            known = " or ".join(mode.value for mode in RecordingMode)
-            raise ConfigError(f"recording_mode must be {known}, not {self.recording_mode!r}") from None
+            known = ", ".join(mode.value for mode in RecordingMode)
+            raise ConfigError(f"recording_mode must be one of {known}, not {self.recording_mode!r}") from None
 
     @property
     def node_name(self) -> str:

@@ -26,7 +26,6 @@ from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.supervise import finished, sole_user
-from interlock.domain.duties import RecordingMode
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
@@ -183,9 +182,6 @@ def _proxy_parts(
     sessions: Sessions,
     names: tuple[str, ...],
 ) -> ProxyParts:
-    async def mode() -> RecordingMode:
-        return (await local.clusters.cluster()).recording_mode
-
     unknown = set(config.proxy.ciphers) - set(algorithms.ALL_CIPHERS)
     if unknown:
         raise ConfigError(f"proxy.ciphers: unknown cipher {min(unknown)!r}")
@@ -206,7 +202,6 @@ def _proxy_parts(
         gate=Gate(local.claims, local.clock, emitter, factory),
         permits=local.admission,
         targets=local.inventory,
-        mode=mode,
         dialler=Dialler(local.authority, frozenset({public_data(local.authority.export("host"))})),
         hosts=local.authority,
         sessions=sessions,

@@ -122,7 +122,7 @@ async def open_local(
             catalogue=Catalogue(trackers, recordings, twins),
             authority=authority,
             claims=CertificateReader([authority.export("user")]),
-            admission=RoleAdmission(users=users, roles=roles, targets=inventory, clock=clock),
+            admission=RoleAdmission(users=users, roles=roles, targets=inventory, modes=clusters, clock=clock),
             passwords=Passwords(),
         )
     finally:

@@ -89,7 +89,7 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     client_idle_timeout: Seconds | None = None
     max_session_ttl: Seconds | None = None
     disconnect_expired_cert: bool = False
-    recording: str | None = None
+    recording: str | None = None  # what roles say; in a permit, the mode that was found (`domain.modes`)
     record_session: Strictness = Strictness.STRICT
     record_input: bool = False
     exec_output_limit: int | None = None

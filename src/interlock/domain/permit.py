@@ -5,9 +5,13 @@ from dataclasses import InitVar, dataclass
 from datetime import datetime
 from typing import Self
 
+import msgspec
+
 from interlock.core.errors import Denied
 from interlock.domain.access import Access
+from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Identity
+from interlock.domain.modes import ModePolicy
 from interlock.domain.rbac import Role, access_for
 from interlock.domain.target import Target
 
@@ -31,9 +35,26 @@ class Permit:
             msg = "a Permit comes from Permit.decide"
             raise TypeError(msg)
 
+    @property
+    def mode(self) -> RecordingMode:
+        """Where the sessions are recorded, as `decide` found it."""
+        return RecordingMode(self.access.recording)
+
     @classmethod
-    def decide(cls, claims: Claims, roles: Iterable[Role], login: str, target: Target, *, now: datetime) -> Self:
-        """Judge one login by the user's current roles; Denied if any check fails."""
+    def decide(
+        cls,
+        claims: Claims,
+        roles: Iterable[Role],
+        login: str,
+        target: Target,
+        *,
+        now: datetime,
+        modes: ModePolicy = ModePolicy(),  # noqa: B008 - immutable
+    ) -> Self:
+        """Judge one login by the user's current roles; Denied if any check fails.
+
+        ``modes``: what the cluster says of recording; the result is in ``access.recording``, for the node to see.
+        """
         identity = claims.identity
         if not claims.valid_after <= now < claims.valid_before:
             public = "your certificate has expired: run ilsh login"
@@ -45,4 +66,6 @@ class Permit:
                 f"no role of {identity.user} ({', '.join(identity.roles)}) allows {login} on {target.hostname}"
             )
             raise Denied(public, reason=reason)
+        mode = modes.mode_for(target, access.recording)
+        access = msgspec.structs.replace(access, recording=mode.value)
         return cls(identity, login, target, claims.valid_before, access, _DECIDER)

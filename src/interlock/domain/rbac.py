@@ -20,14 +20,16 @@ class Role:
 
     def matches(self, target: Target) -> bool:
         """Whether the role reaches the target. A role without labels reaches none; ``{"*": "*"}`` all."""
-        if not self.node_labels:
-            return False
-        if self.node_labels.get(WILDCARD) == WILDCARD:
-            return True
-        return all(
-            key in target.labels and wanted in (WILDCARD, target.labels[key])
-            for key, wanted in self.node_labels.items()
-        )
+        return labels_match(self.node_labels, target)
+
+
+def labels_match(wanted: Mapping[str, str], target: Target) -> bool:
+    """Whether the target has all of these labels; no labels match nothing, ``{"*": "*"}`` everything."""
+    if not wanted:
+        return False
+    if wanted.get(WILDCARD) == WILDCARD:
+        return True
+    return all(key in target.labels and value in (WILDCARD, target.labels[key]) for key, value in wanted.items())
 
 
 def logins_for(roles: Iterable[Role], target: Target) -> frozenset[str]:

@@ -6,6 +6,7 @@ from enum import Enum
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import MAX_COMMAND_SHOWN, MAX_COMMAND_TITLE
+from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.audit import JsonValue, rfc3339
 from interlock.domain.duties import Duties, RecordingMode
 from interlock.domain.identity import Identity
@@ -54,6 +55,7 @@ class SessionContext:
     daemon_id: DaemonId  # the daemon this context lives in: recorded_by
     client_addr: str  # host:port of the person's client
     local_addr: str = ""  # host:port on which the recording daemon was reached
+    access: Access = NOTHING_SPECIAL  # what the roles allow on the connection, and how it is watched
 
     def user_fields(self) -> dict[str, JsonValue]:
         """User and login as events name them (teleport-facts §3.7)."""
@@ -79,6 +81,7 @@ class SessionContext:
         }
         if self.duties.names_forwarder:
             fields["forwarded_by"] = self.daemon_id
+        if self.duties.names_mode:
             fields["session_recording"] = self.mode.value
         return fields
 

@@ -7,20 +7,30 @@ still has them and they still exist. Whether the certificate is genuine is `inte
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
+from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import Target
-from interlock.ports import Clock, RoleSource, TargetSource, UserSource
+from interlock.ports import Clock, ModeSource, RoleSource, TargetSource, UserSource
 
 
 class RoleAdmission:
     """`ports.Admission`, and the proxy's `permit`."""
 
-    def __init__(self, *, users: UserSource, roles: RoleSource, targets: TargetSource, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        users: UserSource,
+        roles: RoleSource,
+        targets: TargetSource,
+        modes: ModeSource,
+        clock: Clock,
+    ) -> None:
         self._users = users
         self._roles = roles
         self._targets = targets
+        self._modes = modes
         self._clock = clock
 
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
@@ -35,11 +45,21 @@ class RoleAdmission:
     async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
         """The same for a target that was looked up already."""
         roles = await self.current_roles(claims)
-        permit = Permit.decide(claims, roles, login, target, now=self._clock.now())
+        modes = await self._modes.mode_policy()
+        permit = Permit.decide(claims, roles, login, target, now=self._clock.now(), modes=modes)
         if login not in claims.logins:  # asked last, because signing in again helps only if the roles allow it
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
             raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
         return permit
+
+    async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
+        """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
+        roles = await self.current_roles(claims)
+        if not any(role.matches(target) for role in roles):
+            public = f"access denied: no role of yours reaches {target.hostname}"
+            names = ", ".join(role.name for role in roles) or "no role"
+            raise Denied(public, reason=f"{claims.identity.user} has {names}")
+        return (await self._modes.mode_policy()).mode_before_login(target, roles)
 
     async def current_roles(self, claims: Claims) -> list[Role]:
         """The certificate's roles that the user still has and that still exist; Denied if the user is gone."""

@@ -18,6 +18,7 @@ from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.identity import Claims, Forwarded, Identity, parse_client
+from interlock.domain.modes import mode_at_node
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
 """Extension of our user certificates: JSON that names user, roles, cluster and, for forwarders, the hand-over."""
@@ -133,6 +134,7 @@ def _hand_over(said: _Forwarded) -> Forwarded:
     if said.client:
         parse_client(said.client)
     access = said.access or NOTHING_SPECIAL
+    mode_at_node(access.recording, relieved=said.records)
     return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client, access)
 
 

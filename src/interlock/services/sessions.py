@@ -103,13 +103,13 @@ class Sessions:
         duties = ctx.duties
         if self._closing:
             raise StoreError("no new sessions: the gateway is stopping")
-        if duties.records and not self._emitter.healthy:
+        if duties.emits and not self._emitter.healthy:
             raise StoreError("no new sessions for now: the audit log cannot be written")
-        if duties.records:
+        if duties.emits:
             self._claims.begin(ctx.sid, self._daemon_id)
         session = LiveSession(
             ctx,
-            journal=SessionJournal(ctx.sid, self._emitter, self._factory) if duties.records else NoJournal(),
+            journal=SessionJournal(ctx.sid, self._emitter, self._factory) if duties.emits else NoJournal(),
             tracker=(
                 LiveTracker(ctx, self._trackers, cluster=self._cluster, clock=self._clock)
                 if duties.tracks
@@ -208,10 +208,11 @@ class Sessions:
 
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)
-        if session.started and session.ctx.duties.records:
+        duties = session.ctx.duties
+        if session.started and duties.records:
             closed, done = not session.recorder.failed, partial(self._claims.release, session.sid)
             self._uploads.add(Upload(session.sid, session.journal, session.upload_fields(), closed, done))
-        elif session.ctx.duties.records:
+        elif duties.emits:
             self._claims.release(session.sid)
 
 

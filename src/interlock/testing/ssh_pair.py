@@ -34,6 +34,7 @@ from interlock.core.ids import DaemonId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S
 from interlock.domain.audit import JsonValue
 from interlock.domain.duties import RecordingMode
+from interlock.domain.modes import ModePolicy
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.ports import RecordingParts, User
@@ -57,11 +58,16 @@ CLUSTER = "test"
 
 @dataclass
 class Directory:
-    """Accounts, roles and inventory in memory, in one object."""
+    """Accounts, roles, recording modes and inventory in memory, in one object."""
 
     people: dict[str, User] = field(default_factory=dict)
     known_roles: dict[str, Role] = field(default_factory=dict)
     known_targets: dict[str, Target] = field(default_factory=dict)
+    modes: ModePolicy = field(default_factory=lambda: ModePolicy(RecordingMode.PROXY))
+
+    async def mode_policy(self) -> ModePolicy:
+        """`ports.ModeSource`."""
+        return self.modes
 
     async def user(self, name: str) -> User:
         """`ports.UserSource`."""
@@ -139,9 +145,12 @@ class Gateway:
     sessions: Sessions
     recordings: FileRecordings
     proxy: ProxyServer
-    mode: RecordingMode = RecordingMode.PROXY
     port: int = 0
     idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
+
+    def record_in(self, mode: RecordingMode) -> None:
+        """Let sessions that begin from now on have this mode."""
+        self.users.modes = ModePolicy(mode)
 
     def add_target(
         self, name: str, port: int, *, host_keys: Sequence[str] = (), sub_kind: SubKind = SubKind.AGENTLESS
@@ -249,15 +258,11 @@ async def gateway(
         recordings=recordings,
     )
 
-    async def mode() -> RecordingMode:
-        return world.mode
-
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
         gate=Gate(CertificateReader([authority.export("user")]), clock, emitter, factory),
-        permits=RoleAdmission(users=users, roles=users, targets=users, clock=clock),
+        permits=RoleAdmission(users=users, roles=users, targets=users, modes=users, clock=clock),
         targets=users,
-        mode=mode,
         dialler=Dialler(authority, frozenset({public_data(authority.export("host"))}), ciphers, dial_timeout),
         hosts=authority,
         sessions=sessions,

@@ -70,7 +70,7 @@ async def test_nobody_there() -> None:
 
 async def test_bytes_pass_both_ways_and_the_event_names_the_person(world: Gateway) -> None:
     """What was read with the greeting is not lost; addr.local is what the node knows as its client."""
-    world.mode = RecordingMode.NODE
+    world.record_in(RecordingMode.NODE)
     async with listener(b"SSH-2.0-Echo\r\n") as (port, told):
         world.add_target("node1", port, sub_kind=SubKind.NODE)
         async with await world.client("", user=USER) as outer:
@@ -92,7 +92,7 @@ async def test_bytes_pass_both_ways_and_the_event_names_the_person(world: Gatewa
 
 async def test_a_client_that_does_not_read_holds_up_the_node(world: Gateway) -> None:
     """Memory stays bounded: the node's connection is not read either (R18)."""
-    world.mode = RecordingMode.NODE
+    world.record_in(RecordingMode.NODE)
     sent = 0
     blocked, over = asyncio.Event(), asyncio.Event()
 

@@ -114,7 +114,7 @@ async def test_stopping_tells_whoever_jumped(world: Gateway) -> None:
 
 async def test_bridge_to_a_node_that_records_itself(world: Gateway) -> None:
     """In node mode the proxy passes bytes that it cannot read, and closes when either end does."""
-    world.mode = RecordingMode.NODE
+    world.record_in(RecordingMode.NODE)
     versions: list[bytes] = []
 
     async def node(peer: RawSsh) -> None:

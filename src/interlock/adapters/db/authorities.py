@@ -1,22 +1,26 @@
 """The installation's record and its private keys, each made once however many daemons start at the same time."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, delete, select, true, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
+from interlock.adapters.db.columns import dump_labels, load_labels
 from interlock.adapters.db.engine import Database
-from interlock.core.errors import NotFound
+from interlock.core.errors import NotFound, StoreError
 from interlock.domain.duties import RecordingMode
+from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.ports import AuthorityKey, Clock, Cluster, DaemonCaKeys
 
 _X509 = "x509"
+_NOT_SET_UP = "this data directory has not been set up: run interlock start"
 
 
 class SqlClusterStore:
-    """`ports.ClusterStore`."""
+    """`ports.ClusterStore` and `ports.ModeStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,13 +43,50 @@ class SqlClusterStore:
         """The record; NotFound before the first start."""
         rows = await self._database.rows(select(schema.cluster))
         if not rows:
-            raise NotFound("this data directory has not been set up: run interlock start")
+            raise NotFound(_NOT_SET_UP)
         [row] = rows
         return Cluster(row.id, row.name, RecordingMode(row.recording_mode), row.created)
 
     async def set_recording_mode(self, mode: RecordingMode) -> None:
         """Change where sessions with our own nodes are recorded."""
         await self._database.change(update(schema.cluster).values(recording_mode=mode.value))
+
+    async def mode_policy(self) -> ModePolicy:
+        """`ports.ModeSource`: default and rules in one read, since every session waits for it."""
+        both = select(schema.cluster.c.recording_mode, schema.mode_rules).outerjoin_from(
+            schema.cluster, schema.mode_rules, true()
+        )
+        rows = await self._database.rows(both.order_by(schema.mode_rules.c.labels))
+        if not rows:
+            raise NotFound(_NOT_SET_UP)
+        try:
+            rules = tuple(
+                ModeRule(load_labels(row.labels), RecordingMode(row.mode))
+                for row in rows
+                if row.labels is not None
+            )
+            return ModePolicy(RecordingMode(rows[0].recording_mode), rules)
+        except ValueError as error:
+            public = "the recording rules cannot be read"
+            raise StoreError(public, reason=f"{public}: {error}") from error
+
+    async def put_mode_rule(self, rule: ModeRule) -> None:
+        """`ports.ModeStore`."""
+        row = {"labels": _key(rule.labels), "mode": rule.mode.value}
+        await self._database.change(
+            insert(schema.mode_rules).values(row).on_conflict_do_update(["labels"], set_={"mode": row["mode"]})
+        )
+
+    async def remove_mode_rule(self, labels: Mapping[str, str]) -> None:
+        """`ports.ModeStore`."""
+        rules = schema.mode_rules
+        if not await self._database.change(delete(rules).where(rules.c.labels == _key(labels))):
+            words = ",".join(f"{key}={value}" for key, value in labels.items())
+            raise NotFound(f"there is no rule for the labels {words}: see ilctl mode rule ls")
+
+
+def _key(labels: Mapping[str, str]) -> str:
+    return dump_labels(dict(sorted(labels.items())))
 
 
 class SqlAuthorityStore:

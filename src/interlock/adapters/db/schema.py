@@ -58,6 +58,13 @@ cluster = Table(
     Column("created", Moment, nullable=False),
 )
 
+mode_rules = Table(
+    "mode_rules",
+    metadata,
+    Column("labels", Text, primary_key=True),  # JSON object of strings, keys sorted
+    Column("mode", Text, nullable=False),  # `RecordingMode`; one that is not known here voids the whole policy
+)
+
 authorities = Table(
     "authorities",
     metadata,

@@ -279,7 +279,7 @@ class Forwarder:
         last = " (later refusals on this connection are not reported)" if self._refusals == REFUSALS_TOLD else ""
         _log.info("forwarder.refused", what=effect.what, reason=effect.reason)
         session = self._live.get(effect.channel) if effect.channel is not None else None
-        if session is not None and session.ctx.duties.records:
+        if session is not None and session.ctx.duties.emits:
             session.refused(effect.what, public=effect.public, reason=effect.reason + last)
         else:  # what happens in a session that the target records is counted there, so the ID is in the words
             within = f" (in session {session.sid})" if session is not None else ""

@@ -1,6 +1,6 @@
 """What the proxy is made of: the services behind its one SSH port."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,6 @@ from interlock.core.limits import KEEPALIVE_INTERVAL_S
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
-from interlock.domain.rbac import Role
 from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer, TargetSource
 from interlock.services.portal import Portal
@@ -27,8 +26,8 @@ class Permits(Protocol):
         """Proof that the login is allowed; Denied otherwise."""
         ...
 
-    async def current_roles(self, claims: Claims) -> list[Role]:
-        """The roles that count now."""
+    async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
+        """The strictest mode that any login there may have; Denied if no role reaches the target."""
         ...
 
 
@@ -40,7 +39,6 @@ class ProxyParts:
     gate: Gate
     permits: Permits
     targets: TargetSource
-    mode: Callable[[], Awaitable[RecordingMode]]
     dialler: Dialler
     hosts: HostIssuer
     sessions: Sessions

@@ -65,15 +65,15 @@ class Passage:
 
     async def open(self) -> Forwarder:
         """Decide, dial, and make the forwarder."""
-        mode = RecordingMode.PROXY
+        mode = RecordingMode.PROXY  # until the permit says
         connection: TargetLegConnection | None = None
         refusal: Refusal | None = None
         try:
-            mode = await self._parts.mode()
             target = self._target = await self._parts.targets.target(self._target_name)
             permit = await self._judge(target)
-            records = FORWARDER_DUTIES[mode, target.sub_kind].records and self._parts.coordinates
-            connection = await self._parts.dialler.dial(permit, records=records, client_addr=self.client_addr)
+            mode = permit.mode
+            relieves = FORWARDER_DUTIES[mode, target.sub_kind].emits and self._parts.coordinates
+            connection = await self._parts.dialler.dial(permit, records=relieves, client_addr=self.client_addr)
         except InterlockError as error:
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
             refusal = Refusal(code, error.public, error.reason)
@@ -112,11 +112,11 @@ class Passage:
         if connection is not None and self._target is not None and self._parts.coordinates:
             version = str(connection.get_extra_info("server_version", ""))
             duties = FORWARDER_DUTIES[mode, self._target.sub_kind]
-            mints, counts = duties.mints, duties.records
+            mints, counts = duties.mints, duties.emits
         return RelayOptions(
             support=Support.NO if mints else Support.UNKNOWN,
             passes_params=not mints and extensions.understands_params(version.encode()),
-            recording_proxy=mode is RecordingMode.PROXY,
+            recording_proxy=mode.at_proxy,
             refusal=refusal,
             minted_counts=counts,
         )
@@ -138,6 +138,7 @@ class Passage:
             daemon_id=self._parts.daemon_id,
             client_addr=self.client_addr,
             local_addr=address(self._connection.get_extra_info("sockname")),
+            access=permit.access,
         )
 
     def _facts(self) -> dict[str, JsonValue]:

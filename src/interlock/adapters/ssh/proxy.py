@@ -155,17 +155,11 @@ class ProxyServer:
             text = "a jump needs a certificate: run ilsh login"
             raise Denied(text, reason="direct-tcpip after a sign-in by password")
         target = await self._parts.targets.target(host)
-        roles = await self._parts.permits.current_roles(claims)
-        if not any(role.matches(target) for role in roles):
-            text = f"access denied: no role of yours reaches {target.hostname}"
-            raise Denied(
-                text, reason=f"{claims.identity.user} has {', '.join(r.name for r in roles) or 'no role'}"
-            )
+        mode = await self._parts.permits.mode_before_login(claims, target)
         if port not in (SSH_PORT, target.port):
             text = f"only the SSH port of {target.hostname} can be reached through this gateway"
             raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
-        mode = await self._parts.mode()
-        if target.sub_kind is SubKind.NODE and not FORWARDER_DUTIES[mode, target.sub_kind].records:
+        if target.sub_kind is SubKind.NODE and not FORWARDER_DUTIES[mode, target.sub_kind].emits:
             return await self._bridge(outer, claims, target)
         return await self._jump_end(claims, target, host, address(outer.get_extra_info("peername")))
 

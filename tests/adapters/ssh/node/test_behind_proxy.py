@@ -19,7 +19,7 @@ async def test_the_node_knows_where_the_person_is(
     """The address in the node's events and in the session's environment is not the proxy's."""
     monkeypatch.setattr(ssh_pair, "LOGIN", current_login())
     async with ssh_pair.gateway(tmp_path) as gateway:
-        gateway.mode = mode
+        gateway.record_in(mode)
         target = Target(NODE_ID, HOSTNAME, "127.0.0.1", 22, SubKind.NODE)
         node = World(tmp_path, gateway.authority, CertificateReader([gateway.authority.export("user")]), target)
         await node.start()

@@ -13,7 +13,9 @@ from interlock.adapters.ssh.node.accounts import Account, find_account
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.ids import parse_login
 from interlock.domain.access import Access
+from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
+from interlock.domain.modes import mode_at_node
 from interlock.domain.target import Target
 from interlock.ports import Admission, Clock
 
@@ -47,6 +49,7 @@ class Guest:
     claims: Claims
     account: Account
     access: Access
+    mode: RecordingMode
 
 
 class Judgement:
@@ -102,4 +105,10 @@ class Judgement:
             raise Denied(public, reason=f"forwarder's certificate names target {claims.forwarded.target}")
         else:
             access = claims.forwarded.access
-        return Guest(claims, await asyncio.to_thread(find_account, login), access)
+        try:
+            relieved = claims.forwarded is not None and claims.forwarded.records
+            mode = mode_at_node(access.recording, relieved=relieved)
+        except ValueError as error:
+            public = f"access denied: {target.hostname} does not know the recording mode that it is asked for"
+            raise Denied(public, reason=str(error)) from None
+        return Guest(claims, await asyncio.to_thread(find_account, login), access, mode)

@@ -61,7 +61,7 @@ class Refusals:
         if (reason := self._counted(error)) is None:
             return
         ctx = live.ctx
-        if ctx.duties.records:
+        if ctx.duties.emits:
             live.refused(what, public=error.public, reason=reason)
         else:
             told = f"{reason} (in session {ctx.sid}, which the forwarder records)"

@@ -21,9 +21,11 @@ from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
 from interlock.core.extensions import SessionParams
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
+from interlock.domain.access import NOTHING_SPECIAL
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.duties import NODE_DUTIES, RecordingMode
+from interlock.domain.duties import NODE_DUTIES
 from interlock.domain.identity import Claims, Forwarded
+from interlock.domain.modes import mode_at_node
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy
@@ -253,7 +255,7 @@ class Visitor(NodeHooks):
         guest = await self._admitted()
         if self._connection is None:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
-        ctx = self._context(guest.claims, guest.account.name)
+        ctx = self._context(guest.claims, guest.account.name, guest)
         try:
             params = SessionParams.decode(extra)
         except RemoteProtocolError as error:
@@ -283,19 +285,24 @@ class Visitor(NodeHooks):
             self._refusals.before_session(ctx, verdict)
         raise _prohibited(verdict.public)
 
-    def _context(self, claims: Claims, login: str) -> SessionContext:
+    def _context(self, claims: Claims, login: str, guest: Guest | None = None) -> SessionContext:
+        """``guest``: whoever was let in; None if nobody was."""
         forwarded = self._house.forwarded(claims)
-        recorded_ahead = forwarded is not None and forwarded.records
+        relieved = forwarded is not None and forwarded.records
+        mode = mode_at_node(None, relieved=relieved) if guest is None else guest.mode
+        if not relieved:
+            mode = mode.at_node
         return SessionContext(
             sid=SessionId(self._house.entropy.uuid()),
             identity=claims.identity,
             login=login,
             target=self._house.target,
-            mode=RecordingMode.PROXY if recorded_ahead else RecordingMode.NODE,
-            duties=NODE_DUTIES[recorded_ahead],
+            mode=mode,
+            duties=NODE_DUTIES[mode, relieved],
             daemon_id=self._house.target.id,
             client_addr=format_address(*self._client),
             local_addr=format_address(*self._local),
+            access=NOTHING_SPECIAL if guest is None else guest.access,
         )
 
     def _facts(self, ctx: SessionContext, params: SessionParams) -> SessionFacts:
@@ -341,7 +348,8 @@ class Visitor(NodeHooks):
         except asyncssh.ChannelOpenError as refusal:
             return refusal
         error = Denied(NOT_YET.format(what), reason=f"{what} on a node that does not forward")
-        self._refusals.forwarding(self._context(guest.claims, guest.account.name), addr[:MAX_ADDR], error)
+        ctx = self._context(guest.claims, guest.account.name, guest)
+        self._refusals.forwarding(ctx, addr[:MAX_ADDR], error)
         return _prohibited(error.public)
 
 

@@ -1,0 +1,18 @@
+"""Recording modes by node label."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """One row for each set of labels."""
+    op.create_table(
+        "mode_rules",
+        sa.Column("labels", sa.Text, primary_key=True),
+        sa.Column("mode", sa.Text, nullable=False),
+    )
