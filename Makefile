@@ -53,8 +53,8 @@ interop: setup tools  ## Only the tests that drive the real ssh and its relative
 	$(PYTEST) -n $(JOBS) --dist loadgroup -m interop
 
 .PHONY: matrix
-matrix: setup  ## Only the acceptance matrix: recording mode x target x shell or exec
-	$(PYTEST) tests/interop/test_acceptance_matrix.py
+matrix: setup  ## Only the matrices: mode x target x route, and old and new daemons in every pairing, as a table
+	$(PYTEST) tests/interop/test_acceptance_matrix.py tests/matrix
 
 .PHONY: bench
 bench: setup  ## Measure direct, ssh -J and Interlock in one interleaved run; writes bench/results.json

@@ -9,7 +9,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -64,8 +64,12 @@ async def run_gateway(
     with_node: bool,
     stopping: asyncio.Event,
     on_ready: Callable[[Listening], None] = lambda _listening: None,
+    coordinates: bool = True,
 ) -> None:
-    """Run until ``stopping`` is set. ConfigError or StoreError if it cannot start."""
+    """Run until ``stopping`` is set. ConfigError or StoreError if it cannot start.
+
+    ``coordinates``: False for a proxy of before the contract (`ProxyParts.coordinates`).
+    """
     with sole_user(data_dir):
         async with open_local(data_dir, cluster_name=config.cluster or DEFAULT_CLUSTER) as local:
             if config.cluster not in ("", local.cluster.name):
@@ -73,7 +77,14 @@ async def run_gateway(
                 raise ConfigError(public, reason=f"{public}; the configuration says {config.cluster}")
             if config.mode is not None:
                 await local.clusters.set_recording_mode(config.mode)
-            await _serve(config, local, with_node=with_node, stopping=stopping, on_ready=on_ready)
+            await _serve(
+                config,
+                local,
+                with_node=with_node,
+                stopping=stopping,
+                on_ready=on_ready,
+                coordinates=coordinates,
+            )
 
 
 async def _serve(
@@ -83,6 +94,7 @@ async def _serve(
     with_node: bool,
     stopping: asyncio.Event,
     on_ready: Callable[[Listening], None],
+    coordinates: bool,
 ) -> None:
     emitter = Emitter(local.audit)
     local.authority.report_to(emitter)
@@ -93,9 +105,8 @@ async def _serve(
     sessions = _sessions(local, emitter, claims)
     await sessions.prepare()
     names = _proxy_names(config)
-    proxy = ProxyServer(
-        _proxy_parts(config, local, emitter, factory, sessions, names), load_host_key(local.data_dir / _HOST_KEY)
-    )
+    parts = _proxy_parts(config, local, emitter, factory, sessions, names)
+    proxy = ProxyServer(replace(parts, coordinates=coordinates), load_host_key(local.data_dir / _HOST_KEY))
     sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock, lives_here=claims.held)
     rpc = await auth_rpc_server(local, claims, reserved=names)
     bound = await rpc.start(

@@ -58,7 +58,7 @@ class Cluster:
         self.login_name = current_login()
         self.data = directory / "gateway"
         self.host = LOOPBACK
-        self.port, self._auth_port, self._join_port, self.node_port = free_ports(4)
+        self.port, self._auth_port, self.join_port, self.node_port = free_ports(4)
         self.with_node = with_node
         self._ciphers = list(ciphers)  # none: the gateway's own choice
         self._stack = ExitStack()
@@ -122,7 +122,7 @@ class Cluster:
         argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", config]
         if join:
             token = self.ilctl("tokens", "add").stdout.split()[-1]
-            argv += ["--join", token, "--auth", f"{self.host}:{self._join_port}"]
+            argv += ["--join", token, "--auth", f"{self.host}:{self.join_port}"]
         daemon = Daemon(argv, log=self.directory / "node.log", env=self.env(), name="node")
         try:
             daemon.wait_port(self.host, self.node_port)
@@ -281,7 +281,7 @@ recording_mode = "{self.mode}"
 
 [auth]
 listen = "{self.host}:{self._auth_port}"
-join_listen = "{self.host}:{self._join_port}"
+join_listen = "{self.host}:{self.join_port}"
 
 [proxy]
 listen = "{self.host}:{self.port}"

@@ -1,0 +1,64 @@
+"""Daemons of before the contract, as processes: ``python -m interlock.testing.vintage KIND …``.
+
+The same composition as ``interlock start``, with the constructor switches that the program does not offer. What an
+old peer does is PROTOCOL.md §8.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import replace
+from pathlib import Path
+
+from interlock.adapters.ssh.node.server import NodeOptions
+from interlock.adapters.system import SystemClock, SystemEntropy
+from interlock.daemons.config import load_config
+from interlock.daemons.gateway import node_settings, run_gateway
+from interlock.daemons.node_remote import JoinBy, run_node
+from interlock.daemons.process import set_up_log
+from interlock.daemons.supervise import stop_on_signals
+from interlock.services.joining import TokenText
+
+V1_NODE = NodeOptions(answers_v2=False, takes_hand_over=False)
+"""Names its session after shell or exec."""
+
+MUTE_NODE = NodeOptions(announce_session_id=False, answers_v1=False, answers_v2=False, takes_hand_over=False)
+"""Knows no query and names nothing."""
+
+NODES = {"v1": V1_NODE, "none": MUTE_NODE}
+
+
+def main() -> None:
+    """Run one daemon until a signal."""
+    parser = argparse.ArgumentParser(prog="vintage")
+    parser.add_argument("kind", choices=["proxy", *NODES])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--join", default="")
+    parser.add_argument("--auth", default="")
+    chosen = parser.parse_args()
+    asyncio.run(_run(chosen.kind, chosen.config, chosen.join, chosen.auth))
+
+
+async def _run(kind: str, path: Path, token: str, auth: str) -> None:
+    config = load_config(path)
+    set_up_log(config.log_level)
+    data_dir, stopping = Path(config.data_dir), asyncio.Event()
+    daemon: Coroutine[None, None, None]
+    if kind == "proxy":
+        daemon = run_gateway(config, data_dir, with_node=False, stopping=stopping, coordinates=False)
+    else:
+        settings = node_settings(config, data_dir)
+        path_to_us = settings.options.extra_path
+        daemon = run_node(
+            replace(settings, options=replace(NODES[kind], extra_path=path_to_us)),
+            join_by=JoinBy(auth, TokenText.parse(token)) if token else None,
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            stopping=stopping,
+        )
+    with stop_on_signals(stopping):
+        await daemon
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""Old and new daemons in every pairing (PROTOCOL.md §8): {old, new} proxy x three nodes x mode x what is run.
+
+Each cell is one session in real processes. What every place shows is reduced to the flaws that it amounts to, and
+these must be exactly the ones that are documented; the table is printed at the end.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import Enum
+from itertools import product
+from typing import TypeVar, get_args
+
+import pytest
+
+from interlock.core.ids import SessionId
+from interlock.daemons.local import Local, open_local
+from interlock.domain.audit import JsonValue
+from interlock.ports import EventFilter
+from interlock.testing.gateway import Mode
+from interlock.testing.generations import Age, Generations, Kind, NodeAge, arrive
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("matrix")]
+
+Event = dict[str, JsonValue]
+T = TypeVar("T")
+SETTLE_S = 20.0
+
+
+class Flaw(Enum):
+    """What can be wrong with a session; the value is the verdict's words."""
+
+    ENVIRONMENT = "the shell's ID is another one"
+    UNTOLD = "the client learns no ID"
+    UNKNOWN = "the client's ID is nobody's"
+    TWICE = "recorded twice"
+
+
+DOCUMENTED: dict[tuple[Age, NodeAge, Mode], set[Flaw]] = {
+    ("new", "new", "proxy"): set(),
+    ("new", "new", "node"): set(),
+    ("new", "v1", "proxy"): {Flaw.ENVIRONMENT},
+    ("new", "v1", "node"): set(),
+    ("new", "none", "proxy"): {Flaw.ENVIRONMENT},
+    ("new", "none", "node"): {Flaw.UNTOLD},
+    **{("old", node, "proxy"): {Flaw.TWICE, Flaw.ENVIRONMENT} for node in get_args(NodeAge)},
+    **{("old", node, "node"): {Flaw.UNKNOWN, Flaw.ENVIRONMENT} for node in get_args(NodeAge)},
+}
+"""What remains in each pairing, and cannot be avoided by the newer side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What was seen of one session."""
+
+    told: tuple[str, ...]
+    printed: str
+    live: tuple[str, ...]
+    events: tuple[Event, ...]  # of all sessions that a reader of the log sees
+    folded: tuple[Event, ...]  # what is hidden from it
+    recordings: tuple[str, ...]
+    found: tuple[str, ...]  # the session to which each ID leads that the client or the shell knows
+
+    @property
+    def sids(self) -> list[str]:
+        """The sessions that the audit log shows, in order."""
+        return list(dict.fromkeys(str(event["sid"]) for event in self.events))
+
+    def flaws(self) -> set[Flaw]:
+        """What is wrong."""
+        found = set()
+        shown = self.told[0] if self.told else self.sids[0]
+        if self.printed != shown:
+            found.add(Flaw.ENVIRONMENT)
+        if not self.told:
+            found.add(Flaw.UNTOLD)
+        elif self.told[0] not in self.sids:
+            found.add(Flaw.UNKNOWN)
+        if len(self.sids) > 1:
+            found.add(Flaw.TWICE)
+        return found
+
+    def count(self, event: str) -> Counter[str]:
+        """How often a session has an event of this name."""
+        return Counter(str(each["sid"]) for each in self.events if each["event"] == event)
+
+    def row(self, letters: Callable[[Sequence[str]], str]) -> dict[str, str]:
+        """For the table."""
+        counts = [str(self.count(f"session.{name}").total()) for name in ("start", "end", "upload")]
+        return {
+            "told": letters(self.told),
+            "printed": letters([self.printed]),
+            "live": letters(self.live),
+            "events": letters(self.sids),
+            "recordings": letters(self.recordings),
+            "counts": "/".join(counts),
+            "folded": str(len(self.folded)),
+            "verdict": "; ".join(sorted(flaw.value for flaw in self.flaws())) or "one of everything",
+        }
+
+
+async def look(cluster: Generations, node: NodeAge, kind: Kind, flaws: set[Flaw]) -> Cell:
+    """One session on that node, from its start to the stored recordings."""
+    target, expected = cluster.name_of(node), 2 if Flaw.TWICE in flaws else 1
+    async with open_local(cluster.data) as local, AsyncExitStack() as stack:
+        before = {each["uid"] for each in await told_of(local, target, duplicates=True)}
+        visitor = await arrive(stack, cluster, cluster.person, target)
+        printed = await visitor.start(kind)
+        live = await settled(lambda: trackers(local, target), lambda sids: len(sids) == expected)
+        told = await visitor.leave()
+
+        async def news(*, duplicates: bool = False) -> list[Event]:
+            found = await told_of(local, target, duplicates=duplicates)
+            return [each for each in found if each["uid"] not in before]
+
+        records = expected if cluster.mode == "node" or node == "new" else 2
+        raw = await settled(lambda: news(duplicates=True), lambda each: uploads(each) == records)
+        events = await news()
+        sids = {str(each["sid"]) for each in raw} | {str(each.get("node_sid", "")) for each in raw}
+        stored = await local.catalogue.recordings()
+        known = dict.fromkeys([*told, printed])
+        return Cell(
+            told=told,
+            printed=printed,
+            live=tuple(live),
+            events=tuple(events),
+            folded=tuple(each for each in raw if each.get("deduplicated")),
+            recordings=tuple(info.sid for info in stored if info.sid in sids),
+            found=tuple([await one(local, each) for each in known]),
+        )
+
+
+async def told_of(local: Local, target: str, *, duplicates: bool = False) -> list[Event]:
+    """All events of sessions on a target."""
+    found = await local.audit.events(EventFilter(limit=100_000, duplicates=duplicates))
+    return [each for each in found if each.get("server_hostname") == target and "sid" in each]
+
+
+async def trackers(local: Local, target: str) -> list[str]:
+    """The sessions that are listed as live on a target."""
+    return [each.sid for each in await local.catalogue.live() if each.hostname == target]
+
+
+async def one(local: Local, sid: str) -> str:
+    """The session whose events one finds with this ID; empty if there are none."""
+    found = await local.audit.events(EventFilter(sid=SessionId(sid)))
+    return str(found[0]["sid"]) if found else ""
+
+
+def uploads(events: Sequence[Event]) -> int:
+    """How many records are complete."""
+    return sum(1 for each in events if each["event"] == "session.upload")
+
+
+async def settled(ask: Callable[[], Awaitable[T]], ready: Callable[[T], bool]) -> T:
+    """The first answer that is as it should be, or the last one before the time is up."""
+    deadline = time.monotonic() + SETTLE_S
+    while not ready(found := await ask()) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+    return found
+
+
+@pytest.fixture(scope="module", params=get_args(Age))
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generations]:
+    """A gateway of each age, with nodes of all ages."""
+    with Generations(tmp_path_factory.mktemp(f"{request.param}-proxy"), proxy=request.param) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize(("mode", "node", "kind"), [*product(get_args(Mode), get_args(NodeAge), get_args(Kind))])
+def test_cell(
+    cluster: Generations, mode: Mode, node: NodeAge, kind: Kind, record_property: Callable[[str, object], None]
+) -> None:
+    """Exactly the documented flaws; every session that is shown is shown once, whole, everywhere."""
+    cluster.set_mode(mode)
+    flaws = DOCUMENTED[cluster.proxy, node, mode]
+    cell = asyncio.run(look(cluster, node, kind, flaws))
+    head = {"proxy": cluster.proxy, "node": node, "mode": mode, "kind": kind}
+    record_property("cell", json.dumps(head | cell.row(lettered(cell))))
+    assert cell.flaws() == flaws
+    assert len(cell.told) == (0 if Flaw.UNTOLD in flaws else 1)
+    assert sorted(cell.live) == sorted(cell.sids) == sorted(cell.recordings)
+    for name in ("start", "end", "leave", "data", "upload"):
+        assert cell.count(f"session.{name}") == dict.fromkeys(cell.sids, 1), name
+    assert cell.count("exec") == (dict.fromkeys(cell.sids, 1) if kind == "exec" else {})
+    assert cell.count("subsystem") == (dict.fromkeys(cell.sids, 1) if kind == "sftp" else {})
+    known = [each for each in cell.found if each] if Flaw.UNKNOWN in flaws else cell.found
+    assert set(known) == set(cell.sids), "an ID that somebody was shown does not lead to the session"
+    if cluster.proxy == "new" and mode == "proxy" and node != "new":
+        assert cell.folded
+        assert {each["sid"] for each in cell.folded} == set(cell.sids)
+
+
+def lettered(cell: Cell) -> Callable[[Sequence[str]], str]:
+    """IDs as letters, in the order in which somebody comes across them."""
+    names: dict[str, str] = {}
+
+    def letters(sids: Sequence[str]) -> str:
+        return " ".join(sorted(names.setdefault(sid, "ABCDEFGH"[len(names)]) for sid in sids)) or "-"
+
+    letters([*cell.told, *cell.sids, cell.printed])
+    return letters
