@@ -20,7 +20,7 @@ from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
 from interlock.core.messages import Confirmation, Open, Request, channel_message
 from interlock.core.negotiation import Support
-from interlock.core.opening import Refusal
+from interlock.core.refusal import Refusal
 from interlock.core.sides import Side
 from interlock.core.wire import Reader
 from interlock.testing import script as say

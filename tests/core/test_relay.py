@@ -13,7 +13,7 @@ import pytest
 from interlock.core import extensions, wire
 from interlock.core.effects import Effect, Refused, Send
 from interlock.core.errors import Rule
-from interlock.core.opening import Refusal
+from interlock.core.refusal import Refusal
 from interlock.core.sides import Side
 from interlock.testing import script as say
 from interlock.testing.script import Script, describe, sid, to_target

@@ -16,7 +16,7 @@ from interlock.core.errors import RemoteProtocolError
 from interlock.core.ids import SessionId
 from interlock.core.messages import Confirmation, Request
 from interlock.core.negotiation import Support
-from interlock.core.opening import Refusal
+from interlock.core.refusal import Refusal
 from interlock.core.sides import Side
 from interlock.core.wire import Reader
 from interlock.testing import script as say
@@ -225,7 +225,7 @@ class AnyMessages(RuleBasedStateMachine):
         if free:
             number = free[which % len(free)]
             waits = self.ledger.asked_target | set(self.ledger.names[Side.TARGET].values())
-            self._feed(Side.CLIENT, say.opening(kind, number))
+            self._feed(Side.CLIENT, say.direct(number) if kind == "direct-tcpip" else say.opening(kind, number))
             passed = number in self.ledger.asked_target and number not in waits
             assert passed is (kind == "session" and number not in waits and not self.locked)
 
@@ -309,7 +309,9 @@ class AnyMessages(RuleBasedStateMachine):
         reply=st.booleans(),
     )
     def asks_globally(self, side: Side, name: bytes, reply: bool) -> None:
-        self._feed(side, say.requests(name, reply=reply))
+        self._feed(
+            side, say.listen(name=name, reply=reply) if b"forward" in name else say.requests(name, reply=reply)
+        )
 
     @precondition(lambda self: any(self.ledger.owes_global.values()))
     @rule(side=st.sampled_from(Side), reply=st.sampled_from([say.yes(), say.no()] * 3 + [say.no(b"locked")]))

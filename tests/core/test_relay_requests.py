@@ -10,7 +10,6 @@ from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import KEEPALIVE_MAX_MISSED, MAX_ENV_BYTES, MAX_ENV_VARS, MAX_PENDING_REPLIES
 from interlock.core.messages import stderr_data
 from interlock.core.negotiation import Support
-from interlock.core.policy import NOT_RELAYED
 from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
 from interlock.testing import script as say
@@ -250,26 +249,6 @@ def test_an_end_that_is_reported_after_the_client_closed_is_still_heard(script: 
 
 
 # --- replies and refusals ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", [n for n in NOT_RELAYED if n in ("x11-req", "auth-agent-req@openssh.com")])
-def test_x11_and_agent_are_refused_with_a_clear_text_and_reported_once(script: Script, name: str) -> None:
-    """With a reply if the client wants one, in its order."""
-    text = f"{NOT_RELAYED[name]} is not available through this gateway"
-    script.client(say.asks(7, name.encode())) >> [Refused(name, text, text, 0)]
-    script.client(say.pty(7)) >> [to_target(say.pty(7))]
-    script.client(say.asks(7, name.encode(), reply=True)) >> [Refused(name, text, text, 0)]
-    script.target(say.success(0)) >> [to_client(say.success(0)), to_client(say.failure(0))]
-
-
-@pytest.mark.parametrize("name", ["tcpip-forward", "streamlocal-forward@openssh.com"])
-def test_remote_forwards_are_refused_with_a_clear_text_and_reported_once(script: Script, name: str) -> None:
-    """The target is not asked to listen."""
-    text = f"{NOT_RELAYED[name]} is not available through this gateway"
-    script.client(say.requests(name.encode(), string("") + uint32(0))) >> [
-        Refused(name, text, text),
-        to_client(say.no()),
-    ]
 
 
 def test_puttys_probe_fails_in_its_order(script: Script) -> None:

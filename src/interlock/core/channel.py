@@ -1,4 +1,4 @@
-"""One relayed session channel: its numbers, its way to a session ID, and what its requests may still do."""
+"""One relayed channel: its numbers and where it stands; for sessions, what their requests may still do."""
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -19,37 +19,68 @@ from interlock.core.wire import Reader
 class Phase(Enum):
     """Where the channel stands on the wire."""
 
-    OPENING = auto()  # passed on to the target, not answered
-    NEGOTIATING = auto()  # the target accepted; the client still waits for its answer
+    OPENING = auto()  # passed on to the other side, not answered
+    NEGOTIATING = auto()  # the target accepted a session; the client still waits for its answer
     OPEN = auto()  # accepted on both legs
     ABANDONED = auto()  # refused to the client after the target had accepted; waits for the target's CLOSE
 
 
-@dataclass(slots=True)
+NOT_ANSWERED = -1
+"""The number of the side that has not answered the open yet."""
+
+
+@dataclass(slots=True, eq=False)
 class Channel:
     """The numbers are kept end to end: each side's own number is the other's recipient number."""
 
     client_no: int
-    negotiation: Negotiation
+    target_no: int = NOT_ANSWERED
+    opener: Side = Side.CLIENT
     phase: Phase = Phase.OPENING
-    target_no: int = -1  # valid from NEGOTIATING on
-    confirmation: Confirmation | None = None  # held while NEGOTIATING
-    more_window: int = 0  # what the target granted while NEGOTIATING
-    agreed: bool = False  # the performer was told the ID
-    started: bool = False  # a shell, exec or subsystem request was taken; there is only one (R19)
     closed: set[Side] = field(default_factory=set)  # sides that sent CLOSE
     answered_by: dict[Side, ReplyLedger] = field(
         default_factory=lambda: {Side.CLIENT: ReplyLedger(), Side.TARGET: ReplyLedger()}
     )
     flow_from: dict[Side, Flow] = field(default_factory=lambda: {Side.CLIENT: Flow(), Side.TARGET: Flow()})
-    term: str = ""
-    window: tuple[int, int] | None = None
-    env_taken: int = 0  # environment variables, those that were set again included
-    env_bytes: int = 0
 
     def number(self, side: Side) -> int:
         """The number that messages to this side carry."""
         return self.client_no if side is Side.CLIENT else self.target_no
+
+    def answered(self, number: int) -> None:
+        """The side that was asked has accepted, under this number."""
+        if self.opener is Side.CLIENT:
+            self.target_no = number
+        else:
+            self.client_no = number
+
+    def close_from(self, side: Side) -> bool:
+        """Note a CLOSE (§5.3); True when both sides have closed. RemoteProtocolError if it is the second."""
+        if side in self.closed:
+            raise RemoteProtocolError(Rule.DATA_AFTER_CLOSE, f"second CLOSE of channel {self.client_no}")
+        self.closed.add(side)
+        return len(self.closed) == len(Side)
+
+    @property
+    def octets(self) -> tuple[int, int]:
+        """Bytes of data from the client and from the target so far."""
+        return self.flow_from[Side.CLIENT].octets, self.flow_from[Side.TARGET].octets
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class SessionChannel(Channel):
+    """A channel of type ``session``: its way to an ID, and what it runs."""
+
+    negotiation: Negotiation
+    confirmation: Confirmation | None = None  # held while NEGOTIATING
+    more_window: int = 0  # what the target granted while NEGOTIATING
+    agreed: bool = False  # the performer was told the ID
+    started: bool = False  # a shell, exec or subsystem request was taken; there is only one (R19)
+    granted: set[str] = field(default_factory=set)  # X11 and agent requests that the target has not refused
+    term: str = ""
+    window: tuple[int, int] | None = None
+    env_taken: int = 0  # environment variables, those that were set again included
+    env_bytes: int = 0
 
     def take_pty(self, data: bytes) -> bool:
         """Note a pty-req (RFC 4254 §6.2); False if it comes too late."""
@@ -106,10 +137,3 @@ class Channel:
         reader.end()
         self.started = True
         return StartRequest(name.decode(), command, self.term, self.window)
-
-    def close_from(self, side: Side) -> bool:
-        """Note a CLOSE (§5.3); True when both sides have closed. RemoteProtocolError if it is the second."""
-        if side in self.closed:
-            raise RemoteProtocolError(Rule.DATA_AFTER_CLOSE, f"second CLOSE of channel {self.client_no}")
-        self.closed.add(side)
-        return len(self.closed) == len(Side)

@@ -101,4 +101,52 @@ class StopTimer:
     channel: int
 
 
-Effect = Send | Agreed | TwinNamed | Started | Resized | Exited | Closed | Refused | StartTimer | StopTimer
+@dataclass(frozen=True, slots=True)
+class ForwardOpened:
+    """Something is forwarded from now on. ``forward`` names it until `ForwardClosed`."""
+
+    forward: int
+    kind: str  # the channel type
+    address: str  # where it leads
+    origin: str  # from where, as its opener claims
+    session: int | None  # the channel of the session that it belongs to, where its kind tells
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardClosed:
+    """It has ended; byte counts are the client's view."""
+
+    forward: int
+    sent: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardFailed:
+    """It was refused, here or by the other side. ``what`` is a channel type or a request's name."""
+
+    what: str
+    address: str
+    public: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListenBegan:
+    """The target listens for the client. ``what`` is the request's name."""
+
+    what: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """X11 or the agent is forwarded in a session. ``what`` is the request's name."""
+
+    what: str
+    channel: int
+
+
+SessionEffect = Agreed | TwinNamed | Started | Resized | Exited | Closed | StartTimer | StopTimer | Granted
+ForwardEffect = ForwardOpened | ForwardClosed | ForwardFailed | ListenBegan
+Effect = Send | Refused | SessionEffect | ForwardEffect

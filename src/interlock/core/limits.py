@@ -15,6 +15,15 @@ MAX_DEFERRED = 256 * 1024
 MAX_CHANNELS = 64
 """Channels open at once on one connection. sshd's MaxSessions is 10; IDEs and ansible stay below 20."""
 
+MAX_FORWARDS = 512
+"""Forwarded channels open at once on one connection: a browser behind ``-D`` opens some hundred."""
+
+MAX_LISTENERS = 32
+"""Ports and sockets of one target that listen for one connection (``-R``)."""
+
+MAX_FORWARD_ADDRESS = 512
+"""Characters of a forward's address that are kept. Host names have 255, socket paths 108."""
+
 MAX_PENDING_REPLIES = 256
 """Requests with want_reply that may be unanswered, per connection and direction and per channel and direction."""
 
@@ -70,6 +79,9 @@ MAX_CONNECTIONS_PREAUTH = 512
 
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait to be written to a remote that does not read, whatever the reason; then it is cut off."""
+
+FORWARD_REFUSALS_TOLD = 100
+"""Refused or failed forwards of one connection that become audit events; a scan by ``-D`` makes thousands."""
 
 REFUSALS_TOLD = 100
 """Refusals of one connection that become audit events, so that neither side can flood the audit log."""

@@ -5,10 +5,9 @@ code and text where the target refused (RFC 4254 §5.1).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from interlock.core import extensions, wire
-from interlock.core.channel import Channel, Phase
+from interlock.core.channel import Phase, SessionChannel
 from interlock.core.effects import Agreed, Effect, Refused, Send, StartTimer, StopTimer, TwinNamed
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.ids import SessionId
@@ -27,25 +26,11 @@ from interlock.core.negotiation import (
     Support,
 )
 from interlock.core.policy import not_relayed
+from interlock.core.refusal import Refusal
 from interlock.core.sides import Side
 from interlock.core.table import ChannelTable, ended
-from interlock.core.wire import Reader
 
 _STILL_CLOSING = "the channel that had this number before is still being closed: try again"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a channel, or each channel of a connection, gets nowhere."""
-
-    code: int
-    public: str
-    reason: str
-
-    @classmethod
-    def by_policy(cls, text: str) -> "Refusal":
-        """Administratively prohibited, and the person may know all of it."""
-        return cls(wire.OPEN_ADMINISTRATIVELY_PROHIBITED, text, text)
 
 
 class Opening:
@@ -74,16 +59,15 @@ class Opening:
         self._passes_params = passes_params
         self._minted_counts = minted_counts
 
-    def opened(self, side: Side, payload: bytes) -> list[Effect]:
-        """A CHANNEL_OPEN."""
-        wanted = Open.decode(payload)
+    def opened(self, side: Side, wanted: Open) -> list[Effect]:
+        """A CHANNEL_OPEN of a session, or of a type that nobody may open."""
         refusal = self._why_not(side, wanted)
         if refusal is not None:
             return [
                 Send(side, open_failure(wanted.sender, refusal.code, refusal.public)),
                 Refused(wanted.kind[:64], refusal.public, refusal.reason),
             ]
-        self._table.add(Channel(wanted.sender, Negotiation(self._support, self._mint)))
+        self._table.add(SessionChannel(wanted.sender, negotiation=Negotiation(self._support, self._mint)))
         return [Send(Side.TARGET, wanted.encode(wanted.extra if self._passes_params else b""))]
 
     def _why_not(self, side: Side, wanted: Open) -> Refusal | None:
@@ -96,31 +80,29 @@ class Opening:
             return Refusal.by_policy(text) if text else _unknown_type(wanted.kind)
         if self.no_more_sessions:
             return Refusal.by_policy("the client declared that it opens no more sessions")
-        held = self._table.get(wanted.sender)
+        held = self._table.held_by(Side.CLIENT, wanted.sender)
         if held is not None and held.phase is not Phase.ABANDONED:
             raise RemoteProtocolError(Rule.CHANNEL_IN_USE, str(wanted.sender))
         if held is not None:
-            return _shortage(_STILL_CLOSING)
-        if len(self._table) >= MAX_CHANNELS:
-            return _shortage("too many session channels on this connection")
+            return Refusal.shortage(_STILL_CLOSING)
+        if len(self._table.sessions()) >= MAX_CHANNELS:
+            return Refusal.shortage("too many session channels on this connection")
         return _unusable_params(wanted.extra)
 
-    def confirmed(self, side: Side, payload: bytes) -> list[Effect]:
-        """A CHANNEL_OPEN_CONFIRMATION."""
-        confirmation = Confirmation.decode(payload)
-        channel = self._table.answered(side, confirmation.recipient)
-        usable = self._table.confirmed(channel, confirmation)
+    def confirmed(self, channel: SessionChannel, confirmation: Confirmation) -> list[Effect]:
+        """The target accepted the session."""
+        usable = self._table.confirmed(channel, confirmation.sender)
+        if channel.phase is Phase.OPENING:
+            channel.phase = Phase.NEGOTIATING
+            channel.confirmation = confirmation
         if channel.phase is Phase.ABANDONED:
             return [Send(Side.TARGET, channel_message(wire.CHANNEL_CLOSE, channel.target_no))]
         if not usable:
-            return self.reject(channel, _shortage(_STILL_CLOSING))
+            return self.reject(channel, Refusal.shortage(_STILL_CLOSING))
         return self.negotiate(channel, Confirmed())
 
-    def failed(self, side: Side, payload: bytes) -> list[Effect]:
-        """A CHANNEL_OPEN_FAILURE: the target's code and text reach the client unchanged."""
-        reader = Reader(payload[1:])
-        channel = self._table.answered(side, reader.uint32())
-        code, text = reader.uint32(), reader.string()[:MAX_REASON].decode("utf-8", "replace")
+    def failed(self, channel: SessionChannel, code: int, text: str) -> list[Effect]:
+        """The target refused the session: its code and text reach the client unchanged."""
         self._table.drop(channel)
         if channel.phase is Phase.ABANDONED:
             return []
@@ -135,9 +117,9 @@ class Opening:
         if rejection:
             self.refusal = Refusal.by_policy(f"remote session open failed: {rejection[:MAX_REASON]}")
         answer = Answered(supported, rejection)
-        return [effect for channel in self._table.all() for effect in self.negotiate(channel, answer)]
+        return [effect for channel in self._table.sessions() for effect in self.negotiate(channel, answer)]
 
-    def negotiate(self, channel: Channel, item: Input) -> list[Effect]:
+    def negotiate(self, channel: SessionChannel, item: Input) -> list[Effect]:
         """Feed a channel's negotiation and translate what it wants.
 
         RemoteProtocolError if the target gives two channels of the connection one ID.
@@ -157,7 +139,7 @@ class Opening:
                     effects += self.reject(channel, Refusal(code, public, reason))
         return effects
 
-    def _named(self, channel: Channel, sid: SessionId) -> list[Effect]:
+    def _named(self, channel: SessionChannel, sid: SessionId) -> list[Effect]:
         """An old node named its session itself, after shell or exec. The word of an sshd counts for nothing."""
         if not self._asked:
             return []
@@ -166,23 +148,23 @@ class Opening:
             return [TwinNamed(channel.client_no, sid)]
         return [Send(Side.CLIENT, _announcement(channel, sid))]
 
-    def _check_unused(self, channel: Channel, sid: SessionId) -> None:
-        others = [each.negotiation for each in self._table.all() if each is not channel]
+    def _check_unused(self, channel: SessionChannel, sid: SessionId) -> None:
+        others = [each.negotiation for each in self._table.sessions() if each is not channel]
         if any(sid in (each.sid, each.named) for each in others):
             raise RemoteProtocolError(Rule.SESSION_ID_REUSED, sid)
 
-    def accept(self, channel: Channel) -> list[Effect]:
+    def accept(self, channel: SessionChannel) -> list[Effect]:
         """Let the client in, and tell it the ID; not one that nobody else will know."""
         confirmation, sid = channel.confirmation, channel.negotiation.sid
         if channel.phase is not Phase.NEGOTIATING or confirmation is None or sid is None:
             return []
-        self._table.open(channel)
+        channel.phase = Phase.OPEN  # no data may flow before something runs: it would be in no recording (R1)
         accepted: list[Effect] = [Send(Side.CLIENT, confirmation.encode(more_window=channel.more_window))]
         if self._minted_counts or channel.negotiation.state is not State.MINTED:
             accepted.append(Send(Side.CLIENT, _announcement(channel, sid)))
         return accepted
 
-    def reject(self, channel: Channel, refusal: Refusal) -> list[Effect]:
+    def reject(self, channel: SessionChannel, refusal: Refusal) -> list[Effect]:
         """Refuse the client's channel, and close the target's if it has one."""
         effects: list[Effect] = [
             StopTimer(channel.client_no),
@@ -197,12 +179,8 @@ class Opening:
         return [*effects, *ended(channel)]
 
 
-def _announcement(channel: Channel, sid: SessionId) -> bytes:
+def _announcement(channel: SessionChannel, sid: SessionId) -> bytes:
     return channel_request(channel.client_no, extensions.CURRENT_SESSION_ID, data=sid.encode())
-
-
-def _shortage(text: str) -> Refusal:
-    return Refusal(wire.OPEN_RESOURCE_SHORTAGE, text, text)
 
 
 def _unknown_type(kind: str) -> Refusal:

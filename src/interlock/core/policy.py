@@ -20,8 +20,10 @@ class Verdict(Enum):
     EXIT_STATUS = auto()
     EXIT_SIGNAL = auto()
     ANNOUNCEMENT = auto()
+    LISTEN = auto()  # the target listens for the client, if the roles allow it
+    STOP_LISTENING = auto()
+    GRANT = auto()  # X11 or the agent within a session, if the roles allow it
     REFUSE = auto()
-    REFUSE_AND_REPORT = auto()  # a thing that a person asked for: the audit log hears of it
 
 
 GLOBAL_REQUESTS: dict[tuple[Side, bytes], Verdict] = {
@@ -32,8 +34,10 @@ GLOBAL_REQUESTS: dict[tuple[Side, bytes], Verdict] = {
     (Side.CLIENT, extensions.CLUSTER_DETAILS): Verdict.ANSWER,
     (Side.CLIENT, extensions.NO_MORE_SESSIONS): Verdict.ANSWER,
     (Side.CLIENT, extensions.HOSTKEYS_PROVE): Verdict.REFUSE,  # we have announced no keys
-    (Side.CLIENT, b"tcpip-forward"): Verdict.REFUSE_AND_REPORT,
-    (Side.CLIENT, b"streamlocal-forward@openssh.com"): Verdict.REFUSE_AND_REPORT,
+    (Side.CLIENT, b"tcpip-forward"): Verdict.LISTEN,
+    (Side.CLIENT, b"streamlocal-forward@openssh.com"): Verdict.LISTEN,
+    (Side.CLIENT, b"cancel-tcpip-forward"): Verdict.STOP_LISTENING,
+    (Side.CLIENT, b"cancel-streamlocal-forward@openssh.com"): Verdict.STOP_LISTENING,
     (Side.TARGET, extensions.KEEPALIVE): Verdict.PASS_ON,
     # They name the target's keys; to the client we are the host, and it must never learn to trust them.
     (Side.TARGET, extensions.HOSTKEYS_UPDATE): Verdict.DROP,
@@ -51,8 +55,8 @@ CHANNEL_REQUESTS: dict[tuple[Side, bytes], Verdict] = {
     (Side.CLIENT, b"break"): Verdict.PASS_ON,
     (Side.CLIENT, b"eow@openssh.com"): Verdict.PASS_ON,
     (Side.CLIENT, extensions.KEEPALIVE): Verdict.PASS_ON,
-    (Side.CLIENT, b"x11-req"): Verdict.REFUSE_AND_REPORT,
-    (Side.CLIENT, b"auth-agent-req@openssh.com"): Verdict.REFUSE_AND_REPORT,
+    (Side.CLIENT, b"x11-req"): Verdict.GRANT,
+    (Side.CLIENT, b"auth-agent-req@openssh.com"): Verdict.GRANT,
     (Side.TARGET, b"exit-status"): Verdict.EXIT_STATUS,
     (Side.TARGET, b"exit-signal"): Verdict.EXIT_SIGNAL,
     (Side.TARGET, b"eow@openssh.com"): Verdict.PASS_ON,
@@ -61,16 +65,11 @@ CHANNEL_REQUESTS: dict[tuple[Side, bytes], Verdict] = {
     (Side.TARGET, extensions.CURRENT_SESSION_ID): Verdict.ANNOUNCEMENT,
 }
 
-NOT_RELAYED = {
-    "direct-tcpip": "port forwarding",
-    "direct-streamlocal@openssh.com": "socket forwarding",
-    "tun@openssh.com": "tunnel forwarding",
-    "x11-req": "X11 forwarding",
-    "auth-agent-req@openssh.com": "agent forwarding",
-    "tcpip-forward": "remote port forwarding",
-    "streamlocal-forward@openssh.com": "remote socket forwarding",
-}
-"""What people call the things that are not relayed, by channel type or request name."""
+FORWARD_REQUESTS = frozenset((b"eow@openssh.com", extensions.KEEPALIVE))
+"""Requests that either side may make on a forwarded channel, where nothing can be started."""
+
+NOT_RELAYED = {"tun@openssh.com": "tunnel forwarding"}
+"""What people call the channel types that are never relayed."""
 
 
 def not_relayed(what: str) -> str | None:

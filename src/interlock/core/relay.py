@@ -4,32 +4,44 @@ Sans-IO. A performer feeds it each message that is not plain data on an open cha
 by `flows`), and does the effects that it returns, in order. Channel numbers and windows are kept end to end, so
 the relay buffers no data and owns no windows. Allowed is what `core.policy` lists. The core never waits: where
 the outside must decide, it returns an effect and goes on when `accept`, `reject`, `begin` or `terminate` is
-called, which must be before the next message is fed in. How channels are opened is in `core.opening`.
+called, which must be before the next message is fed in. How sessions are opened is in `core.opening`, how
+forwarded channels are in `core.forwards`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from interlock.core import extensions, wire
-from interlock.core.channel import Channel, Phase
-from interlock.core.effects import Effect, Exited, Refused, Resized, Send, Started, StopTimer
+from interlock.core.channel import Channel, Phase, SessionChannel
+from interlock.core.channel_requests import ChannelRequests
+from interlock.core.effects import Effect, Send, StopTimer
 from interlock.core.errors import LocalProtocolError, RemoteProtocolError, Rule
 from interlock.core.flows import Flow, Flows
+from interlock.core.forward import (
+    NOTHING_FORWARDED,
+    ForwardChannel,
+    Grants,
+    Listening,
+    kind_of,
+)
+from interlock.core.forwards import Forwards, Reach
 from interlock.core.ids import SessionId
-from interlock.core.limits import KEEPALIVE_MAX_MISSED
+from interlock.core.limits import KEEPALIVE_MAX_MISSED, MAX_REASON
 from interlock.core.messages import (
     REQUEST_FAILURE,
+    Confirmation,
+    Open,
     Request,
     channel_message,
     channel_request,
-    exit_status,
     global_request,
     request_success,
     stderr_data,
 )
-from interlock.core.negotiation import Announced, State, Support, TargetClosed, TimedOut
-from interlock.core.opening import Opening, Refusal
-from interlock.core.policy import CHANNEL_REQUESTS, GLOBAL_REQUESTS, Verdict, not_relayed
+from interlock.core.negotiation import State, Support, TargetClosed, TimedOut
+from interlock.core.opening import Opening
+from interlock.core.policy import GLOBAL_REQUESTS, Verdict
+from interlock.core.refusal import Refusal
 from interlock.core.replies import ReplyLedger
 from interlock.core.sides import Side
 from interlock.core.table import ChannelTable, ended
@@ -43,6 +55,10 @@ _QUERIES = (extensions.SESSION_ID_QUERY_V1, extensions.SESSION_ID_QUERY_V2)
 _KEEPALIVE = "keepalive"
 
 
+def _anywhere(_host: str, _port: int) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
     """What is known of the connection when the relay begins."""
@@ -52,6 +68,8 @@ class RelayOptions:
     recording_proxy: bool  # the answer to cluster-details
     refusal: Refusal | None = None  # there is no target
     minted_counts: bool = True  # see `Opening`: False if the target records
+    grants: Grants = NOTHING_FORWARDED  # what may be forwarded, at first
+    reach: Reach = _anywhere  # where forwards must not lead
 
 
 class Relay:
@@ -68,21 +86,23 @@ class Relay:
             minted_counts=options.minted_counts,
             refusal=options.refusal,
         )
+        self._forwards = Forwards(self._table, grants=options.grants, reach=options.reach)
+        self._requests = ChannelRequests(self._table, self._opening, self._forwards)
         self._answered_by = {Side.CLIENT: ReplyLedger(), Side.TARGET: ReplyLedger()}
         self._missed = {Side.CLIENT: 0, Side.TARGET: 0}
         self._handlers: dict[int, Callable[[Side, bytes], list[Effect]]] = {
             wire.GLOBAL_REQUEST: self._global_request,
             wire.REQUEST_SUCCESS: self._global_reply,
             wire.REQUEST_FAILURE: self._global_reply,
-            wire.CHANNEL_OPEN: self._opening.opened,
-            wire.CHANNEL_OPEN_CONFIRMATION: self._opening.confirmed,
-            wire.CHANNEL_OPEN_FAILURE: self._opening.failed,
+            wire.CHANNEL_OPEN: self._open,
+            wire.CHANNEL_OPEN_CONFIRMATION: self._confirmed,
+            wire.CHANNEL_OPEN_FAILURE: self._failed,
             wire.CHANNEL_WINDOW_ADJUST: self._window_adjust,
             wire.CHANNEL_DATA: self._stray_data,
             wire.CHANNEL_EXTENDED_DATA: self._stray_data,
             wire.CHANNEL_EOF: self._eof,
             wire.CHANNEL_CLOSE: self._close,
-            wire.CHANNEL_REQUEST: self._channel_request,
+            wire.CHANNEL_REQUEST: self._requests.received,
             wire.CHANNEL_SUCCESS: self._channel_reply,
             wire.CHANNEL_FAILURE: self._channel_reply,
         }
@@ -100,6 +120,15 @@ class Relay:
             return []
         self._answered_by[Side.TARGET].ask(_QUERY)
         return [Send(Side.TARGET, global_request(extensions.SESSION_ID_QUERY_V2, want_reply=True))]
+
+    def asks_policy(self, side: Side, payload: bytes) -> bool:
+        """Whether a message wants something that policy may have changed its mind about since the beginning."""
+        if side is not Side.CLIENT:
+            return False
+        listens = payload[0] == wire.GLOBAL_REQUEST and (
+            GLOBAL_REQUESTS.get((side, Request.decode(payload).name)) is Verdict.LISTEN
+        )
+        return listens or payload[0] == wire.CHANNEL_OPEN
 
     def handles(self, message_type: int) -> bool:
         """Whether this is a message of the connection protocol at all."""
@@ -131,9 +160,13 @@ class Relay:
         """Refuse every channel that is opened from now on: policy has changed its mind."""
         self._opening.refusal = refusal
 
+    def grant(self, grants: Grants) -> None:
+        """What may be forwarded from now on."""
+        self._forwards.grants = grants
+
     def terminate(self, client_no: int, text: str, *last: bytes) -> list[Effect]:
         """End one session from here: tell the person, close both ends. ``last``: messages before the close."""
-        channel = self._table.get(client_no)
+        channel = self._table.session(client_no)
         if channel is None or channel.phase is not Phase.OPEN:
             return []
         effects: list[Effect] = []
@@ -161,7 +194,7 @@ class Relay:
 
     def timed_out(self, client_no: int) -> list[Effect]:
         """The time that a `StartTimer` asked for has passed."""
-        channel = self._table.get(client_no)
+        channel = self._table.session(client_no)
         return self._opening.negotiate(channel, TimedOut()) if channel else []
 
     def keepalive(self, side: Side) -> list[Effect] | None:
@@ -183,22 +216,23 @@ class Relay:
 
     def open_channels(self) -> list[int]:
         """Channels on which a session is live."""
-        return [channel.client_no for channel in self._table.all() if channel.phase is Phase.OPEN]
+        return [channel.client_no for channel in self._table.sessions() if channel.phase is Phase.OPEN]
 
     def waiting(self) -> bool:
         """Whether the client has opened a channel and got no answer yet."""
-        return any(channel.phase in {Phase.OPENING, Phase.NEGOTIATING} for channel in self._table.all())
+        unanswered = {Phase.OPENING, Phase.NEGOTIATING}
+        return any(each.phase in unanswered and each.opener is Side.CLIENT for each in self._table.all())
 
     def lost(self) -> list[Effect]:
         """A leg has gone: every session ends."""
-        effects: list[Effect] = []
-        for channel in self._table.all():
+        effects = self._forwards.close_all()
+        for channel in self._table.sessions():
             self._table.drop(channel)
             effects += [StopTimer(channel.client_no), *ended(channel)]
         return effects
 
-    def _channel(self, client_no: int) -> Channel:
-        channel = self._table.get(client_no)
+    def _channel(self, client_no: int) -> SessionChannel:
+        channel = self._table.session(client_no)
         if channel is None:
             raise LocalProtocolError(f"no channel {client_no}")
         return channel
@@ -210,16 +244,21 @@ class Relay:
         verdict = GLOBAL_REQUESTS.get((side, request.name), Verdict.REFUSE)
         if request.name in _QUERIES and not self._options.minted_counts and side is Side.CLIENT:
             verdict = Verdict.PASS_ON  # the target names the sessions that it records, so it knows when it does
-        if verdict is Verdict.PASS_ON and self._options.refusal is None:
-            if request.want_reply:
-                self._answered_by[side.other].pass_on()
-            return [Send(side.other, payload)]
         if verdict is Verdict.ANSWER:
             return self._reply(side, request, request_success(self._answer(request.name)))
-        report: list[Effect] = []
-        if verdict is Verdict.REFUSE_AND_REPORT:
-            report.append(self._report(request.text))
-        return report + self._reply(side, request, REQUEST_FAILURE)
+        if verdict in {Verdict.REFUSE, Verdict.DROP} or self._options.refusal is not None:
+            return self._reply(side, request, REQUEST_FAILURE)
+        asked: Listening | None = None
+        effects: list[Effect] = []
+        if verdict is Verdict.LISTEN:
+            asked, effects = self._forwards.listen(request)
+            if asked is None:
+                return effects + self._reply(side, request, REQUEST_FAILURE)
+        elif verdict is Verdict.STOP_LISTENING:
+            self._forwards.stop_listening(request)
+        if request.want_reply:
+            self._answered_by[side.other].pass_on(asked)
+        return [*effects, Send(side.other, payload)]
 
     def _answer(self, name: bytes) -> bytes:
         match name:
@@ -245,7 +284,40 @@ class Relay:
             self._missed[side] = 0
         elif settled.token == _QUERY:
             effects += self._opening.query_answered(payload)
+        if isinstance(settled.note, Listening):
+            effects += self._forwards.answered(settled.note, payload)
         return effects
+
+    # --- channels come to be (§5.1) ----------------------------------------------------------------
+
+    def _open(self, side: Side, payload: bytes) -> list[Effect]:
+        wanted = Open.decode(payload)
+        kind = kind_of(wanted.kind)
+        if kind is None or self._opening.refusal is not None:
+            return self._opening.opened(side, wanted)
+        return self._forwards.opened(side, wanted, payload)
+
+    def _confirmed(self, side: Side, payload: bytes) -> list[Effect]:
+        confirmation = Confirmation.decode(payload)
+        match self._table.answered(side, confirmation.recipient):
+            case SessionChannel() as channel:
+                return self._opening.confirmed(channel, confirmation)
+            case ForwardChannel() as forward:
+                return self._forwards.confirmed(forward, confirmation, payload)
+            case _:
+                return []
+
+    def _failed(self, side: Side, payload: bytes) -> list[Effect]:
+        reader = Reader(payload[1:])
+        recipient, code = reader.uint32(), reader.uint32()
+        text = reader.string()[:MAX_REASON].decode("utf-8", "replace")
+        match self._table.answered(side, recipient):
+            case SessionChannel() as channel:
+                return self._opening.failed(channel, code, text)
+            case ForwardChannel() as forward:
+                return self._forwards.failed(forward, code, text)
+            case _:
+                return []
 
     # --- messages on a channel (§5.2 to §5.4) ------------------------------------------------------
 
@@ -261,7 +333,7 @@ class Relay:
         channel = self._table.find(side, reader.uint32())
         amount = reader.uint32()
         reader.end()
-        if channel.phase is Phase.NEGOTIATING:
+        if isinstance(channel, SessionChannel) and channel.phase is Phase.NEGOTIATING:
             channel.more_window += amount
             return []
         return self._pass_on(channel, side, payload)
@@ -281,7 +353,7 @@ class Relay:
 
     def _close(self, side: Side, payload: bytes) -> list[Effect]:
         channel = self._bare(side, payload)
-        if channel.phase is Phase.NEGOTIATING:
+        if isinstance(channel, SessionChannel) and channel.phase is Phase.NEGOTIATING:
             effects = self._opening.negotiate(channel, TargetClosed())
             self._table.drop(channel)
             return effects
@@ -300,71 +372,5 @@ class Relay:
     def _pass_on(self, channel: Channel, side: Side, payload: bytes) -> list[Effect]:
         return [Send(side.other, payload)] if channel.phase is Phase.OPEN else []
 
-    def _channel_request(self, side: Side, payload: bytes) -> list[Effect]:
-        request = Request.decode(payload)
-        channel = self._table.find(side, request.recipient)
-        verdict = CHANNEL_REQUESTS.get((side, request.name), Verdict.REFUSE)
-        if verdict is Verdict.ANNOUNCEMENT:
-            return self._opening.negotiate(channel, Announced(request.data)) + self._fail(channel, side, request)
-        if channel.phase is not Phase.OPEN:
-            return self._fail(channel, side, request)  # the client, who would answer, does not know the channel
-        if verdict is Verdict.START:
-            return self._start(channel, request)
-        allowed, effects = self._judge(channel, request, verdict)
-        if not allowed:
-            return effects + self._fail(channel, side, request)
-        if request.want_reply:
-            channel.answered_by[side.other].pass_on()
-        return [*effects, Send(side.other, payload)]
-
-    def _judge(self, channel: Channel, request: Request, verdict: Verdict) -> tuple[bool, list[Effect]]:
-        """Whether a request passes, and what the outside should know of it."""
-        match verdict:
-            case Verdict.PASS_ON:
-                return True, []
-            case Verdict.PTY:
-                return channel.take_pty(request.data), []
-            case Verdict.ENV:
-                return channel.take_env(request.data), []
-            case Verdict.ENVS:
-                return channel.take_envs(request.data), []
-            case Verdict.RESIZE:
-                size = channel.take_resize(request.data)
-                return size is not None, [Resized(channel.client_no, *size)] if size else []
-            case Verdict.EXIT_STATUS:
-                return True, [Exited(channel.client_no, exit_status(request.data), None)]
-            case Verdict.EXIT_SIGNAL:
-                name = Reader(request.data).string()[:32].decode("ascii", "replace")
-                return True, [Exited(channel.client_no, None, name)]
-            case Verdict.REFUSE_AND_REPORT:
-                return False, [self._report(request.text, channel.client_no)]
-            case _:
-                return False, []
-
-    def _start(self, channel: Channel, request: Request) -> list[Effect]:
-        if Side.TARGET in channel.closed:
-            return []  # nothing can run there any more, so no session starts
-        wanted = channel.take_start(request.name, request.data)
-        if wanted is None:
-            text = "this channel already runs a command"
-            return [
-                Refused(request.text, text, text, channel.client_no),
-                *self._fail(channel, Side.CLIENT, request),
-            ]
-        return [Started(channel.client_no, wanted, request.want_reply)]
-
-    def _fail(self, channel: Channel, side: Side, request: Request) -> list[Effect]:
-        """The relay's own answer to ``side``, unless we have closed the channel there (§5.3)."""
-        if not request.want_reply or side.other in channel.closed or channel.phase is Phase.ABANDONED:
-            return []
-        reply = channel_message(wire.CHANNEL_FAILURE, channel.number(side))
-        return [Send(side, ready) for ready in channel.answered_by[side.other].answer(reply)]
-
     def _channel_reply(self, side: Side, payload: bytes) -> list[Effect]:
-        channel = self._bare(side, payload)
-        settled = channel.answered_by[side].settle(payload)
-        return [Send(side.other, ready) for ready in settled.release] if channel.phase is Phase.OPEN else []
-
-    def _report(self, what: str, channel: int | None = None) -> Refused:
-        text = not_relayed(what) or what
-        return Refused(what, text, text, channel)
+        return self._requests.replied(self._bare(side, payload), side, payload)

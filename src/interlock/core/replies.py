@@ -14,7 +14,9 @@ from interlock.core.limits import MAX_PENDING_REPLIES
 
 @dataclass(frozen=True, slots=True)
 class _PassedOn:
-    """The other side asked; the reply goes there."""
+    """The other side asked; the reply goes there. ``note``: what the relay wants to be reminded of by then."""
+
+    note: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,14 @@ _PASSED_ON = _PassedOn()
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a reply settles: the token of our own request, if it was one, and the messages that may leave now."""
+    """What a reply settles: the token of our own request, if it was one, and the messages that may leave now.
+
+    ``note`` is what `ReplyLedger.pass_on` was given for a request of the other side.
+    """
 
     token: str | None
     release: list[bytes]
+    note: object = None
 
 
 class ReplyLedger:
@@ -48,9 +54,9 @@ class ReplyLedger:
         """Whether another request would be too much."""
         return len(self._entries) >= MAX_PENDING_REPLIES
 
-    def pass_on(self) -> None:
+    def pass_on(self, note: object = None) -> None:
         """A request with want_reply was passed on to the answering side."""
-        self._add(_PASSED_ON)
+        self._add(_PassedOn(note) if note is not None else _PASSED_ON)
 
     def ask(self, token: str) -> None:
         """We sent a request of our own."""
@@ -58,7 +64,7 @@ class ReplyLedger:
 
     def answer(self, reply: bytes) -> list[bytes]:
         """We answer the asking side ourselves: what may leave now."""
-        if not any(entry is _PASSED_ON for entry in self._entries):
+        if not any(isinstance(entry, _PassedOn) for entry in self._entries):
             return [reply]
         self._add(reply)
         return []
@@ -75,9 +81,9 @@ class ReplyLedger:
             raise RemoteProtocolError(Rule.UNSOLICITED_REPLY)
         entry = self._entries[at]
         del self._entries[at]
-        if isinstance(entry, _Own):
-            return Settled(entry.token, self._released())
-        return Settled(None, [reply, *self._released()])
+        if isinstance(entry, _PassedOn):
+            return Settled(None, [reply, *self._released()], entry.note)
+        return Settled(entry.token if isinstance(entry, _Own) else None, self._released())
 
     def _released(self) -> list[bytes]:
         """Our answers that no passed-on request is in front of any more."""
@@ -88,7 +94,7 @@ class ReplyLedger:
             if isinstance(entry, bytes) and not blocked:
                 ready.append(entry)
                 continue
-            blocked = blocked or entry is _PASSED_ON
+            blocked = blocked or isinstance(entry, _PassedOn)
             kept.append(entry)
         self._entries = kept
         return ready

@@ -14,11 +14,12 @@ from interlock.domain.target import Target
 
 
 class SessionKind(Enum):
-    """What the client asked its session channel to run."""
+    """What the client asked its session channel to run, if there is one."""
 
     SHELL = "shell"
     EXEC = "exec"
     SUBSYSTEM = "subsystem"
+    CONNECTION = "connection"  # no channel of its own: what is forwarded on a connection without a session
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class LiveSession:
         self._exit: Exit | None = None
         self._window: Window | None = None
         self._resizes = 0
-        self._early: list[tuple[Kind, dict[str, JsonValue]]] = []  # refusals before the start, told behind it
+        self._early: list[tuple[Kind, dict[str, JsonValue]]] = []  # what came before the start, told behind it
         self._ended = False
         self._common = ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()
 
@@ -98,8 +98,11 @@ class LiveSession:
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
         """Something was refused within the session; ``what`` is the request's name."""
-        kind = _REFUSALS.get(what, Kind.SESSION_REJECTED)
-        self._early.append((kind, rejection(public, reason) | {"success": False}))
+        self.tell(_REFUSALS.get(what, Kind.SESSION_REJECTED), rejection(public, reason) | {"success": False})
+
+    def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
+        """Something else happened that belongs to the session; also after its end, as forwards may outlive it."""
+        self._early.append((kind, fields))
         if self._start is not None:
             self._tell_early()
 
@@ -197,7 +200,7 @@ def rejection(public: str, reason: str) -> dict[str, JsonValue]:
 def command_event(start: Start, ended: Exit) -> tuple[Kind, dict[str, JsonValue]] | None:
     """The event that says how a command or subsystem ended; None for shells, which have none."""
     match start.kind:
-        case SessionKind.SHELL:
+        case SessionKind.SHELL | SessionKind.CONNECTION:
             return None
         case SessionKind.EXEC:
             kind = Kind.EXEC if ended.clean else Kind.EXEC_FAILURE

@@ -19,10 +19,12 @@ from types import EllipsisType
 from interlock.core import extensions, wire
 from interlock.core.effects import Agreed, Effect, Send, Started
 from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.forward import NOTHING_FORWARDED, Grants
+from interlock.core.forwards import Reach
 from interlock.core.ids import SessionId
 from interlock.core.messages import Confirmation, Open, channel_message, channel_request, open_failure
 from interlock.core.negotiation import Support
-from interlock.core.opening import Refusal
+from interlock.core.refusal import Refusal
 from interlock.core.relay import Relay, RelayOptions
 from interlock.core.sides import Side
 from interlock.core.wire import boolean, string, uint32
@@ -80,9 +82,11 @@ class Script:
         recording_proxy: bool = True,
         refusal: Refusal | None = None,
         minted_counts: bool = True,
+        grants: Grants = NOTHING_FORWARDED,
+        reach: Reach = lambda _host, _port: None,
     ) -> None:
         self.minted = 0
-        options = RelayOptions(support, passes_params, recording_proxy, refusal, minted_counts)
+        options = RelayOptions(support, passes_params, recording_proxy, refusal, minted_counts, grants, reach)
         self.relay = Relay(options, self._mint)
         self.on_agreed: Callable[[Agreed], list[Effect]] = lambda agreed: self.relay.accept(agreed.channel)
         self.on_started: Callable[[Started], list[Effect]] = self._begin
@@ -197,6 +201,21 @@ def opening(kind: str, sender: int, extra: bytes = b"") -> bytes:
 def session(sender: int, extra: bytes = b"") -> bytes:
     """CHANNEL_OPEN of a session."""
     return opening("session", sender, extra)
+
+
+def tcp(host: str = "db", port: int = 5432, origin: str = "127.0.0.1", origin_port: int = 40000) -> bytes:
+    """What a CHANNEL_OPEN of direct-tcpip or forwarded-tcpip says beside its fixed fields (RFC 4254 §7.2)."""
+    return string(host) + uint32(port) + string(origin) + uint32(origin_port)
+
+
+def direct(sender: int, host: str = "db", port: int = 5432) -> bytes:
+    """CHANNEL_OPEN of a port forwarding."""
+    return opening("direct-tcpip", sender, tcp(host, port))
+
+
+def listen(host: str = "", port: int = 8080, *, name: bytes = b"tcpip-forward", reply: bool = True) -> bytes:
+    """GLOBAL_REQUEST to listen on a port, or with another ``name`` to stop it (RFC 4254 §7.1)."""
+    return requests(name, string(host) + uint32(port), reply=reply)
 
 
 def confirms(recipient: int, sender: int, window: int = WINDOW) -> bytes:

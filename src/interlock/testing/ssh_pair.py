@@ -316,15 +316,15 @@ class Chatter(asyncssh.SSHServer):
 async def plain_target(world: Gateway, name: str = "plain1", **options: Any) -> AsyncIterator[Target]:
     """An asyncssh server that runs `do` for every command, listed under ``name``. ``options``: asyncssh's."""
     key = asyncssh.generate_private_key("ssh-ed25519")
+    defaults = {"server_factory": Chatter, "encryption_algs": [*algorithms.ALL_CIPHERS], "config": None}
     acceptor = await asyncssh.listen(
         LOOPBACK,
         0,
-        server_factory=Chatter,
         server_host_keys=[key],
         process_factory=do,
         encoding=None,
         line_editor=False,
-        **{"encryption_algs": [*algorithms.ALL_CIPHERS], "config": None} | options,
+        **defaults | options,
     )
     idle, world.idle = world.idle, Footprint.take()
     try:

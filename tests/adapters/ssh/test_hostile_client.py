@@ -13,12 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from interlock.adapters.ssh import forwarder, leg
 from interlock.adapters.ssh.strangers import Strangers
 from interlock.core import wire
-from interlock.core.limits import REFUSALS_TOLD
+from interlock.core.limits import FORWARD_REFUSALS_TOLD, REFUSALS_TOLD
 from interlock.core.messages import Open, channel_message, channel_request, global_request
 from interlock.core.wire import string, uint32
 from interlock.testing.hostile import Credential, Gone, HostKey, RawSsh, connect_raw, raw_server
 from interlock.testing.offences import NUMBER, confirm, data, open_session, start
 from interlock.testing.ports import LOOPBACK
+from interlock.testing.script import tcp
 from interlock.testing.ssh_pair import LOGIN, Gateway, plain_target
 
 ROUTE = f"{LOGIN}%plain1"
@@ -287,12 +288,14 @@ async def test_flood_of_refused_opens(served: Gateway, kind: bytes) -> None:
     client, _ = await start(served)
     async with client:
         for n in range(3000):
-            client.write(client.packet(open_session(n + 1, kind)))
+            extra = tcp() if kind == b"direct-tcpip" else b""
+            client.write(client.packet(open_session(n + 1, kind) + extra))
         for _ in range(3000):
             await client.expect(wire.CHANNEL_OPEN_FAILURE)
-    rejected = await served.events("session.rejected")
-    assert len(rejected) == REFUSALS_TOLD
-    assert "not reported" in str(rejected[-1]["reason"])
+    told, reason = ("port", "error") if kind == b"direct-tcpip" else ("session.rejected", "reason")
+    refused = await served.events(told)
+    assert len(refused) == REFUSALS_TOLD == FORWARD_REFUSALS_TOLD
+    assert "not reported" in str(refused[-1][reason])
 
 
 async def test_refused_client_that_stays(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,7 +258,7 @@ HARMLESS: dict[str, Callable[[Open], bytes]] = {
     "its own ID again": announce,
     "an unknown channel request": lambda o: channel_request(o.sender, b"no@such", want_reply=True),
     "an agent channel": lambda _: open_session(3, b"auth-agent@openssh.com"),
-    "an X11 channel": lambda _: open_session(4, b"x11"),
+    "an X11 channel": lambda _: open_session(4, b"x11") + string("::1") + uint32(6010),
     "late authentication": lambda _: bytes([50]) + string("root"),
 }
 

@@ -14,6 +14,7 @@ import asyncssh
 import structlog
 
 from interlock.adapters.ssh.leg import Leg, join
+from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams import RelayedConnection
 from interlock.core import wire
 from interlock.core.effects import (
@@ -21,18 +22,25 @@ from interlock.core.effects import (
     Closed,
     Effect,
     Exited,
+    ForwardClosed,
+    ForwardFailed,
+    ForwardOpened,
+    Granted,
+    ListenBegan,
     Refused,
     Resized,
     Send,
+    SessionEffect,
     Started,
     StartTimer,
     StopTimer,
     TwinNamed,
 )
 from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError
+from interlock.core.forward import Grants
 from interlock.core.ids import SessionId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S, REFUSALS_TOLD, REKEY_SECONDS
-from interlock.core.opening import Refusal
+from interlock.core.refusal import Refusal
 from interlock.core.relay import Relay
 from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
@@ -58,6 +66,9 @@ class Parties:
     facts: Callable[[], dict[str, JsonValue]]  # event fields for a refusal before there is a session ID
     stale: Callable[[], bool]  # whether policy must be asked again before another session may open
     judge_again: Callable[[], Awaitable[None]]  # ask it; Denied if it has changed its mind
+    grants: Callable[[], Grants]  # what it said last of forwarding
+    mint: Callable[[], SessionId]
+    emits: bool  # whether what happens on this connection is told here
     seen_from: str = ""  # our end of the connection to the target, as host:port: whom the target sees
 
 
@@ -86,10 +97,16 @@ class Forwarder:
             join(self._legs[Side.CLIENT], self._legs[Side.TARGET])
         self._live: dict[int, LiveSession] = {}  # by the client's channel number
         self._served = False  # whether there ever was a session
+        self._record = ConnectionRecord(
+            live=self._live,
+            begin=lambda: sessions.agree(parties.context(parties.mint())),
+            on_lost=self._lost_record,
+        )
         self._refusals = 0
         self._linger: asyncio.TimerHandle | None = None  # set from the start if there is no target
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._over = asyncio.Event()
+        self._failure = ""  # what went wrong, if the client did not just leave
         self._end_reason = ""  # why the sessions that are live at the end did not end by themselves
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
 
@@ -105,6 +122,8 @@ class Forwarder:
         finally:
             self._tasks = None
             self._perform(self._relay.lost())
+            quiet = self._parties.emits and not (self._served or self._refusals or self._failure or self._refusal)
+            self._record.end(failure=self._failure, quiet=quiet)
             await self._close_legs()
 
     def _begin(self) -> None:
@@ -119,6 +138,8 @@ class Forwarder:
                 self._parties.facts(), public=self._refusal.public, reason=self._refusal.reason
             )
             self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._leave, self._refusal.public)
+        elif self._parties.emits:
+            self._record.watch(self._quiet)
         self._perform(self._relay.begin_relaying())
         for leg in self._legs.values():
             leg.begin_reading()
@@ -129,7 +150,7 @@ class Forwarder:
             self._end_reason = text
             self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
         self._goodbye(Side.CLIENT, text)
-        self._finish(text)
+        self._end_abnormally(text)
 
     # --- what the legs call (LegOwner) ------------------------------------------------------------
 
@@ -137,7 +158,7 @@ class Forwarder:
         """See `LegOwner.received`."""
         if not self._relay.handles(payload[0]):
             return False
-        if payload[0] == wire.CHANNEL_OPEN and side is Side.CLIENT and self._must_ask():
+        if self._must_ask() and self._relay.asks_policy(side, payload):
             self._legs[side].hold()
             if self._tasks is not None:
                 self._tasks.create_task(self._ask_again(payload), name="forwarder.judge")
@@ -152,6 +173,7 @@ class Forwarder:
         """Policy may have changed since the connection was admitted; the client waits for the answer."""
         try:
             await self._parties.judge_again()
+            self._relay.grant(self._parties.grants())
         except InterlockError as error:
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED
             self._relay.refuse_from_now_on(Refusal(code, error.public, error.reason))
@@ -183,12 +205,12 @@ class Forwarder:
         _log.warning("forwarder.protocol_error", side=side.value, reason=error.reason)
         self._legs[side].send_transport(_disconnect(wire.DISCONNECT_PROTOCOL_ERROR, error.public))
         words = {Side.CLIENT: "the client", Side.TARGET: "the target"}[side]
-        if not self._live:
+        if not self._live and not self._record.begun:
             public = f"connection closed: {words} violated the SSH protocol"
             self._sessions.rejected(self._parties.facts(), public=public, reason=f"{words}: {error.reason}")
         if side is Side.TARGET:
             self._goodbye(Side.CLIENT, f"the target violated the SSH protocol: {error.rule.value}")
-        self._finish(f"{words}: {error.reason}")
+        self._end_abnormally(f"{words}: {error.reason}")
 
     def disconnected(self, side: Side, text: str) -> None:
         """See `LegOwner.disconnected`."""
@@ -197,11 +219,11 @@ class Forwarder:
         if side is Side.TARGET:
             detail = f": {text}" if text else ""
             public = f"the target closed the connection{detail}"
-            if self._relay.waiting() or not self._served:
+            if self._relay.waiting() or not (self._served or self._record.begun):
                 reason = f"the connection to the target was lost before a session began{detail}"
                 self._sessions.rejected(self._parties.facts(), public=public, reason=reason)
             self._goodbye(Side.CLIENT, public)
-            self._finish(f"the connection to the target was lost{detail}")
+            self._end_abnormally(f"the connection to the target was lost{detail}")
         else:
             self._goodbye(Side.TARGET, "the client disconnected")
             self._finish(f"the client disconnected: {text}" if text else "the client disconnected")
@@ -213,24 +235,34 @@ class Forwarder:
             match effect:
                 case Send(side, payload):
                     self._legs[side].send(payload)
-                case Agreed(channel, sid):
-                    self._agreed(channel, sid)
-                case TwinNamed(channel, sid):
-                    self._sessions.has_twin(self._live[channel], seen_from=self._parties.seen_from, named=sid)
-                case Started():
-                    self._started(effect)
-                case Resized(channel, cols, rows):
-                    self._live[channel].resize(Window(cols, rows))
-                case Exited(channel, status, signal):
-                    self._live[channel].exited(Exit(status, signal))
-                case Closed(channel, sent, received):
-                    self._closed(channel, sent, received)
                 case Refused():
                     self._refused(effect)
-                case StartTimer() | StopTimer():
-                    self._timer(effect)
+                case ForwardOpened() | ForwardClosed() | ForwardFailed() | ListenBegan():
+                    if self._parties.emits:
+                        self._record.perform(effect)
                 case _:
-                    assert_never(effect)
+                    self._perform_for_session(effect)
+
+    def _perform_for_session(self, effect: SessionEffect) -> None:
+        match effect:
+            case Agreed(channel, sid):
+                self._agreed(channel, sid)
+            case TwinNamed(channel, sid):
+                self._sessions.has_twin(self._live[channel], seen_from=self._parties.seen_from, named=sid)
+            case Started():
+                self._started(effect)
+            case Resized(channel, cols, rows):
+                self._live[channel].resize(Window(cols, rows))
+            case Exited(channel, status, signal):
+                self._live[channel].exited(Exit(status, signal))
+            case Closed(channel, sent, received):
+                self._closed(channel, sent, received)
+            case StartTimer() | StopTimer():
+                self._timer(effect)
+            case Granted():
+                self._record.granted(effect)
+            case _:
+                assert_never(effect)
 
     def _agreed(self, channel: int, sid: SessionId) -> None:
         try:
@@ -286,6 +318,22 @@ class Forwarder:
             self._sessions.rejected(
                 self._parties.facts(), public=effect.public, reason=f"{effect.reason}{within}{last}"
             )
+
+    # --- the connection itself --------------------------------------------------------------------
+
+    def _quiet(self) -> bool:
+        """Whether nothing was told of this connection yet, and nothing is about to be."""
+        return not (self._served or self._refusals or self._relay.waiting() or self._over.is_set())
+
+    def _lost_record(self, error: InterlockError) -> None:
+        """What is forwarded here cannot be told: the connection ends, as a session would."""
+        self._goodbye(Side.CLIENT, error.public)
+        self._end_abnormally(error.public)
+
+    def _end_abnormally(self, reason: str) -> None:
+        if not self._over.is_set():
+            self._failure = reason
+        self._finish(reason)
 
     def _leave(self, text: str) -> None:
         """A client that only got refusals has had time to show them."""

@@ -10,14 +10,16 @@ from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.seams import ClientLegConnection, TargetLegConnection
 from interlock.core import extensions, wire
 from interlock.core.errors import Denied, InterlockError
+from interlock.core.forward import NOTHING_FORWARDED, Grants
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.core.negotiation import Support
-from interlock.core.opening import Refusal
+from interlock.core.refusal import Refusal
 from interlock.core.relay import Relay, RelayOptions
 from interlock.domain.audit import JsonValue
 from interlock.domain.duties import FORWARDER_DUTIES, RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
+from interlock.domain.reach import link_local
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 
@@ -45,6 +47,7 @@ class Passage:
         self._target_name = target_name
         self._target: Target | None = None
         self._permit: Permit | None = None
+        self._judges_forwards = True  # set by open
         self._judged = 0.0  # when policy was asked last, on the monotonic clock
 
     def abort(self) -> None:
@@ -72,7 +75,8 @@ class Passage:
             target = self._target = await self._parts.targets.target(self._target_name)
             permit = await self._judge(target)
             mode = permit.mode
-            relieves = FORWARDER_DUTIES[mode, target.sub_kind].emits and self._parts.coordinates
+            self._judges_forwards = FORWARDER_DUTIES[mode, target.sub_kind].emits
+            relieves = self._judges_forwards and self._parts.coordinates
             connection = await self._parts.dialler.dial(permit, records=relieves, client_addr=self.client_addr)
         except InterlockError as error:
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
@@ -84,7 +88,14 @@ class Passage:
             connection,
             relay=relay,
             parties=Parties(
-                lambda sid: self._context(sid, mode), self._facts, self._stale, self._judge_again, seen_from
+                lambda sid: self._context(sid, mode),
+                self._facts,
+                self._stale,
+                self._judge_again,
+                self._grants,
+                self._mint,
+                emits=self._judges_forwards,
+                seen_from=seen_from,
             ),
             refusal=refusal,
             sessions=self._parts.sessions,
@@ -95,6 +106,19 @@ class Passage:
         self._permit = await self._parts.permits.permit_for(self._claims, self._login, target)
         self._judged = self._parts.gate.clock.monotonic()
         return self._permit
+
+    def _grants(self) -> Grants:
+        """What the roles let the client forward; where the node records, it judges that itself."""
+        if self._permit is None:
+            return NOTHING_FORWARDED
+        access = self._permit.access
+        return Grants(
+            local=access.local_forwarding,
+            remote=access.remote_forwarding,
+            x11=access.x11_forwarding,
+            agent=access.agent_forwarding,
+            judges=self._judges_forwards,
+        )
 
     def _stale(self) -> bool:
         """Whether the decision is too old for another session on this connection."""
@@ -119,6 +143,8 @@ class Passage:
             recording_proxy=mode.at_proxy,
             refusal=refusal,
             minted_counts=counts,
+            grants=self._grants(),
+            reach=link_local,
         )
 
     def _mint(self) -> SessionId:

@@ -1,0 +1,121 @@
+"""What is forwarded on one connection, told as audit events that each have the ID of a session (R4).
+
+A forward belongs to the session that its kind names (X11, the agent), else to the oldest session that runs on the
+connection, else to a record of the connection's own: a session without command, which begins with the first thing
+that belongs to no other and ends with the connection. Whatever is refused is told the same way.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from interlock.core.errors import RecordingError
+from interlock.core.limits import FORWARD_REFUSALS_TOLD
+from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.session import Exit, SessionKind, Start
+from interlock.services.live import LiveSession
+
+RECORD_AFTER_S = 5.0
+"""Seconds after which a connection without a session gets its record, if nothing was forwarded before (``-N``)."""
+
+GRANTED = {"x11-req": Kind.X11, "auth-agent-req@openssh.com": Kind.AGENT}
+"""Things granted within a session that have an event of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """One forwarded channel, or something that listens; ``what`` is the name on the wire."""
+
+    what: str
+    address: str
+    origin: str = ""
+
+    def fields(self) -> dict[str, JsonValue]:
+        """What all its events say."""
+        fields: dict[str, JsonValue] = {"channel": self.what, "addr": self.address}
+        if self.origin:
+            fields["origin"] = self.origin
+        return fields
+
+
+class ForwardJournal:
+    """The forwards of one connection. What tells of one raises InterlockError if it cannot be told.
+
+    ``begin`` makes a session for the connection itself; ``running``: its sessions that have started, oldest first.
+    """
+
+    def __init__(
+        self,
+        *,
+        begin: Callable[[], LiveSession],
+        running: Callable[[], Iterable[LiveSession]],
+        on_failure: Callable[[RecordingError], None],
+    ) -> None:
+        self._begin = begin
+        self._running = running
+        self._on_failure = on_failure
+        self._record: LiveSession | None = None
+        self._open: dict[int, tuple[LiveSession, Forward]] = {}
+        self._sent = self._received = 0  # of forwards that have ended and belong to the record
+        self._refusals = 0
+        self.served = False  # whether anything was told
+
+    @property
+    def record(self) -> LiveSession | None:
+        """The session of the connection itself, if there is one."""
+        return self._record
+
+    def opened(self, forward: int, what: Forward, session: LiveSession | None = None) -> None:
+        """It carries data from now on; ``session``: the one that its kind names."""
+        owner = session or self._owner()
+        owner.tell(Kind.PORT, what.fields() | {"success": True})
+        self._open[forward] = owner, what
+
+    def closed(self, forward: int, *, sent: int, received: int) -> None:
+        """It has ended; bytes from the client's view."""
+        owner, what = self._open.pop(forward, (None, None))
+        if owner is None or what is None:
+            return
+        if owner is self._record:
+            self._sent += sent
+            self._received += received
+        owner.tell(Kind.PORT_CLOSED, what.fields() | {"success": True, "tx": sent, "rx": received})
+
+    def failed(self, what: Forward, *, public: str, reason: str) -> None:
+        """It was refused, here or there; not for ever on one connection."""
+        self._refusals += 1
+        if self._refusals > FORWARD_REFUSALS_TOLD:
+            return
+        last = " (later ones are not reported)" if self._refusals == FORWARD_REFUSALS_TOLD else ""
+        fields = what.fields() | {"success": False, "error": reason + last, "message": public}
+        self._owner().tell(Kind.PORT_FAILURE, fields)
+
+    def listening(self, what: Forward) -> None:
+        """The target listens for the client."""
+        self._owner().tell(Kind.PORT, what.fields() | {"success": True})
+
+    def ensure_record(self) -> None:
+        """The connection has no session and stays: give it its record."""
+        if not self.served and not any(True for _ in self._running()):
+            self._owner()
+
+    def end(self, reason: str = "") -> None:
+        """The connection is over; ``reason`` if something went wrong. Its forwards have ended before."""
+        if self._record is not None:
+            record, self._record = self._record, None
+            record.exited(Exit(status=0) if not reason else Exit(error=reason))
+            record.end(tx=self._sent, rx=self._received, reason=reason)
+
+    def _owner(self) -> LiveSession:
+        self.served = True
+        if self._record is None:
+            for session in self._running():
+                return session
+            self._record = self._begun()
+        return self._record
+
+    def _begun(self) -> LiveSession:
+        record = self._begin()
+        record.on_failure = self._on_failure
+        record.traffic = lambda: (self._sent, self._received)
+        record.start(Start(SessionKind.CONNECTION))
+        return record
