@@ -123,3 +123,15 @@ async def test_too_long_a_queue_is_not_healthy() -> None:
     await outbox.run()
     assert [*health, outbox.healthy] == [True, False, False, True]
     assert store.items == [1, 2, 3]
+
+
+async def test_room_ends_at_half_of_the_backlog() -> None:
+    """What may be left out is left out before what may not."""
+    outbox: Outbox[int] = Outbox("numbers", Store().take, backlog=4)
+    outbox.put(1)
+    assert (outbox.has_room, outbox.healthy) == (True, True)
+    outbox.put(2)
+    assert (outbox.has_room, outbox.healthy) == (False, True)
+    outbox.stop()
+    await outbox.run()
+    assert outbox.has_room

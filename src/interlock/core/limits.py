@@ -105,6 +105,15 @@ MAX_SFTP_REQUESTS = 4096
 MAX_SFTP_NAMES = 1024 * 1024
 """Bytes of all paths that an SFTP channel's open files and unanswered requests hold."""
 
+MAX_PATH_SHOWN = 4096
+"""Bytes of a path in an audit event: PATH_MAX. What is longer can be no file of a target's, and ends in "…"."""
+
+MAX_SUMMARY_FILES = 1000
+"""Files that the summary of an SFTP session names; each has an event of its own besides."""
+
+MAX_SUMMARY_PATHS = 64 * 1024
+"""Bytes of their paths together, as much as a command may have in an event."""
+
 MAX_SCP_LINE = 8 * 1024
 """Bytes of a control line of scp: a name of NAME_MAX, 255, and with some servers a message that quotes a path."""
 

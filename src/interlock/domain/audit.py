@@ -25,6 +25,29 @@ class Kind(Enum):
     EXEC_FAILURE = ("exec", "T3002E")
     SUBSYSTEM = ("subsystem", "T3001I")
     SUBSYSTEM_FAILURE = ("subsystem", "T3001E")
+    SFTP_OPEN = ("sftp", "TS001I")
+    SFTP_OPEN_FAILURE = ("sftp", "TS001E")
+    SFTP_SETSTAT = ("sftp", "TS007I")
+    SFTP_SETSTAT_FAILURE = ("sftp", "TS007E")
+    SFTP_REMOVE = ("sftp", "TS011I")
+    SFTP_REMOVE_FAILURE = ("sftp", "TS011E")
+    SFTP_MKDIR = ("sftp", "TS012I")
+    SFTP_MKDIR_FAILURE = ("sftp", "TS012E")
+    SFTP_RMDIR = ("sftp", "TS013I")
+    SFTP_RMDIR_FAILURE = ("sftp", "TS013E")
+    SFTP_RENAME = ("sftp", "TS016I")
+    SFTP_RENAME_FAILURE = ("sftp", "TS016E")
+    SFTP_SYMLINK = ("sftp", "TS018I")
+    SFTP_SYMLINK_FAILURE = ("sftp", "TS018E")
+    SFTP_LINK = ("sftp", "TS019I")
+    SFTP_LINK_FAILURE = ("sftp", "TS019E")
+    SFTP_DISALLOWED = ("sftp", "TS020E")
+    SFTP_SUMMARY = ("sftp_summary", "TS021I")
+    SCP_DOWNLOAD = ("scp", "T3004I")
+    SCP_DOWNLOAD_FAILURE = ("scp", "T3004E")
+    SCP_UPLOAD = ("scp", "T3005I")
+    SCP_UPLOAD_FAILURE = ("scp", "T3005E")
+    SCP_DISALLOWED = ("scp", "T3010E")
     PORT = ("port", "T3003I")
     PORT_FAILURE = ("port", "T3003E")
     PORT_CLOSED = ("port", "T3003S")
@@ -59,6 +82,9 @@ class Kind(Enum):
         """The event's code."""
         return self.value[1]
 
+
+ABOUT_FILES = frozenset(kind for kind in Kind if kind.event in {"sftp", "sftp_summary", "scp"})
+"""What is told of a session that moves files, any number of times."""
 
 ENVELOPE = frozenset({"ei", "event", "code", "time", "uid", "cluster_name", "sid"})
 """Names of what every event says of itself, which its fields can neither repeat nor change."""

@@ -36,6 +36,11 @@ class Emitter:
         """False while so many events wait that no new session should start."""
         return self._outbox.healthy
 
+    @property
+    def has_room(self) -> bool:
+        """False while half of what makes it unhealthy waits: time to leave out what a client causes at will."""
+        return self._outbox.has_room
+
     def emit(self, event: AuditEvent) -> None:
         """Take the event; never blocks, never fails."""
         self._outbox.put(event)

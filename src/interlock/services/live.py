@@ -12,6 +12,7 @@ import structlog
 from interlock.core.errors import LocalProtocolError, RecordingError
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_TERM
+from interlock.core.transfer.command import transfer_command
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.recording import Header, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields, shortened
@@ -20,6 +21,7 @@ from interlock.ports import Clock
 from interlock.services.emitter import Journal
 from interlock.services.recorder import NoRecorder, SessionRecorder
 from interlock.services.trackers import SessionTracker
+from interlock.services.transfers import FileTransfers
 
 RESIZE_EVENTS = 1000
 """Resizes of one session that become audit events, so that nobody can flood the audit log by dragging a window.
@@ -48,12 +50,15 @@ class LiveSession:
         on_end: Callable[["LiveSession"], None],
         cluster: str,
         clock: Clock,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.ctx = ctx
         self.journal = journal
         self.recorder: SessionRecorder = NoRecorder()  # the real one from `start` on, if this daemon records
         self.on_failure: Callable[[RecordingError], None] | None = None  # set by the SSH layer: end the session
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)  # set by the SSH layer: tx, rx so far
+        self.transfers: FileTransfers | None = None  # from `start` on, if it moves files and its events are ours
+        self._has_room = has_room  # for events that a client can cause in any number
         self._tracker = tracker
         self._open_recorder = open_recorder
         self._on_end = on_end
@@ -94,6 +99,7 @@ class LiveSession:
         self._start, self._began, self._window = start, began, start.window
         self.journal.add(Kind.SESSION_START, self._common | start.fields())
         self._tell_early()
+        self._observe(start)
         self._tracker.move(TrackerState.RUNNING, command=(start.title,) if start.command else ())
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
@@ -110,6 +116,16 @@ class LiveSession:
         early, self._early = self._early, []
         for kind, fields in early:
             self.journal.add(kind, self._common | fields)
+
+    def _observe(self, start: Start) -> None:
+        command = transfer_command(start.kind.value, start.command)
+        if command is None or not self.ctx.duties.emits:
+            return
+
+        def tell(kind: Kind, fields: dict[str, JsonValue]) -> None:
+            self.journal.add(kind, self._common | fields)
+
+        self.transfers = FileTransfers(command, tell=tell, has_room=self._has_room)
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Bytes on their way to the client; copied before this returns."""
@@ -143,6 +159,8 @@ class LiveSession:
             # ssh may cut the connection before its CLOSE once it has the exit status: nobody vanished then.
             vanished = "" if self._exit is not None and self._exit.told else reason
             self.exited(Exit(error=reason or NO_STATUS))
+            if self.transfers is not None:
+                self.transfers.finish()
             self._ended = True
             self._say_end(self._start, self._began, vanished)
             self.recorder.finish(self._exit or Exit(error=NO_STATUS))

@@ -57,6 +57,11 @@ class Outbox(Generic[T]):
         """Whether the store keeps up; when not, nothing new should be started that needs it."""
         return len(self._waiting) < self._backlog
 
+    @property
+    def has_room(self) -> bool:
+        """Whether less than half of the backlog waits."""
+        return len(self._waiting) < self._backlog // 2
+
     def put(self, item: T) -> None:
         """Take an item; never blocks, never fails."""
         self._waiting.append(item)

@@ -119,6 +119,7 @@ class Sessions:
             on_end=self._ended,
             cluster=self._cluster,
             clock=self._clock,
+            has_room=lambda: self._emitter.has_room,
         )
         self._live[session] = None
         return session

@@ -165,6 +165,15 @@ class Witness:
 
         return poll_until(settled, f"end and upload of sessions {', '.join(sids)}", SETTLE_S)
 
+    def wait_ended(self, count: int = 1) -> list[Event]:
+        """Wait until this many sessions since have ended and are stored; returns all events since."""
+
+        def ended() -> list[Event] | None:
+            events = self.new_events()
+            return events if sum(e["event"] == "session.upload" for e in events) >= count else None
+
+        return poll_until(ended, f"the end of {count} session(s)", SETTLE_S)
+
     def new_events(self) -> list[Event]:
         """What was stored since the witness was made."""
         return [e for e in self._cluster.json("events", "ls") if self._is_new(e["time"])]

@@ -17,6 +17,7 @@ from interlock.adapters.ssh.node.server import NodeOptions, NodeServer
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.sides import Side
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.identity import Claims
@@ -48,6 +49,18 @@ class FakeAuthorityStore:
         return self._keys[kind]
 
 
+class SeenTransfers:
+    """Keeps the first MiB of what passes, by side."""
+
+    def __init__(self) -> None:
+        self.seen = {Side.CLIENT: bytearray(), Side.TARGET: bytearray()}
+
+    def feed(self, side: Side, data: memoryview) -> None:
+        """Keep it."""
+        if len(self.seen[side]) < 1 << 20:
+            self.seen[side] += data
+
+
 class FakeLive:
     """What a node told its session."""
 
@@ -57,6 +70,7 @@ class FakeLive:
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.fails: RecordingError | None = None
         self.started: Start | None = None
+        self.transfers: SeenTransfers | None = None  # from the start on
         self.stdout = bytearray()
         self.stderr = bytearray()
         self.windows: list[Window] = []
@@ -76,6 +90,7 @@ class FakeLive:
         if self.fails is not None:
             raise self.fails
         self.started = start
+        self.transfers = SeenTransfers()
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
         """Note what was refused."""

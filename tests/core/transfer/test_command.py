@@ -28,6 +28,9 @@ SCP: list[tuple[str, ScpCommand | None]] = [
     ("cat scp -t", None),
     ("scp -t 'unfinished", ScpCommand(UP, "'unfinished")),
     ("", None),
+    ("'s'c\\p -t x", ScpCommand(UP, "x")),
+    (f"echo {'x' * 1_000_000}", None),
+    (f"scp -t {'x' * 1_000_000}", ScpCommand(UP, "x" * 1_000_000)),  # too long for a shell's rules
 ]
 
 

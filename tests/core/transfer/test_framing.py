@@ -3,7 +3,7 @@
 from itertools import cycle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.core.transfer import messages as m
@@ -31,6 +31,7 @@ class Heads:
         self.contents += piece
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_heads_and_contents(sizes: list[int]) -> None:
     """A head is what names things; contents are shown; what is behind them is passed over."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import cycle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.core.sides import Side
@@ -146,6 +146,7 @@ def test_the_answer_says_why() -> None:
     assert passage.told == [Forbidden(Action.REMOVE, "/a")]
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8))
 def test_an_answer_in_pieces_keeps_its_length_and_id(sizes: list[int]) -> None:
     """What has passed already cannot be changed any more, and nothing else is."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import cycle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.core import limits
@@ -175,6 +175,7 @@ def test_stopping_from_outside() -> None:
     assert observer.finish() == ()
 
 
+@settings(deadline=None)
 @given(direction=st.sampled_from([UP, DOWN]), sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=20))
 def test_the_result_does_not_depend_on_the_pieces(direction: Direction, sizes: list[int]) -> None:
     """However the bytes are cut on their way."""
@@ -183,6 +184,7 @@ def test_the_result_does_not_depend_on_the_pieces(direction: Direction, sizes: l
     assert play(ScpObserver(talk.command), pieces(talk.steps, cycle(sizes))) == talk.told()
 
 
+@settings(deadline=None)
 @given(
     direction=st.sampled_from([UP, DOWN]),
     garbage=st.lists(st.tuples(st.sampled_from(Side), st.binary(max_size=100)), max_size=20),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from itertools import cycle, repeat
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlock.core import limits
@@ -264,6 +264,7 @@ def everything(version: int) -> SftpTalk:
     return unordered_reads(talk.open(b"last", write=False)).close()
 
 
+@settings(deadline=None)
 @given(version=st.sampled_from(VERSIONS), sizes=st.lists(st.integers(1, 3000), min_size=1, max_size=30))
 def test_the_result_does_not_depend_on_the_pieces(version: int, sizes: list[int]) -> None:
     """However the bytes are cut on their way."""
@@ -419,6 +420,7 @@ def test_stopping_from_outside() -> None:
     assert observer.finish() == []
 
 
+@settings(deadline=None)
 @given(
     garbage=st.lists(st.tuples(st.sampled_from(Side), st.binary(max_size=200)), max_size=20),
     begun=st.booleans(),

@@ -14,7 +14,7 @@ from uuid import UUID
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
-from interlock.domain.audit import BY_AUTH, ENVELOPE, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
+from interlock.domain.audit import ABOUT_FILES, BY_AUTH, ENVELOPE, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerStore
@@ -46,6 +46,7 @@ NODES_TELL = frozenset(
         Kind.AGENT_FAILURE,
         Kind.CLIENT_DISCONNECT,
         Kind.AUTH_FAILURE,
+        *ABOUT_FILES,
     }
 )
 """Events about what happens on a node; the others are about what only auth and its administrators do."""

@@ -16,6 +16,7 @@ import structlog
 from interlock.adapters.ssh.leg import Leg, join
 from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams import RelayedConnection
+from interlock.adapters.ssh.taps import make_taps
 from interlock.core import wire
 from interlock.core.effects import (
     Agreed,
@@ -45,7 +46,6 @@ from interlock.core.relay import Relay
 from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
 from interlock.domain.audit import JsonValue
-from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.services.sessions import LiveSession, Sessions
 
@@ -291,10 +291,11 @@ class Forwarder:
             text = f"{error.public}\r\n"
             self._perform(self._relay.decline(effect.channel, text, want_reply=effect.want_reply))
             return
-        if session.ctx.duties.records:
-            if self._relay.has_twin(effect.channel):
-                self._sessions.has_twin(session, seen_from=self._parties.seen_from)
-            self._relay.flow(effect.channel, Side.TARGET).tap = _tap(session)
+        records = session.ctx.duties.records
+        if records and self._relay.has_twin(effect.channel):
+            self._sessions.has_twin(session, seen_from=self._parties.seen_from)
+        for side, tap in make_taps(session, records=records).items():
+            self._relay.flow(effect.channel, side).tap = tap
         self._perform(
             self._relay.begin(effect.channel, request.kind, request.command, want_reply=effect.want_reply)
         )
@@ -410,15 +411,6 @@ class Forwarder:
                     await leg.wait_closed()
         for leg in self._legs.values():
             leg.abort()
-
-
-def _tap(session: LiveSession) -> Callable[[int, memoryview], None]:
-    output = session.output
-
-    def tap(kind: int, data: memoryview) -> None:
-        output(Stream.STDERR if kind == wire.EXTENDED_DATA_STDERR else Stream.STDOUT, data)
-
-    return tap
 
 
 def _disconnect(code: int, text: str) -> bytes:

@@ -11,6 +11,8 @@ from interlock.core.transfer.operations import Direction
 
 SFTP = "sftp"
 _SFTP_SERVER = "sftp-server"  # run as a command by `sftp -s` and by clients whose host has no subsystem
+_LONGEST_QUOTED = 8 * 1024  # two paths; reading quotes takes a microsecond and more per character
+_UNQUOTE = str.maketrans("", "", "'\"\\")
 _VALUED = "DFJMPSciloX"  # options of scp that have a value, which may be the next word
 
 
@@ -40,14 +42,21 @@ def transfer_command(kind: str, command: str) -> SftpCommand | ScpCommand | None
         return SftpCommand() if command == SFTP else None
     if kind != "exec":
         return None
-    try:
-        words = shlex.split(command)
-    except ValueError:  # a quote without its end: a shell would refuse it
-        words = command.split()
-    program = words[0].rpartition("/")[2] if words else ""
-    if program == _SFTP_SERVER:
+    program = command.split(maxsplit=1)[:1]
+    name = program[0].translate(_UNQUOTE).rpartition("/")[2] if program else ""
+    if name == _SFTP_SERVER:
         return SftpCommand()
-    return _scp(words[1:]) if program == "scp" else None
+    return _scp(_words(command)[1:]) if name == "scp" else None
+
+
+def _words(command: str) -> list[str]:
+    """As a shell cuts them. What is too long for that, or has a quote without an end, is cut at spaces."""
+    if len(command) > _LONGEST_QUOTED:
+        return command.split()
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return command.split()
 
 
 def _scp(words: list[str]) -> ScpCommand | None:

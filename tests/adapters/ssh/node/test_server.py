@@ -10,6 +10,7 @@ import pytest
 
 from interlock.adapters.ssh.node.server import NodeOptions
 from interlock.core.errors import Denied, RecordingError, StoreError
+from interlock.core.sides import Side
 from interlock.domain.duties import RecordingMode
 from interlock.domain.session import Exit, SessionKind, Window
 from interlock.testing.node import HOSTNAME, NODE_ID, World, node_world
@@ -246,6 +247,14 @@ async def test_sftp(world: World) -> None:
     live = world.sessions.all[0]
     assert live.started is not None
     assert (live.started.kind, live.started.command) == (SessionKind.SUBSYSTEM, "sftp")
+
+
+async def test_whoever_observes_files_sees_both_directions(world: World) -> None:
+    """Input and output, each complete; error output is no part of them."""
+    await world.run("cat; echo no >&2", stdin=b"in")
+    transfers = world.sessions.all[0].transfers
+    assert transfers is not None
+    assert transfers.seen == {Side.CLIENT: b"in", Side.TARGET: b"in"}
 
 
 async def test_old_scp(world: World) -> None:

@@ -20,6 +20,7 @@ from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, NodeSessio
 from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.extensions import CURRENT_SESSION_ID
 from interlock.core.ids import SessionId
+from interlock.core.sides import Side
 from interlock.core.wire import boolean, string, uint32
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionKind, Start, Window
@@ -37,6 +38,14 @@ _SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", 
 """The names of RFC 4254 §6.10; others are not delivered, and are sent with our domain."""
 
 
+class Transfers(Protocol):
+    """Sees what passes of a session that moves files."""
+
+    def feed(self, side: Side, data: memoryview) -> None:
+        """Bytes from the client or from the process, which is the target here."""
+        ...
+
+
 class Live(Refusable, Protocol):
     """A session as `services.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
 
@@ -46,6 +55,11 @@ class Live(Refusable, Protocol):
     @property
     def sid(self) -> SessionId:
         """The agreed ID."""
+        ...
+
+    @property
+    def transfers(self) -> Transfers | None:
+        """Who is to see what passes; None before the start, and if no files are moved or others record."""
         ...
 
     def start(self, start: Start) -> None:
@@ -202,7 +216,11 @@ class ShellSession(NodeSession):
         """Input. What the process does not take stops the channel's window."""
         del datatype
         self._tx += len(data)
-        if self._child is not None and not self._child.feed(data) and self._channel is not None:
+        if self._child is None:
+            return
+        if self._live.transfers is not None:
+            self._live.transfers.feed(Side.CLIENT, memoryview(data))
+        if not self._child.feed(data) and self._channel is not None:
             self._channel.pause_reading()
 
     def eof_received(self) -> bool:
@@ -222,6 +240,8 @@ class ShellSession(NodeSession):
         """Record, then send."""
         self._rx += len(data)
         self._live.output(stream, data)
+        if self._live.transfers is not None and stream is Stream.STDOUT:
+            self._live.transfers.feed(Side.TARGET, memoryview(data))
         if self._channel is not None:
             self._channel.send(data, stderr=stream is Stream.STDERR)
 
