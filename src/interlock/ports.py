@@ -10,7 +10,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access, RoleOptions
 from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.duties import RecordingMode
-from interlock.domain.identity import Claims
+from interlock.domain.identity import Claims, TunnelPass
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -232,7 +232,11 @@ class TargetSource(Protocol):
     """The inventory."""
 
     async def target(self, name: str) -> Target:
-        """The live target with this hostname or ID; NotFound otherwise."""
+        """The live target with this hostname or ID; NotFound if there is none, or several of this hostname."""
+        ...
+
+    async def named(self, name: str) -> list[Target]:
+        """The live targets with this hostname, or the one with this ID."""
         ...
 
     async def targets(self) -> list[Target]:
@@ -265,6 +269,22 @@ class HostIssuer(Protocol):
 
     async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
         """A host certificate of the host CA, OpenSSH one-line form."""
+        ...
+
+
+class TunnelIssuer(Protocol):
+    """Auth, as nodes that dial out need it."""
+
+    async def issue_tunnel(self, public_key: str, node: DaemonId) -> str:
+        """With this certificate the node, and nobody as a person, enters the proxy; OpenSSH one-line form."""
+        ...
+
+
+class PassReader(Protocol):
+    """Verification of tunnel certificates against the user CA."""
+
+    def read_pass(self, certificate: bytes, *, now: datetime) -> TunnelPass:
+        """Which node a certificate in wire form speaks for; Denied if anything is wrong, a person's included."""
         ...
 
 
@@ -490,7 +510,7 @@ class TargetRegistry(Protocol):
         ...
 
     async def remove_target(self, name: str) -> None:
-        """Forget the target with this hostname or ID; NotFound if there is none."""
+        """Forget the target with this hostname or ID; NotFound if there is none, or several of this hostname."""
         ...
 
 

@@ -21,7 +21,7 @@ from interlock.domain.rbac import Role
 from interlock.ports import Clock, EventFilter, User
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DAEMON_LIFE, open_daemon_ca
-from interlock.services.joining import create_token
+from interlock.services.joining import JoinSources, create_token
 from interlock.testing.openssh import SshClient, current_login, make_key
 from interlock.testing.procs import Completed
 
@@ -43,7 +43,7 @@ class Gateway:
 
     async def start_again(self) -> None:
         """Auth comes back at the same addresses."""
-        self.server = await auth_rpc_server(self.local, SessionClaims())
+        self.server = await auth_rpc_server(self.local, SessionClaims(), JoinSources())
         await self.server.start(service=self.bound.service, join=self.bound.join)
 
     async def join_by(self, ttl: timedelta = timedelta(hours=1)) -> JoinBy:
@@ -82,7 +82,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         )
         key.certificate.write_text(certificate)
         known_hosts = [f"@cert-authority * {local.authority.export('host')}"]
-        server = await auth_rpc_server(local, SessionClaims())
+        server = await auth_rpc_server(local, SessionClaims(), JoinSources())
         bound = await server.start(service=f"{LOOPBACK}:0", join=f"{LOOPBACK}:0")
         gateway = Gateway(local, SshClient(tmp_path / "client", [key], known_hosts), bound, server)
         try:
@@ -258,7 +258,7 @@ async def test_a_used_token_ends_the_start(gateway: Gateway, tmp_path: Path) -> 
 
 async def test_a_first_start_without_a_token_says_what_to_do(gateway: Gateway, tmp_path: Path) -> None:
     """One sentence with the options that are missing."""
-    with pytest.raises(ConfigError, match="--join TOKEN --auth HOST:PORT"):
+    with pytest.raises(ConfigError, match="--join TOKEN and --auth HOST:PORT or --proxy HOST:PORT"):
         await run_once(gateway, settings(tmp_path), None)
 
 

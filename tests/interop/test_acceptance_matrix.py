@@ -12,6 +12,8 @@ from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
+TARGETS = (Cluster.node_name, Cluster.tunnel_name, Cluster.agentless_name)
+
 SHOW = 'echo "sid=[$SSH_SESSION_ID]"; read go; exit 6'
 
 
@@ -35,13 +37,14 @@ def look(cluster: Cluster, target: str, argv: list[str], typed: str = "") -> Evi
         live = witness.wait_live()
         terminal.send("go\r")
         assert terminal.wait() == 6
-    ours = target == cluster.node_name
-    assert bool(printed) == ours, "our node tells its session the ID; a plain sshd knows of none"
+    assert bool(printed) == cluster.is_ours(target), (
+        "our node tells its session the ID; a plain sshd knows of none"
+    )
     return witness.evidence(target, seen=printed or None, live=live)
 
 
 @pytest.mark.parametrize("route", ["user%node", "jump"])
-@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+@pytest.mark.parametrize("target", TARGETS)
 def test_shell_has_one_id_everywhere(cluster: Cluster, client: SshClient, target: str, route: str) -> None:
     """An interactive shell is recorded once, under one ID, with one set of events."""
     argv = client.argv("-tt", *destination(cluster, target, route))
@@ -53,7 +56,7 @@ def test_shell_has_one_id_everywhere(cluster: Cluster, client: SshClient, target
 
 
 @pytest.mark.parametrize("route", ["user%node", "jump"])
-@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+@pytest.mark.parametrize("target", TARGETS)
 def test_exec_has_one_id_everywhere(cluster: Cluster, client: SshClient, target: str, route: str) -> None:
     """A command without a terminal is recorded with its output, and its exit code is in the audit log."""
     argv = client.argv(*destination(cluster, target, route), SHOW)

@@ -32,6 +32,7 @@ class World:
         self.accounts = {"alice": User("alice", ("dev",), None, must_change=False, created=START)}
         self.known = {"dev": DEV}
         self.modes = ModePolicy()
+        self.live = [WEB]
 
     async def user(self, name: str) -> User:
         if name not in self.accounts:
@@ -45,6 +46,9 @@ class World:
         if name not in (WEB.hostname, WEB.id):
             raise NotFound(f"unknown node {name}: run `ilsh ls` to see the nodes you can reach")
         return WEB
+
+    async def named(self, name: str) -> list[Target]:
+        return [target for target in self.live if name in (target.hostname, target.id)]
 
     async def targets(self) -> list[Target]:
         return [WEB]

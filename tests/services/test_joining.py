@@ -39,6 +39,7 @@ class Desk:
             tokens=self.stores,
             ca=self.ca,
             hosts=self.stores,
+            tunnels=self.stores,
             targets=self.stores,
             trust=self.stores,
             clock=self.clock,
@@ -162,7 +163,7 @@ async def test_a_name_of_another_live_target_is_denied(desk: Desk) -> None:
     """Joining must not divert sessions to another host."""
     taken = Target(DaemonId("22222222-2222-4222-8222-222222222222"), "db1", "10.0.0.1", 22, SubKind.AGENTLESS)
     await desk.stores.heartbeat(taken)
-    with pytest.raises(Denied, match="another node's"):
+    with pytest.raises(Denied, match="another host's"):
         await desk.joining.join(request(await desk.token(), "web", "db1"), source="a")
 
 

@@ -101,6 +101,9 @@ class World:
     async def target(self, name: str) -> Target:
         raise NotFound(name)
 
+    async def named(self, name: str) -> list[Target]:
+        return [each for each in await self.targets() if each.hostname == name]
+
     async def targets(self) -> list[Target]:
         return [target("db1", "db"), target("web1", "prod"), target("web2", "prod")]
 

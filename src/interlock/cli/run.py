@@ -33,6 +33,12 @@ def start(
         typer.Option(envvar="INTERLOCK_JOIN_TOKEN", help="Token of `ilctl tokens add`, for a node's first start."),
     ] = "",
     auth: Annotated[str, typer.Option(help="Where that node joins: HOST:PORT of auth's join_listen.")] = "",
+    proxy: Annotated[
+        str,
+        typer.Option(
+            help="Instead of --auth, for a node behind NAT: HOST[:PORT] of the proxy that it dials out to."
+        ),
+    ] = "",
 ) -> None:
     """Run daemons in this process until SIGTERM or Ctrl-C; log lines go to stderr."""
     import asyncio
@@ -42,7 +48,7 @@ def start(
 
     config = load_config(config_file)
     try:
-        asyncio.run(run_process(config, roles=roles, data_dir=data_dir, token=join, auth=auth))
+        asyncio.run(run_process(config, roles=roles, data_dir=data_dir, token=join, auth=auth, proxy=proxy))
     except KeyboardInterrupt:  # before the signal handlers were in place
         raise typer.Abort from None
 

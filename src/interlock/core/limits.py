@@ -119,3 +119,21 @@ MAX_SCP_LINE = 8 * 1024
 
 MAX_SCP_PATH = 16 * 1024
 """Bytes of the directories that an scp -r is in."""
+
+TUNNEL_WINDOW = 1024 * 1024
+"""Bytes of one connection in a reverse tunnel that may wait for somebody who does not read."""
+
+MAX_TUNNEL_VISITS = 512
+"""Connections that a node takes through one tunnel at once; more are refused. Times `TUNNEL_WINDOW` at worst."""
+
+MAX_TUNNEL_CALLS = 16
+"""Connections to auth that a node may have open through one tunnel. gRPC needs one, and two while it renews."""
+
+TUNNEL_KEEPALIVE_S = 15.0
+"""Seconds of silence after which either end of a tunnel is asked whether it lives: NATs forget after a minute."""
+
+TUNNEL_MAX_MISSED = 3
+"""Unanswered keepalives after which a tunnel counts as dead."""
+
+JOIN_TIME_S = 60.0
+"""Seconds that a node without an identity may be connected to the proxy: joining takes two."""

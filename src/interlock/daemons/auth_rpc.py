@@ -6,15 +6,17 @@ from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
 from interlock.daemons.local import Local
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import open_daemon_ca
-from interlock.services.joining import Joining
+from interlock.services.joining import Joining, JoinSources
 
 SPOOL = "arriving"
 
 
-async def auth_rpc_server(local: Local, claims: SessionClaims, *, reserved: Iterable[str] = ()) -> AuthRpcServer:
+async def auth_rpc_server(
+    local: Local, claims: SessionClaims, sources: JoinSources, *, reserved: Iterable[str] = ()
+) -> AuthRpcServer:
     """Auth's two listeners, not listening yet: call its ``start`` and ``stop``.
 
-    ``claims``: those of all daemons in this process.
+    ``claims``: those of all daemons in this process. ``sources``: noted by the proxy of this process.
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
@@ -24,6 +26,7 @@ async def auth_rpc_server(local: Local, claims: SessionClaims, *, reserved: Iter
         tokens=local.tokens,
         ca=ca,
         hosts=local.authority,
+        tunnels=local.authority,
         targets=local.inventory,
         trust=local.authority,
         clock=clock,
@@ -45,5 +48,6 @@ async def auth_rpc_server(local: Local, claims: SessionClaims, *, reserved: Iter
             trust=local.authority,
             clock=clock,
             spool=local.data_dir / SPOOL,
+            sources=sources,
         )
     )

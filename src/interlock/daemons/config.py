@@ -11,12 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from interlock.core.address import parse_listen
+from interlock.core.address import parse_address, parse_listen
 from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
 from interlock.domain.duties import RecordingMode
 
 DEFAULT_CLUSTER = "interlock"
+
+PROXY_PORT = 3023
+"""The proxy's one port, unless something else is said."""
 
 
 class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,6 +44,7 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hostname: str = ""  # default: this machine's name
     listen: str = "127.0.0.1:3022"
     advertise: str = ""  # host at which the proxy reaches it
+    proxy: str = ""  # host:port of a proxy to dial out to; then it does not listen, and reaches auth this way too
     labels: dict[str, str] = {}
     names: tuple[str, ...] = ()
 
@@ -90,6 +94,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("node.listen", self.node.listen),
         ):
             Address.parse(setting, text)
+        if self.node.proxy:
+            proxy_address("node.proxy", self.node.proxy)
 
 
 def load_config(path: Path | None) -> Config:
@@ -109,6 +115,14 @@ def load_config(path: Path | None) -> Config:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.public}") from None
     return config
+
+
+def proxy_address(setting: str, text: str) -> tuple[str, int]:
+    """Host and port of a proxy to dial, whose port may be left out; ConfigError naming the setting."""
+    try:
+        return parse_address(text, default_port=PROXY_PORT)
+    except ValueError:
+        raise ConfigError(f"{setting} must be HOST[:PORT], not {text[:100]!r}") from None
 
 
 @dataclass(frozen=True, slots=True)

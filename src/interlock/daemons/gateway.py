@@ -14,12 +14,15 @@ from pathlib import Path
 
 import structlog
 
+from interlock.adapters.rpc.server import Bound
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
 from interlock.adapters.ssh.hostkey import load_host_key, public_data
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.proxy import ProxyServer
+from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
+from interlock.core.address import parse_listen
 from interlock.core.errors import ConfigError
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
@@ -29,6 +32,7 @@ from interlock.daemons.supervise import finished, sole_user
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.sweeper import Sweeper
@@ -96,6 +100,7 @@ async def _serve(
     on_ready: Callable[[Listening], None],
     coordinates: bool,
 ) -> None:
+    _check(config, with_node=with_node)
     emitter = Emitter(local.audit)
     local.authority.report_to(emitter)
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
@@ -104,15 +109,16 @@ async def _serve(
         claims.learn(tracker.sid, tracker.daemon_id)
     sessions = _sessions(local, emitter, claims)
     await sessions.prepare()
-    names = _proxy_names(config)
-    parts = _proxy_parts(config, local, emitter, factory, sessions, names)
-    proxy = ProxyServer(replace(parts, coordinates=coordinates), load_host_key(local.data_dir / _HOST_KEY))
+    names, sources = _proxy_names(config), JoinSources()
     sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock, lives_here=claims.held)
-    rpc = await auth_rpc_server(local, claims, reserved=names)
+    rpc = await auth_rpc_server(local, claims, sources, reserved=names)
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
     )
     try:
+        tunnels = TunnelEntrance(local.claims, local.clock, _auth_addresses(bound), sources=sources)
+        parts = _proxy_parts(config, local, emitter, factory, sessions, names, tunnels)
+        proxy = ProxyServer(replace(parts, coordinates=coordinates), load_host_key(local.data_dir / _HOST_KEY))
         where = Address.parse("proxy.listen", config.proxy.listen)
         proxy_host, proxy_port = await _listen(proxy, where)
         node_stopping = asyncio.Event()
@@ -185,6 +191,25 @@ def _proxy_names(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*config.proxy.names, *own)))
 
 
+def _check(config: Config, *, with_node: bool) -> None:
+    """What `Config.check` cannot know; ConfigError."""
+    unknown = set(config.proxy.ciphers) - set(algorithms.ALL_CIPHERS)
+    if unknown:
+        raise ConfigError(f"proxy.ciphers: unknown cipher {min(unknown)!r}")
+    if with_node and config.node.proxy:
+        raise ConfigError("node.proxy: a node in the gateway's own process needs no tunnel to it")
+
+
+def _auth_addresses(bound: Bound) -> AuthAddresses:
+    """Auth as the proxy in the same process reaches it."""
+
+    def near(text: str) -> tuple[str, int]:
+        host, port = parse_listen(text)
+        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104
+
+    return AuthAddresses(near(bound.service), near(bound.join))
+
+
 def _proxy_parts(
     config: Config,
     local: Local,
@@ -192,10 +217,8 @@ def _proxy_parts(
     factory: EventFactory,
     sessions: Sessions,
     names: tuple[str, ...],
+    tunnels: TunnelEntrance,
 ) -> ProxyParts:
-    unknown = set(config.proxy.ciphers) - set(algorithms.ALL_CIPHERS)
-    if unknown:
-        raise ConfigError(f"proxy.ciphers: unknown cipher {min(unknown)!r}")
     portal = Portal(
         cluster=local.cluster.name,
         users=local.users,
@@ -212,13 +235,13 @@ def _proxy_parts(
         daemon_id=local.daemon_id,
         gate=Gate(local.claims, local.clock, emitter, factory),
         permits=local.admission,
-        targets=local.inventory,
-        dialler=Dialler(local.authority, frozenset({public_data(local.authority.export("host"))})),
+        dialler=Dialler(local.authority, frozenset({public_data(local.authority.export("host"))}), tunnels),
         hosts=local.authority,
         sessions=sessions,
         passwords=local.sign_in(emitter),
         portal=portal,
         entropy=local.entropy,
+        tunnels=tunnels,
         names=names,
         ciphers=config.proxy.ciphers or algorithms.FAST_CIPHERS,
     )
@@ -264,6 +287,7 @@ def node_settings(config: Config, data_dir: Path) -> NodeSettings:
         host=where.host,
         port=where.port,
         advertise=config.node.advertise,
+        proxy=config.node.proxy,
         labels=config.node.labels,
         names=config.node.names,
     )

@@ -16,6 +16,7 @@ import structlog
 
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.ssh.node.server import NodeOptions, NodeServer
+from interlock.adapters.ssh.tunnel.agent import TunnelAgent
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.core.extensions import SOFTWARE
 from interlock.core.ids import DaemonId
@@ -36,6 +37,7 @@ from interlock.ports import (
 from interlock.services.certificates import CertificateReader
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter
+from interlock.services.redialling import Redialler
 from interlock.services.sessions import Sessions
 
 HEARTBEAT_S = 10.0
@@ -70,6 +72,7 @@ class NodeSettings:
     host: str = "0.0.0.0"  # noqa: S104 - a node is there to be reached
     port: int = 3022
     advertise: str = ""  # host at which the proxy reaches it, when that is not the one it listens on
+    proxy: str = ""  # host:port of the proxy that it dials out to; empty: as it joined
     labels: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # further names for its host certificate
     options: NodeOptions = field(default_factory=lambda: NodeOptions(extra_path=str(Path(sys.executable).parent)))
@@ -107,11 +110,13 @@ async def serve_node(
     clock: Clock,
     entropy: Entropy,
     stopping: asyncio.Event,
+    agent: TunnelAgent | None = None,
     on_ready: Callable[[str, int], None] = lambda _host, _port: None,
 ) -> None:
     """Run the node until ``stopping`` is set, then end every session properly.
 
-    ``reached_at`` is the host that the proxy dials if the settings name none; ``on_ready`` gets the bound address.
+    ``reached_at`` is the host that the proxy dials if the settings name none. With an ``agent`` the node does not
+    listen, and is reached by its tunnel. ``on_ready`` gets the bound address, or no host and port 0.
     ConfigError if the address is taken or the host key cannot be used.
     """
     emitter = Emitter(ports.audit)
@@ -128,7 +133,7 @@ async def serve_node(
     )
     await sessions.prepare()
     server = NodeServer(
-        target=_target(settings, identity, reached_at),
+        target=_target(settings, identity, reached_at, tunnel=agent is not None),
         cluster=identity.cluster,
         host_key=identity.host_key,
         host_certificate=identity.host_certificate,
@@ -140,11 +145,14 @@ async def serve_node(
         entropy=entropy,
         options=settings.options,
     )
-    host, port = await _listen(server, settings)
-    server.describe(replace(server.target, port=port))
+    host, port = await _open(server, settings, agent)
     async with asyncio.TaskGroup() as tasks:
         storing = tasks.create_task(emitter.run(), name="node.emitter")
         tending = tasks.create_task(sessions.run(), name="node.sessions")
+        dialling = [
+            tasks.create_task(Redialler(each.dial, clock=clock, entropy=entropy).run(), name="node.tunnel")
+            for each in ([agent] if agent is not None else [])
+        ]
         upkeep = [
             tasks.create_task(_report(server, ports.inventory, clock), name="node.heartbeat"),
             tasks.create_task(keeper(server), name="node.keeper"),
@@ -153,6 +161,8 @@ async def serve_node(
         try:
             await stopping.wait()
         finally:
+            if agent is not None:
+                agent.serve(None)
             await server.stop(FAREWELL)
         await sessions.end_all(FAREWELL, grace=DELIVERY_GRACE_S)
         for task in upkeep:
@@ -161,6 +171,8 @@ async def serve_node(
         await finished(tending, within=DELIVERY_GRACE_S)
         emitter.stop()
         await finished(storing, within=DELIVERY_GRACE_S)
+        for task in dialling:  # last: what was delivered may have gone through the tunnel
+            task.cancel()
 
 
 async def run_local_node(
@@ -214,6 +226,17 @@ async def _local_identity(
     return NodeIdentity(node_id, cluster, names, host_key, certificate, trust.user_cas, trust.host_cas)
 
 
+async def _open(server: NodeServer, settings: NodeSettings, agent: TunnelAgent | None) -> tuple[str, int]:
+    """Be ready for clients, by the tunnel or by a port of our own; its address."""
+    if agent is not None:
+        await server.prepare()
+        agent.serve(server.accept)
+        return "", 0
+    host, port = await _listen(server, settings)
+    server.describe(replace(server.target, port=port))
+    return host, port
+
+
 async def _listen(server: NodeServer, settings: NodeSettings) -> tuple[str, int]:
     try:
         return await server.listen(settings.host, settings.port)
@@ -222,16 +245,17 @@ async def _listen(server: NodeServer, settings: NodeSettings) -> tuple[str, int]
         raise ConfigError(public, reason=str(error)) from error
 
 
-def _target(settings: NodeSettings, identity: NodeIdentity, reached_at: str) -> Target:
+def _target(settings: NodeSettings, identity: NodeIdentity, reached_at: str, *, tunnel: bool) -> Target:
     host = settings.advertise or (reached_at if settings.host in _WILDCARDS else settings.host)
     return Target(
         id=identity.id,
         hostname=settings.hostname,
-        host=host,
-        port=settings.port,
+        host="" if tunnel else host,
+        port=0 if tunnel else settings.port,
         sub_kind=SubKind.NODE,
         labels=dict(settings.labels),
         version=SOFTWARE,
+        tunnel=tunnel,
     )
 
 

@@ -38,6 +38,8 @@ class NodeIdentity:
     roots: str = ""  # the daemons' authority, PEM
     key: str = ""  # PKCS#8 PEM
     certificate: str = ""  # PEM
+    tunnel_certificate: str = ""  # of the host key, for the proxy's tunnel entrance; OpenSSH one-line form
+    proxy: str = ""  # where it dials out to, host:port; empty: it is dialled
 
     @property
     def pair(self) -> KeyPair:
@@ -60,7 +62,12 @@ class NodeIdentity:
 
     def renewed(self, fresh: Renewed) -> "NodeIdentity":
         """The same with fresh certificates."""
-        changed = replace(self, certificate=fresh.certificate, host_certificate=fresh.host_certificate)
+        changed = replace(
+            self,
+            certificate=fresh.certificate,
+            host_certificate=fresh.host_certificate,
+            tunnel_certificate=fresh.tunnel_certificate,
+        )
         return changed.trusting(fresh.trust)
 
 

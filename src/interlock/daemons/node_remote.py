@@ -5,16 +5,21 @@ auth at that moment, events and recordings wait until it is back. Without one, i
 """
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from interlock.adapters.rpc.client import AuthClient
-from interlock.adapters.rpc.joiner import join, split_address
+from interlock.adapters.rpc.joiner import join
+from interlock.adapters.rpc.tls import UNIX, split_address
 from interlock.adapters.ssh.node.server import NodeServer
-from interlock.core.errors import ConfigError, InterlockError, StoreError
+from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
+from interlock.core.errors import ConfigError, InterlockError, StoreError, TargetError
 from interlock.core.ids import parse_name
+from interlock.core.tunnel import Listener
+from interlock.daemons.config import proxy_address
 from interlock.daemons.local import prepare_data_dir
 from interlock.daemons.node import NodePorts, NodeSettings, serve_node
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
@@ -29,6 +34,8 @@ REFRESH_S = 30.0
 RETRY_S = 5.0
 """Seconds between two attempts while auth is away."""
 
+_HOW = "--join TOKEN and --auth HOST:PORT or --proxy HOST:PORT"
+
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
 
@@ -39,8 +46,9 @@ _log = structlog.get_logger()
 class JoinBy:
     """How to enter the cluster."""
 
-    address: str  # of auth's join listener, host:port
+    address: str  # of auth's join listener, or of a proxy's one port, host:port
     token: TokenText
+    tunnel: bool = False  # it is a proxy's, and so is the way to this node
 
 
 async def run_node(
@@ -64,56 +72,58 @@ async def run_node(
     identity = _usable(file.load(), settings, join_by, clock)
     if identity is None:
         if join_by is None:
-            raise ConfigError(
-                "this node has not joined a cluster yet: start it with --join TOKEN --auth HOST:PORT"
-            )
+            raise ConfigError(f"this node has not joined a cluster yet: start it with {_HOW}")
         identity = await _until_joined(settings, join_by, stopping)
         if identity is None:
             return
         file.save(identity)
-    client = AuthClient(identity.service, roots=identity.roots, identity=identity.pair, clock=clock)
-    claims = CertificateReader(identity.user_cas)
-    keeper = IdentityKeeper(identity, file, client, claims, clock)
-    try:
+    keeper = IdentityKeeper(identity, file, clock)
+    proxy = settings.proxy or identity.proxy
+    async with contextlib.AsyncExitStack() as stack:
+        agent: TunnelAgent | None = None
+        service, reached_at = identity.service, ""
+        if proxy:
+            agent = TunnelAgent(proxy_address("node.proxy", proxy), keeper.credential)
+            service = f"{UNIX}{await stack.enter_async_context(agent.auth_socket())}"
+        else:
+            reached_at = await _own_address(service)
+        client = AuthClient(service, roots=identity.roots, identity=identity.pair, clock=clock)
+        stack.push_async_callback(client.close)
         await serve_node(
             settings,
             identity,
             NodePorts(client, client, client, client, client),
-            claims=claims,
-            keeper=keeper.run,
-            reached_at=await _own_address(identity.service),
+            claims=keeper.claims,
+            keeper=lambda server: keeper.run(server, client),
+            reached_at=reached_at,
             clock=clock,
             entropy=entropy,
             stopping=stopping,
+            agent=agent,
             on_ready=on_ready,
         )
-    finally:
-        await client.close()
 
 
 class IdentityKeeper:
     """Follows auth's authorities and renews the node's certificates at half-life."""
 
-    def __init__(
-        self,
-        identity: NodeIdentity,
-        file: IdentityFile,
-        client: AuthClient,
-        claims: CertificateReader,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, identity: NodeIdentity, file: IdentityFile, clock: Clock) -> None:
+        self.claims = CertificateReader(identity.user_cas)  # follows
         self._identity = identity
         self._file = file
-        self._client = client
-        self._claims = claims
         self._clock = clock
 
-    async def run(self, server: NodeServer) -> None:
+    def credential(self) -> Credential:
+        """For the tunnel, as it is now."""
+        identity = self._identity
+        return Credential(identity.host_key, identity.tunnel_certificate, identity.host_cas)
+
+    async def run(self, server: NodeServer, client: AuthClient) -> None:
         """Until cancelled. What fails is tried again; a new failure is logged once."""
         failing = ""
         while True:
             try:
-                await self.refresh(server)
+                await self.refresh(server, client)
             except InterlockError as error:
                 if error.public != failing:
                     _log.warning("node.auth_away", error=error.public, reason=error.reason)
@@ -124,22 +134,22 @@ class IdentityKeeper:
                 failing = ""
             await asyncio.sleep(RETRY_S if failing else REFRESH_S)
 
-    async def refresh(self, server: NodeServer) -> None:
+    async def refresh(self, server: NodeServer, client: AuthClient) -> None:
         """Ask once, renew if it is time, and keep what has changed."""
         identity = self._identity
         if self._clock.now() >= half_life(identity.certificate):
-            identity = identity.renewed(await self._client.renew(identity.host_public_key))
+            identity = identity.renewed(await client.renew(identity.host_public_key))
         else:
-            identity = identity.trusting(await self._client.trust())
+            identity = identity.trusting(await client.trust())
         if identity == self._identity:
             return
         renewed = identity.certificate != self._identity.certificate
-        self._claims.trust(identity.user_cas)
+        self.claims.trust(identity.user_cas)
         self._file.save(identity)
         self._identity = identity
         if renewed:
             await server.renew(identity.host_certificate)
-            await self._client.use(identity.pair)
+            await client.use(identity.pair)
             _log.info("node.renewed", until=expiry(identity.certificate).isoformat())
 
 
@@ -157,8 +167,12 @@ def _usable(
         why = "it was away for so long that its identity has expired"
     elif join_by is not None and certificate_pin(stored.roots) != join_by.token.pin:
         why = "it belongs to another cluster"
+    elif settings.proxy and not stored.tunnel_certificate:
+        why = "it joined when there were no tunnels"
+    elif not (stored.service or settings.proxy or stored.proxy):
+        why = "it only knows the way to auth by a proxy"
     if why and join_by is None:
-        raise ConfigError(f"this node has to join again, since {why}: give it --join TOKEN --auth HOST:PORT")
+        raise ConfigError(f"this node has to join again, since {why}: give it {_HOW}")
     return None if why else stored
 
 
@@ -168,14 +182,15 @@ async def _until_joined(settings: NodeSettings, join_by: JoinBy, stopping: async
     pause = FIRST_PAUSE_S
     while not stopping.is_set():
         try:
-            membership = await join(
-                join_by.address,
-                join_by.token,
-                names=settings.all_names,
-                key=key,
-                host_key=public_line(host_key),
-            )
-        except StoreError as error:
+            async with _join_listener(join_by) as address:
+                membership = await join(
+                    address,
+                    join_by.token,
+                    names=settings.all_names,
+                    key=key,
+                    host_key=public_line(host_key),
+                )
+        except (StoreError, TargetError) as error:
             _log.warning("node.waiting", error=f"{error.public}; trying again", reason=error.reason)
             await _pause(stopping, pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
@@ -194,8 +209,22 @@ async def _until_joined(settings: NodeSettings, join_by: JoinBy, stopping: async
             roots=membership.roots,
             key=key,
             certificate=reply.certificate,
+            tunnel_certificate=reply.tunnel_certificate,
+            proxy=join_by.address if join_by.tunnel else "",
         )
     return None
+
+
+@contextlib.asynccontextmanager
+async def _join_listener(join_by: JoinBy) -> AsyncIterator[str]:
+    """The address at which auth's join listener answers: its own, or that of a socket that leads there."""
+    if not join_by.tunnel:
+        yield join_by.address
+        return
+    agent = TunnelAgent(proxy_address("--proxy", join_by.address), None)
+    async with agent.auth_socket(Listener.JOIN) as path:
+        await agent.dial()
+        yield f"{UNIX}{path}"
 
 
 async def _pause(stopping: asyncio.Event, seconds: float) -> None:

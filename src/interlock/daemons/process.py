@@ -25,7 +25,9 @@ _GATEWAY = frozenset({"auth", "proxy"})
 _log = structlog.get_logger()
 
 
-async def run_process(config: Config, *, roles: str, data_dir: Path | None, token: str, auth: str) -> None:
+async def run_process(
+    config: Config, *, roles: str, data_dir: Path | None, token: str, auth: str, proxy: str = ""
+) -> None:
     """Run the named roles until a signal. InterlockError, one and plain, if they cannot run."""
     wanted = parse_roles(roles)
     set_up_log(config.log_level)
@@ -33,7 +35,9 @@ async def run_process(config: Config, *, roles: str, data_dir: Path | None, toke
     with stop_on_signals(stopping):
         try:
             if wanted == {"node"}:
-                await _node(config, _directory(config, data_dir, NODE_DIRECTORY), token, auth, stopping)
+                await _node(
+                    config, _directory(config, data_dir, NODE_DIRECTORY), _join_by(token, auth, proxy), stopping
+                )
             else:
                 await run_gateway(
                     config,
@@ -94,12 +98,20 @@ def _directory(config: Config, chosen: Path | None, below: str) -> Path:
     return (Path(shared) if shared else default_data_dir()) / below
 
 
-async def _node(config: Config, data_dir: Path, token: str, auth: str, stopping: asyncio.Event) -> None:
-    join_by = None
-    if token:
-        if not auth:
-            raise ConfigError("--join needs --auth HOST:PORT")
-        join_by = JoinBy(auth, TokenText.parse(token))
+def _join_by(token: str, auth: str, proxy: str) -> JoinBy | None:
+    """Where to join, by the options; ConfigError if they do not fit together."""
+    if proxy and not token:
+        raise ConfigError(
+            "--proxy needs --join TOKEN: a node that has joined remembers it, and node.proxy changes it"
+        )
+    if not token:
+        return None
+    if bool(auth) == bool(proxy):
+        raise ConfigError("--join needs --auth HOST:PORT, or --proxy HOST:PORT for a node that dials out")
+    return JoinBy(auth or proxy, TokenText.parse(token), tunnel=bool(proxy))
+
+
+async def _node(config: Config, data_dir: Path, join_by: JoinBy | None, stopping: asyncio.Event) -> None:
     with sole_user(data_dir):
         await run_node(
             node_settings(config, data_dir),
@@ -116,4 +128,4 @@ def _announce(listening: Listening) -> None:
 
 
 def _node_ready(host: str, port: int) -> None:
-    _log.info("interlock.ready", node=format_address(host, port))
+    _log.info("interlock.ready", node=format_address(host, port) if port else "dials out")

@@ -45,6 +45,14 @@ class Forwarded:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelPass:
+    """What a node shows at the tunnel entrance: which node it is, and nothing that a person's certificate says."""
+
+    node: DaemonId
+    valid_before: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """The contents of a user certificate, to be issued or just verified."""
 

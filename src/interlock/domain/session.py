@@ -74,12 +74,13 @@ class SessionContext:
             "namespace": "default",
             "server_id": self.target.id,
             "server_hostname": self.target.hostname,
-            "server_addr": self.target.addr,
             "server_labels": dict(self.target.labels),
             "server_sub_kind": self.target.sub_kind.value,
             "server_version": self.target.version,
             "recorded_by": self.daemon_id,
         }
+        if self.target.addr:
+            fields["server_addr"] = self.target.addr
         if self.duties.names_forwarder:
             fields["forwarded_by"] = self.daemon_id
         if self.duties.names_mode:
@@ -89,7 +90,7 @@ class SessionContext:
     def connection_fields(self) -> dict[str, JsonValue]:
         """Addresses of the client's connection."""
         fields: dict[str, JsonValue] = {"addr.remote": self.client_addr, "proto": "ssh"}
-        if self.local_addr:
+        if self.local_addr and not self.target.tunnel:
             fields["addr.local"] = self.local_addr
         return fields
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from interlock.core.address import format_address
-from interlock.core.errors import Denied
+from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId, parse_login, parse_name
 
 ROUTE_SEPARATORS = "%+"
@@ -32,11 +32,17 @@ class Target:
     host_keys: tuple[str, ...] = ()  # pinned OpenSSH public keys; empty: a certificate of our host CA is required
     version: str = ""
     expires: datetime | None = None  # None: registered by hand, does not expire
+    tunnel: bool = False  # it dials out to the proxy, and has no address of its own to be reached at
 
     @property
     def addr(self) -> str:
-        """Address and port as audit events show them."""
-        return format_address(self.host, self.port)
+        """Address and port as audit events show them; empty if it is reached by its tunnel."""
+        return "" if self.tunnel else format_address(self.host, self.port)
+
+
+def unknown_node(name: str) -> NotFound:
+    """There is no live target of this hostname or ID."""
+    return NotFound(f"unknown node {name}: run `ilsh ls` to see the nodes you can reach")
 
 
 @dataclass(frozen=True, slots=True)

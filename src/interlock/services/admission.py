@@ -11,8 +11,11 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
-from interlock.domain.target import Target
+from interlock.domain.target import Target, unknown_node
 from interlock.ports import Clock, ModeSource, RoleSource, TargetSource, UserSource
+
+LISTED = 8
+"""IDs that the refusal of an ambiguous name lists."""
 
 
 class RoleAdmission:
@@ -60,6 +63,25 @@ class RoleAdmission:
             names = ", ".join(role.name for role in roles) or "no role"
             raise Denied(public, reason=f"{claims.identity.user} has {names}")
         return (await self._modes.mode_policy()).mode_before_login(target, roles)
+
+    async def find(self, claims: Claims, name: str) -> Target:
+        """The target that a person names: by ID, or by a hostname that only one live target has.
+
+        NotFound otherwise; of several nodes with one name, the text lists the IDs of those that the person's roles
+        reach, and Denied if they reach none.
+        """
+        found = await self._targets.named(name)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise unknown_node(name)
+        roles = await self.current_roles(claims)
+        ids = [target.id for target in found if any(role.matches(target) for role in roles)]
+        reason = f"{len(found)} live targets are called {name}: {', '.join(each.id for each in found[:LISTED])}"
+        if not ids:
+            raise Denied(f"access denied: no role of yours reaches {name}", reason=reason)
+        listed = ", ".join(ids[:LISTED]) + (", …" if len(ids) > LISTED else "")
+        raise NotFound(f"several nodes are called {name}: use the ID of one as its name: {listed}", reason=reason)
 
     async def current_roles(self, claims: Claims) -> list[Role]:
         """The certificate's roles that the user still has and that still exist; Denied if the user is gone."""

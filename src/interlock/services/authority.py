@@ -32,7 +32,7 @@ from interlock.domain.identity import Forwarded, Identity, parse_client
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind
 from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential, TrustBundle
-from interlock.services.certificates import IDENTITY_EXTENSION, encode_claims
+from interlock.services.certificates import IDENTITY_EXTENSION, TUNNEL_EXTENSION, encode_claims
 
 MAX_USER_TTL = timedelta(hours=30)
 """Longest life of a person's certificate: a day's work and the night after it (R14)."""
@@ -42,6 +42,9 @@ TARGET_TTL = timedelta(minutes=5)
 
 HOST_TTL = timedelta(days=30)
 """Life of a host certificate unless the caller says otherwise; daemons renew theirs long before."""
+
+TUNNEL_TTL = timedelta(days=7)
+"""Life of a node's certificate for its tunnel: as long as its X.509 identity, with which it is renewed."""
 
 MAX_HOST_TTL = timedelta(days=3660)
 """Longest life of a host certificate that an administrator installs by hand."""
@@ -62,7 +65,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
 
 
 class Authority:
-    """Signs with keys that are parsed once; implements `ports.HostIssuer`, `TargetIssuer` and `TrustSource`."""
+    """Signs with keys parsed once: `ports.HostIssuer`, `TargetIssuer`, `TunnelIssuer` and `TrustSource`."""
 
     def __init__(
         self, keys: Sequence[AuthorityKey], *, cluster: str, daemon_id: DaemonId, clock: Clock, entropy: Entropy
@@ -147,6 +150,12 @@ class Authority:
         names = _unique(_checked(_parse_host, each) for each in principals)
         before = self._clock.now() + ttl
         return self._sign("host", CertKind.HOST, public_key, names[0] if names else "", names, before, ())
+
+    async def issue_tunnel(self, public_key: str, node: DaemonId) -> str:
+        """`ports.TunnelIssuer`: for the tunnel entrance and nothing else, as it carries no identity."""
+        before = self._clock.now() + TUNNEL_TTL
+        extensions = ((TUNNEL_EXTENSION, node),)
+        return self._sign("user", CertKind.USER, public_key, node, (node,), before, extensions)
 
     def _sign(
         self,

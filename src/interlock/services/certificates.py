@@ -5,9 +5,11 @@ certificate with a restriction that we do not know is refused, not widened (R6, 
 Signing is `interlock.services.authority`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -17,15 +19,22 @@ from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedC
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.domain.access import NOTHING_SPECIAL, Access
-from interlock.domain.identity import Claims, Forwarded, Identity, parse_client
+from interlock.domain.identity import Claims, Forwarded, Identity, TunnelPass, parse_client
 from interlock.domain.modes import mode_at_node
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
 """Extension of our user certificates: JSON that names user, roles, cluster and, for forwarders, the hand-over."""
 
+TUNNEL_EXTENSION = "tunnel@interlock.dev"
+"""Extension of a node's tunnel certificate: the node's ID. It stands where a person's has the identity, so that no
+certificate is ever both."""
+
 _SOURCE_ADDRESS = "source-address"
 _REFUSED = "your certificate was not accepted: run ilsh login"
 _EXPIRED = "your certificate has expired: run ilsh login"
+
+
+T = TypeVar("T")
 
 
 class _Forwarded(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -57,7 +66,7 @@ def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
 
 
 class CertificateReader:
-    """`ports.ClaimsReader` for certificates of the user authority."""
+    """`ports.ClaimsReader` and `ports.PassReader` for certificates of the user authority."""
 
     def __init__(self, user_authorities: Sequence[str]) -> None:
         self._trusted: dict[PublicKey, Ed25519PublicKey] = {}
@@ -73,6 +82,13 @@ class CertificateReader:
 
     def read(self, certificate: bytes, *, now: datetime) -> Claims:
         """The claims of a certificate in wire form; Denied if anything about it is wrong."""
+        return self._read(certificate, now, _claims)
+
+    def read_pass(self, certificate: bytes, *, now: datetime) -> TunnelPass:
+        """`ports.PassReader`: which node a tunnel certificate speaks for; Denied if anything about it is wrong."""
+        return self._read(certificate, now, _tunnel_pass)
+
+    def _read(self, certificate: bytes, now: datetime, interpret: Callable[[Certificate], T]) -> T:
         try:
             signed = SignedCertificate.parse(certificate)
         except ValueError as error:
@@ -86,7 +102,7 @@ class CertificateReader:
             reason = f"certificate {contents.serial} of {contents.key_id!r} is valid from {after} to {before}"
             raise Denied(_EXPIRED, reason=reason)
         try:
-            return _claims(contents, after, before)
+            return interpret(contents)
         except ValueError as error:
             reason = f"certificate {contents.serial} of {contents.key_id!r}: {error}"
             raise Denied(_REFUSED, reason=reason) from None
@@ -105,12 +121,16 @@ class CertificateReader:
             raise Denied(_REFUSED, reason=reason) from None
 
 
-def _claims(contents: Certificate, after: datetime, before: datetime) -> Claims:
+def _claims(contents: Certificate) -> Claims:
     logins = tuple(parse_login(each) for each in contents.principals)
     if not logins:
         msg = "it names no principal, which sshd would read as all"
         raise ValueError(msg)
-    extension = dict(contents.extensions).get(IDENTITY_EXTENSION)
+    extensions = dict(contents.extensions)
+    extension = extensions.get(IDENTITY_EXTENSION)
+    if TUNNEL_EXTENSION in extensions:
+        msg = "it is a node's, for its tunnel"
+        raise ValueError(msg)
     if extension is None:
         msg = "it carries no identity"
         raise ValueError(msg)
@@ -122,12 +142,23 @@ def _claims(contents: Certificate, after: datetime, before: datetime) -> Claims:
     return Claims(
         identity=Identity(claimed.user, tuple(parse_name(role) for role in claimed.roles), claimed.cluster),
         logins=logins,
-        valid_after=after,
-        valid_before=before,
+        valid_after=_moment(contents.valid_after),
+        valid_before=_moment(contents.valid_before),
         serial=contents.serial,
         forwarded=None if claimed.forwarded is None else _hand_over(claimed.forwarded),
         source_networks=_source_networks(contents),
     )
+
+
+def _tunnel_pass(contents: Certificate) -> TunnelPass:
+    node = dict(contents.extensions).get(TUNNEL_EXTENSION)
+    if len(contents.extensions) != 1 or contents.critical_options or node is None:
+        msg = "it is not a node's certificate for its tunnel"
+        raise ValueError(msg)
+    if (node, (node,)) != (contents.key_id, contents.principals) or str(UUID(node)) != node:
+        msg = f"key ID, principals and node differ: {node[:64]!r}"
+        raise ValueError(msg)
+    return TunnelPass(DaemonId(node), _moment(contents.valid_before))
 
 
 def _hand_over(said: _Forwarded) -> Forwarded:

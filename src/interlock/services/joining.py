@@ -19,8 +19,9 @@ from datetime import timedelta
 
 import structlog
 
-from interlock.core.errors import ConfigError, Denied, NotFound, SignInFailed
+from interlock.core.errors import ConfigError, Denied, SignInFailed
 from interlock.core.ids import DaemonId, parse_name
+from interlock.domain.target import SubKind
 from interlock.ports import (
     Clock,
     Entropy,
@@ -30,6 +31,7 @@ from interlock.ports import (
     TokenStore,
     TrustBundle,
     TrustSource,
+    TunnelIssuer,
 )
 from interlock.services.daemonca import AUTH_SERVER_NAME, DaemonCa, HostIdentity
 
@@ -100,6 +102,7 @@ class JoinReply:
     certificate: str  # X.509 client certificate, PEM
     host_certificate: str  # SSH, OpenSSH one-line form
     trust: TrustBundle
+    tunnel_certificate: str = ""  # the host key's certificate for the tunnel entrance, OpenSSH one-line form
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class Renewed:
     certificate: str
     host_certificate: str
     trust: TrustBundle
+    tunnel_certificate: str = ""
 
 
 async def create_token(
@@ -140,6 +144,7 @@ class Joining:
         tokens: TokenStore,
         ca: DaemonCa,
         hosts: HostIssuer,
+        tunnels: TunnelIssuer,
         targets: TargetSource,
         trust: TrustSource,
         clock: Clock,
@@ -151,6 +156,7 @@ class Joining:
         self._tokens = tokens
         self._ca = ca
         self._hosts = hosts
+        self._tunnels = tunnels
         self._targets = targets
         self._trust = trust
         self._clock = clock
@@ -181,7 +187,15 @@ class Joining:
         if not await self._tokens.spend_token(request.token_id):
             raise SignInFailed(_REFUSED, reason=f"join token {request.token_id} was used up meanwhile")
         _log.info("join.admitted", source=source, node=identity.id, names=names, token=request.token_id)
-        return JoinReply(identity.id, self._cluster, names, fresh.certificate, fresh.host_certificate, fresh.trust)
+        return JoinReply(
+            identity.id,
+            self._cluster,
+            names,
+            fresh.certificate,
+            fresh.host_certificate,
+            fresh.trust,
+            fresh.tunnel_certificate,
+        )
 
     async def renew(self, identity: HostIdentity, csr: bytes, host_key: str) -> Renewed:
         """New certificates for the same daemon and the same names."""
@@ -189,6 +203,7 @@ class Joining:
             self._ca.issue_daemon(csr, identity, now=self._clock.now()),
             await self._hosts.issue_host(host_key, principals(identity)),
             await self._trust.trust(),
+            await self._tunnels.issue_tunnel(host_key, identity.id),
         )
 
     async def _check(self, request: JoinRequest) -> None:
@@ -203,22 +218,43 @@ class Joining:
             raise SignInFailed(_REFUSED, reason=f"join token {token.id} was used up before")
 
     async def _free_names(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The names, each valid and no other live target's: a token must not divert another host's sessions."""
+        """The names, each valid and no registered host's: a token must not divert its sessions.
+
+        Nodes may share a name: whoever asks for it is then told to say which one (services/admission).
+        """
         if not 1 <= len(names) <= MAX_NAMES:
             raise Denied(f"a node needs 1 to {MAX_NAMES} names")
         for name in names:
             _check_name(name)
             if name in self._reserved:
                 raise Denied(f"the name {name} is reserved for the gateway itself: give the node another")
-            try:
-                taken = await self._targets.target(name)
-            except NotFound:
-                continue
-            public = (
-                f"the name {name} is another node's: remove that with ilctl nodes rm, or wait until it expires"
-            )
-            raise Denied(public, reason=f"{public} (target {taken.id})")
+            for taken in await self._targets.named(name):
+                if taken.sub_kind is not SubKind.NODE:
+                    public = f"the name {name} is another host's: remove that with ilctl nodes rm"
+                    raise Denied(public, reason=f"{public} (target {taken.id})")
         return tuple(dict.fromkeys(names))
+
+
+class JoinSources:
+    """Where joining nodes really are that auth sees at the proxy's address, because they came through its port.
+
+    Otherwise one who fails too often there would lock out all who join that way.
+    """
+
+    def __init__(self) -> None:
+        self._true: dict[str, str] = {}  # by the proxy's own host:port towards auth
+
+    def note(self, bridge: str, source: str) -> None:
+        """A bridge to the join listener is open."""
+        self._true[bridge] = source
+
+    def forget(self, bridge: str) -> None:
+        """It is closed."""
+        self._true.pop(bridge, None)
+
+    def of(self, peer: str) -> str:
+        """The address, without its port, behind a connection's host:port."""
+        return self._true.get(peer) or peer.rpartition(":")[0]
 
 
 class FailureCounter:

@@ -83,9 +83,13 @@ class Stores:
 
     async def target(self, name: str) -> Target:
         """`ports.TargetSource`."""
-        if name not in self.nodes:
-            raise NotFound(f"no node {name}")
-        return self.nodes[name]
+        for found in await self.named(name):
+            return found
+        raise NotFound(f"no node {name}")
+
+    async def named(self, name: str) -> list[Target]:
+        """`ports.TargetSource`."""
+        return [node for node in self.nodes.values() if name in (node.hostname, node.id)]
 
     async def targets(self) -> list[Target]:
         """`ports.TargetSource`."""
@@ -101,6 +105,10 @@ class Stores:
     async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
         """`ports.HostIssuer`."""
         return f"{public_key} signed for {','.join(principals)}"
+
+    async def issue_tunnel(self, public_key: str, node: DaemonId) -> str:
+        """`ports.TunnelIssuer`."""
+        return f"{public_key} for the tunnel of {node}"
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""
@@ -152,6 +160,7 @@ class Auth:
             tokens=stores,
             ca=self.ca,
             hosts=stores,
+            tunnels=stores,
             targets=stores,
             trust=stores,
             clock=self.clock,

@@ -49,6 +49,8 @@ class Cluster:
     user = "alice"
     node_name = "node1"
     agentless_name = "plain1"
+    tunnel_name = "nat1"
+    """A node that listens nowhere, dials out to the gateway, and reaches auth only through it."""
 
     def __init__(
         self, directory: Path, *, mode: Mode = "proxy", with_node: bool = True, ciphers: Sequence[str] = ()
@@ -79,6 +81,8 @@ class Cluster:
             if self.with_node:
                 self.node = self.start_node(join=True)
                 self._stack.callback(self._stop_node)
+                self.tunnel_node = self.start_tunnel_node(join=True)
+                self._stack.callback(self._stop_tunnel_node)
             self._add_people()
             self.wait_listed()
         except BaseException:
@@ -95,6 +99,9 @@ class Cluster:
 
     def _stop_node(self) -> None:
         self.node.stop()
+
+    def _stop_tunnel_node(self) -> None:
+        self.tunnel_node.stop()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -131,6 +138,20 @@ class Cluster:
             raise
         return daemon
 
+    def start_tunnel_node(self, *, join: bool = False) -> Daemon:
+        """Start the node that dials out; it is up when it is listed. ``join`` for its first start."""
+        config = self.directory / "tunnel.toml"
+        config.write_text(self._tunnel_config())
+        argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", config]
+        if join:
+            token = self.ilctl("tokens", "add").stdout.split()[-1]
+            argv += ["--join", token, "--proxy", f"{self.host}:{self.port}"]
+        return Daemon(argv, log=self.directory / "tunnel.log", env=self.env(), name="tunnel node")
+
+    def is_ours(self, target: str) -> bool:
+        """Whether our own server answers at this target."""
+        return target in (self.node_name, self.tunnel_name)
+
     def set_mode(self, mode: Mode) -> None:
         """Change where sessions that begin from now on are recorded."""
         if mode != self.mode:
@@ -139,7 +160,7 @@ class Cluster:
 
     def wait_listed(self) -> None:
         """Wait until the inventory has every target."""
-        wanted = {self.agentless_name, *([self.node_name] if self.with_node else [])}
+        wanted = {self.agentless_name, *([self.node_name, self.tunnel_name] if self.with_node else [])}
         poll_until(lambda: wanted <= {node["hostname"] for node in self.json("nodes", "ls")}, f"nodes {wanted}")
 
     def _add_agentless(self) -> None:
@@ -286,6 +307,17 @@ join_listen = "{self.host}:{self.join_port}"
 [proxy]
 listen = "{self.host}:{self.port}"
 ciphers = {json.dumps(self._ciphers)}
+"""
+
+    def _tunnel_config(self) -> str:
+        return f"""\
+data_dir = "{self.directory / "tunnel"}"
+
+[node]
+hostname = "{self.tunnel_name}"
+
+[node.labels]
+env = "test"
 """
 
     def _node_config(self) -> str:

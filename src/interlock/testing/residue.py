@@ -74,5 +74,5 @@ class Residue:
         cluster = self._cluster
         daemons = {"gateway": cluster.gateway, "sshd": cluster.agentless.daemon}
         if cluster.with_node:
-            daemons["node"] = cluster.node
+            daemons |= {"node": cluster.node, "tunnel node": cluster.tunnel_node}
         return {name: daemon.pid for name, daemon in daemons.items()}

@@ -28,6 +28,7 @@ from interlock.adapters.ssh.door import Gate
 from interlock.adapters.ssh.hostkey import public_data
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.proxy import ProxyServer
+from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import NotFound, SignInFailed
 from interlock.core.ids import DaemonId
@@ -42,6 +43,7 @@ from interlock.services.admission import RoleAdmission
 from interlock.services.authority import Authority
 from interlock.services.certificates import CertificateReader
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
 from interlock.services.signin import SignInResult
@@ -54,6 +56,8 @@ DAEMON_ID = DaemonId("99999999-2222-4333-8444-555555555555")
 USER = "alice"
 LOGIN = "root"
 CLUSTER = "test"
+NOWHERE = AuthAddresses((LOOPBACK, 1), (LOOPBACK, 1))
+"""There is no auth on the network: a refused port."""
 
 
 @dataclass
@@ -81,10 +85,13 @@ class Directory:
 
     async def target(self, name: str) -> Target:
         """`ports.TargetSource`."""
-        for target in self.known_targets.values():
-            if name in (target.hostname, target.id):
-                return target
+        for target in await self.named(name):
+            return target
         raise NotFound(f"unknown node {name}: ilsh ls shows those you can reach")
+
+    async def named(self, name: str) -> list[Target]:
+        """`ports.TargetSource`."""
+        return [target for target in self.known_targets.values() if name in (target.hostname, target.id)]
 
     async def targets(self) -> list[Target]:
         """`ports.TargetSource`."""
@@ -258,12 +265,17 @@ async def gateway(
         recordings=recordings,
     )
 
+    certificates = CertificateReader([authority.export("user")])
+    tunnels = TunnelEntrance(
+        certificates, clock, NOWHERE, sources=JoinSources(), keepalive_interval=keepalive_interval
+    )
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
-        gate=Gate(CertificateReader([authority.export("user")]), clock, emitter, factory),
+        gate=Gate(certificates, clock, emitter, factory),
         permits=RoleAdmission(users=users, roles=users, targets=users, modes=users, clock=clock),
-        targets=users,
-        dialler=Dialler(authority, frozenset({public_data(authority.export("host"))}), ciphers, dial_timeout),
+        dialler=Dialler(
+            authority, frozenset({public_data(authority.export("host"))}), tunnels, ciphers, dial_timeout
+        ),
         hosts=authority,
         sessions=sessions,
         passwords=NoPasswords(),
@@ -280,6 +292,7 @@ async def gateway(
             clock=clock,
         ),
         entropy=entropy,
+        tunnels=tunnels,
         names=[LOOPBACK],
         ciphers=ciphers,
         keepalive_interval=keepalive_interval,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from interlock.adapters.rpc.joiner import join, split_address
-from interlock.adapters.rpc.tls import server_certificate
+from interlock.adapters.rpc.joiner import join
+from interlock.adapters.rpc.tls import server_certificate, split_address
 from interlock.core.errors import ConfigError, Denied, SignInFailed, StoreError
 from interlock.services.daemonca import DaemonCa, KeyPair, create_key, read_identity
 from interlock.services.joining import create_token
@@ -117,8 +117,7 @@ async def test_a_server_that_is_away_is_an_error_to_try_again(auth: Auth) -> Non
 
 async def test_the_unverified_handshake_shows_the_servers_certificate(auth: Auth) -> None:
     """It is auth's own, but nobody has verified that yet."""
-    host, port = split_address(auth.bound.join)
-    assert "BEGIN CERTIFICATE" in await server_certificate(host, port)
+    assert "BEGIN CERTIFICATE" in await server_certificate(auth.bound.join)
 
 
 async def test_a_server_that_speaks_no_tls_is_an_error() -> None:
@@ -133,7 +132,7 @@ async def test_a_server_that_speaks_no_tls_is_an_error() -> None:
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(StoreError):
-            await server_certificate("127.0.0.1", port)
+            await server_certificate(f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("address", ["", "host", "host:", ":1", "host:0", "host:65536", "::1:22", "unix:/x:1"])

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from interlock.adapters.rpc.joiner import split_address
 from interlock.adapters.rpc.tls import check_pin, server_certificate
 from interlock.adapters.system import SystemClock
 from interlock.core.errors import ConfigError
@@ -23,12 +22,12 @@ async def test_auths_certificate_is_renewed_without_a_restart(tmp_path: Path) ->
     auth.clock = clock
     await auth.start()
     try:
-        address = split_address(auth.bound.join)
-        first = await server_certificate(*address)
+        address = auth.bound.join
+        first = await server_certificate(address)
         clock.advance(SERVER_LIFE / 2 - timedelta(hours=1))
-        assert await server_certificate(*address) == first
+        assert await server_certificate(address) == first
         clock.advance(timedelta(hours=2))
-        second = await server_certificate(*address)
+        second = await server_certificate(address)
         assert expiry(second) > expiry(first)
         assert second != first
     finally:
@@ -37,10 +36,10 @@ async def test_auths_certificate_is_renewed_without_a_restart(tmp_path: Path) ->
 
 async def test_each_start_has_a_certificate_of_its_own(auth: Auth) -> None:
     """No key of auth's listeners is ever on disk."""
-    first = await server_certificate(*split_address(auth.bound.join))
+    first = await server_certificate(auth.bound.join)
     await auth.stop()
     await auth.start()
-    second = await server_certificate(*split_address(auth.bound.join))
+    second = await server_certificate(auth.bound.join)
     serials = {x509.load_pem_x509_certificate(each.encode()).serial_number for each in (first, second)}
     assert len(serials) == 2
     assert list(auth.directory.iterdir()) == []

@@ -8,12 +8,19 @@ import asyncssh
 import pytest
 
 from interlock.adapters.ssh.bridge import open_bridge
+from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.core.errors import TargetError
 from interlock.core.ids import DaemonId
 from interlock.domain.duties import RecordingMode
 from interlock.domain.target import SubKind, Target
+from interlock.services.certificates import CertificateReader
+from interlock.services.joining import JoinSources
+from interlock.testing.clock import FakeClock
 from interlock.testing.ports import LOOPBACK, free_port
-from interlock.testing.ssh_pair import USER, Gateway
+from interlock.testing.ssh_pair import NOWHERE, USER, Gateway
+
+CLIENT = "192.0.2.7:50022"
+NO_TUNNELS = TunnelEntrance(CertificateReader([]), FakeClock(), NOWHERE, sources=JoinSources())
 
 
 @contextlib.asynccontextmanager
@@ -50,7 +57,7 @@ async def test_what_does_not_greet_as_ssh_is_not_reached() -> None:
     """A node that names somebody else's port makes the gateway talk to nobody (R5)."""
     async with listener(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (port, told):
         with pytest.raises(TargetError, match="does not answer as an SSH server"):
-            await open_bridge(target(port))
+            await open_bridge(target(port), NO_TUNNELS, CLIENT)
         assert told == []
 
 
@@ -58,14 +65,14 @@ async def test_what_waits_to_be_spoken_to_is_given_up() -> None:
     """An HTTP server says nothing by itself, and no byte of the client's reaches it."""
     async with listener(b"") as (port, told):
         with pytest.raises(TargetError, match="does not answer"):
-            await open_bridge(target(port), timeout=0.2)
+            await open_bridge(target(port), NO_TUNNELS, CLIENT, timeout=0.2)
         assert told == []
 
 
 async def test_nobody_there() -> None:
     """In words."""
     with pytest.raises(TargetError, match="node1 is unreachable"):
-        await open_bridge(target(free_port()))
+        await open_bridge(target(free_port()), NO_TUNNELS, CLIENT)
 
 
 async def test_bytes_pass_both_ways_and_the_event_names_the_person(world: Gateway) -> None:

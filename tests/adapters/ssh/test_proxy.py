@@ -34,10 +34,10 @@ async def test_forbidden_login(world: Gateway) -> None:
 async def test_store_that_fails(world: Gateway) -> None:
     """An inventory that cannot be read refuses in words, as everything else does."""
 
-    async def broken(name: str) -> Target:
+    async def broken(name: str) -> list[Target]:
         raise StoreError("the inventory cannot be read", reason=f"disk, looking for {name}")
 
-    world.users.target = broken  # type: ignore[method-assign]
+    world.users.named = broken  # type: ignore[method-assign]
     assert await ask(world) == "the inventory cannot be read"
     await world.wait_clean()
     assert "disk" in str((await world.events("session.rejected"))[0]["reason"])
@@ -46,14 +46,14 @@ async def test_store_that_fails(world: Gateway) -> None:
 async def test_bug_on_the_way_ends_one_connection(world: Gateway) -> None:
     """An error that nobody expects costs one client its connection, and the others nothing."""
 
-    async def broken(name: str) -> Target:
+    async def broken(name: str) -> list[Target]:
         raise RuntimeError(name)
 
     async with plain_target(world), await world.client("plain1") as other:
-        found = world.users.target
-        world.users.target = broken  # type: ignore[method-assign]
+        found = world.users.named
+        world.users.named = broken  # type: ignore[method-assign]
         assert await ask(world) == "internal error of the gateway: its log has the details"
-        world.users.target = found  # type: ignore[method-assign]
+        world.users.named = found  # type: ignore[method-assign]
         assert (await other.run("exit 3", check=False)).exit_status == 3
     await world.wait_clean()
     assert len(await world.events("session.rejected")) == 1

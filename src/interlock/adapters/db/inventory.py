@@ -3,11 +3,12 @@
 Names are kept in lower case: ssh lowers the host of a jump, so two names that differ in case would be one there.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, delete, or_, select
+from sqlalchemy import Connection, Row, and_, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
@@ -15,7 +16,7 @@ from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels
 from interlock.adapters.db.engine import Database
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId, parse_name
-from interlock.domain.target import SubKind, Target
+from interlock.domain.target import SubKind, Target, unknown_node
 from interlock.ports import Clock
 
 _log = structlog.get_logger(__name__)
@@ -29,47 +30,58 @@ class SqlInventory:
         self._clock = clock
 
     async def heartbeat(self, node: Target) -> None:
-        """Create or refresh a node; Denied if its hostname belongs to another live target.
+        """Create or refresh a node; Denied if its hostname is that of a host which an administrator registered.
 
-        A name whose node has expired is free again: the host may have been installed anew.
+        Nodes may share a hostname. Of those that have expired, only the one that reports itself again stays.
         """
         row, now = _row(node), self._clock.now()
         await self._database.write(lambda connection: _refresh(connection, node, row, now))
 
     async def target(self, name: str) -> Target:
-        """The live target with this hostname or ID; NotFound otherwise."""
+        """The live target with this hostname or ID; NotFound if there is none, or several of this hostname."""
+        found = await self.named(name)
+        if not found:
+            raise unknown_node(name)
+        if len(found) > 1:
+            raise NotFound(f"{len(found)} nodes are called {name}: use the ID of one")
+        return found[0]
+
+    async def named(self, name: str) -> list[Target]:
+        """The live targets with this hostname, by ID, or the one with this ID: nobody can shadow an ID."""
         nodes = schema.nodes
         wanted = select(nodes).where(or_(nodes.c.hostname == name.lower(), nodes.c.id == name), self._live())
-        rows = await self._database.rows(wanted)
+        rows = await self._database.rows(wanted.order_by(nodes.c.id))
         found = [target for row in rows if (target := _target(row)) is not None]
-        if not found:
-            raise NotFound(f"unknown node {name}: run `ilsh ls` to see the nodes you can reach")
-        return next((target for target in found if target.id == name), found[0])  # nobody can shadow an ID
+        return [target for target in found if target.id == name] or found
 
     async def targets(self) -> list[Target]:
-        """All live targets, by hostname."""
+        """All live targets, by hostname and ID."""
         nodes = schema.nodes
-        rows = await self._database.rows(select(nodes).where(self._live()).order_by(nodes.c.hostname))
+        live = select(nodes).where(self._live()).order_by(nodes.c.hostname, nodes.c.id)
+        rows = await self._database.rows(live)
         return [target for row in rows if (target := _target(row)) is not None]
 
     async def add_target(self, target: Target) -> bool:
         """Register a target; False if its hostname is taken by a live one."""
-        nodes = schema.nodes
-        stale = delete(nodes).where(
-            nodes.c.hostname == target.hostname.lower(), nodes.c.expires <= self._clock.now()
-        )
+        nodes, now = schema.nodes, self._clock.now()
         fresh = insert(nodes).values(_row(target)).on_conflict_do_nothing()
 
         def add(connection: Connection) -> bool:
-            connection.execute(stale)
+            if _holders(connection, target, now):
+                return False
             return connection.execute(fresh).rowcount == 1
 
         return await self._database.write(add)
 
     async def remove_target(self, name: str) -> None:
-        """Forget the target with this hostname or ID, live or not; NotFound if there is none."""
+        """Forget the target with this hostname or ID, live or not; NotFound if none or several are meant."""
         nodes = schema.nodes
-        named = or_(nodes.c.hostname == name.lower(), nodes.c.id == name)
+        live = await self.named(name)
+        if len(live) > 1:
+            ids = ", ".join(target.id for target in live)
+            raise NotFound(f"{len(live)} nodes are called {name}: say which one by its ID: {ids}")
+        shadowed = any(target.id == name for target in live)
+        named = nodes.c.id == name if shadowed else or_(nodes.c.hostname == name.lower(), nodes.c.id == name)
         if not await self._database.change(delete(nodes).where(named)):
             raise NotFound(f"there is no node called {name}")
 
@@ -79,13 +91,19 @@ class SqlInventory:
 
 def _refresh(connection: Connection, node: Target, row: dict[str, object], now: datetime) -> None:
     nodes = schema.nodes
-    holder = connection.execute(select(nodes).where(nodes.c.hostname == node.hostname.lower())).one_or_none()
-    if holder is not None and holder.id != node.id:
-        if holder.expires is None or holder.expires > now:
+    for holder in _holders(connection, node, now):
+        if holder.sub_kind != SubKind.NODE.value:
             public = f"another target is already called {node.hostname}"
             raise Denied(public, reason=f"{node.id} claims the name of {holder.id}")
-        connection.execute(delete(nodes).where(nodes.c.id == holder.id))
     connection.execute(insert(nodes).values(row).on_conflict_do_update(index_elements=["id"], set_=row))
+
+
+def _holders(connection: Connection, target: Target, now: datetime) -> Sequence[Row[Any]]:
+    """The other live targets of the same hostname; those that have expired are forgotten."""
+    nodes = schema.nodes
+    others = and_(nodes.c.hostname == target.hostname.lower(), nodes.c.id != target.id)
+    connection.execute(delete(nodes).where(others, nodes.c.expires <= now))
+    return connection.execute(select(nodes).where(others)).all()
 
 
 def _row(target: Target) -> dict[str, object]:
@@ -99,6 +117,7 @@ def _row(target: Target) -> dict[str, object]:
         "host_keys": dump_strings(target.host_keys),
         "version": target.version,
         "expires": target.expires,
+        "tunnel": target.tunnel,
     }
 
 
@@ -115,6 +134,7 @@ def _target(row: Row[Any]) -> Target | None:
             host_keys=load_strings(row.host_keys),
             version=row.version,
             expires=row.expires,
+            tunnel=row.tunnel,
         )
     except ValueError as error:
         _log.error("node.unreadable", node=row.hostname, error=str(error), consequence="it is not listed")

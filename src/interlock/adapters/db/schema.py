@@ -97,7 +97,7 @@ nodes = Table(
     "nodes",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("hostname", Text, nullable=False, unique=True),
+    Column("hostname", Text, nullable=False),  # nodes may share one; an agentless host has its own
     Column("host", Text, nullable=False),
     Column("port", Integer, nullable=False),
     Column("sub_kind", Text, nullable=False),
@@ -105,6 +105,8 @@ nodes = Table(
     Column("host_keys", Text, nullable=False),  # JSON array of OpenSSH lines
     Column("version", Text, nullable=False),
     Column("expires", Moment),  # null: registered by hand
+    Column("tunnel", Boolean, nullable=False, server_default=text("0")),  # reached by a tunnel that it brings
+    Index("nodes_by_hostname", "hostname"),
 )
 
 tokens = Table(

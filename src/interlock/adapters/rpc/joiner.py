@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.calling import call
-from interlock.adapters.rpc.tls import check_pin, open_channel, server_certificate
-from interlock.core.address import parse_address
-from interlock.core.errors import ConfigError
+from interlock.adapters.rpc.tls import UNIX, check_pin, open_channel, server_certificate
 from interlock.services.daemonca import create_request
 from interlock.services.joining import JoinReply, JoinRequest, TokenText
 
@@ -24,17 +22,18 @@ class Membership:
 
     reply: JoinReply
     roots: str  # the daemons' authority, PEM
-    service: str  # address of auth's service for daemons, host:port
+    service: str  # address of auth's service for daemons, host:port; empty if it was not reached by one
 
 
 async def join(address: str, token: TokenText, *, names: tuple[str, ...], key: str, host_key: str) -> Membership:
-    """Join the cluster at a join listener (host:port) with a new identity for ``key`` (PEM) and SSH ``host_key``.
+    """Join the cluster with a new identity for ``key`` (PEM) and SSH ``host_key``.
+
+    ``address`` of a join listener: host:port, or ``unix:`` and a path, behind which auth's service is not said.
 
     ConfigError if the server is not the one that the token was made by or the address is malformed, StoreError if
     it cannot be reached, SignInFailed or Denied as auth decides.
     """
-    host, port = split_address(address)
-    shown = await server_certificate(host, port)
+    shown = await server_certificate(address)
     async with open_channel(address, shown, max_message=m.MAX_MESSAGE) as channel:
         roots = (await call(channel, m.AUTHORITY, m.Nothing())).certificate
     check_pin(roots, token.pin)
@@ -42,14 +41,8 @@ async def join(address: str, token: TokenText, *, names: tuple[str, ...], key: s
     async with open_channel(address, roots, max_message=m.MAX_MESSAGE) as channel:
         joined = await call(channel, m.JOIN, request)
     service = joined.service
-    if service.startswith(":"):
+    if address.startswith(UNIX):
+        service = ""
+    elif service.startswith(":"):
         service = address.rpartition(":")[0] + service
     return Membership(joined.reply, roots, service)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``host:port`` or ``[IPv6]:port``; ConfigError if it is neither."""
-    try:
-        return parse_address(address)
-    except ValueError:
-        raise ConfigError(f"the address of auth must be HOST:PORT, not {address[:100]!r}") from None

@@ -4,7 +4,7 @@ The handlers check with `guard`, call a port, and answer; policy and storage are
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -36,7 +36,7 @@ from interlock.ports import (
 )
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, HostIdentity
-from interlock.services.joining import Joining, JoinRequest, Renewed
+from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewed
 
 MAX_CALLS = 256
 """Calls in progress on one listener; more are refused, and the daemons try again. Each may hold one message."""
@@ -64,6 +64,7 @@ class AuthServices:
     trust: TrustSource
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
+    sources: JoinSources = field(default_factory=JoinSources)  # shared with the proxy of the same process
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class AuthRpcServer:
         handlers = _DaemonHandlers(services)
         self._service = _server(handlers.service(), m.MAX_MESSAGE)
         self._service_credentials = tls.credentials(mutual=True)
-        joining: Service[str] = Service(m.JOIN_SERVICE, identify_source)
+        joining: Service[str] = Service(m.JOIN_SERVICE, identify_source(services.sources))
         joining.unary(m.AUTHORITY, self._authority)
         joining.unary(m.JOIN, self._join)
         self._join_listener = _server(joining, m.MAX_JOIN_MESSAGE)

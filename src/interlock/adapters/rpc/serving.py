@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -11,6 +12,7 @@ from interlock.adapters.rpc.faults import TRAILER, to_status
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule
 from interlock.services.daemonca import HostIdentity, read_identity
+from interlock.services.joining import JoinSources
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -90,6 +92,10 @@ def identify_daemon(cluster: str) -> Callable[[Context], HostIdentity]:
     return identify
 
 
-def identify_source(context: Context) -> str:
-    """The address of a caller that is nobody yet, without its port: ``ipv4:127.0.0.1:4711`` and the like."""
-    return context.peer().rpartition(":")[0]
+def identify_source(sources: JoinSources) -> Callable[[Context], str]:
+    """The address of a caller that is nobody yet; gRPC says ``ipv4:127.0.0.1:4711`` and the like."""
+
+    def identify(context: Context) -> str:
+        return sources.of(unquote(context.peer()).partition(":")[2])
+
+    return identify

@@ -10,9 +10,13 @@ import ssl
 
 import grpc
 
+from interlock.core.address import parse_address
 from interlock.core.errors import ConfigError, StoreError
 from interlock.ports import Clock
 from interlock.services.daemonca import AUTH_SERVER_NAME, DaemonCa, KeyPair, certificate_pin, half_life
+
+UNIX = "unix:"
+"""How gRPC writes the address of a socket in the file system."""
 
 HANDSHAKE_TIMEOUT_S = 10.0
 
@@ -65,22 +69,38 @@ def open_channel(
     return grpc.aio.secure_channel(address, credentials, options=[*_CHANNEL_OPTIONS, *sizes])
 
 
-async def server_certificate(host: str, port: int) -> str:
-    """The certificate, PEM, that a server shows: unverified, good for nothing but asking for more to verify."""
+async def server_certificate(address: str) -> str:
+    """The certificate, PEM, that a server shows: unverified, good for nothing but asking for more to verify.
+
+    ``address``: host:port, or ``unix:`` and a path. ConfigError if it is neither, StoreError if nobody answers.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-            _reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            if address.startswith(UNIX):
+                path = address.removeprefix(UNIX)
+                _reader, writer = await asyncio.open_unix_connection(path, ssl=context, server_hostname="auth")
+            else:
+                host, port = split_address(address)
+                _reader, writer = await asyncio.open_connection(host, port, ssl=context)
     except (OSError, TimeoutError) as error:
-        public = f"auth cannot be reached at {host}:{port}"
+        public = f"auth cannot be reached at {address}"
         raise StoreError(public, reason=f"{public}: {type(error).__name__} {error}") from None
     tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
     certificate = tls.getpeercert(binary_form=True)
     writer.transport.abort()
     return ssl.DER_cert_to_PEM_cert(certificate or b"")
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``host:port`` or ``[IPv6]:port``; ConfigError if it is neither."""
+    try:
+        return parse_address(address)
+    except ValueError:
+        raise ConfigError(f"the address of auth must be HOST:PORT, not {address[:100]!r}") from None
 
 
 def check_pin(certificate: str, pin: str) -> None:

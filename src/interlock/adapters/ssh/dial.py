@@ -5,7 +5,6 @@ target (design §4). The certificate is requested while the key exchange runs, s
 """
 
 import asyncio
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +13,16 @@ import structlog
 
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.seams import TargetLegConnection
+from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
+from interlock.adapters.ssh.words import words
 from interlock.core.errors import InterlockError, TargetError
 from interlock.core.extensions import SOFTWARE
 from interlock.core.limits import DIAL_TIMEOUT_S
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind, Target
 from interlock.ports import TargetIssuer
+
+SSH_PORT = 22
 
 _log = structlog.get_logger()
 
@@ -34,7 +37,7 @@ class _Owner(asyncssh.SSHClient):
         self._dialler = dialler
         self._permit = permit
         self._records = records
-        self._client_addr = client_addr
+        self.client_addr = client_addr
         self._connection: TargetLegConnection | None = None
         self._asked = False
         self.problem: InterlockError | None = None  # why there is no connection, if we know better than asyncssh
@@ -73,7 +76,7 @@ class _Owner(asyncssh.SSHClient):
             key = asyncssh.generate_private_key("ssh-ed25519")
             line = key.export_public_key().decode()
             credential = await self._dialler.issuer.issue_for_target(
-                self._permit, line, records=self._records, client_addr=self._client_addr
+                self._permit, line, records=self._records, client_addr=self.client_addr
             )
             return [(key, asyncssh.import_certificate(credential.certificate))]
         except InterlockError as error:
@@ -93,10 +96,11 @@ class _Owner(asyncssh.SSHClient):
 
 @dataclass(frozen=True, slots=True)
 class Dialler:
-    """Reaches targets over TCP."""
+    """Reaches targets over TCP, and nodes that have dialled out by their tunnels."""
 
     issuer: TargetIssuer
     host_authorities: frozenset[bytes]  # public data of the host CA's keys
+    tunnels: TunnelEntrance
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
     timeout: float = DIAL_TIMEOUT_S
 
@@ -126,8 +130,8 @@ class Dialler:
             client_factory=lambda: owner,
             config=None,
             client_version=SOFTWARE,
-            host=target.host,
-            port=target.port,
+            host=target.host or target.hostname,
+            port=target.port or SSH_PORT,
             host_key_alias=target.hostname,
             known_hosts=b"",
             username=permit.login,
@@ -143,9 +147,14 @@ class Dialler:
             login_timeout=self.timeout,
         )
         options.waiter = loop.create_future()
-        _, connection = await loop.create_connection(
-            lambda: TargetLegConnection(loop, options, wait="auth"), target.host, target.port
-        )
+
+        def make() -> TargetLegConnection:
+            return TargetLegConnection(loop, options, wait="auth")
+
+        if target.tunnel:
+            connection = await self.tunnels.connect(target, make, owner.client_addr)
+        else:
+            _, connection = await loop.create_connection(make, target.host, target.port)
         try:
             await options.waiter
         except BaseException:
@@ -153,11 +162,6 @@ class Dialler:
             await connection.wait_closed()
             raise
         return connection
-
-
-def words(error: OSError) -> str:
-    """The system's words for it; asyncio puts the address, in Python's notation, in their place."""
-    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 def _unreachable(target: Target, why: str, error: Exception) -> TargetError:

@@ -12,6 +12,8 @@ import asyncssh
 
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PasswordCheck, PortalSession
 from interlock.adapters.ssh.seams import CertificateHooks, ClientLegConnection
+from interlock.adapters.ssh.seams_tunnel import ByteSession, DoorConnection, TunnelHooks
+from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
@@ -168,6 +170,7 @@ class DoorServices:
 
     passwords: PasswordCheck
     portal: Portal
+    tunnels: TunnelEntrance
     route: Callable[[ClientLegConnection, Claims, Route, str], None]  # takes a connection over
     jump: Callable[[ClientLegConnection, Claims | None, str, int], Coroutine[None, None, Jump]]
     arrived: Callable[[ClientLegConnection], None]
@@ -175,13 +178,17 @@ class DoorServices:
     gone: Callable[[ClientLegConnection], None]
 
 
-class Door(_Guarded):
-    """The proxy's SSH server: ``login%node`` is routed, a plain user name is a portal and may jump."""
+class Door(_Guarded, TunnelHooks):
+    """The proxy's SSH server: ``login%node`` is routed, a plain user name is a portal and may jump.
+
+    Nodes come to the same port, under user names that no person can have, and are `NodeCaller`'s from then on.
+    """
 
     def __init__(self, gate: Gate, services: DoorServices) -> None:
         super().__init__(gate)
         self._services = services
         self._route: Route | None = None
+        self._node: NodeCaller | None = None  # set while the user name is a node's
         self._questions: KeyboardInteractive | None = None
         self._signed_in = ""  # the user that a password proved
         self._jumps_refused = 0
@@ -195,7 +202,11 @@ class Door(_Guarded):
     def begin_auth(self, username: str) -> bool:
         """Read the route in the user name."""
         super().begin_auth(username)
-        self._route = self._questions = None
+        self._route = self._questions = self._node = None
+        if isinstance(self.connection, DoorConnection):
+            self._node = self._services.tunnels.caller(self.connection, username)
+        if self._node is not None:
+            return not self._node.joining
         try:
             self._route = parse_route(username)
         except Denied as error:
@@ -204,9 +215,28 @@ class Door(_Guarded):
             raise asyncssh.IllegalUserName(error.public) from None
         return True
 
+    def judge(self, user: str, certificate: bytes) -> bool:
+        """See `CertificateHooks.judge`."""
+        if self._node is None:
+            return super().judge(user, certificate)
+        self._count_attempt()
+        try:
+            self._node.judge(certificate)
+        except Denied as error:
+            self.explain(error)
+            return False
+        return True
+
+    def proven(self, user: str, certificate: bytes) -> None:
+        """See `CertificateHooks.proven`."""
+        if self._node is None:
+            super().proven(user, certificate)
+        else:
+            self._node.proven(certificate)
+
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:
         """Ask for the password where one gets somewhere."""
-        if self._route is not None:
+        if self._route is not None or self._node is not None:
             return super().get_kbdint_challenge(username, lang, submethods)
         if self._questions is None:
             self._questions = KeyboardInteractive(self._services.passwords, username, self.client_addr())
@@ -230,6 +260,11 @@ class Door(_Guarded):
         """Let a route go its way; a portal waits for channels."""
         super().auth_completed()
         self._since = self.gate.clock.now()
+        if self._node is not None:
+            if not self._node.joining:
+                self._services.gone(self.connection)  # nobody at the door any more
+            self._node.admitted()
+            return
         self._services.admitted(self.connection)
         if self._route is not None and self.claims is not None:
             self.connection.freeze()
@@ -238,10 +273,14 @@ class Door(_Guarded):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         super().connection_lost(exc)
+        if self._node is not None:
+            self._node.gone()
         self._services.gone(self.connection)
 
     def session_requested(self) -> PortalSession:
         """A session channel of a portal."""
+        if self._node is not None:
+            raise _not_for_nodes()
         caller = Caller(
             user=self.claims.identity.user if self.claims else self._signed_in,
             claims=self.claims,
@@ -259,7 +298,16 @@ class Door(_Guarded):
         orig_port: int,  # noqa: ARG002
     ) -> Awaitable[Jump]:
         """``ssh -J`` or ``-W``: a jump to a node."""
+        if self._node is not None:
+            raise _not_for_nodes()
         return self._jump(dest_host, dest_port)
+
+    async def auth_requested(self, payload: bytes) -> ByteSession:
+        """A node calls auth."""
+        if self._node is None:
+            text = "only nodes reach auth through this gateway"
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, text)
+        return await self._node.auth_requested(payload)
 
     async def _jump(self, host: str, port: int) -> Jump:
         try:
@@ -325,6 +373,10 @@ class JumpEnd(_Guarded):
         if claims.identity.user != self._jumper.user:
             public = f"your certificate belongs to {claims.identity.user}, but {self._jumper.user} made the jump"
             raise Denied(public, reason=public)
+
+
+def _not_for_nodes() -> asyncssh.ChannelOpenError:
+    return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "this connection is a node's")
 
 
 def address(name: object) -> str:

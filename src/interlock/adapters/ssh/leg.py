@@ -20,7 +20,7 @@ from interlock.adapters.ssh.cipher import PacketCipher, make_cipher
 from interlock.adapters.ssh.leg_ports import ByteTransport
 from interlock.adapters.ssh.seams import RelayedConnection
 from interlock.core import wire
-from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.errors import InterlockError, RemoteProtocolError, Rule
 from interlock.core.flows import Flow, Flows
 from interlock.core.limits import (
     KEY_EXCHANGE_TIMEOUT_S,
@@ -176,7 +176,7 @@ class Leg(asyncio.BufferedProtocol):
         self._closed.set()
         self._stop_exchange_timer()
         self._connection.connection_lost(exc)
-        self._owner.disconnected(self.side, "")
+        self._owner.disconnected(self.side, exc.public if isinstance(exc, InterlockError) else "")
 
     async def wait_closed(self) -> None:
         """Until the transport is gone."""

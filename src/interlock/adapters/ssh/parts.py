@@ -8,13 +8,14 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
 from interlock.adapters.ssh.portal import PasswordCheck
+from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.core.ids import DaemonId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.target import Target
-from interlock.ports import Entropy, HostIssuer, TargetSource
+from interlock.ports import Entropy, HostIssuer
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
 
@@ -30,6 +31,10 @@ class Permits(Protocol):
         """The strictest mode that any login there may have; Denied if no role reaches the target."""
         ...
 
+    async def find(self, claims: Claims, name: str) -> Target:
+        """The target that a person names; NotFound or Denied if there is not exactly one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyParts:
@@ -38,13 +43,13 @@ class ProxyParts:
     daemon_id: DaemonId
     gate: Gate
     permits: Permits
-    targets: TargetSource
     dialler: Dialler
     hosts: HostIssuer
     sessions: Sessions
     passwords: PasswordCheck
     portal: Portal
     entropy: Entropy
+    tunnels: TunnelEntrance
     names: Sequence[str]  # what clients call the proxy: principals of its host certificate
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
     keepalive_interval: float = KEEPALIVE_INTERVAL_S

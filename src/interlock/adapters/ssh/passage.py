@@ -72,7 +72,7 @@ class Passage:
         connection: TargetLegConnection | None = None
         refusal: Refusal | None = None
         try:
-            target = self._target = await self._parts.targets.target(self._target_name)
+            target = self._target = await self._parts.permits.find(self._claims, self._target_name)
             permit = await self._judge(target)
             mode = permit.mode
             self._judges_forwards = FORWARDER_DUTIES[mode, target.sub_kind].emits

@@ -10,14 +10,16 @@ import structlog
 
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.bridge import open_bridge
+from interlock.adapters.ssh.dial import SSH_PORT
 from interlock.adapters.ssh.door import Door, DoorServices, Jump, JumpEnd, address
 from interlock.adapters.ssh.forwarder import Forwarder
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.passage import Passage
 from interlock.adapters.ssh.seams import ClientLegConnection
+from interlock.adapters.ssh.seams_tunnel import DoorConnection
 from interlock.adapters.ssh.strangers import Strangers
 from interlock.core import extensions
-from interlock.core.errors import Denied, InterlockError
+from interlock.core.errors import Denied, InterlockError, TargetError
 from interlock.core.limits import LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import FORWARDER_DUTIES
@@ -25,8 +27,6 @@ from interlock.domain.identity import Claims
 from interlock.domain.target import Route, SubKind, Target
 
 _log = structlog.get_logger()
-
-SSH_PORT = 22
 
 RENEWAL_S = 24 * 3600.0
 """Seconds between two host certificates of a running gateway."""
@@ -47,8 +47,16 @@ class ProxyServer:
         self._door_options: asyncssh.SSHServerConnectionOptions  # set by listen, renewed by run
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
         self._stopping = asyncio.Event()
+        self._farewell = ""  # what everybody is told at the end
         self._services = DoorServices(
-            parts.passwords, parts.portal, self._route, self._jump, self._arrived, self._strangers.left, self._gone
+            parts.passwords,
+            parts.portal,
+            parts.tunnels,
+            self._route,
+            self._jump,
+            self._arrived,
+            self._strangers.left,
+            self._gone,
         )
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -67,6 +75,7 @@ class ProxyServer:
             await self._stopping.wait()
             renewal.cancel()
         self._tasks = None
+        self._parts.tunnels.close(self._farewell)  # last: sessions were ended through them
 
     async def _renew(self) -> None:
         """Fresh host certificates every day: they live for weeks, and so do gateways."""
@@ -85,6 +94,7 @@ class ProxyServer:
         """Accept nobody any more, tell everybody, and let `run` return."""
         if self._listener is not None:
             self._listener.close()
+        self._farewell = text
         self._stopping.set()
         for forwarder in list(self._forwarders):
             forwarder.shut_down(text)
@@ -97,8 +107,8 @@ class ProxyServer:
 
     # --- connections ------------------------------------------------------------------------------
 
-    def _accept(self, loop: asyncio.AbstractEventLoop) -> ClientLegConnection:
-        connection = ClientLegConnection(loop, self._door_options)
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> DoorConnection:
+        connection = DoorConnection(loop, self._door_options)
         self._doors.add(connection)
         return connection
 
@@ -154,7 +164,7 @@ class ProxyServer:
         if claims is None:
             text = "a jump needs a certificate: run ilsh login"
             raise Denied(text, reason="direct-tcpip after a sign-in by password")
-        target = await self._parts.targets.target(host)
+        target = await self._parts.permits.find(claims, host)
         mode = await self._parts.permits.mode_before_login(claims, target)
         if port not in (SSH_PORT, target.port):
             text = f"only the SSH port of {target.hostname} can be reached through this gateway"
@@ -166,19 +176,25 @@ class ProxyServer:
     async def _bridge(self, outer: ClientLegConnection, claims: Claims, target: Target) -> Jump:
         """Bytes to and from our node, encrypted end to end: the node records.
 
-        It sees our address as its client's; the event tells whose it really was (ADR-0003).
+        It sees our address as its client's, unless it is reached by its tunnel, which says whose it really is; for
+        the others the event does (ADR-0003).
         """
         gate = self._parts.gate
-        bridged = await open_bridge(target)
+        client_addr = address(outer.get_extra_info("peername"))
+        bridged = await open_bridge(target, self._parts.tunnels, client_addr)
+        if outer.is_closed():
+            bridged.abandon()
+            raise TargetError("the connection is closed")
         fields: dict[str, JsonValue] = {
             "user": claims.identity.user,
-            "addr": target.addr,
-            "addr.local": bridged.local_addr,
-            "addr.remote": address(outer.get_extra_info("peername")),
+            "addr": target.addr or target.hostname,
+            "addr.remote": client_addr,
             "server_id": target.id,
             "server_hostname": target.hostname,
             "success": True,
         }
+        if bridged.local_addr:
+            fields["addr.local"] = bridged.local_addr
         gate.events.emit(gate.factory.make(Kind.PORT, fields))
         return bridged
 

@@ -105,7 +105,12 @@ class PatientChannel(SSHChannel[bytes]):
 
 
 class PatientTcpChannel(PatientChannel, asyncssh.SSHTCPChannel[bytes]):
-    """A direct-tcpip channel."""
+    """A direct-tcpip channel. To an SSH connection that runs in it, it is a transport."""
+
+    def write(self, data: bytes, datatype: int | None = None) -> None:
+        """Drop what comes after the end, as sockets' transports do: the connection has not been told yet."""
+        if self._send_state == "open":
+            super().write(data, datatype)
 
 
 class PatientServerChannel(PatientChannel, asyncssh.SSHServerChannel[bytes]):
@@ -566,9 +571,13 @@ class ClientLegConnection(RelayedConnection, CertifiedConnection):
 
     def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
         """Count channels, those that are still being opened included."""
-        if pkttype == CHANNEL_OPEN and len(self._channels) >= MAX_CHANNELS:
+        if pkttype == CHANNEL_OPEN and self.count_channels() >= MAX_CHANNELS:
             raise asyncssh.ProtocolError(Rule.TOO_MANY_CHANNELS.value)
         return super().process_packet(pkttype, pktid, packet)
+
+    def count_channels(self) -> int:
+        """How many there are."""
+        return len(self._channels)
 
 
 class _SignedFirst(_ClientPublicKeyAuth):

@@ -105,12 +105,16 @@ class NodeServer:
         self._empty = asyncio.Event()
         self._empty.set()
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Accept connections and return the bound address; OSError if that fails, ConfigError for a bad key."""
+    async def prepare(self) -> None:
+        """Be ready to `accept`; ConfigError for a bad key. `listen` includes it."""
         restore_ignored_signals()
         self._ssh_options = await self._load_options()
+
+    async def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Accept connections and return the bound address; OSError if that fails, ConfigError for a bad key."""
+        await self.prepare()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, host, port)
+        self._server = await loop.create_server(self.accept, host, port)
         bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])
 
@@ -199,9 +203,10 @@ class NodeServer:
         if not self._visitors:
             self._empty.set()
 
-    def _connection(self) -> NodeConnection:
+    def accept(self) -> NodeConnection:
+        """What takes one client's connection, whatever transport brings it."""
         if self._ssh_options is None:
-            msg = "listen makes the options before it accepts"
+            msg = "prepare makes the options before anything is accepted"
             raise RuntimeError(msg)
         return NodeConnection(asyncio.get_running_loop(), self._ssh_options)
 

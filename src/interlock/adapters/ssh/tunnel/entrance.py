@@ -1,0 +1,192 @@
+"""The proxy's side of reverse tunnels: who may bring one, what it is used for, and the way on to auth.
+
+A node authenticates with the certificate that auth gave it for this and nothing else. What it gets is two things:
+connections that the proxy opens towards its SSH server, and connections of its own to auth's service, of which the
+proxy sees ciphertext. A node that has not joined yet has nothing to show; it reaches auth's join listener, for a
+minute, and counts as a stranger until it is gone.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import asyncssh
+import structlog
+
+from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
+from interlock.adapters.ssh.seams_tunnel import ByteSession, DoorConnection
+from interlock.core.address import format_address, parse_address
+from interlock.core.errors import Denied, RemoteProtocolError, TargetError
+from interlock.core.limits import DIAL_TIMEOUT_S, JOIN_TIME_S, TUNNEL_KEEPALIVE_S, TUNNEL_MAX_MISSED
+from interlock.core.tunnel import JOIN_USER, TUNNEL_USER, Listener, Visit
+from interlock.domain.identity import TunnelPass
+from interlock.domain.target import Target
+from interlock.ports import Clock, PassReader
+from interlock.services.joining import JoinSources
+from interlock.services.tunnels import TunnelRegistry
+
+SessionT = TypeVar("SessionT")
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class AuthAddresses:
+    """Where the proxy reaches auth's two listeners."""
+
+    service: tuple[str, int]
+    join: tuple[str, int]
+
+    def of(self, listener: Listener) -> tuple[str, int]:
+        """Host and port."""
+        return self.service if listener is Listener.SERVICE else self.join
+
+
+class TunnelEntrance:
+    """Everything about tunnels that the proxy's connections share."""
+
+    def __init__(
+        self,
+        passes: PassReader,
+        clock: Clock,
+        auth: AuthAddresses,
+        *,
+        sources: JoinSources,
+        keepalive_interval: float = TUNNEL_KEEPALIVE_S,
+    ) -> None:
+        self.passes = passes
+        self.clock = clock
+        self.auth = auth
+        self.sources = sources
+        self.keepalive_interval = keepalive_interval
+        self.registry: TunnelRegistry[NodeCaller] = TunnelRegistry()
+
+    def caller(self, connection: DoorConnection, user_name: str) -> "NodeCaller | None":
+        """The node that may be behind this SSH user name; None if it is a person's."""
+        if user_name not in (TUNNEL_USER, JOIN_USER):
+            return None
+        return NodeCaller(self, connection, joining=user_name == JOIN_USER)
+
+    async def connect(self, target: Target, factory: Callable[[], SessionT], client_addr: str) -> SessionT:
+        """Open a connection to a node's SSH server; what ``factory`` made for it. TargetError if there is no way.
+
+        ``client_addr``: host:port of the person's client, which the node takes for the other end's address.
+        """
+        name = target.hostname
+        visit = _visit(client_addr)
+        why = "it is not connected to the gateway"
+        for tunnel in self.registry.of(target.id):
+            try:
+                return await tunnel.connection.visit(visit.encode(), factory)
+            except asyncssh.ChannelOpenError as error:
+                why = error.reason[:200]
+        raise TargetError(f"{name} is unreachable: {why}", reason=f"{name} by tunnel of {target.id}: {why}")
+
+    def close(self, text: str) -> None:
+        """End all tunnels."""
+        for tunnel in self.registry:
+            tunnel.close(text)
+
+
+class NodeCaller:
+    """A node's connection, from its SSH user name to its end. `services.tunnels.Tunnel`."""
+
+    def __init__(self, entrance: TunnelEntrance, connection: DoorConnection, *, joining: bool) -> None:
+        self.connection = connection
+        self.joining = joining  # it has no identity and needs no proof: it only reaches the join listener
+        self._entrance = entrance
+        self._pass: TunnelPass | None = None  # set by proven, and only there
+        self._timer: asyncio.TimerHandle | None = None
+
+    def judge(self, certificate: bytes) -> None:
+        """Return if the certificate is a node's; Denied otherwise. Proves nothing yet."""
+        self._entrance.passes.read_pass(certificate, now=self._entrance.clock.now())
+
+    def proven(self, certificate: bytes) -> None:
+        """The node holds the certificate's key."""
+        self._pass = self._entrance.passes.read_pass(certificate, now=self._entrance.clock.now())
+
+    def admitted(self) -> None:
+        """Authentication is over: list the tunnel."""
+        entrance, loop = self._entrance, asyncio.get_running_loop()
+        if self.joining:
+            self._timer = loop.call_later(JOIN_TIME_S, self.close, "joining took too long")
+        elif self._pass is not None:
+            entrance.registry.add(self._pass.node, self)
+            self.connection.set_keepalive(entrance.keepalive_interval, TUNNEL_MAX_MISSED)
+            left = (self._pass.valid_before - entrance.clock.now()).total_seconds()
+            self._timer = loop.call_later(left, self.close, "the tunnel's certificate has expired")
+
+    def gone(self) -> None:
+        """The connection has ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pass is not None:
+            self._entrance.registry.remove(self._pass.node, self)
+
+    @property
+    def alive(self) -> bool:
+        """Whether connections can be opened in it."""
+        return self.connection.alive
+
+    def close(self, reason: str) -> None:
+        """Tell the node and end the connection."""
+        with contextlib.suppress(OSError):
+            self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
+
+    async def auth_requested(self, payload: bytes) -> ByteSession:
+        """A way to auth, for bytes; ChannelOpenError if it is not this node's or auth cannot be reached."""
+        try:
+            listener = Listener.decode(payload)
+        except (RemoteProtocolError, ValueError):
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "malformed request") from None
+        if (listener is Listener.JOIN) is not self.joining:
+            text = f"this connection may not reach auth's {listener.value} listener"
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, text)
+        sources = self._entrance.sources if self.joining else None
+        auth = _AuthEnd(sources, str(self.connection.get_extra_info("peername", ("",))[0]))
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT_S):
+                host, port = self._entrance.auth.of(listener)
+                await asyncio.get_running_loop().create_connection(lambda: auth, host, port)
+        except (OSError, TimeoutError) as error:
+            _log.warning("tunnel.auth_unreachable", listener=listener.value, error=repr(error))
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "auth cannot be reached") from error
+        if not self.alive:
+            auth.close()
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the tunnel is closed")
+        end = ChannelEnd()
+        link(end, auth)
+        return end
+
+
+class _AuthEnd(StreamEnd):
+    """A connection to auth on behalf of a node. One that joins is noted with its true source while it lasts."""
+
+    def __init__(self, sources: JoinSources | None, source: str) -> None:
+        super().__init__()
+        self._sources = sources
+        self._source = source
+        self._name = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note the source before auth can look for it."""
+        super().connection_made(transport)
+        if self._sources is not None:
+            self._name = format_address(*transport.get_extra_info("sockname")[:2])
+            self._sources.note(self._name, self._source)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        if self._sources is not None:
+            self._sources.forget(self._name)
+        super().connection_lost(exc)
+
+
+def _visit(client_addr: str) -> Visit:
+    try:
+        return Visit(*parse_address(client_addr))
+    except ValueError as error:
+        raise Denied("the address of your client is not known", reason=str(error)) from None
