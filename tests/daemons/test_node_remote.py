@@ -11,6 +11,7 @@ import pytest
 
 from interlock.adapters.rpc.server import AuthRpcServer, Bound
 from interlock.core.errors import ConfigError, Denied, SignInFailed
+from interlock.core.ids import DaemonId
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodeSettings
@@ -18,6 +19,7 @@ from interlock.daemons.node_identity import IdentityFile
 from interlock.daemons.node_remote import JoinBy, run_node
 from interlock.domain.audit import JsonValue
 from interlock.domain.rbac import Role
+from interlock.domain.target import SubKind, Target
 from interlock.ports import Clock, EventFilter, User
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DAEMON_LIFE, open_daemon_ca
@@ -262,14 +264,12 @@ async def test_a_first_start_without_a_token_says_what_to_do(gateway: Gateway, t
         await run_once(gateway, settings(tmp_path), None)
 
 
-async def test_a_name_that_is_taken_is_refused_while_its_node_lives(gateway: Gateway, tmp_path: Path) -> None:
-    """A token does not divert the sessions of a host that somebody else has."""
-    async with running(gateway, settings(tmp_path), await gateway.join_by()) as port:
-        await port
-        await eventually(gateway.listed)
-        other = replace(settings(tmp_path), data_dir=tmp_path / "other")
-        with pytest.raises(Denied, match="node1"):
-            await run_once(gateway, other, await gateway.join_by())
+async def test_a_registered_hosts_name_is_refused(gateway: Gateway, tmp_path: Path) -> None:
+    """A token does not divert the sessions of a host that an administrator has registered."""
+    taken = Target(DaemonId("22222222-2222-4222-8222-222222222222"), "node1", "10.0.0.1", 22, SubKind.AGENTLESS)
+    await gateway.local.inventory.add_target(taken)
+    with pytest.raises(Denied, match="node1"):
+        await run_once(gateway, settings(tmp_path), await gateway.join_by())
 
 
 async def test_another_name_needs_another_token(gateway: Gateway, tmp_path: Path) -> None:

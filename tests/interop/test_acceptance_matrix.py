@@ -37,9 +37,7 @@ def look(cluster: Cluster, target: str, argv: list[str], typed: str = "") -> Evi
         live = witness.wait_live()
         terminal.send("go\r")
         assert terminal.wait() == 6
-    assert bool(printed) == cluster.is_ours(target), (
-        "our node tells its session the ID; a plain sshd knows of none"
-    )
+    assert bool(printed) == cluster.is_ours(target), "our node tells the ID; a plain sshd knows of none"
     return witness.evidence(target, seen=printed or None, live=live)
 
 

@@ -155,3 +155,28 @@ async def test_before_a_jump_the_strictest_login_counts(admission: RoleAdmission
     world.known["dev"] = replace(DEV, node_labels={"env": "prod"})
     with pytest.raises(Denied, match="no role of yours reaches web1"):
         await admission.mode_before_login(CLAIMS, WEB)
+
+
+async def test_a_name_that_several_nodes_have_is_refused_with_their_ids(
+    admission: RoleAdmission, world: World
+) -> None:
+    """Those that this person reaches; an ID is a name, too."""
+    twin = replace(WEB, id=DaemonId("22222222-2222-4222-8222-222222222222"))
+    hidden = replace(WEB, id=DaemonId("33333333-2222-4222-8222-222222222222"), labels={"env": "secret"})
+    assert await admission.find(CLAIMS, "web1") == WEB
+    world.live += [twin, hidden]
+    with pytest.raises(NotFound, match=f"several nodes are called web1: .*: {WEB.id}, {twin.id}$") as refused:
+        await admission.find(CLAIMS, "web1")
+    assert hidden.id in refused.value.reason
+    assert await admission.find(CLAIMS, twin.id) == twin
+    world.live = [hidden, replace(hidden, id=twin.id)]
+    with pytest.raises(Denied, match="no role of yours reaches web1"):
+        await admission.find(CLAIMS, "web1")
+
+
+async def test_the_list_of_ids_is_short(admission: RoleAdmission, world: World) -> None:
+    """It becomes the text of one SSH message."""
+    world.live = [replace(WEB, id=DaemonId(f"{n:08d}-2222-4222-8222-222222222222")) for n in range(100)]
+    with pytest.raises(NotFound, match="several nodes") as refused:
+        await admission.find(CLAIMS, "web1")
+    assert len(refused.value.public) < 500

@@ -11,7 +11,12 @@ from interlock.core.certificate import Certificate, CertKind, PublicKey
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.identity import Forwarded, Identity
-from interlock.services.certificates import IDENTITY_EXTENSION, CertificateReader, encode_claims
+from interlock.services.certificates import (
+    IDENTITY_EXTENSION,
+    TUNNEL_EXTENSION,
+    CertificateReader,
+    encode_claims,
+)
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ALICE = Identity("alice", ("dev", "ops"), "demo")
@@ -188,3 +193,52 @@ def test_source_addresses_are_claims_that_servers_can_ask(
     claims = reader.read(signed(replace(RIGHT, critical_options=options)), now=NOW)
     assert claims.allows_source(address) is allowed
     assert reader.read(signed(RIGHT), now=NOW).allows_source(address)
+
+
+NODE = "11111111-2222-4333-8444-555555555555"
+PASS = replace(RIGHT, key_id=NODE, principals=(NODE,), extensions=((TUNNEL_EXTENSION, NODE),))
+
+
+def test_a_nodes_tunnel_certificate_names_the_node(reader: CertificateReader) -> None:
+    """And until when."""
+    found = reader.read_pass(signed(PASS), now=NOW)
+    assert (found.node, found.valid_before) == (NODE, NOW + timedelta(hours=1))
+
+
+def test_no_certificate_is_both_a_persons_and_a_nodes(reader: CertificateReader) -> None:
+    """Neither is taken for the other, and one that says both is taken for neither."""
+    both = replace(RIGHT, extensions=(*RIGHT.extensions, (TUNNEL_EXTENSION, NODE)))
+    for certificate in (PASS, both):
+        with pytest.raises(Denied):
+            reader.read(signed(certificate), now=NOW)
+    for certificate in (RIGHT, both, replace(both, key_id=NODE, principals=(NODE,))):
+        with pytest.raises(Denied):
+            reader.read_pass(signed(certificate), now=NOW)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(PASS, key_id="alice"),
+        replace(PASS, principals=(NODE, "root")),
+        replace(PASS, principals=()),
+        replace(PASS, extensions=((TUNNEL_EXTENSION, "web1"),), key_id="web1", principals=("web1",)),
+        replace(PASS, extensions=((TUNNEL_EXTENSION, None),)),
+        replace(PASS, extensions=()),
+        replace(PASS, critical_options=(("source-address", "10.0.0.0/8"),)),
+        replace(PASS, kind=CertKind.HOST),
+        replace(PASS, valid_before=int(NOW.timestamp())),
+    ],
+)
+def test_a_tunnel_certificate_is_right_in_everything(reader: CertificateReader, wrong: Certificate) -> None:
+    """Or it is refused."""
+    with pytest.raises(Denied):
+        reader.read_pass(signed(wrong), now=NOW)
+
+
+def test_a_tunnel_certificate_of_another_authority_is_refused(reader: CertificateReader) -> None:
+    """Whoever signed it."""
+    with pytest.raises(Denied):
+        reader.read_pass(signed(replace(PASS, authority=public(OTHER_CA)), OTHER_CA), now=NOW)
+    with pytest.raises(Denied):
+        reader.read_pass(signed(PASS, OTHER_CA), now=NOW)

@@ -152,6 +152,7 @@ class Gateway:
     sessions: Sessions
     recordings: FileRecordings
     proxy: ProxyServer
+    tunnels: TunnelEntrance
     port: int = 0
     idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
 
@@ -298,7 +299,7 @@ async def gateway(
         keepalive_interval=keepalive_interval,
     )
     proxy = ProxyServer(proxy_parts, asyncssh.generate_private_key("ssh-ed25519"))
-    world = Gateway(directory, authority, users, audit, trackers, emitter, sessions, recordings, proxy)
+    world = Gateway(directory, authority, users, audit, trackers, emitter, sessions, recordings, proxy, tunnels)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(emitter.run(), name="gateway.emitter")
         tasks.create_task(sessions.run(), name="gateway.sessions")

@@ -25,6 +25,7 @@ NODE = Target(
     version="0.1.0",
     expires=START + EXPIRY,
 )
+TWIN = replace(NODE, id=DaemonId("33333333-0000-4000-8000-000000000003"), host="192.0.2.66")
 PLAIN = Target(
     DaemonId("22222222-0000-4000-8000-000000000002"),
     "plain1",
@@ -66,19 +67,50 @@ async def test_a_silent_node_disappears_and_a_registered_host_stays(
     assert await inventory.target("web1") == again
 
 
-async def test_a_live_targets_name_cannot_be_taken(inventory: SqlInventory, clock: FakeClock) -> None:
-    """Not by another node, not by hand; a dead node's name can, because hosts are installed anew."""
+async def test_a_registered_hosts_name_cannot_be_taken(inventory: SqlInventory) -> None:
+    """Not by a node; and by hand not that of a live node either."""
     await inventory.heartbeat(NODE)
     await inventory.add_target(PLAIN)
-    impostor = replace(NODE, id=DaemonId("33333333-0000-4000-8000-000000000003"), host="192.0.2.66")
-    for name in ("web1", "plain1"):
-        with pytest.raises(Denied, match="already called"):
-            await inventory.heartbeat(replace(impostor, hostname=name))
-    assert not await inventory.add_target(replace(PLAIN, id=impostor.id, hostname="web1"))
+    with pytest.raises(Denied, match="already called"):
+        await inventory.heartbeat(replace(TWIN, hostname="plain1"))
+    assert not await inventory.add_target(replace(PLAIN, id=TWIN.id, hostname="web1"))
+    assert await inventory.targets() == [PLAIN, NODE]
+
+
+async def test_nodes_of_one_name_are_told_apart_by_their_ids(inventory: SqlInventory) -> None:
+    """The name alone leads nowhere, and removes nothing."""
+    await inventory.heartbeat(TWIN)
+    await inventory.heartbeat(NODE)
+    assert await inventory.targets() == [NODE, TWIN]
+    assert await inventory.named("WEB1") == [NODE, TWIN]
+    assert await inventory.named(TWIN.id) == [TWIN]
+    assert await inventory.target(TWIN.id) == TWIN
+    with pytest.raises(NotFound, match="2 nodes are called web1"):
+        await inventory.target("web1")
+    with pytest.raises(NotFound, match=f"by its ID: {NODE.id}, {TWIN.id}"):
+        await inventory.remove_target("web1")
+    await inventory.remove_target(TWIN.id)
+    assert await inventory.target("web1") == NODE
+
+
+async def test_a_node_that_was_installed_anew_replaces_itself(
+    inventory: SqlInventory, database: Database, clock: FakeClock
+) -> None:
+    """The expired one of the same name is forgotten, so that rows do not pile up."""
+    await inventory.heartbeat(NODE)
     clock.advance(EXPIRY)
-    successor = replace(impostor, expires=clock.now() + EXPIRY)
+    successor = replace(TWIN, expires=clock.now() + EXPIRY)
     await inventory.heartbeat(successor)
     assert await inventory.target("web1") == successor
+    assert [row.id for row in await database.rows(text("SELECT id FROM nodes"))] == [TWIN.id]
+
+
+async def test_how_a_node_is_reached_is_kept(inventory: SqlInventory) -> None:
+    """One that dials out has no address."""
+    outbound = replace(NODE, host="", port=0, tunnel=True)
+    await inventory.heartbeat(outbound)
+    assert await inventory.target("web1") == outbound
+    assert outbound.addr == ""
 
 
 async def test_a_dead_nodes_name_is_free_for_a_registration(inventory: SqlInventory, clock: FakeClock) -> None:

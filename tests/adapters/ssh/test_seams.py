@@ -1,6 +1,6 @@
 """asyncssh's private names that we lean on are still there, and mean what they meant.
 
-The names are read from seams.py itself, so a new one cannot be forgotten here.
+The names are read from the seams themselves, so a new one cannot be forgotten here.
 """
 
 import ast
@@ -12,15 +12,22 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh import seams
+from interlock.adapters.ssh import seams, seams_tunnel
+from interlock.core.tunnel import TO_AUTH, TO_NODE
 
-SOURCE = Path(inspect.getfile(seams)).read_text()
+MODULES = (seams, seams_tunnel)
+SOURCE = "\n".join(Path(inspect.getfile(each)).read_text() for each in MODULES)
 ASYNCSSH = "\n".join(path.read_text() for path in Path(inspect.getfile(asyncssh)).parent.rglob("*.py"))
-CLASSES = [each for each in vars(seams).values() if inspect.isclass(each) and each.__module__ == seams.__name__]
+CLASSES = [
+    each
+    for module in MODULES
+    for each in vars(module).values()
+    if inspect.isclass(each) and each.__module__ == module.__name__
+]
 
 
 def private_names() -> set[str]:
-    """Attributes with a leading underscore that seams.py uses and does not define."""
+    """Attributes with a leading underscore that the seams use and do not define."""
     tree = ast.parse(SOURCE)
     used, ours = set(), set()
     for node in ast.walk(tree):
@@ -104,3 +111,13 @@ def test_servers_announce_by_which_rule_they_judge_a_guess(cls: type[seams.Certi
     names = connection._get_extra_kex_algs()
     assert names[-1] == b"kexguess2@matt.ucc.asn.au"
     assert "first_kex_follows and self._kex.algorithm != peer_kex_algs[0]" in re.sub(r"\s+", " ", ASYNCSSH)
+
+
+@pytest.mark.parametrize(
+    ("kind", "connection"), [(TO_NODE, seams_tunnel.AgentConnection), (TO_AUTH, seams_tunnel.DoorConnection)]
+)
+def test_channel_handlers_are_found_by_name(kind: bytes, connection: type) -> None:
+    """The same for channels of types of our own."""
+    from asyncssh.misc import map_handler_name
+
+    assert hasattr(connection, f"_process_{map_handler_name(kind.decode())}_open")

@@ -133,8 +133,8 @@ class NodeCaller:
 
     def close(self, reason: str) -> None:
         """Tell the node and end the connection."""
-        with contextlib.suppress(OSError):
-            self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
+        with contextlib.suppress(OSError):  # the code is one whose text asyncssh's clients keep
+            self.connection.disconnect(asyncssh.DISC_SERVICE_NOT_AVAILABLE, reason)
 
     async def auth_requested(self, payload: bytes) -> ByteSession:
         """A way to auth, for bytes; ChannelOpenError if it is not this node's or auth cannot be reached."""
