@@ -1,11 +1,17 @@
 """``ilctl nodes``."""
 
+import asyncio
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from interlock.core.ids import DaemonId
+from interlock.daemons.local import open_local
+from interlock.domain.target import SubKind, Target
 
 Ilctl = Callable[..., Any]
 
@@ -73,3 +79,29 @@ def test_addresses_are_read_in_every_usual_form(ilctl: Ilctl, given: str, addr: 
     assert ilctl("nodes", "add", "n", "--addr", given, "--host-ca").code == 0
     [row] = ilctl("nodes", "ls", "--format", "json").json()
     assert row["addr"] == addr
+
+
+def test_nodes_of_one_name_are_told_apart(ilctl: Ilctl, tmp_path: Path) -> None:
+    """By their IDs, which are shown; one that dials out has no address."""
+    ids = ["11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"]
+
+    async def report() -> None:
+        async with open_local(tmp_path / "data") as local:
+            expires = local.clock.now() + timedelta(hours=1)
+            for number, tunnel in zip(ids, (False, True), strict=True):
+                address = ("", 0) if tunnel else ("10.0.0.5", 3022)
+                node = Target(DaemonId(number), "web1", *address, SubKind.NODE, expires=expires, tunnel=tunnel)
+                await local.inventory.heartbeat(node)
+
+    asyncio.run(report())
+    listed = ilctl("nodes", "ls").out.splitlines()
+    assert [row.split() for row in listed[-2:]] == [
+        ["web1", "10.0.0.5:3022", "interlock", ids[0]],
+        ["web1", "tunnel", "interlock", ids[1]],
+    ]
+    refused = ilctl("nodes", "rm", "web1")
+    assert refused.code == 3
+    assert all(number in refused.err for number in ids)
+    assert ilctl("nodes", "rm", ids[0]).code == 0
+    [row] = ilctl("nodes", "ls", "--format", "json").json()
+    assert (row["id"], row["tunnel"]) == (ids[1], True)

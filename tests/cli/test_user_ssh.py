@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from interlock.cli.user_profile import Login, Profile
-from interlock.cli.user_ssh import Destination, parse_destination, scp_argv, split_ssh, ssh_argv, ssh_config
+from interlock.cli.user_ssh import (
+    Destination,
+    parse_destination,
+    route_names,
+    scp_argv,
+    split_ssh,
+    ssh_argv,
+    ssh_config,
+)
 from interlock.core.errors import ConfigError
+from interlock.core.portal import NodeItem
 from interlock.testing.clock import START
 
 HOSTILE = [
@@ -121,6 +130,17 @@ def test_a_gateway_cannot_write_into_the_persons_ssh_config(nodes: list[tuple[st
     """R26: names that the gateway lists are parsed before they are written."""
     with pytest.raises(ValueError, match=r"not a valid"):
         ssh_config(login(), nodes)
+
+
+def test_nodes_of_one_name_are_reached_by_their_ids() -> None:
+    """The name would be refused; the others keep theirs."""
+    first, second = "11111111-0000-4000-8000-000000000001", "22222222-0000-4000-8000-000000000002"
+    nodes = [NodeItem(each, "web1", "interlock", {}, ["root"]) for each in (first, second)]
+    other = NodeItem("33333333-0000-4000-8000-000000000003", "db1", "interlock", {}, ["root"])
+    assert route_names([nodes[0], other, nodes[1]]) == [first, "db1", second]
+    config = ssh_config(login(), [(name, ["root"]) for name in route_names(nodes)])
+    assert f"Host {second}.test\n    HostName {second}\n    HostKeyAlias {second}\n" in config
+    assert f"    User root+{second}\n" in config
 
 
 @pytest.mark.interop

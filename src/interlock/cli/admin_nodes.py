@@ -18,6 +18,9 @@ from interlock.domain.target import SubKind, Target
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
 
+BY_TUNNEL = "tunnel"
+"""Instead of an address, of a node that dials out to the proxy."""
+
 app = typer.Typer(help="Hosts behind the gateway.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", parser=name)]
@@ -29,7 +32,8 @@ def list_nodes(context: typer.Context, form: FormatOption = Format.TEXT) -> None
     rows = [
         {
             "hostname": target.hostname,
-            "addr": target.addr,
+            "addr": target.addr or BY_TUNNEL,
+            "tunnel": target.tunnel,
             "sub_kind": target.sub_kind.value,
             "labels": target.labels,
             "id": target.id,
@@ -87,7 +91,7 @@ def add_node(
 
 @app.command("rm")
 def remove_node(context: typer.Context, hostname: NameArgument) -> None:
-    """Forget a host. One of our own nodes that still runs reports itself again."""
+    """Forget a host, by name or ID. One of our own nodes that still runs reports itself again."""
     change(context, Kind.NODE_DELETE, {"name": hostname}, lambda local: local.inventory.remove_target(hostname))
     print(f"Node {hostname} was removed.")
 

@@ -69,7 +69,7 @@ def list_nodes(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> N
         }
         for node in reply.nodes
     ]
-    columns = {"hostname": "Node", "logins": "Logins", "labels": "Labels", "sub_kind": "Kind"}
+    columns = {"hostname": "Node", "logins": "Logins", "labels": "Labels", "sub_kind": "Kind", "id": "ID"}
     print_rows(rows, columns, form)
 
 
@@ -123,11 +123,11 @@ def config(
     nodes: Annotated[bool, typer.Option(help="Write a block for each node that you reach.")] = True,
 ) -> None:
     """Print an ssh_config for stock ssh, scp, rsync and git; append it to ~/.ssh/config or Include it."""
-    from interlock.cli.user_ssh import ssh_config
+    from interlock.cli.user_ssh import route_names, ssh_config
 
     login = valid_login(proxy)
     found: list[tuple[str, list[str]]] = []
     if nodes:
         reply = with_portal(proxy, lambda portal: portal.ask(wire.Nodes(), wire.NodeList))
-        found = [(node.hostname, node.logins) for node in reply.nodes]
+        found = list(zip(route_names(reply.nodes), (node.logins for node in reply.nodes), strict=True))
     print(ssh_config(login, found), end="")

@@ -6,12 +6,14 @@ in them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interlock.cli.user_profile import Login, Profile
 from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_login, parse_name
+from interlock.core.portal import NodeItem
 
 _SSH_WITH_VALUE = "BbcDEeFIiJLlmOoPpQRSWw"
 _SCP_WITH_VALUE = "cDFiJloPSX"
@@ -121,8 +123,14 @@ def _quoted(path: str) -> str:
     return '"' + path.replace("%", "%%") + '"'
 
 
+def route_names(nodes: Sequence[NodeItem]) -> list[str]:
+    """By what name each node is reached: its hostname, or its ID where several have that hostname."""
+    times = Counter(node.hostname for node in nodes)
+    return [node.hostname if times[node.hostname] == 1 else node.id for node in nodes]
+
+
 def ssh_config(login: Login, nodes: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """An ssh_config for stock ssh. ``nodes``: hostname and logins, as the gateway listed them.
+    """An ssh_config for stock ssh. ``nodes``: `route_names` and logins of what the gateway listed.
 
     ``NODE.CLUSTER`` goes by ProxyJump with the login that the person names, ``LOGIN.NODE.CLUSTER`` by the route,
     which needs one handshake instead of two.
@@ -132,8 +140,8 @@ def ssh_config(login: Login, nodes: Sequence[tuple[str, Sequence[str]]]) -> str:
     gateway = f"gateway.{cluster}"
     there = [("HostName", profile.host), ("Port", str(profile.port))]
     blocks = [_block(gateway, [*there, ("User", profile.user)])]
-    for hostname, logins in nodes:
-        node = parse_name(hostname)
+    for routed, logins in nodes:
+        node = parse_name(routed)
         name = f"{node}.{cluster}"
         jump = [("HostName", node), ("HostKeyAlias", node), ("ProxyJump", gateway)]
         blocks.append(_block(name, jump))

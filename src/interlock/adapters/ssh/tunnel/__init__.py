@@ -1,1 +1,1 @@
-"""Reverse tunnels: nodes that dial out to the proxy (ADR-0006)."""
+"""Reverse tunnels: nodes that dial out to the proxy (ADR-0009)."""
