@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 import structlog
 
@@ -10,6 +11,10 @@ from interlock.testing.gateway import Cluster, Mode, Person
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 """One of each family, in the default's order of preference."""
+
+
+hypothesis.settings.register_profile("interlock", deadline=None)  # how busy the machine is proves nothing
+hypothesis.settings.load_profile("interlock")
 
 
 def pytest_configure() -> None:
