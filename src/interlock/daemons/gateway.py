@@ -290,4 +290,13 @@ def node_settings(config: Config, data_dir: Path) -> NodeSettings:
         proxy=config.node.proxy,
         labels=config.node.labels,
         names=config.node.names,
+        protected=_own_listeners(config),
     )
+
+
+def _own_listeners(config: Config) -> frozenset[tuple[str, int]]:
+    """Where this gateway listens, so that its node forwards nobody there; an empty host is every interface."""
+    settings = (config.auth.listen, config.auth.join_listen, config.proxy.listen)
+    places = [Address.parse("listen", text) for text in settings]
+    every = {"", "0.0.0.0", "::"}  # noqa: S104  # read, not listened on
+    return frozenset(("" if each.host in every else each.host, each.port) for each in places if each.port)

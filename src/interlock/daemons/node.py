@@ -75,6 +75,7 @@ class NodeSettings:
     proxy: str = ""  # host:port of the proxy that it dials out to; empty: as it joined
     labels: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # further names for its host certificate
+    protected: frozenset[tuple[str, int]] = frozenset()  # the gateway's own listeners: see domain.reach.forbidden
     options: NodeOptions = field(default_factory=lambda: NodeOptions(extra_path=str(Path(sys.executable).parent)))
 
     @property
@@ -144,6 +145,7 @@ async def serve_node(
         clock=clock,
         entropy=entropy,
         options=settings.options,
+        protected=settings.protected,
     )
     host, port = await _open(server, settings, agent)
     async with asyncio.TaskGroup() as tasks:

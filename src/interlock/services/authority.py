@@ -132,12 +132,12 @@ class Authority:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"the permit of {permit.identity.user} expired at {permit.expires}")
         before = min(now + TARGET_TTL, permit.expires)
-        kind, extensions = "openssh", _permissions(permit.access)
+        kind, extensions = "openssh", _permissions(permit.access)  # our node judges by `access` itself
         if permit.target.sub_kind is SubKind.NODE:
             forwarded = Forwarded(permit.target.id, by, records, _client(client_addr), permit.access)
             kind, extensions = (
                 "user",
-                (*extensions, (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded))),
+                (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded))),
             )
         user = _checked(parse_name, permit.identity.user)
         line = self._sign(kind, CertKind.USER, public_key, user, _logins([permit.login]), before, extensions)

@@ -7,18 +7,46 @@ that belongs to no other and ends with the connection. Whatever is refused is to
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from interlock.core.errors import RecordingError
 from interlock.core.limits import FORWARD_REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.session import Exit, SessionKind, Start
-from interlock.services.live import LiveSession
 
 RECORD_AFTER_S = 5.0
 """Seconds after which a connection without a session gets its record, if nothing was forwarded before (``-N``)."""
 
 GRANTED = {"x11-req": Kind.X11, "auth-agent-req@openssh.com": Kind.AGENT}
 """Things granted within a session that have an event of their own."""
+
+
+class Told(Protocol):
+    """A session that may be told of what is forwarded; `services.live.LiveSession` is one."""
+
+    on_failure: Callable[[RecordingError], None] | None
+    traffic: Callable[[], tuple[int, int]]
+
+    @property
+    def started(self) -> bool:
+        """Whether something runs, or ran, on it."""
+        ...
+
+    def start(self, start: Start) -> None:
+        """It begins; InterlockError if it must not."""
+        ...
+
+    def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
+        """Something happened that belongs to it."""
+        ...
+
+    def exited(self, ended: Exit) -> None:
+        """How it ended."""
+        ...
+
+    def end(self, *, tx: int, rx: int, reason: str = "") -> None:
+        """It is over."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +74,25 @@ class ForwardJournal:
     def __init__(
         self,
         *,
-        begin: Callable[[], LiveSession],
-        running: Callable[[], Iterable[LiveSession]],
+        begin: Callable[[], Told],
+        running: Callable[[], Iterable[Told]],
         on_failure: Callable[[RecordingError], None],
     ) -> None:
         self._begin = begin
         self._running = running
         self._on_failure = on_failure
-        self._record: LiveSession | None = None
-        self._open: dict[int, tuple[LiveSession, Forward]] = {}
+        self._record: Told | None = None
+        self._open: dict[int, tuple[Told, Forward]] = {}
         self._sent = self._received = 0  # of forwards that have ended and belong to the record
         self._refusals = 0
         self.served = False  # whether anything was told
 
     @property
-    def record(self) -> LiveSession | None:
+    def record(self) -> Told | None:
         """The session of the connection itself, if there is one."""
         return self._record
 
-    def opened(self, forward: int, what: Forward, session: LiveSession | None = None) -> None:
+    def opened(self, forward: int, what: Forward, session: Told | None = None) -> None:
         """It carries data from now on; ``session``: the one that its kind names."""
         owner = session or self._owner()
         owner.tell(Kind.PORT, what.fields() | {"success": True})
@@ -105,7 +133,7 @@ class ForwardJournal:
             record.exited(Exit(status=0) if not reason else Exit(error=reason))
             record.end(tx=self._sent, rx=self._received, reason=reason)
 
-    def _owner(self) -> LiveSession:
+    def _owner(self) -> Told:
         self.served = True
         if self._record is None:
             for session in self._running():
@@ -113,7 +141,7 @@ class ForwardJournal:
             self._record = self._begun()
         return self._record
 
-    def _begun(self) -> LiveSession:
+    def _begun(self) -> Told:
         record = self._begin()
         record.on_failure = self._on_failure
         record.traffic = lambda: (self._sent, self._received)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+import asyncssh
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
@@ -19,7 +20,7 @@ from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.sides import Side
 from interlock.domain.access import Access
-from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.identity import Claims
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionContext, Start, Window
@@ -69,8 +70,9 @@ class FakeLive:
         self.on_failure: Callable[[RecordingError], None] | None = None
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.fails: RecordingError | None = None
-        self.started: Start | None = None
+        self.begun: Start | None = None
         self.transfers: SeenTransfers | None = None  # from the start on
+        self.told: list[tuple[Kind, dict[str, JsonValue]]] = []
         self.stdout = bytearray()
         self.stderr = bytearray()
         self.windows: list[Window] = []
@@ -84,12 +86,21 @@ class FakeLive:
         """The agreed ID."""
         return self.ctx.sid
 
+    @property
+    def started(self) -> bool:
+        """Whether something was started."""
+        return self.begun is not None
+
+    def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
+        """Note it."""
+        self.told.append((kind, fields))
+
     def start(self, start: Start) -> None:
         """Once; fails if told to."""
-        assert self.started is None
+        assert self.begun is None
         if self.fails is not None:
             raise self.fails
-        self.started = start
+        self.begun = start
         self.transfers = SeenTransfers()
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
@@ -238,6 +249,18 @@ class World:
         """Run a client to its end, in a thread that the node's own short work does not need."""
         run = functools.partial(client.run, *arguments, stdin=stdin, program=program, timeout=40)
         return await asyncio.get_running_loop().run_in_executor(self.clients, run)
+
+    @contextlib.asynccontextmanager
+    async def connect(self) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """A connection of alice's by asyncssh."""
+        key = await self.key()
+        keys = [
+            (asyncssh.read_private_key(str(key.path)), asyncssh.import_certificate(key.certificate.read_text()))
+        ]
+        async with asyncssh.connect(
+            "127.0.0.1", self.port, username=self.login, client_keys=keys, known_hosts=None, config=None
+        ) as connection:
+            yield connection
 
     async def run(self, command: str, *, stdin: bytes = b"") -> Completed:
         """Run a command."""

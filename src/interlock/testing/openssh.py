@@ -225,7 +225,7 @@ class SshClient:
             "StrictHostKeyChecking": "yes",
             "UpdateHostKeys": "no",
             "IdentitiesOnly": "yes",
-            "IdentityAgent": "none",
+            "IdentityAgent": self.options.get("IdentityAgent", "none"),
             "BatchMode": self.options.get("BatchMode", "yes"),
             "ConnectTimeout": "20",
         }

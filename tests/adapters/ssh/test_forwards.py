@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from interlock.adapters.ssh import record
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import JsonValue
 from interlock.domain.rbac import Role
+from interlock.testing.echo import EXCHANGED, echo, exchange
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import LOGIN, Chatter, Gateway, plain_target
-
-SIZE = 300_000
 
 
 class Forwarding(Chatter):
@@ -46,34 +44,10 @@ def allow(world: Gateway, **options: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def echo() -> AsyncIterator[int]:
-    """A service that says back what it hears, until it hears no more."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, LOOPBACK, 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
-@contextlib.asynccontextmanager
 async def forwarding(world: Gateway) -> AsyncIterator[asyncssh.SSHClientConnection]:
     """A client whose target forwards everything."""
     async with plain_target(world, server_factory=Forwarding), await world.client("plain1") as client:
         yield client
-
-
-async def exchange(reader: Any, writer: Any) -> None:
-    """Send, half-close, and get all of it back."""
-    payload = os.urandom(SIZE)
-    writer.write(payload)
-    writer.write_eof()
-    assert await reader.read() == payload
-    writer.close()
 
 
 def told(events: list[dict[str, JsonValue]]) -> list[tuple[JsonValue | None, ...]]:
@@ -106,10 +80,10 @@ async def test_a_port_without_a_session_has_a_record_of_its_own(world: Gateway) 
     address = f"{LOOPBACK}:{port}"
     assert told(events) == [
         ("T3003I", "direct-tcpip", address, True, None, None),
-        ("T3003S", "direct-tcpip", address, True, SIZE, SIZE),
+        ("T3003S", "direct-tcpip", address, True, EXCHANGED, EXCHANGED),
     ]
     data = next(event for event in events if event["event"] == "session.data")
-    assert (data["tx"], data["rx"]) == (SIZE, SIZE)
+    assert (data["tx"], data["rx"]) == (EXCHANGED, EXCHANGED)
     assert len(await world.recordings.recordings()) == 1
 
 

@@ -8,8 +8,7 @@ import structlog
 
 from interlock.core.effects import ForwardClosed, ForwardEffect, ForwardFailed, ForwardOpened, Granted, ListenBegan
 from interlock.core.errors import InterlockError, RecordingError
-from interlock.services.forwarding import GRANTED, RECORD_AFTER_S, Forward, ForwardJournal
-from interlock.services.live import LiveSession
+from interlock.services.forwarding import GRANTED, RECORD_AFTER_S, Forward, ForwardJournal, Told
 
 _log = structlog.get_logger()
 
@@ -24,8 +23,8 @@ class ConnectionRecord:
     def __init__(
         self,
         *,
-        live: Mapping[int, LiveSession],
-        begin: Callable[[], LiveSession],
+        live: Mapping[int, Told],
+        begin: Callable[[], Told],
         on_lost: Callable[[InterlockError], None],
     ) -> None:
         self._live = live

@@ -207,8 +207,8 @@ class NodeSession(asyncssh.SSHServerSession[bytes], ABC):
         """One environment variable; False refuses it."""
 
     @abstractmethod
-    def forwarding_requested(self, what: str) -> None:
-        """``x11-req`` or ``auth-agent-req@openssh.com``, which is refused."""
+    def forwarding_requested(self, what: str, data: bytes) -> bool:
+        """``x11-req`` or ``auth-agent-req@openssh.com``, with what it says; False refuses."""
 
     @abstractmethod
     def finished(self) -> None:
@@ -374,10 +374,9 @@ class NodeChannel(PatientServerChannel):
         return self._forwarding_requested("auth-agent-req@openssh.com", packet)
 
     def _forwarding_requested(self, what: str, packet: SSHPacket) -> bool:
-        packet.get_remaining_payload()
-        if session := self._node_session():
-            session.forwarding_requested(what)
-        return False
+        data = packet.get_remaining_payload()
+        session = self._node_session()
+        return session is not None and session.forwarding_requested(what, data)
 
 
 # --- proxy: connections that a leg takes over after authentication -------------------------------

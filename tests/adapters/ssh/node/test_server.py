@@ -25,8 +25,8 @@ async def test_runs_a_command(world: World) -> None:
     done = await world.run("echo out; echo err >&2; exit 3")
     assert (done.out, done.err, done.rc) == (b"out\n", b"err\n", 3)
     live = world.sessions.all[0]
-    assert live.started is not None
-    assert (live.started.kind, live.started.command, live.started.window) == (
+    assert live.begun is not None
+    assert (live.begun.kind, live.begun.command, live.begun.window) == (
         SessionKind.EXEC,
         "echo out; echo err >&2; exit 3",
         None,
@@ -168,8 +168,8 @@ async def test_interactive_shell(world: World) -> None:
     text, code = await asyncio.to_thread(talk)
     assert code == 5
     live = world.sessions.all[0]
-    assert live.started is not None
-    assert (live.started.window, live.started.term) == (Window(91, 33), "xterm-256color")
+    assert live.begun is not None
+    assert (live.begun.window, live.begun.term) == (Window(91, 33), "xterm-256color")
     assert live.windows == [Window(100, 40)]
     assert "resized-2" in live.stdout.decode()
     assert "job control" not in text
@@ -245,8 +245,8 @@ async def test_sftp(world: World) -> None:
     assert done.rc == 0, done.stderr
     assert copy.read_bytes() == source.read_bytes()
     live = world.sessions.all[0]
-    assert live.started is not None
-    assert (live.started.kind, live.started.command) == (SessionKind.SUBSYSTEM, "sftp")
+    assert live.begun is not None
+    assert (live.begun.kind, live.begun.command) == (SessionKind.SUBSYSTEM, "sftp")
 
 
 async def test_whoever_observes_files_sees_both_directions(world: World) -> None:
@@ -275,9 +275,9 @@ async def test_other_subsystems_are_refused(world: World) -> None:
 
 
 async def test_port_forwarding_is_refused_with_a_reason(world: World) -> None:
-    """What is to come is said to be."""
+    """No role allows it."""
     done = await world.ssh("-W", "127.0.0.1:22", HOSTNAME)
-    assert "administratively prohibited: port forwarding is not available yet" in done.stderr
+    assert "administratively prohibited: port forwarding is not allowed by your roles" in done.stderr
 
 
 async def test_agent_and_x11_are_refused(world: World) -> None:

@@ -23,7 +23,8 @@ from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
-from interlock.domain.session import SessionContext
+from interlock.domain.session import SessionContext, SessionKind
+from interlock.testing.echo import until
 from interlock.testing.node import NODE_ID, World, node_world
 
 V1 = b"session-id-query@goteleport.com"
@@ -218,7 +219,7 @@ async def test_command_of_arbitrary_bytes(world: World) -> None:
         assert await channel.run(b"printf '\xe9\xff'")
         await session.closed.wait()
         assert session.output == b"\xe9\xff"
-        started = world.sessions.all[0].started
+        started = world.sessions.all[0].begun
         assert started is not None
         assert started.command == "printf '\\xe9\\xff'"
 
@@ -341,7 +342,7 @@ async def test_channel_that_never_starts_ends_without_a_trace(world: World) -> N
         await channel.wait_closed()
         live = world.sessions.all[0]
         await live.ended.wait()
-        assert (live.started, live.exits, len(live.ends)) == (None, [], 1)
+        assert (live.begun, live.exits, len(live.ends)) == (None, [], 1)
 
 
 async def test_too_many_channels(world: World) -> None:
@@ -508,21 +509,24 @@ async def test_what_a_forwarder_asks_in_vain_is_told_by_the_node(world: World) -
 
 
 async def test_refused_forwardings_are_events(world: World) -> None:
-    """With the address where they were to lead, and who wanted it."""
+    """With the address where they were to lead; in a session of the connection's own."""
     async with visit(world) as connection:
-        with pytest.raises(asyncssh.ChannelOpenError, match="port forwarding is not available yet"):
+        with pytest.raises(asyncssh.ChannelOpenError, match=r"^port forwarding is not allowed by your roles"):
             await connection.open_connection("db1", 5432)
-        with pytest.raises(asyncssh.ChannelOpenError, match="socket forwarding is not available yet"):
+        with pytest.raises(asyncssh.ChannelOpenError, match="socket forwarding is not allowed by your roles"):
             await connection.open_unix_connection("/run/docker.sock")
         with pytest.raises(asyncssh.ChannelListenError):
             await connection.forward_remote_port("::1", 8080, "localhost", 80)
         with pytest.raises(asyncssh.ChannelListenError):
             await connection.forward_remote_path("/tmp/x", "/tmp/y")
-    assert {event.kind for event in world.sink.events} == {Kind.PORT_FAILURE}
-    shown = [event.fields for event in world.sink.events]
+    (record,) = world.sessions.all
+    assert record.begun is not None
+    assert record.begun.kind is SessionKind.CONNECTION
+    assert {kind for kind, _ in record.told} == {Kind.PORT_FAILURE}
+    shown = [fields for _, fields in record.told]
     assert [fields["addr"] for fields in shown] == ["db1:5432", "/run/docker.sock", "[::1]:8080", "/tmp/x"]
-    assert all(fields["user"] == "alice" and fields["server_hostname"] == "web1" for fields in shown)
     assert "remote port forwarding" in str(shown[2]["error"])
+    await until(lambda: record.ends == [(0, 0, "")])
 
 
 async def test_refusals_do_not_flood_the_audit_log(world: World) -> None:

@@ -49,6 +49,7 @@ class SessionFacts:
     client: tuple[str, int]  # address and port
     server: tuple[str, int]
     web_proxy_addr: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)  # of what is forwarded for the session
     extra_path: str = ""  # a directory to find `interlock` in, after the system's own
 
 
@@ -81,6 +82,7 @@ def session_environment(
         "INTERLOCK_CLUSTER": facts.cluster,
         "SSH_TELEPORT_HOST_UUID": facts.host_uuid,
     }
+    ours |= facts.variables
     if tty:
         ours |= {"SSH_TTY": tty, "TERM": term}
     if facts.web_proxy_addr:

@@ -47,6 +47,11 @@ class Refusals:
         self._reporter = reporter
         self._told = 0
 
+    @property
+    def told(self) -> bool:
+        """Whether there were any."""
+        return self._told > 0
+
     def before_session(self, ctx: SessionContext, error: InterlockError) -> None:
         """A session was refused."""
         if (reason := self._counted(error)) is not None:
@@ -66,13 +71,6 @@ class Refusals:
         else:
             told = f"{reason} (in session {ctx.sid}, which the forwarder records)"
             self._reporter.rejected(_fields(ctx), public=error.public, reason=told)
-
-    def forwarding(self, ctx: SessionContext, addr: str, error: InterlockError) -> None:
-        """A forwarding of the connection was refused; ``addr`` is where it was to lead, or to listen."""
-        if (reason := self._counted(error)) is None:
-            return
-        what: dict[str, JsonValue] = {"addr": addr, "success": False, "error": reason, "message": error.public}
-        self._reporter.report(Kind.PORT_FAILURE, _fields(ctx) | what)
 
     def _counted(self, error: InterlockError) -> str | None:
         """The reason to tell; None if enough was told."""

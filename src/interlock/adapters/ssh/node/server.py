@@ -15,11 +15,14 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.child import Children
 from interlock.adapters.ssh.node.environment import SessionFacts
+from interlock.adapters.ssh.node.forwarding.reach import Protected
+from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.session import Announcement, Live, ShellSession
 from interlock.adapters.ssh.node.spawn import restore_ignored_signals
 from interlock.adapters.ssh.node.visitor import Visitor
 from interlock.adapters.ssh.seams import NodeConnection, NodeSession
+from interlock.adapters.ssh.seams_forward import ForwardingConnection
 from interlock.core.errors import ConfigError
 from interlock.core.extensions import SESSION_ID_QUERY_V1, SESSION_ID_QUERY_V2, SOFTWARE
 from interlock.core.limits import (
@@ -85,6 +88,7 @@ class NodeServer:
         clock: Clock,
         entropy: Entropy,
         options: NodeOptions | None = None,
+        protected: Protected = frozenset(),
     ) -> None:
         self.target = target
         self.cluster = cluster
@@ -92,6 +96,7 @@ class NodeServer:
         self.admission = admission
         self.clock = clock
         self.entropy = entropy
+        self.protected = protected
         self._sessions = sessions
         self._audit = audit
         self._options = options or NodeOptions()
@@ -167,26 +172,38 @@ class NodeServer:
         """Emit ``session.rejected``."""
         self._sessions.rejected(who, public=public, reason=reason)
 
+    def agree(self, ctx: SessionContext) -> Live:
+        """A session under the ID of ``ctx``; InterlockError if the registry has a reason against it."""
+        return self._sessions.agree(ctx)
+
     def begin(
         self,
         connection: NodeConnection,
-        ctx: SessionContext,
+        live: Live,
         account: Account,
         facts: SessionFacts,
         refusals: Refusals,
+        forwards: SessionForwards,
+        on_over: Callable[[], None],
     ) -> NodeSession:
-        """A session under the ID of ``ctx``; InterlockError if the registry has a reason against it."""
+        """What takes the channel of a session that was agreed."""
+
+        def over(session: ShellSession) -> None:
+            self._running.discard(session)
+            on_over()
+
         announces = self._options.announce_session_id
         at_open = announces and self._options.answers_v2
         session = ShellSession(
             connection,
-            self._sessions.agree(ctx),
+            live,
             account,
             replace(facts, extra_path=self._options.extra_path),
             children=self._children,
             refusals=refusals,
             announcement=Announcement(at_open=at_open, at_start=announces and not at_open),
-            on_over=self._running.discard,
+            forwards=forwards,
+            on_over=over,
         )
         self._running.add(session)
         return session
@@ -203,12 +220,12 @@ class NodeServer:
         if not self._visitors:
             self._empty.set()
 
-    def accept(self) -> NodeConnection:
+    def accept(self) -> ForwardingConnection:
         """What takes one client's connection, whatever transport brings it."""
         if self._ssh_options is None:
             msg = "prepare makes the options before anything is accepted"
             raise RuntimeError(msg)
-        return NodeConnection(asyncio.get_running_loop(), self._ssh_options)
+        return ForwardingConnection(asyncio.get_running_loop(), self._ssh_options)
 
     def _each_connection(self, action: Callable[[NodeConnection], None]) -> None:
         for visitor in list(self._visitors):

@@ -6,13 +6,14 @@ recorded before it is sent, so nothing is seen that was not kept.
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from interlock.adapters.ssh.node import terminal as tty
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.child import Child, Children, Ended
 from interlock.adapters.ssh.node.environment import RequestedEnvironment, SessionFacts, session_environment
+from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.refusals import Refusable, Refusals
 from interlock.adapters.ssh.node.sftp import subsystem_command
 from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
@@ -22,6 +23,7 @@ from interlock.core.extensions import CURRENT_SESSION_ID
 from interlock.core.ids import SessionId
 from interlock.core.sides import Side
 from interlock.core.wire import boolean, string, uint32
+from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionKind, Start, Window
 
@@ -60,6 +62,15 @@ class Live(Refusable, Protocol):
     @property
     def transfers(self) -> Transfers | None:
         """Who is to see what passes; None before the start, and if no files are moved or others record."""
+        ...
+
+    @property
+    def started(self) -> bool:
+        """Whether something runs, or ran, on it."""
+        ...
+
+    def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
+        """Something happened that belongs to the session."""
         ...
 
     def start(self, start: Start) -> None:
@@ -104,6 +115,7 @@ class ShellSession(NodeSession):
         children: Children,
         refusals: Refusals,
         announcement: Announcement,
+        forwards: SessionForwards,
         on_over: Callable[["ShellSession"], None],
     ) -> None:
         self._connection = connection
@@ -113,6 +125,7 @@ class ShellSession(NodeSession):
         self._children = children
         self._refusals = refusals
         self._announcement = announcement
+        self._forwards = forwards
         self._on_over = on_over
         self._channel: NodeChannel | None = None  # from the confirmation of the open to the close
         self._child: Child | None = None  # once started
@@ -176,10 +189,15 @@ class ShellSession(NodeSession):
         self._connection.run(self._start(self._describe(SessionKind(kind), argument), program))
         return True
 
-    def forwarding_requested(self, what: str) -> None:
-        """X11 or the agent; not yet."""
-        words = "X11 forwarding" if what == "x11-req" else "agent forwarding"
-        self._refuse(what, f"{words} is not available yet", f"{what} on a node that does not forward")
+    def forwarding_requested(self, what: str, data: bytes) -> bool:
+        """X11 or the agent, before something is started that would look for it."""
+        if self._start_seen:
+            return self._refuse(what, "it was asked for too late", f"{what} after the start")
+        try:
+            self._forwards.request(what, data)
+        except InterlockError as error:
+            return self._refuse(what, error.public, error.reason)
+        return True
 
     def _refuse(self, what: str, public: str, reason: str) -> bool:
         """Tell the audit log; False, the answer to the request. After the end there is no session to tell of."""
@@ -309,8 +327,8 @@ class ShellSession(NodeSession):
         )
 
     def _variables(self, name: str, term: str) -> dict[bytes, bytes]:
-        requested = self._environment.variables
-        return session_environment(self._account, self._facts, requested, tty=name, term=term)
+        facts = replace(self._facts, variables=self._forwards.variables)
+        return session_environment(self._account, facts, self._environment.variables, tty=name, term=term)
 
     def _describe(self, kind: SessionKind, argument: bytes) -> Start:
         command = argument.decode("utf-8", "backslashreplace")
@@ -350,6 +368,7 @@ class ShellSession(NodeSession):
         if self._over:
             return
         self._over = True
+        self._forwards.close()
         if self._child is not None:
             self._child.abandon()
         self._exited(Exit(error=reason))

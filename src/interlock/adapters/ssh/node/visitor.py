@@ -6,16 +6,24 @@ with the reason: ssh shows that text, while "Permission denied (publickey)" woul
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping
+from itertools import count
+from typing import Protocol, cast
 
 import asyncssh
 
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.environment import SessionFacts
+from interlock.adapters.ssh.node.forwarding.connection import NodeForwards
+from interlock.adapters.ssh.node.forwarding.ends import ClientEnd
+from interlock.adapters.ssh.node.forwarding.reach import Protected
+from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
 from interlock.adapters.ssh.node.refusals import Refusals
+from interlock.adapters.ssh.node.session import Live
+from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
+from interlock.adapters.ssh.seams_forward import ForwardingConnection
 from interlock.core.address import format_address
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
 from interlock.core.extensions import SessionParams
@@ -33,11 +41,7 @@ from interlock.ports import Admission, ClaimsReader, Clock, Entropy
 MAX_AUTH_FAILURES = 20
 """Keys that one connection may offer in vain: an agent full of keys passes, guessing does not."""
 
-MAX_ADDR = 512
-"""Characters of a forwarding's address that an audit event shows. Host names have 255, socket paths 108."""
-
 _TOO_MANY = f"too many channels on one connection (at most {MAX_CHANNELS})"
-NOT_YET = "{} is not available yet"
 
 
 class House(Protocol):
@@ -61,6 +65,11 @@ class House(Protocol):
     @property
     def admission(self) -> Admission:
         """Judge of people."""
+        ...
+
+    @property
+    def protected(self) -> Protected:
+        """The gateway's own listeners, to which nothing may be forwarded."""
         ...
 
     @property
@@ -89,15 +98,21 @@ class House(Protocol):
         """Emit the event that a session was rejected."""
         ...
 
+    def agree(self, ctx: SessionContext) -> Live:
+        """A session under an ID that is agreed from now on; InterlockError refuses it."""
+        ...
+
     def begin(
         self,
         connection: NodeConnection,
-        ctx: SessionContext,
+        live: Live,
         account: Account,
         facts: SessionFacts,
         refusals: Refusals,
+        forwards: SessionForwards,
+        on_over: Callable[[], None],
     ) -> NodeSession:
-        """A session under an ID that is agreed from now on; InterlockError refuses it."""
+        """What takes the channel of a session that was agreed."""
         ...
 
     def arrived(self, visitor: "Visitor") -> bool:
@@ -126,6 +141,12 @@ class Visitor(NodeHooks):
         self._decided = asyncio.Event()
         self._judgement: Judgement | None = None  # set when authentication is over
         self._reported: Denied | None = None  # the last verdict that became an event
+        self._keys = count()
+        self._sessions: dict[int, Live] = {}  # those of this connection that are not over
+        self._served = False  # whether there was one
+        self._made_forwards: NodeForwards | None = None  # see _forwards
+        self._record: ConnectionRecord | None = None  # if what is forwarded is told here
+        self._failure = ""  # why the connection ends, if the client did not just leave
 
     @property
     def decided(self) -> bool:
@@ -150,6 +171,11 @@ class Visitor(NodeHooks):
         """The client is gone."""
         del exc
         self._connection = None
+        if self._made_forwards is not None:
+            self._made_forwards.close()
+        if self._record is not None:
+            quiet = not (self._served or self._refusals.told or self._failure)
+            self._record.end(failure=self._failure, quiet=quiet)
         self._decided.set()
         self._house.left(self)
 
@@ -201,6 +227,8 @@ class Visitor(NodeHooks):
             if isinstance(verdict, Denied):
                 self._reported = verdict
                 self._report_failure(self._login, verdict)
+            elif self._connection is not None:
+                self._connection.run(self._watch())
         finally:
             self._decided.set()
 
@@ -268,10 +296,25 @@ class Visitor(NodeHooks):
             if params.join_session_id is not None:
                 reason = f"wanted to join {params.join_session_id}"
                 raise Denied("joining sessions is not supported yet", reason=reason)
-            return self._house.begin(connection, ctx, guest.account, self._facts(ctx, params), self._refusals)
+            return self._begin(connection, ctx, guest, params)
         except InterlockError as error:
             self._refusals.before_session(ctx, error)
             raise _prohibited(error.public) from None
+
+    def _begin(
+        self, connection: NodeConnection, ctx: SessionContext, guest: Guest, params: SessionParams
+    ) -> NodeSession:
+        live = self._house.agree(ctx)
+        key = next(self._keys)
+        self._sessions[key] = live
+        self._served = True
+        forwards = SessionForwards(self._forwards(guest), guest.access, guest.account, key)
+        facts = self._facts(ctx, params)
+
+        def over() -> None:
+            self._sessions.pop(key, None)
+
+        return self._house.begin(connection, live, guest.account, facts, self._refusals, forwards, over)
 
     async def _admitted(self) -> Guest:
         """Whoever may be here now; ChannelOpenError if nobody. A change of mind is an event, once each time."""
@@ -320,37 +363,80 @@ class Visitor(NodeHooks):
         """Never asked: sessions come through `session_open`."""
         return False
 
+    # what it has forwarded
+
+    def _forwards(self, guest: Guest) -> NodeForwards:
+        """Made when somebody was let in, as what it does is told in that name; ChannelOpenError if he has gone."""
+        if self._made_forwards is None:
+            ctx = self._context(guest.claims, guest.account.name, guest)
+            if ctx.duties.emits:
+                self._record = ConnectionRecord(
+                    live=self._sessions,
+                    begin=lambda: self._house.agree(self._context(guest.claims, guest.account.name, guest)),
+                    on_lost=self._lost_record,
+                )
+            client = self._connection if isinstance(self._connection, ForwardingConnection) else None
+            if client is None:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
+            self._made_forwards = NodeForwards(client, record=self._record, ours=self._house.protected)
+        return self._made_forwards
+
+    def _lost_record(self, error: InterlockError) -> None:
+        """What is forwarded here cannot be told: the connection ends, as a session would."""
+        self._failure = error.public
+        if self._connection is not None:
+            self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, error.public)
+
+    def _quiet(self) -> bool:
+        return not self._served and self._connection is not None
+
+    async def _watch(self) -> None:
+        """Whoever stays without a session (``-N``) is seen, too."""
+        verdict = await self._verdict()
+        if isinstance(verdict, Guest) and self._connection is not None:
+            self._forwards(verdict)
+            if self._record is not None:
+                self._record.watch(self._quiet)
+
     async def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHTCPSession[bytes]:
-        """-L, -W and -J to somewhere behind this host."""
-        del orig_host, orig_port
-        raise await self._not_yet("port forwarding", format_address(dest_host, dest_port))
+        """-L, -D, -W and -J to somewhere behind this host."""
+        guest = await self._admitted()
+        origin = format_address(orig_host, orig_port)
+        return await self._forwarded(self._forwards(guest).to_port(guest.access, dest_host, dest_port, origin))
 
     async def unix_connection_requested(self, dest_path: str) -> asyncssh.SSHUNIXSession[bytes]:
         """-L to a socket in the file system."""
-        raise await self._not_yet("socket forwarding", dest_path)
+        guest = await self._admitted()
+        end = await self._forwarded(self._forwards(guest).to_socket(guest.access, guest.account, dest_path))
+        return cast(asyncssh.SSHUNIXSession[bytes], end)  # the callbacks are the same
 
-    async def server_requested(self, listen_host: str, listen_port: int) -> bool:
+    async def _forwarded(self, wanted: Coroutine[None, None, ClientEnd]) -> ClientEnd:
+        try:
+            return await wanted
+        except Denied as error:
+            raise _prohibited(error.public) from None
+        except InterlockError as error:
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, error.public) from None
+
+    async def server_requested(self, listen_host: str, listen_port: int) -> asyncssh.SSHListener | bool:
         """-R from a port of this host."""
-        await self._not_yet("remote port forwarding", format_address(listen_host, listen_port))
-        return False
-
-    async def unix_server_requested(self, listen_path: str) -> bool:
-        """-R from a socket of this host."""
-        await self._not_yet("remote socket forwarding", listen_path)
-        return False
-
-    async def _not_yet(self, what: str, addr: str) -> asyncssh.ChannelOpenError:
-        """The refusal of a forwarding, which is in the audit log by then."""
         try:
             guest = await self._admitted()
-        except asyncssh.ChannelOpenError as refusal:
-            return refusal
-        error = Denied(NOT_YET.format(what), reason=f"{what} on a node that does not forward")
-        ctx = self._context(guest.claims, guest.account.name, guest)
-        self._refusals.forwarding(ctx, addr[:MAX_ADDR], error)
-        return _prohibited(error.public)
+            forwards = self._forwards(guest)
+        except asyncssh.ChannelOpenError:
+            return False
+        return await forwards.listen_port(guest.access, guest.account, listen_host, listen_port) or False
+
+    async def unix_server_requested(self, listen_path: str) -> asyncssh.SSHListener | bool:
+        """-R from a socket of this host."""
+        try:
+            guest = await self._admitted()
+            forwards = self._forwards(guest)
+        except asyncssh.ChannelOpenError:
+            return False
+        return await forwards.listen_socket(guest.access, guest.account, listen_path) or False
 
 
 def _prohibited(text: str) -> asyncssh.ChannelOpenError:
