@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.testing.gateway import Cluster, Person
+from interlock.testing.gateway import Cluster, Person, Road
 from interlock.testing.openssh import SshClient, clean_env
 from interlock.testing.procs import Completed, run
 from interlock.testing.terminal import Terminal
@@ -14,6 +14,7 @@ from interlock.testing.terminal import Terminal
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 TARGETS = [Cluster.node_name, Cluster.agentless_name]
+ROADS: list[Road] = ["route", "jump"]
 MEGABYTE = 1_000_000
 
 
@@ -36,44 +37,40 @@ def messages(done: Completed) -> list[str]:
     return done.stderr.replace("/usr/bin/", "").replace("/bin/", "").split()
 
 
-def host(cluster: Cluster, target: str) -> str:
-    """The target as one word, for tools that take a host."""
-    return cluster.route(target)[0]
+@pytest.fixture(params=[(target, road) for target in TARGETS for road in ROADS], ids="-".join)
+def place(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    """Each target by each road, as one word for tools that take a host."""
+    target, road = request.param
+    return cluster.place(target, road)
 
 
 @pytest.mark.parametrize("protocol", ["-O", "-s"])
-@pytest.mark.parametrize("target", TARGETS)
-def test_scp_both_ways(
-    cluster: Cluster, client: SshClient, target: str, protocol: str, original: Path, tmp_path: Path
-) -> None:
+def test_scp_both_ways(client: SshClient, place: str, protocol: str, original: Path, tmp_path: Path) -> None:
     """scp copies there and back, with its old protocol and over sftp."""
     there, back = tmp_path / "there", tmp_path / "back"
-    client.run("-p", protocol, str(original), f"{host(cluster, target)}:{there}", program="scp").check()
-    client.run("-p", protocol, f"{host(cluster, target)}:{there}", str(back), program="scp").check()
+    client.run("-p", protocol, str(original), f"{place}:{there}", program="scp").check()
+    client.run("-p", protocol, f"{place}:{there}", str(back), program="scp").check()
     assert there.read_bytes() == back.read_bytes() == original.read_bytes()
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_sftp_batch(cluster: Cluster, client: SshClient, target: str, original: Path, tmp_path: Path) -> None:
+def test_sftp_batch(client: SshClient, place: str, original: Path, tmp_path: Path) -> None:
     """sftp puts, lists, renames and gets."""
     a, b, c = tmp_path / "a", tmp_path / "b", tmp_path / "c"
     batch = f'put "{original}" {a}\nrename {a} {b}\nls {tmp_path}\nget {b} {c}\n'
-    done = client.run("-b", "-", host(cluster, target), stdin=batch.encode(), program="sftp").check()
+    done = client.run("-b", "-", place, stdin=batch.encode(), program="sftp").check()
     assert str(b) in done.stdout
     assert c.read_bytes() == original.read_bytes()
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_rsync_both_ways(cluster: Cluster, client: SshClient, target: str, original: Path, tmp_path: Path) -> None:
+def test_rsync_both_ways(client: SshClient, place: str, original: Path, tmp_path: Path) -> None:
     """rsync runs its server half through the gateway."""
     there, back = tmp_path / "there", tmp_path / "back"
-    run(["rsync", "-a", original, f"{host(cluster, target)}:{there}"], env=client.env()).check()
-    run(["rsync", "-a", f"{host(cluster, target)}:{there}", back], env=client.env()).check()
+    run(["rsync", "-a", original, f"{place}:{there}"], env=client.env()).check()
+    run(["rsync", "-a", f"{place}:{there}", back], env=client.env()).check()
     assert back.read_bytes() == original.read_bytes()
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_git_push_and_clone(cluster: Cluster, client: SshClient, target: str, tmp_path: Path) -> None:
+def test_git_push_and_clone(client: SshClient, place: str, tmp_path: Path) -> None:
     """git pushes and clones over ssh."""
     env = {**client.env(), "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
     work, bare = tmp_path / "work", tmp_path / "bare.git"
@@ -83,19 +80,16 @@ def test_git_push_and_clone(cluster: Cluster, client: SshClient, target: str, tm
     (work / "file").write_text("content\n")
     run(["git", "-C", work, "add", "file"], env=env).check()
     run(["git", "-C", work, *who, "commit", "-q", "-m", "one"], env=env).check()
-    url = f"{host(cluster, target)}:{bare}"
+    url = f"{place}:{bare}"
     run(["git", "-C", work, "push", "-q", url, "HEAD:refs/heads/main"], env=env).check()
     run(["git", "clone", "-q", "-b", "main", url, tmp_path / "clone"], env=env).check()
     assert (tmp_path / "clone" / "file").read_text() == "content\n"
 
 
-@pytest.mark.parametrize("road", ["route", "jump"])
-@pytest.mark.parametrize("target", TARGETS)
-def test_rekeying_during_bulk_transfer(cluster: Cluster, client: SshClient, target: str, road: str) -> None:
+def test_rekeying_during_bulk_transfer(client: SshClient, place: str) -> None:
     """New keys every megabyte in both directions at once lose and change nothing."""
     data = os.urandom(24 * MEGABYTE)
-    to = cluster.jump(target) if road == "jump" else cluster.route(target)
-    done = client.run("-o", "RekeyLimit=1M", *to, "cat", stdin=data, timeout=120).check()
+    done = client.run("-o", "RekeyLimit=1M", place, "cat", stdin=data, timeout=120).check()
     assert hashlib.sha256(done.out).digest() == hashlib.sha256(data).digest()
 
 

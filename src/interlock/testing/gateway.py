@@ -20,6 +20,7 @@ from interlock.testing.procs import Completed, Daemon, poll_until, run
 from interlock.testing.terminal import Terminal
 
 Mode = Literal["node", "proxy"]
+Road = Literal["route", "jump"]
 PASSWORD = "correct horse battery staple"
 BIN = Path(sys.executable).parent
 
@@ -258,14 +259,15 @@ class Cluster:
     # --- the stock client ---------------------------------------------------------------------------------
 
     def client(self, name: str, person: Person, options: Mapping[str, str] | None = None) -> SshClient:
-        """A stock ``ssh`` with the person's certificate, and nothing else of ours."""
-        block = f"Host gateway\n  HostName {self.host}\n  Port {self.port}\n  User {person.name}"
+        """A stock ``ssh`` with the person's certificate, and nothing else of ours; a bare target is a jump."""
+        gateway = f"Host gateway\n  HostName {self.host}\n  Port {self.port}\n  User {person.name}"
+        jumps = f"Host {self.node_name} {self.agentless_name}\n  ProxyJump gateway"
         return SshClient(
             self.directory / f"client-{name}",
             keys=[person.key],
             known_hosts=person.known_hosts,
             options=options or {},
-            blocks=[block],
+            blocks=[gateway, jumps],
         )
 
     def terminal(self, person: Person, *arguments: str) -> Terminal:
@@ -279,6 +281,10 @@ class Cluster:
     def jump(self, target: str, login: str = "") -> tuple[str, ...]:
         """Arguments for the jump: ``-J gateway login@target``."""
         return ("-J", "gateway", f"{login or self.login_name}@{target}")
+
+    def place(self, target: str, road: Road) -> str:
+        """The target as one word, for tools that take a host; needs the configuration of `client`."""
+        return self.route(target)[0] if road == "route" else f"{self.login_name}@{target}"
 
     def direct(self) -> tuple[str, ...]:
         """Arguments that lead to the agentless server without any gateway, for comparison."""
