@@ -35,10 +35,20 @@ def dropbear(cluster: Cluster, tmp_path: Path, env: dict[str, str]) -> Iterator[
     key, public, port = tmp_path / "host", tmp_path / "host.pub", free_port()
     made = run(["dropbearkey", "-t", "ed25519", "-f", key], env=env).check().stdout
     public.write_text(next(line for line in made.splitlines() if line.startswith("ssh-ed25519")) + "\n")
-    argv = ["dropbear", "-F", "-E", "-r", key, "-p", f"{LOOPBACK}:{port}", "-P", tmp_path / "pid"]
+    argv: list[str | Path] = [
+        "dropbear",
+        "-F",
+        "-E",
+        "-r",
+        key,
+        "-p",
+        f"{LOOPBACK}:{port}",
+        "-P",
+        tmp_path / "pid",
+    ]
     with Daemon(argv, log=tmp_path / "log", env={**env, "PATH": f"{env['PATH']}:/usr/sbin"}) as server:
         server.wait_port(LOOPBACK, port)
-        add = ["--addr", f"{LOOPBACK}:{port}", "--labels", "env=test", "--host-key", public]
+        add: list[str | Path] = ["--addr", f"{LOOPBACK}:{port}", "--labels", "env=test", "--host-key", public]
         cluster.ilctl("nodes", "add", NAME, *add)
         yield NAME
         cluster.ilctl("nodes", "rm", NAME)
