@@ -11,10 +11,11 @@ from interlock.testing.residue import Residue
 @pytest.fixture(autouse=True)
 def _nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test's cluster is idle when it begins and when it is over."""
-    if "cluster" not in request.fixturenames:
+    named = [name for name in ("cluster", "proxy_cluster", "node_cluster") if name in request.fixturenames]
+    if not named:
         yield
         return
-    cluster = request.getfixturevalue("cluster")
+    cluster = request.getfixturevalue(named[0])
     assert isinstance(cluster, Cluster)
     residue = Residue(cluster)
     yield

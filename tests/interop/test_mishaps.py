@@ -21,13 +21,14 @@ TARGETS = [Cluster.node_name, Cluster.agentless_name]
 ROADS: list[Road] = ["route", "jump"]
 UNKNOWN = "nosuch"
 SILENT = "silent1"
+ONCE = pytest.mark.xdist_group("proxy-mode")
+"""For what does not depend on the recording mode, and so uses one cluster of the two."""
 COPIES = {
     "scp": ["scp", "{place}:/etc/hostname", "{here}"],
     "old scp": ["scp", "-O", "{place}:/etc/hostname", "{here}"],
     "sftp": ["sftp", "{place}:/etc/hostname", "{here}"],
     "rsync": ["rsync", "{place}:/etc/hostname", "{here}"],
     "git": ["git", "clone", "-q", "{place}:/srv/nothing.git", "{here}/clone"],
-    "sshfs": ["sshfs", "{place}:/", "{here}"],
 }
 
 
@@ -38,17 +39,18 @@ def client(cluster: Cluster, person: Person) -> SshClient:
 
 
 @pytest.fixture
-def silent(cluster: Cluster) -> Iterator[socket.socket]:
+def silent(proxy_cluster: Cluster) -> Iterator[socket.socket]:
     """A target that takes connections and never says a word; the gateway's is the next that `accept` returns."""
-    key = cluster.agentless.host_key.path.with_name("host_key.pub")
+    key = proxy_cluster.agentless.host_key.path.with_name("host_key.pub")
     with socket.create_server((LOOPBACK, 0)) as listener:
         addr = f"{LOOPBACK}:{listener.getsockname()[1]}"
-        cluster.ilctl("nodes", "add", SILENT, "--addr", addr, "--labels", "env=test", "--host-key", key)
+        proxy_cluster.ilctl("nodes", "add", SILENT, "--addr", addr, "--labels", "env=test", "--host-key", key)
         listener.settimeout(30)
         yield listener
-        cluster.ilctl("nodes", "rm", SILENT)
+        proxy_cluster.ilctl("nodes", "rm", SILENT)
 
 
+@ONCE
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("tool", COPIES)
 def test_misspelled_node_is_named_by_every_tool(
@@ -73,6 +75,7 @@ def test_jump_to_another_port_is_refused(client: SshClient, cluster: Cluster) ->
     assert f"only the SSH port of {cluster.agentless_name} can be reached through this gateway" in done.stderr
 
 
+@ONCE
 def test_person_without_certificate_is_told_to_sign_in(proxy_cluster: Cluster) -> None:
     """In a terminal, ssh shows what a stranger should do."""
     person = proxy_cluster.person
@@ -86,13 +89,10 @@ def test_person_without_certificate_is_told_to_sign_in(proxy_cluster: Cluster) -
         assert terminal.wait() == 255
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_impatient_person_at_a_silent_target(
-    client: SshClient, cluster: Cluster, silent: socket.socket, road: Road
-) -> None:
-    """Ctrl-C ends ssh while the gateway still dials, and the gateway gives up too."""
-    to = cluster.jump(SILENT) if road == "jump" else cluster.route(SILENT)
-    with Terminal(client.argv(*to), env=clean_env()) as terminal:
+@ONCE
+def test_impatient_person_at_a_silent_target(proxy_cluster: Cluster, silent: socket.socket) -> None:
+    """Ctrl-C ends ssh while the gateway still dials, and the gateway gives up after its time for that."""
+    with proxy_cluster.terminal(proxy_cluster.person, *proxy_cluster.route(SILENT)) as terminal:
         dialled, _ = silent.accept()
         with dialled:
             terminal.send("\x03")
