@@ -1,23 +1,28 @@
 """Whatever a client asks for, its session's recording can be read, and its events and tracker stay small."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import MAX_COMMAND_SHOWN, MAX_COMMAND_TITLE, MAX_TERM
+from interlock.core.sides import Side
+from interlock.domain.access import Access, FileTransfer
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import decode, new_compressor
-from interlock.domain.duties import NODE_DUTIES, RecordingMode
+from interlock.domain.duties import NODE_DUTIES, NONE, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import Header
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
 from interlock.services.live import LiveSession
-from interlock.services.recorder import Recorder
+from interlock.services.recorder import NoRecorder, Recorder
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.stores import FakeTimers
 
@@ -151,3 +156,61 @@ def test_a_long_command_is_cut_visibly() -> None:
 
 def _texts(value: JsonValue | None) -> list[str]:
     return [str(each) for each in value] if isinstance(value, list) else []
+
+
+def session_of(context: SessionContext, told: Told) -> LiveSession:
+    """A session that nobody records."""
+
+    def end(_session: LiveSession) -> None:
+        pass
+
+    return LiveSession(
+        context,
+        journal=told,
+        tracker=told,
+        open_recorder=lambda _header, _failed: NoRecorder(),
+        on_end=end,
+        cluster="demo",
+        clock=FakeClock(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [(Start(SessionKind.SUBSYSTEM, "sftp"), "TS020E"), (Start(SessionKind.EXEC, "scp -t /tmp"), "T3010E")],
+)
+def test_a_role_that_forbids_file_transfers(start: Start, code: str) -> None:
+    """The session does not start, and an event says why; other commands do."""
+    told = Told()
+    context = replace(CONTEXT, access=Access(file_transfer=FileTransfer.NONE))
+    with pytest.raises(Denied, match="your role does not allow"):
+        session_of(context, told).start(start)
+    [(kind, fields)] = told.events
+    assert (kind.code, fields["success"], fields["user"]) == (code, False, "jeff")
+    assert str(fields["message"]).startswith("your role does not allow")
+    session_of(context, told).start(Start(SessionKind.EXEC, "echo scp"))
+    assert told.events[-1][0] is Kind.SESSION_START
+
+
+def test_who_does_not_emit_does_not_judge() -> None:
+    """The other daemon does both, so that its refusal is told once, and within the session."""
+    told = Told()
+    access = Access(file_transfer=FileTransfer.NONE)
+    session = session_of(replace(CONTEXT, access=access, duties=NONE), told)
+    session.start(Start(SessionKind.SUBSYSTEM, "sftp"))
+    assert session.transfers is None
+
+
+def test_a_transfer_that_cannot_be_judged_ends_the_session() -> None:
+    """The SSH layer is told once, and not any more after the end."""
+    told, denied = Told(), list[Denied]()
+    access = Access(file_transfer=FileTransfer.UPLOAD)
+    for ended in (False, True):
+        session = session_of(replace(CONTEXT, access=access), told)
+        session.on_forbidden = denied.append
+        session.start(Start(SessionKind.SUBSYSTEM, "sftp"))
+        assert session.transfers is not None
+        if ended:
+            session.end(tx=0, rx=0)
+        session.transfers.feed(Side.CLIENT, memoryview(bytearray(b"not SFTP at all")))
+    assert len(denied) == 1

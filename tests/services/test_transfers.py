@@ -1,11 +1,12 @@
 """What an observer tells becomes events: one per file, with every reservation said."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from interlock.core import limits
+from interlock.core.errors import Denied
 from interlock.core.sides import Side
 from interlock.core.transfer import messages
 from interlock.core.transfer.command import ScpCommand, SftpCommand
@@ -19,8 +20,9 @@ from interlock.core.transfer.operations import (
     Stopped,
 )
 from interlock.core.wire import string
+from interlock.domain.access import Access, FileTransfer
 from interlock.domain.audit import ABOUT_FILES, JsonValue, Kind
-from interlock.services.transfers import FileTransfers
+from interlock.services.transfers import FileTransfers, disallowed
 from interlock.testing.transfers import SftpTalk
 
 UPLOAD = ScpCommand(Direction.UPLOAD, "/tmp/x")
@@ -238,7 +240,7 @@ def test_sftp_that_is_not_followed() -> None:
     """The summary says so, and why."""
     events = Events()
     transfers = events.transfers()
-    transfers.strange()
+    transfers.strange(memoryview(b"odd"))
     end(transfers)
     [(kind, fields)] = events.all
     assert kind is Kind.SFTP_SUMMARY
@@ -258,6 +260,101 @@ def test_scp_that_is_not_followed() -> None:
         "partial": True,
         "error": "file transfers of this session are no longer observed: not an answer of scp",
     }
+
+
+ROLES = [FileTransfer.BOTH, FileTransfer.DOWNLOAD, FileTransfer.UPLOAD, FileTransfer.NONE]
+DOWNLOAD = ScpCommand(Direction.DOWNLOAD, "/tmp/x")
+FORBIDDEN: list[tuple[SftpCommand | ScpCommand, list[FileTransfer], str, str]] = [
+    (SftpCommand(), [FileTransfer.NONE], "TS020E", "your role does not allow file transfers"),
+    (UPLOAD, [FileTransfer.DOWNLOAD, FileTransfer.NONE], "T3010E", "your role does not allow uploads"),
+    (DOWNLOAD, [FileTransfer.UPLOAD, FileTransfer.NONE], "T3010E", "your role does not allow downloads"),
+]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("command", "roles", "code", "public"), FORBIDDEN)
+def test_commands_that_a_role_forbids(
+    command: SftpCommand | ScpCommand, roles: list[FileTransfer], code: str, public: str, role: FileTransfer
+) -> None:
+    """scp by its direction, SFTP if no direction is left."""
+    refused = disallowed(command, Access(file_transfer=role))
+    assert (refused is not None) == (role in roles)
+    if refused is not None:
+        assert (refused.kind.code, refused.denied.public) == (code, public)
+        assert role.value in refused.denied.reason
+        assert refused.fields.get("path") == ("/tmp/x" if code == "T3010E" else None)
+
+
+class Restricted:
+    """SFTP under a role that allows downloads only."""
+
+    def __init__(self) -> None:
+        self.events = Events()
+        self.cuts: list[Denied] = []
+        self.transfers = FileTransfers(
+            SftpCommand(),
+            tell=self.events.tell,
+            has_room=lambda: True,
+            access=Access(file_transfer=FileTransfer.DOWNLOAD),
+            on_cut=self.cuts.append,
+        )
+
+    def play(self, talk: SftpTalk) -> list[bytes]:
+        """What passes on in place of what is said."""
+        steps, talk.steps = talk.steps, []
+        return [self.transfers.passing(side, data) for side, data in steps]
+
+
+def test_sftp_of_a_role_with_one_direction() -> None:
+    """A forbidden request goes on as another one, what is allowed as it is, and both are told."""
+    restricted, talk = Restricted(), SftpTalk()
+    talk.open(b"/a", write=False).close()
+    said = [data for _, data in talk.steps]
+    assert restricted.play(talk) == said
+    talk.ask(messages.REMOVE, string(b"/a"))
+    said = [data for _, data in talk.steps]
+    assert restricted.play(talk) != said
+    assert [kind for kind, _ in restricted.events.all] == [Kind.SFTP_OPEN, Kind.SFTP_DISALLOWED]
+    assert restricted.cuts == []
+
+
+def strange(restricted: Restricted) -> memoryview:
+    """Data of another kind."""
+    data = memoryview(bytearray(b"odd"))
+    restricted.transfers.strange(data)
+    return data
+
+
+def broken(restricted: Restricted) -> memoryview:
+    """A bug of ours."""
+    observer = Scripted()
+    observer.error = RuntimeError("bug")
+    restricted.transfers._observer = observer
+    data = memoryview(bytearray(b"odd"))
+    restricted.transfers.feed(Side.CLIENT, data)
+    return data
+
+
+def half(restricted: Restricted) -> memoryview:
+    """A request in pieces."""
+    talk = SftpTalk()
+    restricted.play(talk)
+    talk.ask(messages.REMOVE, string(b"/a"))
+    data = memoryview(bytearray(talk.steps[0][1][:9]))
+    restricted.transfers.feed(Side.CLIENT, data)
+    return data[5:]
+
+
+@pytest.mark.parametrize("offence", [strange, broken, half])
+def test_what_cannot_be_judged_ends_the_session(offence: Callable[[Restricted], memoryview]) -> None:
+    """Nothing of it passes; an event and the text say why."""
+    restricted = Restricted()
+    assert not any(offence(restricted))
+    [cut] = restricted.cuts
+    assert cut.public.startswith("your role restricts file transfers, and this one could not be judged: ")
+    [(kind, fields)] = restricted.events.all
+    assert kind is Kind.SFTP_DISALLOWED
+    assert str(fields["error"]).startswith("the role restricts file transfers, and the session was ended: ")
 
 
 def test_a_bug_costs_the_events_and_nothing_else() -> None:

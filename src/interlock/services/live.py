@@ -9,10 +9,10 @@ from datetime import datetime
 
 import structlog
 
-from interlock.core.errors import LocalProtocolError, RecordingError
+from interlock.core.errors import Denied, LocalProtocolError, RecordingError
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_TERM
-from interlock.core.transfer.command import transfer_command
+from interlock.core.transfer.command import ScpCommand, SftpCommand, transfer_command
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.recording import Header, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields, shortened
@@ -21,7 +21,7 @@ from interlock.ports import Clock
 from interlock.services.emitter import Journal
 from interlock.services.recorder import NoRecorder, SessionRecorder
 from interlock.services.trackers import SessionTracker
-from interlock.services.transfers import FileTransfers
+from interlock.services.transfers import FileTransfers, disallowed
 
 RESIZE_EVENTS = 1000
 """Resizes of one session that become audit events, so that nobody can flood the audit log by dragging a window.
@@ -56,6 +56,7 @@ class LiveSession:
         self.journal = journal
         self.recorder: SessionRecorder = NoRecorder()  # the real one from `start` on, if this daemon records
         self.on_failure: Callable[[RecordingError], None] | None = None  # set by the SSH layer: end the session
+        self.on_forbidden: Callable[[Denied], None] | None = None  # the same, if the role demands that it ends
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)  # set by the SSH layer: tx, rx so far
         self.transfers: FileTransfers | None = None  # from `start` on, if it moves files and its events are ours
         self._has_room = has_room  # for events that a client can cause in any number
@@ -84,12 +85,14 @@ class LiveSession:
         return self._start is not None
 
     def start(self, start: Start) -> None:
-        """The client asked for something to run, and it may. RecordingError if it cannot be recorded.
+        """The client asked for something to run, and it may.
 
-        The refusal is in the audit log already when the error is raised.
+        Denied if the role forbids it, RecordingError if it cannot be recorded. The refusal is in the audit log
+        already when the error is raised.
         """
         if self._start is not None or self._ended:
             raise LocalProtocolError("a session starts once", reason=f"second start of session {self.sid}")
+        command = self._judge(start)
         began = self._clock.now()
         try:
             self.recorder = self._open_recorder(self._header(start, began), self._recording_failed)
@@ -99,7 +102,8 @@ class LiveSession:
         self._start, self._began, self._window = start, began, start.window
         self.journal.add(Kind.SESSION_START, self._common | start.fields())
         self._tell_early()
-        self._observe(start)
+        if command is not None:
+            self._observe(command)
         self._tracker.move(TrackerState.RUNNING, command=(start.title,) if start.command else ())
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
@@ -117,15 +121,27 @@ class LiveSession:
         for kind, fields in early:
             self.journal.add(kind, self._common | fields)
 
-    def _observe(self, start: Start) -> None:
-        command = transfer_command(start.kind.value, start.command)
-        if command is None or not self.ctx.duties.emits:
-            return
+    def _judge(self, start: Start) -> SftpCommand | ScpCommand | None:
+        """How it moves files, if it does and whoever emits its events is this daemon, who then enforces, too."""
+        command = transfer_command(start.kind.value, start.command) if self.ctx.duties.emits else None
+        refused = disallowed(command, self.ctx.access) if command is not None else None
+        if refused is not None:
+            why = rejection(refused.denied.public, refused.denied.reason)
+            self.journal.add(refused.kind, self._common | refused.fields | why)
+            raise refused.denied
+        return command
 
+    def _observe(self, command: SftpCommand | ScpCommand) -> None:
         def tell(kind: Kind, fields: dict[str, JsonValue]) -> None:
             self.journal.add(kind, self._common | fields)
 
-        self.transfers = FileTransfers(command, tell=tell, has_room=self._has_room)
+        def cut(denied: Denied) -> None:
+            if self.on_forbidden is not None and not self._ended:
+                self.on_forbidden(denied)
+
+        self.transfers = FileTransfers(
+            command, tell=tell, has_room=self._has_room, access=self.ctx.access, on_cut=cut
+        )
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Bytes on their way to the client; copied before this returns."""

@@ -5,9 +5,11 @@ end the relay: if it cannot be followed any more, the events say so.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import structlog
 
+from interlock.core.errors import Denied
 from interlock.core.limits import MAX_PATH_SHOWN, MAX_SUMMARY_FILES, MAX_SUMMARY_PATHS
 from interlock.core.sides import Side
 from interlock.core.transfer.command import ScpCommand, SftpCommand
@@ -23,6 +25,7 @@ from interlock.core.transfer.operations import (
     Stopped,
 )
 from interlock.core.transfer.sftp import SftpObserver
+from interlock.domain.access import NOTHING_SPECIAL, Access, FileTransfer
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.session import shortened
 
@@ -49,8 +52,50 @@ _SCP_FILE: dict[Direction, tuple[Kind, Kind]] = {
 NOT_FOLLOWED = "file transfers of this session are no longer observed"
 
 
+CUT = "your role restricts file transfers, and this one could not be judged"
+
+
+@dataclass(frozen=True, slots=True)
+class Disallowed:
+    """A command that the role forbids as a whole."""
+
+    kind: Kind
+    fields: dict[str, JsonValue]
+    denied: Denied
+
+
+def disallowed(command: SftpCommand | ScpCommand, access: Access) -> Disallowed | None:
+    """Whether the role forbids the command; None if it may run, with SFTP judged file by file."""
+    allowed = access.file_transfer
+    if isinstance(command, ScpCommand):
+        upload = command.direction is Direction.UPLOAD
+        if allowed.uploads if upload else allowed.downloads:
+            return None
+        direction = command.direction.value
+        fields: dict[str, JsonValue] = {
+            "action": direction,
+            "direction": direction,
+            "path": _path(command.path),
+        }
+        return Disallowed(Kind.SCP_DISALLOWED, fields, _denied(f"{direction}s", allowed))
+    if allowed is not FileTransfer.NONE:
+        return None
+    return Disallowed(Kind.SFTP_DISALLOWED, {}, _denied("file transfers", allowed))
+
+
+def _denied(what: str, allowed: FileTransfer) -> Denied:
+    return Denied(
+        f"your role does not allow {what}",
+        reason=f"the roles allow file transfers: {allowed.value}; the client asked for {what}",
+    )
+
+
 class FileTransfers:
-    """Of one session. Cheap to feed, and it never raises."""
+    """Of one session. Cheap to feed, and it never raises.
+
+    If ``access`` forbids a direction, what is fed is changed where it lies (`core.transfer.gate`), and ``on_cut``
+    is called from within `feed` when the session must end, because what passes cannot be judged any more.
+    """
 
     def __init__(
         self,
@@ -58,10 +103,14 @@ class FileTransfers:
         *,
         tell: Tell,
         has_room: Callable[[], bool],
+        access: Access = NOTHING_SPECIAL,
+        on_cut: Callable[[Denied], None] | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._scp = command if isinstance(command, ScpCommand) else None
-        self._observer = observer or observer_for(command, Allowed())
+        self._allowed = Allowed(access.file_transfer.uploads, access.file_transfer.downloads)
+        self._on_cut = on_cut
+        self._observer = observer or observer_for(command, self._allowed)
         self._tell = tell
         self._has_room = has_room  # False while so many events wait that no client may add more at will
         self._stats = _Stats()
@@ -76,15 +125,26 @@ class FileTransfers:
             told = self._observer.feed(side, data)
         except Exception:  # noqa: BLE001 - a bug of ours, which must cost no more than these events
             _log.exception("transfers.observer")
-            self._observer = SftpObserver()
+            self._observer = SftpObserver(self._allowed)
             told = self._observer.stop("internal error of the gateway")
+            self._observer.feed(side, data)
         if told:
             self._take(told)
 
-    def strange(self) -> None:
+    def passing(self, side: Side, data: bytes) -> bytes:
+        """The same for bytes that cannot be changed where they lie: what is to go on in their place."""
+        if self._allowed.all or self._scp is not None:
+            self.feed(side, memoryview(data))
+            return data
+        changed = bytearray(data)
+        self.feed(side, memoryview(changed))
+        return bytes(changed)
+
+    def strange(self, data: memoryview) -> None:
         """The client sent data of another kind, which some targets take for input and others drop."""
         self._any = True
         self._take(self._observer.stop("the client sent data that is neither input nor anything else"))
+        self._observer.feed(Side.CLIENT, data)
 
     def finish(self) -> None:
         """The channel is over: tell what is left, and the summary if the protocol was spoken at all."""
@@ -111,8 +171,10 @@ class FileTransfers:
                     self._say(*_changed(operation))
                 case Forbidden():
                     self._say(Kind.SFTP_DISALLOWED, _forbidden(operation))
-                case Stopped(reason):
+                case Stopped(reason, cut):
                     self._stop(reason)
+                    if cut:
+                        self._cut(reason)
 
     def _say(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
         if self._has_room():
@@ -133,6 +195,12 @@ class FileTransfers:
                 "error": f"{NOT_FOLLOWED}: {reason}",
             }
             self._tell(_SCP_FILE[self._scp.direction][1], fields)
+
+    def _cut(self, reason: str) -> None:
+        fields = _result(f"the role restricts file transfers, and the session was ended: {reason}")
+        self._tell(Kind.SFTP_DISALLOWED, fields)
+        if self._on_cut is not None:
+            self._on_cut(Denied(f"{CUT}: {reason}"))
 
     def _moved(self, moved: Moved) -> tuple[Kind, dict[str, JsonValue]]:
         kinds = _SFTP_FILE if self._scp is None else _SCP_FILE[self._scp.direction]

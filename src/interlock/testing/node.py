@@ -56,10 +56,11 @@ class SeenTransfers:
     def __init__(self) -> None:
         self.seen = {Side.CLIENT: bytearray(), Side.TARGET: bytearray()}
 
-    def feed(self, side: Side, data: memoryview) -> None:
+    def passing(self, side: Side, data: bytes) -> bytes:
         """Keep it."""
         if len(self.seen[side]) < 1 << 20:
             self.seen[side] += data
+        return data.replace(b"forbidden", b"replaced!")
 
 
 class FakeLive:
@@ -67,6 +68,7 @@ class FakeLive:
 
     def __init__(self, ctx: SessionContext) -> None:
         self.ctx = ctx
+        self.on_forbidden: Callable[[Denied], None] | None = None
         self.on_failure: Callable[[RecordingError], None] | None = None
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.fails: RecordingError | None = None

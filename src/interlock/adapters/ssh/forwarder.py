@@ -37,7 +37,7 @@ from interlock.core.effects import (
     StopTimer,
     TwinNamed,
 )
-from interlock.core.errors import InterlockError, RecordingError, RemoteProtocolError
+from interlock.core.errors import Denied, InterlockError, RecordingError, RemoteProtocolError
 from interlock.core.forward import Grants
 from interlock.core.ids import SessionId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S, REFUSALS_TOLD, REKEY_SECONDS
@@ -273,7 +273,8 @@ class Forwarder:
             return
         self._live[channel] = session
         self._served = True
-        session.on_failure = lambda error: self._recording_failed(channel, error)
+        session.on_failure = lambda error: self._ends(channel, error)
+        session.on_forbidden = lambda denied: self._ends(channel, denied)
         session.traffic = lambda: self._traffic(channel)
         self._perform(self._relay.accept(channel))
 
@@ -287,7 +288,7 @@ class Forwarder:
         )
         try:
             session.start(start)
-        except RecordingError as error:
+        except (Denied, RecordingError) as error:
             text = f"{error.public}\r\n"
             self._perform(self._relay.decline(effect.channel, text, want_reply=effect.want_reply))
             return
@@ -357,7 +358,7 @@ class Forwarder:
         flows = self._relay.flow
         return flows(channel, Side.CLIENT).octets, flows(channel, Side.TARGET).octets
 
-    def _recording_failed(self, channel: int, error: RecordingError) -> None:
+    def _ends(self, channel: int, error: InterlockError) -> None:
         """Called from within the data path, so what follows waits for the next step of the loop."""
         asyncio.get_running_loop().call_soon(self._terminate, channel, error.public)
 

@@ -42,6 +42,6 @@ def make_taps(session: Session, *, records: bool) -> dict[Side, Tap]:
         if kind == 0:
             feed(Side.CLIENT, data)
         else:
-            strange()
+            strange(data)
 
     return {Side.TARGET: from_target_observed, Side.CLIENT: from_client}

@@ -250,11 +250,33 @@ async def test_sftp(world: World) -> None:
 
 
 async def test_whoever_observes_files_sees_both_directions(world: World) -> None:
-    """Input and output, each complete; error output is no part of them."""
-    await world.run("cat; echo no >&2", stdin=b"in")
+    """Input and output, each complete, and what it makes of them goes on; error output is no part of them."""
+    done = await world.run("tee /dev/stderr; echo is forbidden", stdin=b"in: forbidden ")
     transfers = world.sessions.all[0].transfers
     assert transfers is not None
-    assert transfers.seen == {Side.CLIENT: b"in", Side.TARGET: b"in"}
+    said = {Side.CLIENT: b"in: forbidden ", Side.TARGET: b"in: replaced! is forbidden\n"}
+    assert transfers.seen == said
+    assert (done.out, done.err) == (b"in: replaced! is replaced!\n", b"in: replaced! ")
+
+
+async def test_a_session_that_the_role_ends(world: World) -> None:
+    """At once, with the words."""
+    client = world.client(await world.key())
+    process = await asyncio.create_subprocess_exec(
+        *client.argv(HOSTNAME, "echo begun; exec sleep 600"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_env(),
+    )
+    assert process.stdout is not None
+    await process.stdout.readline()
+    live = world.sessions.all[0]
+    assert live.on_forbidden is not None
+    live.on_forbidden(Denied("no such files"))
+    _, errors = await process.communicate()
+    assert process.returncode == 254
+    assert b"Session terminated: no such files" in errors
+    assert live.ends[0][2] == "Session terminated: no such files"
 
 
 async def test_old_scp(world: World) -> None:

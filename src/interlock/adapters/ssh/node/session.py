@@ -43,8 +43,8 @@ _SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", 
 class Transfers(Protocol):
     """Sees what passes of a session that moves files."""
 
-    def feed(self, side: Side, data: memoryview) -> None:
-        """Bytes from the client or from the process, which is the target here."""
+    def passing(self, side: Side, data: bytes) -> bytes:
+        """Bytes from the client or from the process, which is the target here; what is to go on in their place."""
         ...
 
 
@@ -52,6 +52,7 @@ class Live(Refusable, Protocol):
     """A session as `services.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
 
     on_failure: Callable[[RecordingError], None] | None  # called when the session must end; set here
+    on_forbidden: Callable[[Denied], None] | None  # the same, if the role demands that it ends
     traffic: Callable[[], tuple[int, int]]  # bytes from and to the client so far; set here
 
     @property
@@ -139,6 +140,7 @@ class ShellSession(NodeSession):
         self._tx = 0  # bytes from the client
         self._rx = 0  # bytes to the client
         live.on_failure = self._recording_failed
+        live.on_forbidden = lambda denied: self.terminate(f"Session terminated: {denied.public}")
         live.traffic = lambda: (self._tx, self._rx)
 
     # the channel
@@ -237,7 +239,7 @@ class ShellSession(NodeSession):
         if self._child is None:
             return
         if self._live.transfers is not None:
-            self._live.transfers.feed(Side.CLIENT, memoryview(data))
+            data = self._live.transfers.passing(Side.CLIENT, data)
         if not self._child.feed(data) and self._channel is not None:
             self._channel.pause_reading()
 
@@ -259,7 +261,7 @@ class ShellSession(NodeSession):
         self._rx += len(data)
         self._live.output(stream, data)
         if self._live.transfers is not None and stream is Stream.STDOUT:
-            self._live.transfers.feed(Side.TARGET, memoryview(data))
+            data = self._live.transfers.passing(Side.TARGET, data)
         if self._channel is not None:
             self._channel.send(data, stderr=stream is Stream.STDERR)
 
