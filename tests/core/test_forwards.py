@@ -127,7 +127,7 @@ def test_the_target_opens_only_what_was_asked_for(kind: Kind) -> None:
 
 def test_where_the_target_judges_it_gets_the_question() -> None:
     """A node that records judges forwards itself: refusals and events are its own."""
-    script = Script(support=Support.NO, grants=Grants(judges=False))
+    script = Script(support=Support.NO, grants=Grants(judges=False), reach=lambda _host, _port: "not there")
     script.client(say.direct(3)) >> [to_target(say.direct(3))]
     script.client(say.listen()) >> [to_target(say.listen())]
 

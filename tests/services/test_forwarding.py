@@ -97,6 +97,36 @@ def test_the_oldest_session_that_runs_has_them() -> None:
     assert [*world.own, *waiting.told, *newer.told] == []
 
 
+def test_what_listens_waits_for_the_session_that_follows() -> None:
+    """ssh asks for -R before it opens its session, and one ssh is one session to people."""
+    session = Session()
+    world = World(session)
+    world.journal.listening(Forward("tcpip-forward", ":80"))
+    world.journal.failed(Forward("streamlocal-forward@openssh.com", "/x"), public="no", reason="no")
+    assert world.journal.holds
+    session.started = True
+    world.journal.session_began()
+    assert kinds(session) == [Kind.PORT, Kind.PORT_FAILURE]
+    assert world.own == []
+    assert not world.journal.holds
+
+
+@pytest.mark.parametrize("how", ["it stays", "it is used", "it ends"])
+def test_what_listens_gets_a_record_if_no_session_follows(how: str) -> None:
+    """-N -R: when it has stayed for a while, when a connection comes through, or at the end."""
+    world = World()
+    world.journal.listening(Forward("tcpip-forward", ":80"))
+    assert world.own == []
+    match how:
+        case "it stays":
+            world.journal.ensure_record()
+        case "it is used":
+            world.journal.opened(0, Forward("forwarded-tcpip", ":80"))
+        case _:
+            world.journal.end()
+    assert kinds(world.own[0])[0] is Kind.PORT
+
+
 def test_a_record_stays_the_owner() -> None:
     """Forwards that come after a session has begun belong to the record, if there is one already."""
     world = World()

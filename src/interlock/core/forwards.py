@@ -96,7 +96,7 @@ class Forwards:
         session, asked = None, True
         match kind:
             case Kind.PORT:
-                why = self._reach(ends.host, ends.port)
+                why = self._reach(ends.host, ends.port) if self.grants.judges else None
                 return (Refusal.by_policy(why) if why else None), None
             case Kind.FROM_PORT | Kind.FROM_SOCKET:
                 asked = (ends.port if kind is Kind.FROM_PORT else ends.address) in self._listening

@@ -5,11 +5,13 @@ connection, else to a record of the connection's own: a session without command,
 that belongs to no other and ends with the connection. Whatever is refused is told the same way.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from interlock.core.errors import RecordingError
+from interlock.core.errors import InterlockError, RecordingError
+from interlock.core.forward import LISTEN_PORT, LISTEN_SOCKET
 from interlock.core.limits import FORWARD_REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.session import Exit, SessionKind, Start
@@ -57,6 +59,11 @@ class Forward:
     address: str
     origin: str = ""
 
+    @property
+    def listens(self) -> bool:
+        """Whether it is something that listens, over which nothing has passed yet."""
+        return self.what in {LISTEN_PORT, LISTEN_SOCKET}
+
     def fields(self) -> dict[str, JsonValue]:
         """What all its events say."""
         fields: dict[str, JsonValue] = {"channel": self.what, "addr": self.address}
@@ -85,7 +92,13 @@ class ForwardJournal:
         self._open: dict[int, tuple[Told, Forward]] = {}
         self._sent = self._received = 0  # of forwards that have ended and belong to the record
         self._refusals = 0
+        self._held: list[tuple[Kind, dict[str, JsonValue]]] = []  # of what listens, until it is clear whose it is
         self.served = False  # whether anything was told
+
+    @property
+    def holds(self) -> bool:
+        """Whether something waits to be told of whoever it will belong to."""
+        return bool(self._held)
 
     @property
     def record(self) -> Told | None:
@@ -115,19 +128,36 @@ class ForwardJournal:
             return
         last = " (later ones are not reported)" if self._refusals == FORWARD_REFUSALS_TOLD else ""
         fields = what.fields() | {"success": False, "error": reason + last, "message": public}
-        self._owner().tell(Kind.PORT_FAILURE, fields)
+        if what.listens:
+            self._hold(Kind.PORT_FAILURE, fields)
+        else:
+            self._owner().tell(Kind.PORT_FAILURE, fields)
 
     def listening(self, what: Forward) -> None:
         """The target listens for the client."""
-        self._owner().tell(Kind.PORT, what.fields() | {"success": True})
+        self._hold(Kind.PORT, what.fields() | {"success": True})
+
+    def _hold(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
+        """ssh asks for ``-R`` before it opens its session, to which this then belongs."""
+        self._held.append((kind, fields))
+        if self._record is not None or any(True for _ in self._running()):
+            self._owner()
+
+    def session_began(self) -> None:
+        """A session of the connection runs now."""
+        if self._held:
+            self._owner()
 
     def ensure_record(self) -> None:
-        """The connection has no session and stays: give it its record."""
-        if not self.served and not any(True for _ in self._running()):
+        """The connection stays, without a session or with something that listens: that belongs to somebody."""
+        if self._held or not (self.served or any(True for _ in self._running())):
             self._owner()
 
     def end(self, reason: str = "") -> None:
         """The connection is over; ``reason`` if something went wrong. Its forwards have ended before."""
+        if self._held:
+            with contextlib.suppress(InterlockError):  # the log says why
+                self._owner()
         if self._record is not None:
             record, self._record = self._record, None
             record.exited(Exit(status=0) if not reason else Exit(error=reason))
@@ -135,11 +165,13 @@ class ForwardJournal:
 
     def _owner(self) -> Told:
         self.served = True
-        if self._record is None:
-            for session in self._running():
-                return session
-            self._record = self._begun()
-        return self._record
+        owner = self._record or next(iter(self._running()), None)
+        if owner is None:
+            owner = self._record = self._begun()
+        held, self._held = self._held, []
+        for kind, fields in held:
+            owner.tell(kind, fields)
+        return owner
 
     def _begun(self) -> Told:
         record = self._begin()

@@ -292,6 +292,7 @@ class Forwarder:
             text = f"{error.public}\r\n"
             self._perform(self._relay.decline(effect.channel, text, want_reply=effect.want_reply))
             return
+        self._record.session_began()
         records = session.ctx.duties.records
         if records and self._relay.has_twin(effect.channel):
             self._sessions.has_twin(session, seen_from=self._parties.seen_from)

@@ -45,6 +45,13 @@ class ConnectionRecord:
         """Make the connection a session if it is still ``quiet``, without any session, in a while (``-N``)."""
         self._timer = asyncio.get_running_loop().call_later(RECORD_AFTER_S, self._look, quiet)
 
+    def session_began(self) -> None:
+        """A session of the connection runs now."""
+        try:
+            self._journal.session_began()
+        except InterlockError as error:
+            self._lost(error)
+
     def granted(self, effect: Granted) -> None:
         """X11 or the agent, in a session."""
         self._live[effect.channel].tell(GRANTED[effect.what], {"success": True})
@@ -79,7 +86,7 @@ class ConnectionRecord:
                 self._journal.listening(Forward(what, address))
 
     def _look(self, quiet: Callable[[], bool]) -> None:
-        if quiet():
+        if quiet() or self._journal.holds:
             try:
                 self._journal.ensure_record()
             except InterlockError as error:

@@ -302,6 +302,7 @@ class ShellSession(NodeSession):
         try:
             self._live.start(start)
             self._started = True
+            self._forwards.began()
             child = await self._children.start(lambda: self._spawn(program), self)
         except InterlockError as error:
             self._fail_start(error.public)

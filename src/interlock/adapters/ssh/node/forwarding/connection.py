@@ -212,6 +212,11 @@ class NodeForwards:
 
         return self._for_session([made.listener], open_channel, made.close), made.variables
 
+    def session_began(self) -> None:
+        """A session of the connection runs now."""
+        if self._record is not None:
+            self._record.session_began()
+
     def granted(self, what: str, session: int) -> None:
         """X11 or the agent was granted to a session."""
         if self._record is not None:

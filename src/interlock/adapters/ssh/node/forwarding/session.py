@@ -45,6 +45,10 @@ class SessionForwards:
             raise Denied("a malformed request for X11 forwarding")
         return self._forwards.display(self._account, request, self._key)
 
+    def began(self) -> None:
+        """The session runs now: what the connection asked for before may belong to it."""
+        self._forwards.session_began()
+
     def close(self) -> None:
         """The session is over."""
         for listener in self._listeners.values():
