@@ -178,6 +178,17 @@ def test_a_failed_end_has_its_reason() -> None:
     assert len(world.own[0].ends) == 1
 
 
+def test_nothing_begins_after_the_end() -> None:
+    """A channel that was being opened when the connection was lost is refused by that."""
+    world = World()
+    world.journal.end()
+    world.journal.opened(0, PORT)
+    world.journal.failed(PORT, public="no", reason="no")
+    world.journal.listening(Forward("tcpip-forward", ":80"))
+    world.journal.closed(0, sent=1, received=1)
+    assert world.own == []
+
+
 def test_what_cannot_be_told_raises() -> None:
     """The connection must end then."""
     world = World()

@@ -94,6 +94,7 @@ class ForwardJournal:
         self._refusals = 0
         self._held: list[tuple[Kind, dict[str, JsonValue]]] = []  # of what listens, until it is clear whose it is
         self.served = False  # whether anything was told
+        self._over = False  # set by end: what still comes belongs to nobody
 
     @property
     def holds(self) -> bool:
@@ -107,6 +108,8 @@ class ForwardJournal:
 
     def opened(self, forward: int, what: Forward, session: Told | None = None) -> None:
         """It carries data from now on; ``session``: the one that its kind names."""
+        if self._over:
+            return
         owner = session or self._owner()
         owner.tell(Kind.PORT, what.fields() | {"success": True})
         self._open[forward] = owner, what
@@ -124,7 +127,7 @@ class ForwardJournal:
     def failed(self, what: Forward, *, public: str, reason: str) -> None:
         """It was refused, here or there; not for ever on one connection."""
         self._refusals += 1
-        if self._refusals > FORWARD_REFUSALS_TOLD:
+        if self._over or self._refusals > FORWARD_REFUSALS_TOLD:
             return
         last = " (later ones are not reported)" if self._refusals == FORWARD_REFUSALS_TOLD else ""
         fields = what.fields() | {"success": False, "error": reason + last, "message": public}
@@ -139,6 +142,8 @@ class ForwardJournal:
 
     def _hold(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
         """ssh asks for ``-R`` before it opens its session, to which this then belongs."""
+        if self._over:
+            return
         self._held.append((kind, fields))
         if self._record is not None or any(True for _ in self._running()):
             self._owner()
@@ -158,6 +163,7 @@ class ForwardJournal:
         if self._held:
             with contextlib.suppress(InterlockError):  # the log says why
                 self._owner()
+        self._over = True
         if self._record is not None:
             record, self._record = self._record, None
             record.exited(Exit(status=0) if not reason else Exit(error=reason))

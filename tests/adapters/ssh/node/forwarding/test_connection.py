@@ -66,6 +66,21 @@ async def test_what_is_not_there(allowed: World, tmp_path: Path) -> None:
     assert {kind for kind, _ in told(allowed)} == {Kind.PORT_FAILURE}
 
 
+async def test_what_no_system_call_takes(allowed: World) -> None:
+    """Ports beyond 65535, names that are none, paths with NUL: refused, and the connection goes on."""
+    async with allowed.connect() as client:
+        for host, port in (("127.0.0.1", 70000), ("a" * 300, 80), ("..", 80), ("127.0.0.1", 0)):
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await client.open_connection(host, port)
+        with pytest.raises(asyncssh.ChannelOpenError, match="NUL"):
+            await client.open_unix_connection("\0abstract")
+        with pytest.raises(asyncssh.ChannelListenError):
+            await client.forward_remote_port("", 70000, "localhost", 1)
+        with pytest.raises(asyncssh.ChannelListenError):
+            await client.forward_remote_path("\0abstract", "/tmp/x")
+        assert (await client.run("true")).exit_status == 0
+
+
 @pytest.mark.parametrize("host", ["169.254.169.254", "0xa9fea9fe", "::ffff:169.254.169.254"])
 async def test_metadata_addresses(allowed: World, host: str) -> None:
     """R5."""

@@ -26,6 +26,7 @@ from interlock.core.limits import MAX_FORWARD_ADDRESS, MAX_FORWARDS, MAX_LISTENE
 from interlock.domain.access import Access
 
 _PRIVILEGED = 1024
+_LAST_PORT = 65535
 _LOOPBACK = ("127.0.0.1", "::1")
 """Where ports listen for clients, whatever address they ask for: as sshd without GatewayPorts."""
 
@@ -85,6 +86,7 @@ class NodeForwards:
         """``direct-streamlocal``, with the login's rights. InterlockError if it may not be or fails."""
 
         async def connect(ends: Ends) -> None:
+            _check_path(path)
             made = await asyncio.to_thread(as_login.connect, account, path)
             await asyncio.get_running_loop().create_unix_connection(lambda: ends.socket, sock=made)
 
@@ -129,6 +131,8 @@ class NodeForwards:
         """``tcpip-forward``: on the loopback; None if it may not be or fails, told by then."""
 
         async def listen() -> Listener:
+            if port > _LAST_PORT:
+                raise Denied(f"there is no port {port}")
             if port and port < _PRIVILEGED and account.uid != 0:
                 raise Denied(f"only root may listen on port {port}")
             sockets = _listen_on_loopback(port)
@@ -150,6 +154,7 @@ class NodeForwards:
         """``streamlocal-forward``, with the login's rights; None if it may not be or fails, told by then."""
 
         async def listen() -> Listener:
+            _check_path(path)
             made = await asyncio.to_thread(as_login.listen, account, path)
 
             async def open_channel(ends: Ends, _origin: str, _port: int) -> None:
@@ -295,6 +300,12 @@ class NodeForwards:
 
 def _short(text: str) -> str:
     return text[:MAX_FORWARD_ADDRESS]
+
+
+def _check_path(path: str) -> None:
+    """Denied for what is no path: a name that begins with NUL is in no directory (unix(7)), so nothing guards it."""
+    if "\0" in path:
+        raise Denied("a socket's path cannot contain a NUL character")
 
 
 def _listen_on_loopback(port: int) -> list[socket.socket]:

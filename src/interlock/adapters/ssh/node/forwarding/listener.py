@@ -81,8 +81,8 @@ class Listener(asyncssh.SSHListener):
         """A connection was accepted, and holds until its channel is open."""
         name = transport.get_extra_info("peername")
         host, port = (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
-        ends = self._owner.admit(format_address(host, port) if host else "")
-        if ends is None or self._closed:
+        ends = None if self._closed else self._owner.admit(format_address(host, port) if host else "")
+        if ends is None:
             transport.abort()
             return
         if self._single:

@@ -20,6 +20,8 @@ async def connect_port(end: SocketEnd, host: str, port: int, *, ours: Protected)
             await _connect(end, name, port, ours)
     except TimeoutError:
         raise TargetError("Connection timed out", reason=f"{name} port {port}") from None
+    except (ValueError, OverflowError) as error:  # no host name, no port
+        raise TargetError("Name or service not known", reason=f"{name[:64]!r} port {port}: {error!r}") from None
     except OSError as error:
         words = error.strerror or "Connection refused"
         raise TargetError(words, reason=f"{name} port {port}: {error!r}") from None
