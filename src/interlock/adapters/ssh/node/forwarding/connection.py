@@ -303,7 +303,7 @@ def _short(text: str) -> str:
 
 
 def _check_path(path: str) -> None:
-    """Denied for what is no path: a name that begins with NUL is in no directory (unix(7)), so nothing guards it."""
+    """Denied for what is no path: names that begin with NUL are in no directory, and so unguarded (unix(7))."""
     if "\0" in path:
         raise Denied("a socket's path cannot contain a NUL character")
 
