@@ -146,6 +146,16 @@ def test_the_answer_says_why() -> None:
     assert passage.told == [Forbidden(Action.REMOVE, "/a")]
 
 
+def test_an_unknown_extension_is_not_supported() -> None:
+    """Clients ask for such and do without it, unless they are told that it exists and is denied."""
+    talk, passage = SftpTalk(), Passage(ONLY_DOWN)
+    assert passage.last_request(talk, m.EXTENDED, string("copy-file"), A, B)
+    before = passage.passed[Side.TARGET]
+    answer = packet(m.STATUS, uint32(1), uint32(8), string("Operation unsupported"), string("en"))
+    passage.play(talk.target(answer))
+    assert passage.passed[Side.TARGET].removeprefix(before) == answer
+
+
 @settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=8))
 def test_an_answer_in_pieces_keeps_its_length_and_id(sizes: list[int]) -> None:

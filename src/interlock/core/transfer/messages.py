@@ -180,6 +180,7 @@ HARMLESS_EXTENSIONS = frozenset(
         b"users-groups-by-id@openssh.com",
         b"space-available",
         b"vendor-id",
+        b"ranges@asyncssh.com",  # where a file that was opened has data
         COPY_DATA,  # between files that were opened, and so judged
         VERSION_SELECT,
     )

@@ -264,7 +264,8 @@ class SftpObserver:
     def _status(self, asked: _Asked, head: bytearray) -> None:
         code = Reader(bytes(head[_FIRST_AT:])).uint32()
         if asked.denied:
-            self._gate.explain(head, self._framers[Side.TARGET])
+            if asked.what is not None:  # of an unknown extension "not supported" is right: clients do without it
+                self._gate.explain(head, self._framers[Side.TARGET])
             return
         error = messages.status_words(code)
         match asked.what:
