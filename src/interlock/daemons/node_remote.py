@@ -84,6 +84,7 @@ async def run_node(
         service, reached_at = identity.service, ""
         if proxy:
             agent = TunnelAgent(proxy_address("node.proxy", proxy), keeper.credential)
+            keeper.on_renewed = agent.retire
             service = f"{UNIX}{await stack.enter_async_context(agent.auth_socket())}"
         else:
             reached_at = await _own_address(service)
@@ -112,6 +113,7 @@ class IdentityKeeper:
         self._identity = identity
         self._file = file
         self._clock = clock
+        self.on_renewed: Callable[[], None] = lambda: None
 
     def credential(self) -> Credential:
         """For the tunnel, as it is now."""
@@ -150,6 +152,7 @@ class IdentityKeeper:
         if renewed:
             await server.renew(identity.host_certificate)
             await client.use(identity.pair)
+            self.on_renewed()
             _log.info("node.renewed", until=expiry(identity.certificate).isoformat())
 
 

@@ -63,6 +63,9 @@ class TunnelChannel(PatientTcpChannel):
         super().process_connection_close(TunnelLost())
 
 
+_TOO_MANY_VISITS = f"at most {MAX_TUNNEL_VISITS} connections in one tunnel"
+
+
 def _too_many(text: str) -> asyncssh.ChannelOpenError:
     return asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, text)
 
@@ -83,7 +86,7 @@ class DoorConnection(ClientLegConnection):
 
     def count_channels(self) -> int:
         """Those that the remote has opened: what we open in a tunnel is not its offence."""
-        return len(self._channels) - sum(map(_is_visit, self._channels.values()))
+        return len(self._channels) - sum(map(_is_ours, self._channels.values()))
 
     @property
     def alive(self) -> bool:
@@ -94,6 +97,8 @@ class DoorConnection(ClientLegConnection):
         """Open a connection to the node's SSH server; see `TunnelChannel.open`."""
         if not self.alive:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the tunnel is closed")
+        if sum(map(_is_ours, self._channels.values())) >= MAX_TUNNEL_VISITS:  # also those that get no answer
+            raise _too_many(_TOO_MANY_VISITS)
         self._update_recv_pktlen(TUNNEL_PACKET)
         return await TunnelChannel(self, self._loop, ours=True).open(TO_NODE, payload, factory)
 
@@ -120,6 +125,10 @@ class AgentHooks(asyncssh.SSHClient, ABC):
     def visited(self, payload: bytes, channel: TunnelChannel) -> ByteSession:
         """The proxy opens a connection to our SSH server: what takes it. ChannelOpenError refuses."""
 
+    @abstractmethod
+    def visitor_left(self) -> None:
+        """A connection that the proxy opened has ended."""
+
 
 class AgentConnection(PatientConnection, SSHClientConnection):
     """A node's own connection to the proxy."""
@@ -128,6 +137,17 @@ class AgentConnection(PatientConnection, SSHClientConnection):
     def alive(self) -> bool:
         """Whether channels can be opened."""
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def visits(self) -> int:
+        """Connections that the proxy has open here."""
+        return len(self._channels) - sum(map(_is_ours, self._channels.values()))
+
+    def remove_channel(self, recv_chan: int) -> None:
+        """Tell the owner."""
+        super().remove_channel(recv_chan)
+        if isinstance(self._owner, AgentHooks):
+            self._owner.visitor_left()
 
     async def call(self, payload: bytes, factory: Callable[[], SessionT]) -> SessionT:
         """Open a connection to auth; see `TunnelChannel.open`."""
@@ -144,11 +164,11 @@ class AgentConnection(PatientConnection, SSHClientConnection):
         if not isinstance(hooks, AgentHooks):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the node is stopping")
         if len(self._channels) >= MAX_TUNNEL_VISITS:
-            raise _too_many(f"at most {MAX_TUNNEL_VISITS} connections in one tunnel")
+            raise _too_many(_TOO_MANY_VISITS)
         self._update_recv_pktlen(TUNNEL_PACKET)
         channel = TunnelChannel(self, self._loop)
         return channel, hooks.visited(payload, channel)
 
 
-def _is_visit(channel: object) -> bool:
+def _is_ours(channel: object) -> bool:
     return isinstance(channel, TunnelChannel) and channel.ours

@@ -11,10 +11,10 @@ from interlock.adapters.ssh.tunnel import agent as module
 from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
 from interlock.core.errors import TargetError
 from interlock.core.tunnel import Visit
-from interlock.testing.node import NODE_ID
+from interlock.testing.node import HOSTNAME, NODE_ID
 from interlock.testing.ports import LOOPBACK, free_port
 from interlock.testing.ssh_pair import Gateway
-from interlock.testing.tunnelled import agent, credential, wait_tunnel
+from interlock.testing.tunnelled import agent, credential, tunnelled_node, wait_tunnel
 
 
 async def test_a_proxy_of_another_cluster_is_not_dialled(world: Gateway) -> None:
@@ -115,3 +115,33 @@ async def test_a_call_without_a_tunnel_just_ends(world: Gateway) -> None:
         assert await reader.read() == b""
         writer.close()
     assert not path.parent.exists()
+
+
+async def test_a_renewed_certificate_brings_a_tunnel_of_its_own_before_the_old_one_goes(world: Gateway) -> None:
+    """Sessions in the old one end by themselves; then it does, and the new one has been there all the time."""
+    async with tunnelled_node(world) as (node, _), agent(world, await credential(world)) as second:
+        assert node.server is not None
+        second.serve(node.server.accept)
+        old = await second.dial()
+        await wait_tunnel(world, count=2)
+        client = await world.client(HOSTNAME)
+        process = await client.create_process("cat")
+        second.retire()
+        assert await old.wait_lost() == "the certificate was renewed"
+        await second.dial()
+        await wait_tunnel(world, count=3)
+        process.stdin.write("tea\n")
+        assert await process.stdout.readline() == "tea\n"
+        client.close()
+        await client.wait_closed()
+        await wait_tunnel(world, count=2)
+        assert old._connection is None
+
+
+async def test_a_replaced_tunnel_without_visitors_goes_at_once(world: Gateway) -> None:
+    """Nothing is left behind."""
+    async with agent(world, await credential(world)) as node:
+        first = await node.dial()
+        await node.dial()
+        await first.wait_lost()
+        await wait_tunnel(world, count=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh import door
+from interlock.adapters.ssh import door, seams_tunnel
 from interlock.adapters.ssh.pipe import ChannelEnd
 from interlock.adapters.ssh.tunnel import entrance
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses
@@ -25,6 +25,7 @@ from interlock.testing.ssh_pair import USER, Gateway, bulk
 from interlock.testing.tunnelled import agent, credential, tunnelled_node, wait_tunnel
 
 SIZES = bytes(4) + wire.uint32(1 << 20) + wire.uint32(1 << 15)
+CLIENT = "192.0.2.7:50022"
 OTHER = DaemonId("99999999-1111-4333-8444-555555555555")
 
 
@@ -146,10 +147,49 @@ async def test_a_visitor_that_nobody_waits_for_is_let_go(world: Gateway) -> None
         for _ in range(5):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0):
-                    await world.tunnels.connect(target, ChannelEnd, "192.0.2.7:50022")
+                    await world.tunnels.connect(target, ChannelEnd, CLIENT)
         tunnel = world.tunnels.registry.of(NODE_ID)[0].connection
         while tunnel._channels:  # noqa: ASYNC110 - the remote's close is on its way
             await asyncio.sleep(0.005)
+
+
+async def test_visits_have_a_limit_at_both_ends(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that answers none of them, or takes too many, does not fill the proxy's memory; the tunnel stays."""
+    async with tunnelled_node(world):
+        target = world.users.known_targets[HOSTNAME]
+        with monkeypatch.context() as lower:
+            lower.setattr(seams_tunnel, "MAX_TUNNEL_VISITS", 3)
+            ends = [await world.tunnels.connect(target, ChannelEnd, CLIENT) for _ in range(3)]
+            with pytest.raises(TargetError, match="in one tunnel"):
+                await world.tunnels.connect(target, ChannelEnd, CLIENT)
+        for end in ends:
+            end.close()
+        async with await world.client(HOSTNAME) as client:
+            assert (await client.run("echo tea")).stdout == "tea\n"
+
+
+async def test_keys_are_exchanged_anew_while_data_flows(world: Gateway) -> None:
+    """In the tunnel's own connection, by either end, under the sessions' feet."""
+    data = bulk(8 * 1024 * 1024)
+    async with tunnelled_node(world) as (_, link), await world.client(HOSTNAME) as client:
+        tunnel = world.tunnels.registry.of(NODE_ID)[0].connection
+        process = await client.create_process("cat", encoding=None)
+        assert link._connection is not None
+
+        async def feed() -> None:
+            process.stdin.write(data)
+            process.stdin.write_eof()
+            await process.stdin.drain()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(feed())
+            got = await process.stdout.readexactly(len(data) // 4)
+            tunnel.exchange_keys()
+            got += await process.stdout.readexactly(len(data) // 4)
+            link._connection._send_kexinit()
+            link._connection._kexinit_sent = True
+            got += await process.stdout.read()
+        assert got == data
 
 
 # --- who may --------------------------------------------------------------------------------------
@@ -191,7 +231,7 @@ async def test_a_tunnel_is_its_own_nodes_only(world: Gateway) -> None:
     async with tunnelled_node(world):
         other = replace(world.users.known_targets[HOSTNAME], id=OTHER)
         with pytest.raises(TargetError, match="not connected"):
-            await world.tunnels.connect(other, ChannelEnd, "192.0.2.7:50022")
+            await world.tunnels.connect(other, ChannelEnd, CLIENT)
 
 
 async def raw_node(world: Gateway) -> asyncssh.SSHClientConnection:

@@ -92,8 +92,15 @@ class TunnelAgent:
             ) from error
         except ValueError as error:  # what asyncssh's decoders raise in its asynchronous handlers
             raise TargetError(f"the proxy at {where} violated the SSH protocol", reason=str(error)) from error
-        self._link = made
+        before, self._link = self._link, made
+        if before is not None:
+            before.leave()
         return made
+
+    def retire(self) -> None:
+        """The credential has changed: another tunnel is to be made, and takes this one's place once it is up."""
+        if self._link is not None:
+            self._link.retire()
 
     def close(self) -> None:
         """Drop the tunnel."""
@@ -186,6 +193,7 @@ class AgentLink(AgentHooks):
         self._credential = credential
         self._connection: AgentConnection | None = None
         self._lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._leaving = False
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Keep the connection."""
@@ -195,8 +203,25 @@ class AgentLink(AgentHooks):
     def connection_lost(self, exc: Exception | None) -> None:
         """The tunnel is down."""
         self._connection = None
+        self._over(str(exc) if exc is not None else "the connection was closed")
+
+    def retire(self) -> None:
+        """Count as lost, so that another one is made."""
+        self._over("the certificate was renewed")
+
+    def leave(self) -> None:
+        """There is a newer one: end as soon as no visitor is left."""
+        self._leaving = True
+        self.visitor_left()
+
+    def visitor_left(self) -> None:
+        """See `AgentHooks.visitor_left`."""
+        if self._leaving and self._connection is not None and not self._connection.visits:
+            self._connection.close()
+
+    def _over(self, reason: str) -> None:
         if not self._lost.done():
-            self._lost.set_result(str(exc) if exc is not None else "the connection was closed")
+            self._lost.set_result(reason)
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """The proxy's certificate counts if our host CA signed it; asyncssh checks name and time."""
@@ -222,7 +247,7 @@ class AgentLink(AgentHooks):
         return await self._connection.call(listener.encode(), ChannelEnd)
 
     async def wait_lost(self) -> str:
-        """Return when the connection has ended, with the reason."""
+        """Return when the connection has ended or was retired, with the reason."""
         return await asyncio.shield(self._lost)
 
     def close(self) -> None:
