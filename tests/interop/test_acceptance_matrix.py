@@ -12,7 +12,7 @@ from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
-TARGETS = (Cluster.node_name, Cluster.tunnel_name, Cluster.agentless_name)
+TARGETS = Cluster.targets
 
 SHOW = 'echo "sid=[$SSH_SESSION_ID]"; read go; exit 6'
 

@@ -12,7 +12,7 @@ from interlock.testing.openssh import clean_env
 from interlock.testing.procs import run
 from interlock.testing.terminal import Terminal
 
-pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(450)]
 
 
 def started_below(directory: Path) -> list[str]:
@@ -29,11 +29,11 @@ def started_below(directory: Path) -> list[str]:
 
 
 def test_demo_shows_one_id_in_every_cell_and_leaves_nothing(tmp_path: Path) -> None:
-    """Eight sessions, eight IDs, everything equal; every process ended and every file gone."""
-    done = run([BIN / "interlock", "demo"], env={**clean_env(), "TMPDIR": str(tmp_path)}, timeout=280).check()
+    """Twelve sessions, twelve IDs, everything equal; every process ended and every file gone."""
+    done = run([BIN / "interlock", "demo"], env={**clean_env(), "TMPDIR": str(tmp_path)}, timeout=400).check()
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["ok"] is True
-    assert result["sessions"] == len({cell["sid"] for cell in result["cells"]}) == 8
+    assert result["sessions"] == len({cell["sid"] for cell in result["cells"]}) == 12
     for cell in result["cells"]:
         assert cell["ids_equal"]
         assert (cell["start"], cell["end"], cell["recordings"]) == (1, 1, 1)
@@ -41,7 +41,7 @@ def test_demo_shows_one_id_in_every_cell_and_leaves_nothing(tmp_path: Path) -> N
     assert {(c["mode"], c["target"], c["route"]) for c in result["cells"]} == {
         (mode, target, route)
         for mode in ("proxy", "node")
-        for target in ("node", "agentless")
+        for target in ("node", "tunnel", "agentless")
         for route in ("login%node@proxy", "-J")
     }
     assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from interlock.testing.procs import Completed
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 MEGABYTE = 1_000_000
 
 Event = dict[str, Any]

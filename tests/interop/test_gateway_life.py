@@ -53,9 +53,10 @@ def test_killed_gateway_finishes_its_sessions_at_the_next_start(cluster: Cluster
         evidence.count("session.start") == evidence.count("session.end") == evidence.count("session.upload") == 1
     )
     assert evidence.ids_equal
-    cluster.wait_listed()  # the node has found its way back
-    done = cluster.client("again", cluster.person).run(*cluster.route(cluster.node_name), "echo again")
-    assert done.check().stdout == "again\n"
+    cluster.wait_listed()  # the nodes have found their way back
+    for target in cluster.our_names:
+        done = cluster.client("again", cluster.person).run(*cluster.route(target), "echo again")
+        assert done.check().stdout == "again\n"
 
 
 def test_second_gateway_on_the_same_data_is_refused(cluster: Cluster) -> None:

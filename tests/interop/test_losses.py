@@ -27,7 +27,7 @@ def open_shell(client: SshClient, to: tuple[str, ...], mark: Path) -> Terminal:
     return terminal
 
 
-@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+@pytest.mark.parametrize("target", Cluster.targets)
 def test_killed_client_ends_its_session_once(
     cluster: Cluster, client: SshClient, target: str, tmp_path: Path
 ) -> None:
@@ -42,18 +42,20 @@ def test_killed_client_ends_its_session_once(
     assert "it-was-42" in cluster.recording_text(evidence.sid)
 
 
-def test_killed_node_ends_its_session_once(cluster: Cluster, client: SshClient, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", Cluster.our_names)
+def test_killed_node_ends_its_session_once(
+    cluster: Cluster, client: SshClient, target: str, tmp_path: Path
+) -> None:
     """Whoever records, a node that dies leaves one session with one end and its recording up to there."""
     witness = Witness(cluster)
-    with open_shell(client, cluster.route(cluster.node_name), tmp_path / "mark") as terminal:
+    with open_shell(client, cluster.route(target), tmp_path / "mark") as terminal:
         live = witness.wait_live()
         try:
-            cluster.node.kill()
+            cluster.daemon_of(target).kill()
             assert terminal.wait() != 0
         finally:
-            cluster.node = cluster.start_node()
-            cluster.wait_listed()
-    evidence = witness.evidence(cluster.node_name, seen=None, live=live)
+            cluster.start_again(target)
+    evidence = witness.evidence(target, seen=None, live=live)
     assert evidence.count("session.start") == evidence.count("session.end") == 1
     assert len(evidence.recordings) == 1
     assert evidence.ids_equal
@@ -74,19 +76,21 @@ def test_killed_target_server_ends_the_session_once(cluster: Cluster, client: Ss
     assert evidence.problems() == []
 
 
-def test_twenty_sessions_on_one_connection(cluster: Cluster, client: SshClient) -> None:
+@pytest.mark.parametrize("target", Cluster.our_names)
+def test_twenty_sessions_on_one_connection(cluster: Cluster, client: SshClient, target: str) -> None:
     """Channels that share a connection have an ID, a recording and a set of events each."""
     control = f"ControlPath={client.directory}/m"
-    to = cluster.route(cluster.node_name)
+    to = cluster.route(target)
     witness = Witness(cluster)
     with Terminal(client.argv("-M", "-N", "-o", control, *to), env=clean_env()) as _:
         poll_until((client.directory / "m").exists, "socket of the master")
         twenty(witness, client, ("-o", control, *to))
 
 
-def test_twenty_connections_at_once(cluster: Cluster, client: SshClient) -> None:
+@pytest.mark.parametrize("target", [Cluster.tunnel_name, Cluster.agentless_name])
+def test_twenty_connections_at_once(cluster: Cluster, client: SshClient, target: str) -> None:
     """So have sessions that are opened at the same moment."""
-    twenty(Witness(cluster), client, cluster.route(cluster.agentless_name))
+    twenty(Witness(cluster), client, cluster.route(target))
 
 
 def twenty(witness: Witness, client: SshClient, to: tuple[str, ...]) -> None:

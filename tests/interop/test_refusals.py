@@ -83,7 +83,7 @@ def test_unknown_node(cluster: Cluster, client: SshClient, road: str) -> None:
     assert "unknown node nosuch" in done.stderr
 
 
-@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+@pytest.mark.parametrize("target", Cluster.targets)
 def test_forbidden_login(cluster: Cluster, client: SshClient, target: str) -> None:
     """The roles decide the login; the reason is in the log."""
     witness = Witness(cluster)

@@ -8,7 +8,7 @@ from interlock.testing.residue import Residue
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 
-@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+@pytest.mark.parametrize("target", Cluster.targets)
 def test_live_session_is_residue(cluster: Cluster, person: Person, target: str) -> None:
     """Its tracker, its sockets and its processes are named, and are gone when it has ended."""
     residue = Residue(cluster)
@@ -17,8 +17,9 @@ def test_live_session_is_residue(cluster: Cluster, person: Person, target: str) 
         found = "\n".join(residue.found())
         terminal.send("go\r")
         assert terminal.wait() == 0
-    server = "node" if target == cluster.node_name else "sshd"
-    for what in ("live tracker", "gateway: 2 more of socket", f"{server}: child process"):
+    server = {cluster.node_name: "node", cluster.tunnel_name: "tunnel node"}.get(target, "sshd")
+    sockets = 1 if target == cluster.tunnel_name else 2  # the client's, and the one to the target if it is dialled
+    for what in ("live tracker", f"gateway: {sockets} more of socket", f"{server}: child process"):
         assert what in found
     residue.wait_none()
     assert residue.found() == []

@@ -13,7 +13,7 @@ from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 ROADS: list[Road] = ["route", "jump"]
 MEGABYTE = 1_000_000
 

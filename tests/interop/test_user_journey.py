@@ -81,7 +81,7 @@ def test_printed_configuration_is_enough_for_stock_ssh(cluster: Cluster, person:
     config = tmp_path / "config"
     config.write_text(cluster.ilsh(person.home, "config").check().stdout)
     ssh: list[str | Path] = ["ssh", "-F", config, "-o", "BatchMode=yes", "-o", "IdentityAgent=none"]
-    for name in (cluster.node_name, cluster.agentless_name):
+    for name in cluster.targets:
         by_jump = run([*ssh, f"{cluster.login_name}@{name}.demo", "echo jumped"], env=clean_env()).check()
         by_route = run([*ssh, f"{cluster.login_name}.{name}.demo", "echo routed"], env=clean_env()).check()
         assert (by_jump.stdout, by_route.stdout) == ("jumped\n", "routed\n")

@@ -1,5 +1,9 @@
 """The register of tunnels: the newest that lives, and not too many."""
 
+import asyncio
+
+import pytest
+
 from interlock.core.ids import DaemonId
 from interlock.services.tunnels import MAX_TUNNELS, TunnelRegistry
 
@@ -50,3 +54,23 @@ def test_a_node_does_not_pile_up_tunnels() -> None:
         registry.add(WEB, tunnel)
     assert [bool(tunnel.closed) for tunnel in tunnels] == [True] + [False] * MAX_TUNNELS
     assert tunnels[0].closed == "this node has newer tunnels"
+
+
+async def test_a_node_is_awaited_until_it_has_a_tunnel_that_lives() -> None:
+    """By several at once; one that gives up leaves nothing behind."""
+    registry, dead, live = TunnelRegistry[FakeTunnel](), FakeTunnel(), FakeTunnel()
+    dead.alive = False
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(registry.wait(WEB)) for _ in range(2)]
+        await asyncio.sleep(0)
+        registry.add(DB, FakeTunnel())
+        registry.add(WEB, dead)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await registry.wait(WEB)
+        registry.add(WEB, live)
+    await registry.wait(WEB)
+    assert registry._awaited == {}

@@ -135,5 +135,8 @@ TUNNEL_KEEPALIVE_S = 15.0
 TUNNEL_MAX_MISSED = 3
 """Unanswered keepalives after which a tunnel counts as dead."""
 
+TUNNEL_WAIT_S = 5.0
+"""Seconds that a session waits for a listed node to dial in again, which takes one or two after a restart."""
+
 JOIN_TIME_S = 60.0
 """Seconds that a node without an identity may be connected to the proxy: joining takes two."""

@@ -4,6 +4,7 @@ A node may have more than one for a while: it came back before we noticed that i
 renewed its certificate. The newest one that lives is used.
 """
 
+import asyncio
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
@@ -38,6 +39,7 @@ class TunnelRegistry(Generic[TunnelT]):
 
     def __init__(self) -> None:
         self._by_node: dict[DaemonId, list[TunnelT]] = {}
+        self._awaited: dict[DaemonId, list[asyncio.Future[None]]] = {}
 
     def __iter__(self) -> Iterator[TunnelT]:
         """All of them."""
@@ -48,6 +50,9 @@ class TunnelRegistry(Generic[TunnelT]):
         held = self._by_node.setdefault(node, [])
         held.append(tunnel)
         _log.info("tunnel.up", node=node, tunnels=len(held))
+        for waiter in self._awaited.pop(node, []):
+            if not waiter.done():
+                waiter.set_result(None)
         for surplus in held[:-MAX_TUNNELS]:
             surplus.close("this node has newer tunnels")
 
@@ -59,6 +64,24 @@ class TunnelRegistry(Generic[TunnelT]):
             _log.info("tunnel.down", node=node, tunnels=len(held))
         if not held:
             self._by_node.pop(node, None)
+
+    async def wait(self, node: DaemonId) -> None:
+        """Return when the node has a tunnel that lives."""
+        while not self.of(node):
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._awaited.setdefault(node, []).append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                self._give_up(node, waiter)
+                raise
+
+    def _give_up(self, node: DaemonId, waiter: "asyncio.Future[None]") -> None:
+        waiting = self._awaited.get(node, [])
+        if waiter in waiting:
+            waiting.remove(waiter)
+        if not waiting:
+            self._awaited.pop(node, None)
 
     def of(self, node: DaemonId) -> list[TunnelT]:
         """The node's tunnels that live, the newest first."""

@@ -25,6 +25,7 @@ from interlock.testing.procs import KitError
 from interlock.testing.terminal import Terminal
 
 MODES: tuple[Mode, ...] = ("proxy", "node")
+TARGETS = {"node": "our node", "tunnel": "our node behind NAT", "agentless": "plain sshd"}
 ROADS = ("login%node@proxy", "-J")
 NOWHERE = "\N{EN DASH}"
 """Shown where a place does not exist: a plain sshd knows nothing of our session ID."""
@@ -35,12 +36,12 @@ class Cell:
     """One session to show."""
 
     mode: Mode
-    target: str  # "node" or "agentless"
+    target: str  # a key of `TARGETS`
     road: str
 
     def __str__(self) -> str:
         """For people."""
-        return f"{self.mode} mode, {'our node' if self.target == 'node' else 'plain sshd'}, {self.road}"
+        return f"{self.mode} mode, {TARGETS[self.target]}, {self.road}"
 
 
 @dataclass(slots=True)
@@ -90,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def show(console: Console, directory: Path) -> int:
     """The demo; returns the exit code."""
-    console.print("[bold]starting[/] the gateway, a node that joins it, and a plain sshd")
+    console.print(
+        "[bold]starting[/] the gateway, a node that joins it, one that dials out to it, and a plain sshd"
+    )
     with Cluster(directory, mode=MODES[0]) as cluster:
         person = cluster.person
         console.print(f"  {person.name} signed in; the gateway listens on {cluster.host}:{cluster.port}")
@@ -99,7 +102,7 @@ def show(console: Console, directory: Path) -> int:
         for mode in MODES:
             console.print(f"[bold]recording at the {mode}[/]")
             cluster.set_mode(mode)
-            cells = [Cell(mode, target, road) for target in ("node", "agentless") for road in ROADS]
+            cells = [Cell(mode, target, road) for target in TARGETS for road in ROADS]
             shown += [_show_cell(console, cluster, person, witness, cell) for cell in cells]
         console.print("[bold]collecting[/] events and recordings")
         _judge(witness, [one for one in shown if not one.problems])
@@ -127,6 +130,7 @@ def keep(console: Console, directory: Path) -> int:
 [bold]The cluster is running.[/] In another terminal:
 
   {ssh} {cluster.route(cluster.node_name)[0]}          our node
+  {ssh} {cluster.route(cluster.tunnel_name)[0]}           our node behind NAT, by its tunnel
   {ssh} {cluster.route(cluster.agentless_name)[0]}         a plain sshd
   {ssh} {" ".join(cluster.jump(cluster.node_name))}       the same by a jump
   {ilctl} sessions ls            who is on now
@@ -141,7 +145,8 @@ User {person.name}, certificate in {person.profile}. Ctrl-C stops everything."""
 
 
 def _show_cell(console: Console, cluster: Cluster, person: Person, witness: Witness, cell: Cell) -> Shown:
-    target = cluster.node_name if cell.target == "node" else cluster.agentless_name
+    names = {"node": cluster.node_name, "tunnel": cluster.tunnel_name, "agentless": cluster.agentless_name}
+    target = names[cell.target]
     to = cluster.jump(target) if cell.road == "-J" else cluster.route(target)
     console.print(f"  [cyan]ssh {' '.join(to)}[/] ", end="")
     try:
@@ -158,7 +163,7 @@ def _one_shell(cluster: Cluster, person: Person, witness: Witness, target: str, 
     with Terminal(cluster.client("demo", person).argv(*to), env=clean_env()) as terminal:
         terminal.send("unset HISTFILE; PS1='$ '\r")  # leaves no line in the history of whoever tries the demo
         seen = None
-        if target == cluster.node_name:
+        if cluster.is_ours(target):
             terminal.send(f"{BIN}/interlock status\r")
             seen = terminal.expect(r"Session ID *: *([0-9a-f-]{36})").group(1).decode()
         terminal.send("echo welcome to $(hostname), it is $((6*7))\r")

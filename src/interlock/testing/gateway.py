@@ -52,6 +52,9 @@ class Cluster:
     agentless_name = "plain1"
     tunnel_name = "nat1"
     """A node that listens nowhere, dials out to the gateway, and reaches auth only through it."""
+    our_names = (node_name, tunnel_name)
+    targets = (*our_names, agentless_name)
+    """Every kind of target: the same is true of each of them."""
 
     def __init__(
         self, directory: Path, *, mode: Mode = "proxy", with_node: bool = True, ciphers: Sequence[str] = ()
@@ -140,18 +143,47 @@ class Cluster:
         return daemon
 
     def start_tunnel_node(self, *, join: bool = False) -> Daemon:
-        """Start the node that dials out; it is up when it is listed. ``join`` for its first start."""
+        """Start the node that dials out, and wait until it has; ``join`` for its first start."""
         config = self.directory / "tunnel.toml"
         config.write_text(self._tunnel_config())
         argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", config]
         if join:
             token = self.ilctl("tokens", "add").stdout.split()[-1]
             argv += ["--join", token, "--proxy", f"{self.host}:{self.port}"]
-        return Daemon(argv, log=self.directory / "tunnel.log", env=self.env(), name="tunnel node")
+        return self.start_outbound(argv, self.directory / "tunnel.log")
+
+    def start_outbound(self, argv: Sequence[str | Path], log: Path) -> Daemon:
+        """Start a node that dials out, and wait until its tunnel is up."""
+
+        def ups() -> int:
+            return log.read_text().count("tunnel.up") if log.exists() else 0
+
+        before = ups()
+        daemon = Daemon(argv, log=log, env=self.env(), name="tunnel node")
+        try:
+            daemon.wait_until(lambda: ups() > before, "tunnel")
+        except BaseException:
+            daemon.stop()
+            raise
+        return daemon
 
     def is_ours(self, target: str) -> bool:
         """Whether our own server answers at this target."""
-        return target in (self.node_name, self.tunnel_name)
+        return target in self.our_names
+
+    def daemon_of(self, target: str) -> Daemon:
+        """The process that answers there."""
+        if target == self.agentless_name:
+            return self.agentless.daemon
+        return self.tunnel_node if target == self.tunnel_name else self.node
+
+    def start_again(self, target: str) -> None:
+        """Start one of our nodes that was stopped or killed; return when it can be reached."""
+        if target == self.tunnel_name:
+            self.tunnel_node = self.start_tunnel_node()
+        else:
+            self.node = self.start_node()
+        self.wait_listed()
 
     def set_mode(self, mode: Mode) -> None:
         """Change where sessions that begin from now on are recorded."""
@@ -316,11 +348,15 @@ ciphers = {json.dumps(self._ciphers)}
 """
 
     def _tunnel_config(self) -> str:
+        return self.outbound_config(self.tunnel_name, self.directory / "tunnel")
+
+    def outbound_config(self, hostname: str, data: Path) -> str:
+        """Of a node that dials out."""
         return f"""\
-data_dir = "{self.directory / "tunnel"}"
+data_dir = "{data}"
 
 [node]
-hostname = "{self.tunnel_name}"
+hostname = "{hostname}"
 
 [node.labels]
 env = "test"

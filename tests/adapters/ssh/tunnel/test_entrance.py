@@ -113,6 +113,29 @@ async def test_a_lost_tunnel_ends_its_sessions_with_the_reason(world: Gateway) -
         assert "its tunnel to the gateway was lost" in str(ended["reason"])
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes do not come back."""
+    monkeypatch.setattr(entrance, "TUNNEL_WAIT_S", 0.05)
+
+
+async def test_a_node_that_is_dialling_again_is_waited_for(world: Gateway) -> None:
+    """As after the gateway's restart: the person notices a pause and no error."""
+    async with tunnelled_node(world) as (node, link), agent(world, await credential(world)) as again:
+        link.close()
+        await wait_tunnel(world, count=0)
+        client = await world.client(HOSTNAME)
+        while not world.tunnels.registry._awaited:  # noqa: ASYNC110 - until the dial has come so far
+            await asyncio.sleep(0.005)
+        assert node.server is not None
+        again.serve(node.server.accept)
+        await again.dial()
+        assert (await client.run("echo tea")).stdout == "tea\n"
+        client.close()
+        await client.wait_closed()
+
+
+@pytest.mark.usefixtures("hasty")
 async def test_a_node_without_a_tunnel_is_unreachable_in_words(world: Gateway) -> None:
     """Not a refused connection to nowhere."""
     world.users.known_targets["web1"] = Target(NODE_ID, "web1", "", 0, SubKind.NODE, tunnel=True)
@@ -226,6 +249,7 @@ async def test_a_nodes_certificate_with_another_key_brings_no_tunnel(world: Gate
     assert list(world.tunnels.registry) == []
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_tunnel_is_its_own_nodes_only(world: Gateway) -> None:
     """What counts is the ID in the certificate: another node's sessions do not come this way."""
     async with tunnelled_node(world):

@@ -19,7 +19,7 @@ from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
 from interlock.adapters.ssh.seams_tunnel import ByteSession, DoorConnection
 from interlock.core.address import format_address, parse_address
 from interlock.core.errors import Denied, RemoteProtocolError, TargetError
-from interlock.core.limits import DIAL_TIMEOUT_S, JOIN_TIME_S, TUNNEL_KEEPALIVE_S, TUNNEL_MAX_MISSED
+from interlock.core.limits import DIAL_TIMEOUT_S, JOIN_TIME_S, TUNNEL_KEEPALIVE_S, TUNNEL_MAX_MISSED, TUNNEL_WAIT_S
 from interlock.core.tunnel import JOIN_USER, TUNNEL_USER, Listener, Visit
 from interlock.domain.identity import TunnelPass
 from interlock.domain.target import Target
@@ -72,10 +72,14 @@ class TunnelEntrance:
     async def connect(self, target: Target, factory: Callable[[], SessionT], client_addr: str) -> SessionT:
         """Open a connection to a node's SSH server; what ``factory`` made for it. TargetError if there is no way.
 
+        A node that is just dialling again is waited for, `TUNNEL_WAIT_S` at most.
         ``client_addr``: host:port of the person's client, which the node takes for the other end's address.
         """
         name = target.hostname
         visit = _visit(client_addr)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TUNNEL_WAIT_S):
+                await self.registry.wait(target.id)
         why = "it is not connected to the gateway"
         for tunnel in self.registry.of(target.id):
             try:
