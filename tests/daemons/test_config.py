@@ -42,6 +42,8 @@ def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ('[auth]\njoin_listen = "localhost"', "auth.join_listen"),
         ('[proxy]\nlisten = "22"', "proxy.listen"),
         ('[node]\nlisten = ":x"', "node.listen"),
+        ('[node]\nproxy = "gateway:0"', "node.proxy"),
+        ('[node]\nproxy = "-oProxyCommand=x"', "node.proxy"),
         ('[node]\nhostname = "-x"', "node.hostname"),
         ("cluster =", "Invalid value"),
     ],

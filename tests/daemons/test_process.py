@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from interlock.core.errors import ConfigError, InterlockError, StoreError
-from interlock.daemons.process import first, parse_roles, set_up_log
+from interlock.daemons.process import _join_by, first, parse_roles, set_up_log
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,25 @@ def test_the_first_error_of_a_group_is_told() -> None:
     mixed: list[Any] = [inner, ConfigError("x")]
     nested: ExceptionGroup[InterlockError] = ExceptionGroup("tasks", mixed)
     assert first(nested) is error
+
+
+TOKEN = "ilj1.0123456789abcdef.{}.{}".format("s" * 43, "p" * 43)
+
+
+@pytest.mark.parametrize(
+    ("auth", "proxy", "address", "tunnel"),
+    [("a:1", "", "a:1", False), ("", "p:2", "p:2", True), ("", "p", "p", True)],
+)
+def test_a_node_joins_at_auth_or_through_a_proxy(auth: str, proxy: str, address: str, *, tunnel: bool) -> None:
+    """By what it was given."""
+    found = _join_by(TOKEN, auth, proxy)
+    assert found is not None
+    assert (found.address, found.tunnel) == (address, tunnel)
+    assert _join_by("", auth if not proxy else "", "") is None
+
+
+@pytest.mark.parametrize(("token", "auth", "proxy"), [(TOKEN, "", ""), (TOKEN, "a:1", "p:2"), ("", "", "p:2")])
+def test_options_of_joining_that_do_not_fit_together(token: str, auth: str, proxy: str) -> None:
+    """In a sentence that names them."""
+    with pytest.raises(ConfigError, match="--proxy"):
+        _join_by(token, auth, proxy)

@@ -17,6 +17,7 @@ from interlock.services.joining import (
     FailureCounter,
     Joining,
     JoinRequest,
+    JoinSources,
     TokenText,
     create_token,
 )
@@ -205,3 +206,27 @@ def test_failures_are_counted_in_bounded_memory() -> None:
     for number in range(MAX_SOURCES):
         counter.add(str(number))
     assert not counter.exhausted("first")
+
+
+def test_joins_through_the_proxy_count_by_their_true_source() -> None:
+    """So one who guesses there does not lock out the others."""
+    sources = JoinSources()
+    sources.note("127.0.0.1:40001", "192.0.2.7")
+    sources.note("127.0.0.1:40002", "192.0.2.8")
+    assert sources.of("127.0.0.1:40001") == "192.0.2.7"
+    assert sources.of("127.0.0.1:40002") == "192.0.2.8"
+    sources.forget("127.0.0.1:40001")
+    sources.forget("127.0.0.1:40001")
+    assert sources.of("127.0.0.1:40001") == "127.0.0.1"
+    assert sources.of("[::1]:4711") == "[::1]"
+
+
+async def test_nodes_may_share_a_name(desk: Desk) -> None:
+    """They are told apart by their IDs."""
+    token = await desk.token(uses=2)
+    first = await desk.joining.join(request(token, "db1"), source="a")
+    node = Target(first.id, "db1", "", 0, SubKind.NODE, tunnel=True)
+    await desk.stores.heartbeat(node)
+    second = await desk.joining.join(request(token, "db1"), source="a")
+    assert second.id != first.id
+    assert second.tunnel_certificate == f"{HOST_KEY} for the tunnel of {second.id}"

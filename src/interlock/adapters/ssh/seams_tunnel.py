@@ -138,6 +138,11 @@ class AgentConnection(PatientConnection, SSHClientConnection):
         """Whether channels can be opened."""
         return self._transport is not None and not self._transport.is_closing()
 
+    def keep(self, work: Coroutine[None, None, None]) -> None:
+        """Do ``work`` in a task that this connection owns."""
+        task = self.create_task(work)
+        del task
+
     @property
     def visits(self) -> int:
         """Connections that the proxy has open here."""

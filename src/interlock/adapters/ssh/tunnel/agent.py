@@ -6,7 +6,6 @@ TLS between the node and auth, and the proxy sees ciphertext.
 """
 
 import asyncio
-import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -65,7 +64,6 @@ class TunnelAgent:
         self._keepalive_interval = keepalive_interval
         self._accept: Accept | None = None  # set once the node's server is ready
         self._link: AgentLink | None = None  # the last one that was up
-        self._calls: asyncio.TaskGroup | None = None  # set while `auth_socket` is open
 
     def serve(self, accept: Accept | None) -> None:
         """From now on visitors are let in; with None they are refused."""
@@ -114,15 +112,12 @@ class TunnelAgent:
         loop = asyncio.get_running_loop()
         with tempfile.TemporaryDirectory(prefix="interlock-") as directory:  # mode 0700, and a short path
             path = Path(directory) / SOCKET
-            async with asyncio.TaskGroup() as calls:
-                self._calls = calls
-                server = await loop.create_unix_server(lambda: _Call(self._called, listener), str(path))
-                try:
-                    yield path
-                finally:
-                    self._calls = None
-                    server.close()
-                    self.close()
+            server = await loop.create_unix_server(lambda: _Call(self._called, listener), str(path))
+            try:
+                yield path
+            finally:
+                server.close()
+                self.close()
 
     async def _connect(self, made: "AgentLink") -> None:
         loop = asyncio.get_running_loop()
@@ -166,23 +161,9 @@ class TunnelAgent:
         return self._accept()
 
     def _called(self, call: "_Call") -> None:
-        if self._calls is None:
-            call.close()
-        else:
-            self._calls.create_task(self._forward(call), name="tunnel.call")
-
-    async def _forward(self, call: "_Call") -> None:
         """Lead a call to auth; without a tunnel it ends, and gRPC tries again."""
-        end: ChannelEnd | None = None
-        if self._link is not None:
-            with contextlib.suppress(asyncssh.ChannelOpenError):
-                end = await self._link.call(call.listener)
-        if end is None:
+        if self._link is None or not self._link.forward(call):
             call.close()
-            return
-        link(call, end)
-        call.resume()
-        end.resume()
 
 
 class AgentLink(AgentHooks):
@@ -245,6 +226,23 @@ class AgentLink(AgentHooks):
         if self._connection is None:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the tunnel is down")
         return await self._connection.call(listener.encode(), ChannelEnd)
+
+    def forward(self, call: "_Call") -> bool:
+        """Lead gRPC's call to auth; False if the tunnel is down. Its task is the connection's."""
+        if self._connection is None:
+            return False
+        self._connection.keep(self._forward(call))
+        return True
+
+    async def _forward(self, call: "_Call") -> None:
+        try:
+            end = await self.call(call.listener)
+        except asyncssh.ChannelOpenError:
+            call.close()
+            return
+        link(call, end)
+        call.resume()
+        end.resume()
 
     async def wait_lost(self) -> str:
         """Return when the connection has ended or was retired, with the reason."""
