@@ -60,10 +60,12 @@ def test_events_name_the_person_and_no_address_of_the_node(cluster: Cluster, per
         assert not {"addr.local", "server_addr"} & start.keys()
 
 
-def test_a_broken_tunnel_is_told_to_the_person(cluster: Cluster, person: Person) -> None:
+@pytest.mark.parametrize("road", ["route", "jump"])
+def test_a_broken_tunnel_is_told_to_the_person(cluster: Cluster, person: Person, road: str) -> None:
     """Not a hang, and not a riddle; afterwards the node is there again."""
     witness = Witness(cluster)
-    with cluster.terminal(person, "-tt", *cluster.route(cluster.tunnel_name)) as terminal:
+    to = cluster.jump(cluster.tunnel_name) if road == "jump" else cluster.route(cluster.tunnel_name)
+    with cluster.terminal(person, "-tt", *to) as terminal:
         terminal.send("unset HISTFILE; echo was-$((40+2))\r")
         terminal.expect("was-42")
         live = witness.wait_live()

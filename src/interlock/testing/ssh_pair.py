@@ -207,10 +207,10 @@ class Gateway:
             "encryption_algs": [*algorithms.ALL_CIPHERS],
         }
 
-    async def raw_client(self, target: str) -> RawSsh:
-        """A scripted client that has logged in and is routed to a target."""
+    async def raw_client(self, target: str, *, user: str = "") -> RawSsh:
+        """A scripted client that has logged in and is routed to a target; ``user`` overrides the SSH user name."""
         peer = await connect_raw(LOOPBACK, self.port)
-        await peer.log_in(f"{LOGIN}%{target}", await self.credential())
+        await peer.log_in(user or f"{LOGIN}%{target}", await self.credential())
         return peer
 
     async def events(self, name: str = "") -> list[dict[str, JsonValue]]:

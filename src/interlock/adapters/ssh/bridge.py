@@ -6,8 +6,12 @@ a node which reports somebody else's address makes the gateway reach nothing but
 
 import asyncio
 
+import asyncssh
+
 from interlock.adapters.ssh.door import address
-from interlock.adapters.ssh.pipe import ChannelEnd, End, StreamEnd, link
+from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
+from interlock.adapters.ssh.seams import ClientLegConnection
+from interlock.adapters.ssh.seams_tunnel import TunnelLost
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.adapters.ssh.words import words
 from interlock.core.errors import TargetError
@@ -57,13 +61,24 @@ class _NodeEnd(StreamEnd):
 class Bridge(ChannelEnd):
     """The client's channel, linked to the node."""
 
-    def __init__(self, node: StreamEnd | ChannelEnd) -> None:
+    def __init__(self, name: str, node: StreamEnd | ChannelEnd) -> None:
         super().__init__()
-        self._node: End = node
+        self._name = name
+        self._node = node
         self.local_addr = ""  # our address as the node sees it; it has none at the end of a tunnel
         if isinstance(node, StreamEnd):
             self.local_addr = address(node.transport.get_extra_info("sockname"))
         link(self, node)
+
+    def close(self) -> None:
+        """The node is gone. If its tunnel is to blame, say so to a client that has nothing else here."""
+        channel, node = self._channel, self._node
+        if channel is not None and isinstance(node, ChannelEnd) and isinstance(node.lost_by, TunnelLost):
+            outer = channel.get_connection()
+            if isinstance(outer, ClientLegConnection) and outer.count_channels() == 1:
+                text = f"the connection to {self._name} ended: {node.lost_by.public}"
+                outer.disconnect(asyncssh.DISC_BY_APPLICATION, text)
+        super().close()
 
     def abandon(self) -> None:
         """The client is gone before its channel was open."""
@@ -82,7 +97,7 @@ async def open_bridge(
     try:
         async with asyncio.timeout(timeout):
             if target.tunnel:  # what answers there is the node's own server
-                return Bridge(await tunnels.connect(target, ChannelEnd, client_addr))
+                return Bridge(name, await tunnels.connect(target, ChannelEnd, client_addr))
             node = await _reach(target)
     except TimeoutError as error:
         raise TargetError(
@@ -94,7 +109,7 @@ async def open_bridge(
     if not node.greeted.result():
         node.transport.abort()
         raise TargetError(f"{name} does not answer as an SSH server", reason=f"{name} at {target.addr}")
-    return Bridge(node)
+    return Bridge(name, node)
 
 
 async def _reach(target: Target) -> _NodeEnd:

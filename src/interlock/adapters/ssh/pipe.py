@@ -131,6 +131,7 @@ class ChannelEnd(_Linked, asyncssh.SSHTCPSession[bytes]):
     def __init__(self) -> None:
         super().__init__()
         self._channel: asyncssh.SSHTCPChannel[bytes] | None = None
+        self.lost_by: Exception | None = None  # why it is gone, if it did not just end
 
     def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
         """Hold everything until there is another end."""
@@ -157,7 +158,7 @@ class ChannelEnd(_Linked, asyncssh.SSHTCPSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone."""
-        del exc
+        self.lost_by = exc
         self._channel = None
         self._gone()
 

@@ -113,6 +113,20 @@ async def test_a_lost_tunnel_ends_its_sessions_with_the_reason(world: Gateway) -
         assert "its tunnel to the gateway was lost" in str(ended["reason"])
 
 
+async def test_a_lost_tunnel_is_told_behind_a_bridged_jump_too(world: Gateway) -> None:
+    """What passes there is encrypted end to end, so the outer connection says it, if it carries nothing else."""
+    world.record_in(RecordingMode.NODE)
+    async with tunnelled_node(world) as (_, link), await world.raw_client("", user=USER) as outer:
+        there = wire.string(HOSTNAME) + wire.uint32(22) + wire.string("") + wire.uint32(0)
+        outer.send(bytes([wire.CHANNEL_OPEN]) + wire.string("direct-tcpip") + SIZES + there)
+        await outer.expect(wire.CHANNEL_OPEN_CONFIRMATION)
+        assert b"SSH-2.0-" in await outer.expect(wire.CHANNEL_DATA)
+        assert link._connection is not None
+        link._connection.abort()
+        with pytest.raises(Gone, match=f"connection to {HOSTNAME} ended: its tunnel to the gateway was lost"):
+            await outer.expect(wire.CHANNEL_OPEN)
+
+
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nodes do not come back."""
