@@ -14,9 +14,9 @@ from interlock.testing.procs import poll_until, run
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(300)]
 
-MORE = ["plain2", "plain3", "plain4"]
+MORE = ["plain2", "plain3"]
 """Further names of the agentless server."""
-HOSTS = [Cluster.node_name, Cluster.agentless_name, *MORE]
+HOSTS = [*Cluster.targets, *MORE]
 TASKS = 20
 ROADS: dict[str, Road] = {"proxy": "route", "node": "jump"}
 """One road in each mode: both are the same to ssh, which the tests of ssh itself walk in all combinations."""

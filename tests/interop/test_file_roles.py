@@ -18,7 +18,7 @@ from interlock.testing.transfers import packet
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 FOREIGN_CIPHERS = ["aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr"]
 
 

@@ -17,7 +17,7 @@ from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 ROADS: list[Road] = ["route", "jump"]
 UNKNOWN = "nosuch"
 SILENT = "silent1"

@@ -17,7 +17,7 @@ from interlock.testing.procs import run
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 ROADS: list[Road] = ["route", "jump"]
 SIZE = 2_000_017
 
