@@ -15,7 +15,8 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.local import Local, open_local
 from interlock.domain.audit import AuditEvent, Kind
 from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
-from interlock.domain.recording import FrameKind, Header, to_payload
+from interlock.domain.coverage import Covered, Level, coverage_field
+from interlock.domain.recording import Coverage, FrameKind, Header, Marker, to_payload
 from interlock.domain.session import Exit
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 
@@ -96,6 +97,11 @@ def test_live_sessions_are_listed_and_dead_ones_are_not(ilctl: Ilctl, tmp_path: 
 @pytest.fixture
 def recorded(tmp_path: Path) -> bytes:
     """One stored recording, and its bytes."""
+    return make_recording(tmp_path, [])
+
+
+def make_recording(tmp_path: Path, more: list[tuple[FrameKind, bytes]]) -> bytes:
+    """A stored recording with these frames before its end."""
     salt = bytes(SALT_SIZE)
     builder = BlockBuilder(salt)
     header = Header(
@@ -117,6 +123,8 @@ def recorded(tmp_path: Path) -> bytes:
     )
     builder.add(FrameKind.HEADER, 0, to_payload(header))
     builder.add(FrameKind.STDOUT, 1000, b"hello\r\n")
+    for kind, payload in more:
+        builder.add(kind, 1500, payload)
     builder.add(FrameKind.EXIT, 2000, to_payload(Exit(status=0)))
     made = preamble(salt) + builder.take()
     (tmp_path / "part").write_bytes(made)
@@ -133,6 +141,35 @@ def test_recordings_are_listed_and_downloaded_whole(ilctl: Ilctl, tmp_path: Path
         assert ilctl("recordings", "download", SID, "--out", out).code == 0
     assert out.read_bytes() == recorded
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
+
+
+def test_what_a_recording_covers_is_shown(ilctl: Ilctl, tmp_path: Path) -> None:
+    """Each channel and forward, how much of it was kept, and why not more; the gaps in words."""
+    rows = (Covered("session", Level.PARTIAL, "9 bytes: full disk"), Covered("x11", Level.NONE, "a role", "h:1"))
+    manifest = to_payload(Coverage(rows, final=True))
+    gap = to_payload(Marker("gap", "full disk", stdout=9))
+    make_recording(tmp_path, [(FrameKind.MARKER, gap), (FrameKind.COVERAGE, manifest)])
+    shown = ilctl("recordings", "show", SID, "--format", "json").json()
+    assert (shown["sid"], shown["closed"], shown["unreadable_bytes"], shown["mode"]) == (SID, True, 0, "proxy")
+    assert shown["coverage"] == [row.row() for row in rows]
+    assert shown["gaps"] == ["gap: 9 bytes of stdout not kept: full disk"]
+    text = ilctl("recordings", "show", SID).out
+    assert "9 bytes: full disk" in text
+    assert "h:1" in text
+    assert "gap: 9 bytes of stdout not kept: full disk" in text
+
+
+def test_a_session_without_a_recording_is_shown_by_its_end(ilctl: Ilctl, tmp_path: Path) -> None:
+    """Off, or by best effort; an unknown session is not found."""
+    rows = coverage_field([Covered("session", Level.NONE, "the recording mode is off")])
+    end = AuditEvent(Kind.SESSION_END, NOW, SID, "demo", SessionId(SID), fields=rows)
+    prepare(tmp_path / "data", lambda local: local.audit.append([end]))
+    assert ilctl("recordings", "show", SID, "--format", "json").json() == {
+        "sid": SID,
+        "recorded": False,
+        "coverage": rows["coverage"],
+    }
+    assert ilctl("recordings", "show", SID.replace("1", "2")).code == 3
 
 
 def test_who_reads_a_recording_is_in_the_audit_log(ilctl: Ilctl, tmp_path: Path, recorded: bytes) -> None:

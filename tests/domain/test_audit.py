@@ -19,6 +19,7 @@ FIELD = {
     Kind.SESSION_END: ("session.end", "T2004I"),
     Kind.SESSION_UPLOAD: ("session.upload", "T2005I"),
     Kind.SESSION_DATA: ("session.data", "T2006I"),
+    Kind.RECORDING_LAPSE: ("session.recording.lapse", "ILR00W"),
     Kind.SESSION_REJECTED: ("session.rejected", "T1006W"),
     Kind.EXEC: ("exec", "T3002I"),
     Kind.EXEC_FAILURE: ("exec", "T3002E"),

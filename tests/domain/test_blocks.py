@@ -195,3 +195,13 @@ def test_a_later_format_is_refused_by_name() -> None:
 def test_no_file_makes_the_reader_fail_in_another_way(junk: bytes) -> None:
     """Arbitrary bytes behind a preamble yield frames or nothing, never an exception."""
     list(decode([preamble(SALT) + junk]))
+
+
+def test_frames_of_a_kind_to_come_are_skipped() -> None:
+    """A newer writer may add kinds without a new version: the rest of the block is read."""
+    builder = BlockBuilder(SALT)
+    builder.add(FrameKind.STDOUT, 0, b"before")
+    builder.add(200, 5, b"from the future")
+    builder.add(FrameKind.STDOUT, 7, b"after")
+    read = list(decode([preamble(SALT) + builder.take()]))
+    assert read == [Frame(0, Output(Stream.STDOUT, b"before")), Frame(7, Output(Stream.STDOUT, b"after"))]

@@ -97,7 +97,16 @@ def test_json_lines() -> None:
         {"type": "output", "ms": 1, "stream": "stdout", "text": "a\r\n"},
         {"type": "output", "ms": 1500, "stream": "stdout", "text": "🦀"},
         {"type": "resize", "ms": 2000, "cols": 132, "rows": 43},
-        {"type": "marker", "ms": 2000, "what": "truncated", "why": "limit", "stdout": 7, "stderr": 0, "lost": 0},
+        {
+            "type": "marker",
+            "ms": 2000,
+            "what": "truncated",
+            "why": "limit",
+            "stdout": 7,
+            "stderr": 0,
+            "stdin": 0,
+            "lost": 0,
+        },
         {"type": "exit", "ms": 3000, "status": 3, "signal": None, "error": ""},
     ]
 

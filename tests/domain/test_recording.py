@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.core.errors import RecordingError
+from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import (
+    Coverage,
     FrameKind,
     Header,
     Marker,
@@ -28,9 +30,10 @@ HEADER = Header("s", "jeff", "root", "web1", "t", "interlock", "n", "node", "she
         (FrameKind.EXIT, Exit(status=0)),
         (FrameKind.EXIT, Exit(signal="KILL")),
         (FrameKind.EXIT, Exit(error="gone")),
+        (FrameKind.COVERAGE, Coverage((Covered("session", Level.PARTIAL, "full disk", count=2),), final=True)),
     ],
 )
-def test_json_payloads_survive_the_round_trip(kind: FrameKind, body: Header | Marker | Exit) -> None:
+def test_json_payloads_survive_the_round_trip(kind: FrameKind, body: Header | Marker | Coverage | Exit) -> None:
     """Header, marker and exit are JSON."""
     assert from_payload(kind, to_payload(body)) == body
 
@@ -59,4 +62,4 @@ def test_what_is_not_a_frame_is_damage(kind: int, payload: bytes) -> None:
         from_payload(kind, payload)
     except RecordingError:
         return
-    assert kind in (FrameKind.RESIZE, FrameKind.MARKER, FrameKind.EXIT, FrameKind.HEADER)
+    assert kind in set(FrameKind) - {FrameKind.STDOUT, FrameKind.STDERR}

@@ -81,7 +81,7 @@ def lived(start: Start) -> tuple[Header, Told]:
         CONTEXT,
         journal=told,
         tracker=told,
-        open_recorder=lambda header, failed: Recorder(
+        open_recorder=lambda header, failed, _lapsed: Recorder(
             part,
             header,
             salt=b"salt" * 2,
@@ -168,7 +168,7 @@ def session_of(context: SessionContext, told: Told) -> LiveSession:
         context,
         journal=told,
         tracker=told,
-        open_recorder=lambda _header, _failed: NoRecorder(),
+        open_recorder=lambda _header, _failed, _lapsed: NoRecorder(),
         on_end=end,
         cluster="demo",
         clock=FakeClock(),

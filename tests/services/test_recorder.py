@@ -1,14 +1,19 @@
 """The recorder: what is kept, when it reaches the disk, and what happens when the disk refuses."""
 
 import errno
+from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interlock.core.errors import RecordingError
 from interlock.domain.blocks import BLOCK_SIZE, decode, new_compressor
-from interlock.domain.recording import Frame, Header, Marker, Output, Stream
+from interlock.domain.coverage import Level
+from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
-from interlock.services.recorder import FLUSH_AFTER_S, MAX_FRAME, Recorder
+from interlock.domain.survey import survey
+from interlock.services.recorder import FLUSH_AFTER_S, MAX_FRAME, RETRY_AFTER_S, Recorder
 from interlock.testing.clock import FakeClock
 from interlock.testing.stores import FakeTimers
 
@@ -68,18 +73,27 @@ class Part:
         self.removed = True
 
     def frames(self) -> list[Frame]:
-        """What a reader finds after the header."""
-        return list(decode([self.data]))[1:]
+        """What a reader finds after the header and before the manifest."""
+        return [frame for frame in list(decode([self.data]))[1:] if not isinstance(frame.body, Coverage)]
 
 
 class Desk:
     """A recorder with all that it needs."""
 
-    def __init__(self, part: Part, header: Header = SHELL, *, limit: int = 1000) -> None:
+    def __init__(
+        self,
+        part: Part,
+        header: Header = SHELL,
+        *,
+        limit: int = 1000,
+        strict: bool = True,
+        record_input: bool = False,
+    ) -> None:
         self.part = part
         self.clock = FakeClock()
         self.timers = FakeTimers()
         self.failures: list[RecordingError] = []
+        self.lapses: list[RecordingError] = []
         self.recorder = Recorder(
             part,
             header,
@@ -87,9 +101,24 @@ class Desk:
             compressor=new_compressor(),
             clock=self.clock,
             on_failure=self.failures.append,
+            on_lapse=None if strict else self.lapses.append,
             call_later=self.timers.call_later,
             command_output_limit=limit,
+            record_input=record_input,
         )
+
+    def level(self, what: str = "session") -> tuple[Level, str]:
+        """How the session's output or input is covered, by the recording itself once it is finished."""
+        [row] = [row for row in self.recorder.covered() if row.what == what]
+        stored = survey([self.part.data])
+        if stored.exit is not None:
+            assert stored.coverage == self.recorder.covered()
+        return row.level, row.why
+
+    def kept(self, stream: Stream) -> bytes:
+        """The bytes of a stream that are in the recording."""
+        bodies = [frame.body for frame in self.part.frames()]
+        return b"".join(body.data for body in bodies if isinstance(body, Output) and body.stream is stream)
 
 
 def test_the_header_is_on_disk_before_the_session_starts() -> None:
@@ -219,3 +248,146 @@ def test_the_owner_may_end_the_session_from_within_the_failure() -> None:
     desk.recorder.output(Stream.STDOUT, b"x" * BLOCK_SIZE)
     assert desk.part.closed
     assert desk.part.frames() == []
+
+
+def test_what_is_kept_is_what_is_said_to_be_kept() -> None:
+    """In full, up to a limit, or, where a role lets nothing be kept, that it happened (R10)."""
+    for header, limit, level in (
+        (SHELL, 0, Level.FULL),
+        (EXEC, 10, Level.FULL),
+        (EXEC, 9, Level.PARTIAL),
+        (EXEC, 0, Level.METADATA),
+    ):
+        desk = Desk(Part(), header, limit=limit)
+        desk.recorder.output(Stream.STDOUT, b"0123456789")
+        desk.recorder.finish(Exit(status=0))
+        assert desk.level()[0] is level
+        assert ("the limit for the output of commands" in desk.level()[1]) is (level is not Level.FULL)
+
+
+@pytest.mark.parametrize("header", [SHELL, EXEC])
+@pytest.mark.parametrize("asked", [True, False])
+def test_input_is_kept_of_commands_whose_roles_say_so(header: Header, asked: bool) -> None:
+    """Never of a terminal, where passwords are typed; the manifest says which it was (R3)."""
+    desk = Desk(Part(), header, record_input=asked)
+    desk.recorder.output(Stream.STDIN, b"typed")
+    desk.recorder.finish(Exit(status=0))
+    kept = asked and not header.interactive
+    assert desk.kept(Stream.STDIN) == (b"typed" if kept else b"")
+    assert desk.level("input")[0] is (Level.FULL if kept else Level.NONE)
+    assert ("passwords" in desk.level("input")[1]) is header.interactive
+
+
+def test_no_amount_of_input_takes_the_output_its_room() -> None:
+    """The limits are apart: a client cannot lower what is kept of the output (R2)."""
+    desk = Desk(Part(), EXEC, limit=10, record_input=True)
+    desk.recorder.output(Stream.STDIN, b"i" * 1000)
+    desk.recorder.output(Stream.STDOUT, b"o" * 10)
+    desk.recorder.finish(Exit(status=0))
+    assert desk.kept(Stream.STDOUT) == b"o" * 10
+    assert desk.kept(Stream.STDIN) == b"i" * 10
+    assert desk.level()[0] is Level.FULL
+    assert desk.level("input") == (
+        Level.PARTIAL,
+        "990 bytes: the limit for the input of commands without a terminal was reached",
+    )
+    [marker] = [frame.body for frame in desk.part.frames() if isinstance(frame.body, Marker)]
+    assert marker == Marker(
+        "truncated", "the limit for the input of commands without a terminal was reached", stdin=990
+    )
+
+
+def test_by_best_effort_the_session_goes_on_and_the_gap_is_marked() -> None:
+    """The owner is told of the lapse; the disk is tried every second; what was lost is counted (R10)."""
+    desk = Desk(Part(), SHELL, strict=False)
+    desk.part.room = 20
+    desk.recorder.output(Stream.STDOUT, b"lost")
+    desk.timers.fire()
+    desk.recorder.output(Stream.STDERR, b"too")
+    desk.timers.fire()
+    assert [timer.delay for timer in desk.timers.pending] == [RETRY_AFTER_S]
+    assert [error.public for error in desk.lapses] == ["the session cannot be recorded: No space left on device"]
+    desk.part.room = 1 << 20
+    desk.clock.advance(2)
+    desk.timers.fire()
+    desk.recorder.output(Stream.STDOUT, b"kept")
+    desk.recorder.finish(Exit(status=0))
+    assert [frame.body for frame in desk.part.frames()] == [
+        Marker("gap", "No space left on device", stdout=4, stderr=3),
+        Output(Stream.STDOUT, b"kept"),
+        Exit(status=0),
+    ]
+    assert desk.level() == (Level.PARTIAL, "7 bytes: No space left on device")
+    assert not desk.failures
+    assert not desk.recorder.failed
+    assert desk.timers.pending == []
+
+
+def test_a_disk_that_comes_back_in_time_for_the_end_gets_the_end() -> None:
+    """The last attempt is made when the session is over."""
+    desk = Desk(Part(), SHELL, strict=False)
+    desk.part.room = 0
+    desk.recorder.output(Stream.STDOUT, b"lost")
+    desk.timers.fire()
+    desk.part.room = 1 << 20
+    desk.recorder.finish(Exit(status=3))
+    assert [frame.body for frame in desk.part.frames()] == [
+        Marker("gap", "No space left on device", stdout=4),
+        Exit(status=3),
+    ]
+    assert not desk.recorder.failed
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_what_a_failed_recorder_could_not_mark_is_known_to_its_owner(strict: bool) -> None:
+    """So that the end is written once the disk takes it."""
+    desk = Desk(Part(), SHELL, strict=strict)
+    desk.part.room = 0
+    desk.recorder.output(Stream.STDOUT, b"lost")
+    desk.timers.fire()
+    desk.recorder.output(Stream.STDERR, b"more")
+    desk.recorder.finish(Exit(status=0))
+    assert desk.recorder.failed
+    [gap] = desk.recorder.gaps()
+    assert (gap.what, gap.stdout, gap.stderr) == ("gap", 4, 4)
+    assert desk.level()[0] is Level.PARTIAL
+    assert desk.part.closed
+    assert desk.timers.pending == []
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_recording_that_is_not_on_auths_storage_ends_the_session_or_is_noted(strict: bool) -> None:
+    """As its roles say; either way the disk here keeps everything until the end."""
+    desk = Desk(Part(), SHELL, strict=strict)
+    desk.recorder.output(Stream.STDOUT, b"before")
+    desk.recorder.not_in_sync(RecordingError("auth is away"))
+    desk.recorder.output(Stream.STDOUT, b"after")
+    desk.recorder.finish(Exit(status=0))
+    told = desk.failures if strict else desk.lapses
+    assert [error.public for error in told] == ["auth is away"]
+    assert not desk.recorder.failed
+    assert desk.kept(Stream.STDOUT) == b"beforeafter"
+    assert desk.level() == (Level.FULL, "")
+    assert desk.level("sync") == (Level.PARTIAL, "auth is away")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(Stream), st.integers(1, 40), st.booleans(), st.booleans()), max_size=20),
+    st.integers(0, 200),
+)
+def test_every_byte_is_kept_or_counted(steps: list[tuple[Stream, int, bool, bool]], limit: int) -> None:
+    """Whatever comes, whenever the disk refuses: what is in the file and what its markers say is all there was."""
+    desk = Desk(Part(), EXEC, limit=limit, strict=False, record_input=True)
+    said: Counter[Stream] = Counter()
+    for stream, size, full, fire in steps:
+        desk.part.room = 0 if full else 1 << 20
+        desk.recorder.output(stream, b"x" * size)
+        said[stream] += size
+        if fire:
+            desk.timers.fire()
+    desk.part.room = 1 << 20
+    desk.recorder.finish(Exit(status=0))
+    markers = [frame.body for frame in desk.part.frames() if isinstance(frame.body, Marker)]
+    for stream in Stream:
+        counted = sum(getattr(marker, stream.name.lower()) for marker in markers)
+        assert len(desk.kept(stream)) + counted == said[stream]

@@ -13,7 +13,7 @@ from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
 from interlock.domain.blocks import decode
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
-from interlock.domain.recording import Frame, Marker, Output, Stream
+from interlock.domain.recording import Coverage, Frame, Marker, Output, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.domain.survey import Survey
 from interlock.domain.target import SubKind, Target
@@ -67,8 +67,9 @@ class World:
         return [name for _, name, _ in events]
 
     async def frames(self, sid: SessionId = SID) -> list[Frame]:
-        """The stored recording, without its header."""
-        return list(decode([chunk async for chunk in self.files.read(sid)]))[1:]
+        """The stored recording, without its header and its manifest."""
+        found = list(decode([chunk async for chunk in self.files.read(sid)]))[1:]
+        return [frame for frame in found if not isinstance(frame.body, Coverage)]
 
 
 class Life:
@@ -142,6 +143,7 @@ async def test_a_killed_session_becomes_a_recording_with_an_end(world: World) ->
     end = world.audit.stored[2].to_json()
     assert (end["session_start"], end["session_stop"]) == ("2026-01-10T22:23:57.642Z", "2026-01-10T22:24:00.642Z")
     assert (end["user"], end["recorded_by"], end["interactive"]) == ("jeff", NODE, True)
+    assert end["coverage"] == [{"what": "session", "level": "partial", "why": DIED}]
     assert world.trackers.stored[SID].state is TrackerState.TERMINATED
     assert await world.files.unfinished() == []
 

@@ -13,12 +13,14 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import LocalProtocolError, RecordingError, RemoteProtocolError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.blocks import decode
+from interlock.domain.coverage import Covered, Level
 from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, Duties, RecordingMode
 from interlock.domain.identity import Identity
-from interlock.domain.recording import Frame, Header, Output, Stream
+from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
+from interlock.services.account import OF_TERMINALS
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter
 from interlock.services.live import NO_STATUS, RESIZE_EVENTS
@@ -43,6 +45,10 @@ COMMON = {
     "recorded_by": PROXY, "forwarded_by": PROXY, "session_recording": "proxy",
 }  # fmt: skip
 CONNECTION = {"addr.remote": "10.5.5.3:65066", "addr.local": "10.0.0.1:3022", "proto": "ssh"}
+
+
+WHOLE = Covered("session", Level.FULL)
+NO_INPUT = Covered("input", Level.NONE, OF_TERMINALS)
 
 
 def context(duties: Duties = FORWARDER_DUTIES[RecordingMode.PROXY, SubKind.NODE]) -> SessionContext:
@@ -148,6 +154,7 @@ async def test_an_interactive_session(daemon: Daemon) -> None:
     assert rest == [
         Frame(0, Output(Stream.STDOUT, b"hello")),
         Frame(1_000_000, Window(132, 43)),
+        Frame(1_000_000, Coverage((WHOLE, NO_INPUT), final=True)),
         Frame(1_000_000, Exit(status=0)),
     ]
     assert sessions.live == []
@@ -197,6 +204,7 @@ async def test_the_fields_of_every_event(daemon: Daemon) -> None:
         "resize": COMMON | CONNECTION | {"size": "132:43"},
         "client.disconnect": COMMON | CONNECTION | {"reason": "the client disconnected"},
         "session.end": COMMON | CONNECTION | {
+            "coverage": [WHOLE.row(), NO_INPUT.row()],
             "enhanced_recording": False,
             "interactive": True,
             "participants": ["jeff"],
@@ -402,7 +410,13 @@ async def test_a_disk_that_fills_up_ends_the_session(daemon: Daemon, monkeypatch
         session.end(tx=0, rx=0, reason="the recording failed")
     assert failures == ["the session cannot be recorded: No space left on device"]
     bodies = [frame.body for frame in await daemon.recording()][1:]
-    assert bodies == [Output(Stream.STDOUT, b"kept"), Exit(error="the recorder stopped before the session's end")]
+    why = "11 bytes: No space left on device"
+    assert bodies == [
+        Output(Stream.STDOUT, b"kept"),
+        Marker("gap", "No space left on device", stdout=11),
+        Coverage((Covered("session", Level.PARTIAL, why), NO_INPUT), final=True),
+        Exit(error="the recording failed"),
+    ]
     assert daemon.names()[-1] == "session.upload"
 
 

@@ -1,17 +1,18 @@
 """``ilctl events``, ``sessions`` and ``recordings``: what happened, what happens now, and how it looked."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from interlock.cli.admin_context import in_local, report
 from interlock.cli.options import FormatOption
-from interlock.cli.output import Format, print_rows, replacing
+from interlock.cli.output import Format, Row, print_json, print_rows, printable, replacing
+from interlock.core.errors import NotFound
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
 
@@ -141,6 +142,41 @@ def list_recordings(context: typer.Context, form: FormatOption = Format.TEXT) ->
         "size": "Bytes",
     }
     print_rows(rows, columns, form)
+
+
+@recordings.command("show")
+def show(context: typer.Context, sid: SidArgument, form: FormatOption = Format.TEXT) -> None:
+    """Say what a recording covers: of each channel and forward how much was kept, and if not all, why."""
+
+    async def work(local: "Local") -> dict[str, object]:
+        from interlock.domain.survey import summary
+        from interlock.ports import EventFilter
+
+        with TemporaryFile() as stored:
+            try:
+                await _copy(local, sid, stored, "coverage")
+            except NotFound:  # not recorded, or not stored yet: the session's end knows
+                ends = await local.audit.events(EventFilter(sid=sid, event=Kind.SESSION_END.event))
+                if not ends:
+                    raise
+                return {"sid": sid, "recorded": False, "coverage": ends[0].get("coverage", [])}
+            stored.seek(0)
+            return {"recorded": True, **summary(iter(lambda: stored.read(_PIECE), b""))}
+
+    found = in_local(context, work)
+    if form is Format.JSON:
+        print_json(found)
+        return
+    for name, value in found.items():
+        if name not in ("coverage", "gaps"):
+            print(printable(f"{name}: {value}"))
+    print_rows(
+        cast(Sequence[Row], found["coverage"]),
+        {"what": "What", "level": "Kept", "where": "Where", "count": "Count", "why": "Why not more"},
+        form,
+    )
+    for gap in cast(list[str], found.get("gaps", [])):
+        print(printable(gap))
 
 
 @recordings.command("download")

@@ -96,7 +96,7 @@ def _perform(
             due += pace.pause(frame.at - before)
             before = frame.at
             match frame.body:
-                case Output(stream, data):
+                case Output(stream, data) if stream is not Stream.STDIN:
                     shown = screens[stream].feed(data)
                 case Marker():
                     shown = f"\r\n[{casting.marker_text(frame.body)}]\r\n"

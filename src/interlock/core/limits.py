@@ -43,6 +43,13 @@ MAX_COMMAND_TITLE = 8 * 1024
 MAX_TERM = 128
 """Bytes of a terminal's type in a recording; terminfo has none longer than 30."""
 
+MAX_COVERED = 200
+"""Rows of a coverage manifest that are listed each; those alike are counted beyond. A connection has 64 channels
+at once, but may open and close forwards for days."""
+
+MAX_COVERED_TEXT = 256
+"""Bytes of each text in such a row; host names have 255."""
+
 MAX_SESSION_PARAMS = 16 * 1024
 """Bytes of extra data in a CHANNEL_OPEN."""
 

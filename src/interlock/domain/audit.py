@@ -20,6 +20,7 @@ class Kind(Enum):
     SESSION_END = ("session.end", "T2004I")
     SESSION_UPLOAD = ("session.upload", "T2005I")
     SESSION_DATA = ("session.data", "T2006I")
+    RECORDING_LAPSE = ("session.recording.lapse", "ILR00W")
     SESSION_REJECTED = ("session.rejected", "T1006W")
     EXEC = ("exec", "T3002I")
     EXEC_FAILURE = ("exec", "T3002E")

@@ -9,10 +9,11 @@
     frame   = kind (1 byte) delta length data                delta, length: LEB128; delta: microseconds since the
                                                              frame before, 0 for the first of its block
 
-The checksum is the CRC-32 of salt and all of the block that follows the checksum. The salt is random, so that a
-block which a user prints on the terminal is not taken for one of ours when a reader looks for the next whole
-block. A writer that is killed loses what it had not written; a reader takes every whole block and skips what lies
-between. A hash chain and a signature will come with another version byte.
+The kinds of frames are in `recording`; a reader skips those that it does not know, so that a new kind needs no new
+version. The checksum is the CRC-32 of salt and all of the block that follows the checksum. The salt is random, so
+that a block which a user prints on the terminal is not taken for one of ours when a reader looks for the next one.
+A writer that is killed loses what it had not written; a reader takes every whole block and skips what is between.
+A hash chain and a signature will come with another version byte.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from zlib import crc32
 import zstandard
 
 from interlock.core.errors import RecordingError
-from interlock.domain.recording import Frame, Header, from_payload
+from interlock.domain.recording import KNOWN, Frame, Header, from_payload
 
 MAGIC = b"\x89ILR\r\n\x1a"
 """Seven bytes that no text file starts with and that a transfer in text mode breaks visibly (as PNG does)."""
@@ -224,7 +225,8 @@ def _parse(data: bytes, count: int, first: int) -> Iterator[Frame]:
         delta, position = _number(data, position + 1)
         length, position = _number(data, position)
         at += delta
-        yield Frame(at, from_payload(kind, data[position : position + length]))
+        if kind in KNOWN:
+            yield Frame(at, from_payload(kind, data[position : position + length]))
         position += length
     if position != len(data):
         raise RecordingError("the recording is damaged", reason="a block's frames do not fill it")

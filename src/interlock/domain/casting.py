@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from interlock.core.errors import RecordingError
-from interlock.domain.recording import MICROSECONDS, Frame, Header, Marker, Output, Stream
+from interlock.domain.recording import MICROSECONDS, Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
 from interlock.domain.terminal import plain_text
 
@@ -66,7 +66,7 @@ class _Session:
                     ended = frame.body
                 case Window() | Marker():
                     yield frame.at, frame.body, Stream.STDOUT
-                case Header():
+                case Header() | Coverage():
                     pass
         for stream, joiner in self._joiners.items():
             if text := joiner.feed(b"", final=True):
@@ -85,10 +85,10 @@ def asciicast_v2(frames: Iterable[Frame]) -> Iterator[str]:
         | _described(header)
         | ({"env": {"TERM": header.term}} if header.term else {})
     )
-    for at, body, _stream in session.events():
+    for at, body, stream in session.events():
         match body:
             case str():
-                yield _line([_seconds(at), "o", body])
+                yield _line([_seconds(at), _code(stream), body])
             case Window():
                 yield _line([_seconds(at), "r", f"{body.cols}x{body.rows}"])
             case Marker():
@@ -107,13 +107,13 @@ def asciicast_v3(frames: Iterable[Frame]) -> Iterator[str]:
         term["type"] = header.term
     yield _line({"version": 3, "term": term, "timestamp": _timestamp(header)} | _described(header))
     before = 0
-    for at, body, _stream in session.events():
+    for at, body, stream in session.events():
         # Rounded against the start, so that the errors of many small intervals do not add up.
         interval = (at // 1000 - before) / 1000
         before = at // 1000
         match body:
             case str():
-                yield _line([interval, "o", body])
+                yield _line([interval, _code(stream), body])
             case Window():
                 yield _line([interval, "r", f"{body.cols}x{body.rows}"])
             case Marker():
@@ -123,17 +123,19 @@ def asciicast_v3(frames: Iterable[Frame]) -> Iterator[str]:
 
 
 def text(frames: Iterable[Frame]) -> Iterator[str]:
-    """The words of a session, without any escape sequence."""
+    """The words that a session showed, without any escape sequence."""
     streams = {stream: plain_text() for stream in Stream}
     for frame in frames:
         match frame.body:
+            case Output(Stream.STDIN):
+                pass
             case Output(stream, data):
                 if shown := streams[stream].feed(data):
                     yield shown
             case Marker():
                 held = "".join(stream_filter.close() for stream_filter in streams.values())
                 yield f"{held}\n[{marker_text(frame.body)}]\n"
-            case Header() | Window() | Exit():
+            case Header() | Window() | Coverage() | Exit():
                 pass
     for stream_filter in streams.values():
         if shown := stream_filter.close():
@@ -141,7 +143,7 @@ def text(frames: Iterable[Frame]) -> Iterator[str]:
 
 
 def json_lines(frames: Iterable[Frame]) -> Iterator[str]:
-    """One JSON object per line: header, output, resize, marker, exit; ``ms`` since the start."""
+    """One JSON object per line: header, output, input, resize, marker, exit; ``ms`` since the start."""
     session = _Session(frames)
     header = session.header
     yield _line({"type": "header", "ms": 0} | {name: getattr(header, name) for name in _HEADER_FIELDS})
@@ -149,11 +151,12 @@ def json_lines(frames: Iterable[Frame]) -> Iterator[str]:
         ms = at // 1000
         match body:
             case str():
-                yield _line({"type": "output", "ms": ms, "stream": stream.name.lower(), "text": body})
+                kind = "input" if stream is Stream.STDIN else "output"
+                yield _line({"type": kind, "ms": ms, "stream": stream.name.lower(), "text": body})
             case Window():
                 yield _line({"type": "resize", "ms": ms, "cols": body.cols, "rows": body.rows})
             case Marker():
-                counts = {"stdout": body.stdout, "stderr": body.stderr, "lost": body.lost}
+                counts = {"stdout": body.stdout, "stderr": body.stderr, "stdin": body.stdin, "lost": body.lost}
                 yield _line({"type": "marker", "ms": ms, "what": body.what, "why": body.why} | counts)
             case Exit():
                 ended = {"status": body.status, "signal": body.signal, "error": body.error}
@@ -193,10 +196,19 @@ def _timestamp(header: Header) -> int:
 
 def marker_text(marker: Marker) -> str:
     """A marker in words, without controls: a file from elsewhere may hold anything."""
-    counts = {"stdout": marker.stdout, "stderr": marker.stderr, "recording": marker.lost}
+    counts = {
+        "stdout": marker.stdout,
+        "stderr": marker.stderr,
+        "stdin": marker.stdin,
+        "recording": marker.lost,
+    }
     missing = ", ".join(f"{count} bytes of {name}" for name, count in counts.items() if count)
     words = f"{marker.what}: {missing} not kept: {marker.why}"
     return "".join(char for char in words if char.isprintable())
+
+
+def _code(stream: Stream) -> str:
+    return "i" if stream is Stream.STDIN else "o"
 
 
 def _seconds(at: int) -> float:

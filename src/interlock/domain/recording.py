@@ -1,4 +1,4 @@
-"""What a recording is made of: a header, then frames of output, resizes and markers, then how it ended.
+"""What a recording is made of: a header, frames of output, resizes and markers, what it covers, how it ended.
 
 Output is kept as the bytes that came, in the packets in which they came; joining characters that were
 split across packets is a matter of export (`casting`). How frames are laid out in a file is in `blocks`.
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from interlock.core.errors import RecordingError
+from interlock.domain.coverage import Covered
 from interlock.domain.session import Exit, Window
 
 T = TypeVar("T")
@@ -28,13 +29,20 @@ class FrameKind(IntEnum):
     RESIZE = 4
     MARKER = 5
     EXIT = 6
+    STDIN = 7
+    COVERAGE = 8
+
+
+KNOWN = frozenset(FrameKind)
+"""Frames of other kinds come from a newer writer; a reader skips them."""
 
 
 class Stream(IntEnum):
-    """Where output came from; the value is its frame kind. A terminal's output is all STDOUT."""
+    """Which way bytes went; the value is their frame kind. A terminal's output is all STDOUT."""
 
     STDOUT = FrameKind.STDOUT
     STDERR = FrameKind.STDERR
+    STDIN = FrameKind.STDIN  # of commands without a terminal, if a role says so; never of terminals (passwords)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Bytes that the command wrote."""
+    """Bytes that the command wrote, or read if the stream is STDIN."""
 
     stream: Stream
     data: bytes
@@ -80,6 +88,18 @@ class Marker:
     stdout: int = 0  # bytes of each stream that are not in the recording
     stderr: int = 0
     lost: int = 0  # bytes of the file that could not be read
+    stdin: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Rows of the manifest: one as it arises, all of them at the end, which then counts alone."""
+
+    rows: tuple[Covered, ...]
+    final: bool = False
+
+
+Body = Header | Output | Window | Marker | Coverage | Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +107,18 @@ class Frame:
     """One thing that happened, ``at`` microseconds after the start."""
 
     at: int
-    body: Header | Output | Window | Marker | Exit
+    body: Body
 
 
-def to_payload(body: Header | Marker | Exit) -> bytes:
+def to_payload(body: Header | Marker | Coverage | Exit) -> bytes:
     """The JSON payload of a frame that has one."""
     return msgspec.json.encode(body)
 
 
-def from_payload(kind: int, payload: bytes) -> Header | Output | Window | Marker | Exit:
+def from_payload(kind: int, payload: bytes) -> Body:
     """Read a frame's payload; RecordingError if it is not what its kind promises."""
     match kind:
-        case FrameKind.STDOUT | FrameKind.STDERR:
+        case FrameKind.STDOUT | FrameKind.STDERR | FrameKind.STDIN:
             return Output(Stream(kind), payload)
         case FrameKind.RESIZE if len(payload) == 8:
             return Window(int.from_bytes(payload[:4], "big"), int.from_bytes(payload[4:], "big"))
@@ -108,6 +128,8 @@ def from_payload(kind: int, payload: bytes) -> Header | Output | Window | Marker
             return _parsed(payload, Marker)
         case FrameKind.EXIT:
             return _parsed(payload, Exit)
+        case FrameKind.COVERAGE:
+            return _parsed(payload, Coverage)
         case _:
             raise RecordingError("the recording is damaged", reason=f"frame of kind {kind}, {len(payload)} bytes")
 

@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from interlock.core.errors import RecordingError
+from interlock.core.limits import MAX_COVERED
 from interlock.domain.audit import JsonValue
 from interlock.domain.blocks import SYNC, Decoder, read_all
-from interlock.domain.recording import Frame, Header
+from interlock.domain.casting import marker_text
+from interlock.domain.coverage import Covered, Manifest, coverage_field
+from interlock.domain.recording import Coverage, Frame, Header, Marker
 from interlock.domain.session import Exit, Window
 
 
@@ -21,6 +24,8 @@ class Survey:
     last: int  # time of the last frame, microseconds after the start
     resizes: int
     exit: Exit | None  # None: the writer did not get to finish
+    coverage: tuple[Covered, ...] = ()  # rows of the manifest; all of them if the writer got to finish
+    gaps: tuple[Marker, ...] = ()  # what the writer says that it did not keep, the first ones
 
 
 def survey(chunks: Iterable[bytes]) -> Survey:
@@ -28,16 +33,56 @@ def survey(chunks: Iterable[bytes]) -> Survey:
     decoder = Decoder()
     last = resizes = 0
     ended: Exit | None = None
+    manifest = Manifest()
+    gaps: list[Marker] = []
     try:
         for frame in read_all(decoder, chunks):
             last = max(last, frame.at)
-            if isinstance(frame.body, Window):
-                resizes += 1
-            elif isinstance(frame.body, Exit):
-                ended = frame.body
+            match frame.body:
+                case Window():
+                    resizes += 1
+                case Exit():
+                    ended = frame.body
+                case Coverage(rows, final):
+                    manifest = Manifest() if final else manifest
+                    for row in rows:
+                        manifest.add(row)
+                case Marker() if len(gaps) < MAX_COVERED:
+                    gaps.append(frame.body)
+                case _:
+                    pass
     except RecordingError:
         return Survey(None, b"", 0, 0, 0, 0, None)
-    return Survey(decoder.header, decoder.salt, decoder.good, decoder.lost, last, resizes, ended)
+    return Survey(
+        decoder.header,
+        decoder.salt,
+        decoder.good,
+        decoder.lost,
+        last,
+        resizes,
+        ended,
+        manifest.rows,
+        tuple(gaps),
+    )
+
+
+def summary(chunks: Iterable[bytes]) -> dict[str, JsonValue]:
+    """What a recording covers, for a person: whose it is, whether it was closed, the manifest, the gaps in words.
+
+    RecordingError if the file is no recording.
+    """
+    found = survey(chunks)
+    if found.header is None:
+        raise RecordingError("this is not a recording", reason="no header")
+    return {
+        "sid": found.header.sid,
+        "mode": found.header.mode,
+        "recorded_by": found.header.recorded_by,
+        "closed": found.exit is not None,
+        "unreadable_bytes": found.lost,
+        **coverage_field(found.coverage),
+        "gaps": [marker_text(each) for each in found.gaps],
+    }
 
 
 def describe(chunks: Iterable[bytes], tail: bytes) -> dict[str, JsonValue]:

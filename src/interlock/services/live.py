@@ -13,8 +13,10 @@ from interlock.core.errors import Denied, LocalProtocolError, RecordingError
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_TERM
 from interlock.core.transfer.command import ScpCommand, SftpCommand, transfer_command
+from interlock.domain.access import Strictness
 from interlock.domain.audit import JsonValue, Kind, rfc3339
-from interlock.domain.recording import Header, Stream
+from interlock.domain.coverage import Covered, Level, Manifest, coverage_field
+from interlock.domain.recording import Coverage, Header, Marker, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields, shortened
 from interlock.domain.tracker import TrackerState
 from interlock.ports import Clock
@@ -27,6 +29,9 @@ RESIZE_EVENTS = 1000
 """Resizes of one session that become audit events, so that nobody can flood the audit log by dragging a window.
 The recording has them all."""
 
+LAPSES_TOLD = 10
+"""Lapses of one recording that become audit events; its manifest counts them all."""
+
 NO_STATUS = "the session ended before the command reported a status"
 
 _REFUSALS = {"x11-req": Kind.X11_FAILURE, "auth-agent-req@openssh.com": Kind.AGENT_FAILURE}
@@ -34,7 +39,10 @@ _REFUSALS = {"x11-req": Kind.X11_FAILURE, "auth-agent-req@openssh.com": Kind.AGE
 
 _log = structlog.get_logger()
 
-OpenRecorder = Callable[[Header, Callable[[RecordingError], None]], SessionRecorder]
+OnFailure = Callable[[RecordingError], None]
+
+OpenRecorder = Callable[[Header, OnFailure, OnFailure | None], SessionRecorder]
+"""Gets what to call when the session must end, and when it goes on unrecorded, if it may."""
 
 
 class LiveSession:
@@ -70,6 +78,8 @@ class LiveSession:
         self._exit: Exit | None = None
         self._window: Window | None = None
         self._resizes = 0
+        self._manifest = Manifest()  # of what the session has beside its own channel
+        self._lapses = 0
         self._early: list[tuple[Kind, dict[str, JsonValue]]] = []  # what came before the start, told behind it
         self._ended = False
         self._common = ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()
@@ -94,14 +104,24 @@ class LiveSession:
             raise LocalProtocolError("a session starts once", reason=f"second start of session {self.sid}")
         command = self._judge(start)
         began = self._clock.now()
+        best_effort = self.ctx.access.record_session is Strictness.BEST_EFFORT
+        unrecorded: RecordingError | None = None
         try:
-            self.recorder = self._open_recorder(self._header(start, began), self._recording_failed)
+            on_lapse = self._recording_lapsed if best_effort else None
+            self.recorder = self._open_recorder(self._header(start, began), self._recording_failed, on_lapse)
         except RecordingError as error:
-            self.journal.add(Kind.SESSION_REJECTED, self._common | rejection(error.public, error.reason))
-            raise
+            if not best_effort:
+                self.journal.add(Kind.SESSION_REJECTED, self._common | rejection(error.public, error.reason))
+                raise
+            unrecorded = error
+            self.recorder = NoRecorder(error.public)
         self._start, self._began, self._window = start, began, start.window
         self.journal.add(Kind.SESSION_START, self._common | start.fields())
         self._tell_early()
+        if unrecorded is not None:
+            self._recording_lapsed(unrecorded)
+        for row in self._manifest.rows:
+            self.recorder.cover(row)
         if command is not None:
             self._observe(command)
         self._tracker.move(TrackerState.RUNNING, command=(start.title,) if start.command else ())
@@ -147,6 +167,24 @@ class LiveSession:
         """Bytes on their way to the client; copied before this returns."""
         self.recorder.output(stream, data)
 
+    @property
+    def keeps_input(self) -> bool:
+        """Whether anything of the input is recorded; known from the start on."""
+        return any(row.what == "input" and row.level is not Level.NONE for row in self.recorder.covered())
+
+    def input(self, data: bytes | memoryview) -> None:
+        """Bytes on their way from the client; kept only of commands without a terminal, and if a role says so."""
+        self.recorder.output(Stream.STDIN, data)
+
+    def cover(self, what: str, level: Level, *, why: str = "", where: str = "") -> None:
+        """Something else is opened within the session: a forward's channel type, how it is kept, why not more.
+
+        It is in the manifest of the recording and of ``session.end``. Harmless where others emit the events.
+        """
+        row = self._manifest.add(Covered(what, level, why, where))
+        if self._start is not None and not self._ended:
+            self.recorder.cover(row)
+
     def resize(self, window: Window) -> None:
         """The terminal has a new size."""
         if self._start is None or self._ended or window == self._window:
@@ -178,8 +216,8 @@ class LiveSession:
             if self.transfers is not None:
                 self.transfers.finish()
             self._ended = True
+            self.recorder.finish(self._exit or Exit(error=NO_STATUS), self._manifest.rows)
             self._say_end(self._start, self._began, vanished)
-            self.recorder.finish(self._exit or Exit(error=NO_STATUS))
             self.journal.add(Kind.SESSION_DATA, self._common | {"tx": tx, "rx": rx})
         self._ended = True
         self._tracker.move(TrackerState.TERMINATED)
@@ -189,18 +227,36 @@ class LiveSession:
         """Common fields of ``session.upload``, which is about the recording and not about a connection."""
         return self.ctx.user_fields() | self.ctx.server_fields()
 
+    def covered(self) -> tuple[Covered, ...]:
+        """The manifest."""
+        return (*self.recorder.covered(), *self._manifest.rows)
+
+    def loose_end(self) -> tuple[Marker | Coverage | Exit, ...]:
+        """What the recording still lacks because the recorder failed; nothing if it did not."""
+        if not self.recorder.failed:
+            return ()
+        ended = self._exit or Exit(error=NO_STATUS)
+        return (*self.recorder.gaps(), Coverage(self.covered(), final=True), ended)
+
     def _say_end(self, start: Start, began: datetime, reason: str) -> None:
         if reason:
             self.journal.add(Kind.CLIENT_DISCONNECT, self._common | {"reason": reason})
         participants = (self.ctx.identity.user,)
         fields = end_fields(start, began=began, ended=self._clock.now(), participants=participants)
-        self.journal.add(Kind.SESSION_END, self._common | fields)
+        self.journal.add(Kind.SESSION_END, self._common | fields | coverage_field(self.covered()))
         self.journal.add(Kind.SESSION_LEAVE, self.ctx.user_fields() | self.ctx.server_fields())
 
     def _recording_failed(self, error: RecordingError) -> None:
         _log.error("recording.failed", sid=self.sid, reason=error.reason)
         if self.on_failure is not None and not self._ended:
             self.on_failure(error)
+
+    def _recording_lapsed(self, error: RecordingError) -> None:
+        _log.error("recording.lapsed", sid=self.sid, reason=error.reason)
+        self._lapses += 1
+        if self._lapses <= LAPSES_TOLD and not self._ended:
+            told: dict[str, JsonValue] = {"success": False, "error": error.reason, "message": error.public}
+            self.journal.add(Kind.RECORDING_LAPSE, self._common | told)
 
     def _header(self, start: Start, began: datetime) -> Header:
         ctx = self.ctx

@@ -1,21 +1,32 @@
 """Turns what a session shows into blocks on disk, on the path of its packets: synchronous, no task, no await.
 
 A block is written when it is full or 100 ms after its first byte, whichever comes first, so a crash costs at most
-that much. Strict is the rule: when the disk fails, the owner is told once and ends the session. Nothing that the
-client sends changes what is kept; only the presence of a terminal and the byte limit do.
+that much. Strict is the rule: when the disk fails, the owner is told once and ends the session. By best effort the
+session goes on: the disk is tried again every second, and what was not kept is marked as a gap. Nothing that the
+client sends changes what is kept; only the presence of a terminal and the byte limit of its roles do.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from zstandard import ZstdCompressor
 
 from interlock.core.errors import RecordingError
 from interlock.domain.blocks import BLOCK_SIZE, BlockBuilder, preamble
-from interlock.domain.recording import FrameKind, Header, Marker, Stream, resize_payload, to_payload
+from interlock.domain.coverage import Covered, Level
+from interlock.domain.recording import (
+    Coverage,
+    FrameKind,
+    Header,
+    Marker,
+    Stream,
+    resize_payload,
+    to_payload,
+)
 from interlock.domain.session import Exit, Window
 from interlock.ports import Clock, RecordingPart
+from interlock.services.account import Account
 
 FLUSH_AFTER_S = 0.1
 """Seconds that output may wait in memory. It bounds what a crash loses; shorter would compress worse."""
@@ -24,6 +35,9 @@ COMMAND_OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of output kept of a session without a terminal. What a person could have read of it is in there; beyond
 it is bulk data (scp, rsync, tar, git), which would double the gateway's work and fill its disk. What is not kept
 is counted in a marker, never left out silently."""
+
+RETRY_AFTER_S = 1.0
+"""Seconds until a recorder that may lose something tries the disk again."""
 
 MAX_FRAME = 64 * 1024
 """Longest payload of one output frame, so that a block stays below the reader's bound."""
@@ -53,6 +67,11 @@ class SessionRecorder(Protocol):
         """Whether the recording stopped before the session's end."""
         ...
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is something to store."""
+        ...
+
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep a copy of the bytes."""
         ...
@@ -61,17 +80,37 @@ class SessionRecorder(Protocol):
         """Note the terminal's new size."""
         ...
 
-    def finish(self, ended: Exit) -> None:
-        """Write the rest and close. Only the first call counts."""
+    def cover(self, row: Covered) -> None:
+        """Note what else there is in the session, and how it is kept."""
+        ...
+
+    def covered(self) -> tuple[Covered, ...]:
+        """How the session's own bytes are kept; final after `finish`."""
+        ...
+
+    def gaps(self) -> tuple[Marker, ...]:
+        """What was not kept and is not marked in the recording, if it failed."""
+        ...
+
+    def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
+        """Write the rest, what is covered, and close. Only the first call counts."""
         ...
 
 
 class NoRecorder:
-    """Of a session that another daemon records."""
+    """Of a session that is not recorded here; ``why``: in the manifest, if that is ours to write."""
+
+    def __init__(self, why: str = "another daemon records it") -> None:
+        self._why = why
 
     @property
     def failed(self) -> bool:
         """Nothing can fail."""
+        return False
+
+    @property
+    def kept(self) -> bool:
+        """Nothing."""
         return False
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
@@ -80,7 +119,18 @@ class NoRecorder:
     def resize(self, window: Window) -> None:
         """Forget the size."""
 
-    def finish(self, ended: Exit) -> None:
+    def cover(self, row: Covered) -> None:
+        """Forget it."""
+
+    def covered(self) -> tuple[Covered, ...]:
+        """Nothing is kept."""
+        return (Covered("session", Level.NONE, self._why), Covered("input", Level.NONE, self._why))
+
+    def gaps(self) -> tuple[Marker, ...]:
+        """There is nothing that could have any."""
+        return ()
+
+    def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
         """Nothing to close."""
 
 
@@ -96,18 +146,25 @@ class Recorder:
         compressor: ZstdCompressor,
         clock: Clock,
         on_failure: Callable[[RecordingError], None],
+        on_lapse: Callable[[RecordingError], None] | None = None,
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
+        record_input: bool = False,
     ) -> None:
+        """``on_failure``: the session must end. ``on_lapse``: it goes on without; None if it must not."""
         self._part: RecordingPart | None = part  # None: finished or failed
         self._builder = BlockBuilder(salt, compressor)
         self._clock = clock
         self._on_failure = on_failure
+        self._on_lapse = on_lapse
         self._call_later = call_later
         self._began = clock.monotonic()
-        self._timer: Timer | None = None  # pending only while the block has frames
-        self._room: int | None = None if header.interactive else command_output_limit
-        self._dropped = {Stream.STDOUT: 0, Stream.STDERR: 0}
+        self._timer: Timer | None = None  # pending while the block has frames, or until the disk is tried again
+        self._account = Account(
+            None if header.interactive else command_output_limit,
+            keeps_input=record_input and not header.interactive,
+            interactive=header.interactive,
+        )
         self._finished = False
         self._builder.add(FrameKind.HEADER, 0, to_payload(header))
         try:
@@ -121,54 +178,78 @@ class Recorder:
         """Whether the recording stopped before the session's end."""
         return self._part is None and not self._finished
 
+    @property
+    def kept(self) -> bool:
+        """The header at least."""
+        return True
+
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep a copy of the bytes, up to the limit for sessions without a terminal."""
-        size = len(data)
-        if self._part is None or not size:
+        size = self._account.admit(stream, len(data))
+        if not size or self._finished:
             return
-        if self._room is not None:
-            if size > self._room:
-                self._dropped[stream] += size - self._room
-                size = self._room
-                data = data[:size]
-            self._room -= size
-        if size > MAX_FRAME:
-            for start in range(0, size, MAX_FRAME):
-                self._add(stream, data[start : start + MAX_FRAME])
-        elif size:
-            self._add(stream, data)
+        if self._part is None or self._account.lapsed:
+            self._account.lost(stream, size)
+            return
+        data = data[:size] if size < len(data) else data
+        for start in range(0, size, MAX_FRAME):
+            piece = data[start : start + MAX_FRAME] if size > MAX_FRAME else data
+            self._account.taken(stream, len(piece))
+            self._add(stream, piece)
 
     def resize(self, window: Window) -> None:
         """Note the terminal's new size."""
         self._add(FrameKind.RESIZE, resize_payload(window))
 
-    def finish(self, ended: Exit) -> None:
-        """Write the rest, how the session ended, and close. Only the first call counts."""
+    def cover(self, row: Covered) -> None:
+        """Write the row now, so that it is known if the end is never written."""
+        self._add(FrameKind.COVERAGE, to_payload(Coverage((row,))))
+
+    def covered(self) -> tuple[Covered, ...]:
+        """The session's output and input; final after `finish`."""
+        return self._account.covered()
+
+    def gaps(self) -> tuple[Marker, ...]:
+        """What was not kept since the last block that was written."""
+        gap = self._account.gap()
+        return () if gap is None else (gap,)
+
+    def not_in_sync(self, error: RecordingError) -> None:
+        """It is not on auth's storage as it happens. Whether the session ends or goes on, all is kept here."""
+        if self._part is not None:
+            self._account.unsynced(error.public)
+            (self._on_lapse or self._on_failure)(error)
+
+    def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
+        """Write the rest, what is covered, how the session ended, and close. Only the first call counts."""
         self._disarm()
         if self._part is None:
             return
+        if self._account.lapsed:
+            self._retry()
+            self._disarm()
         self._write()
-        if any(self._dropped.values()):
-            marker = Marker(
-                "truncated",
-                "the limit for the output of commands without a terminal was reached",
-                stdout=self._dropped[Stream.STDOUT],
-                stderr=self._dropped[Stream.STDERR],
-            )
-            self._add(FrameKind.MARKER, to_payload(marker))
-        self._add(FrameKind.EXIT, to_payload(ended))
+        if not self._account.lapsed:
+            if (marker := self._account.truncated()) is not None:
+                self._put(FrameKind.MARKER, to_payload(marker))
+            self._put(FrameKind.COVERAGE, to_payload(Coverage((*self.covered(), *others), final=True)))
+            self._write()
+            # A block of its own, so that a list finds it in the file's last bytes.
+            self._put(FrameKind.EXIT, to_payload(ended))
+            self._write()
         self._disarm()
-        self._write()
         part, self._part = self._part, None
         if part is not None:
-            self._finished = True
+            self._finished = not self._account.lapsed
             part.close()
 
+    def _put(self, kind: int, payload: bytes | memoryview) -> None:
+        self._builder.add(kind, int((self._clock.monotonic() - self._began) * 1_000_000), payload)
+
     def _add(self, kind: int, payload: bytes | memoryview) -> None:
-        if self._part is None:
+        if self._part is None or self._account.lapsed:
             return
-        at = int((self._clock.monotonic() - self._began) * 1_000_000)
-        self._builder.add(kind, at, payload)
+        self._put(kind, payload)
         if len(self._builder) >= BLOCK_SIZE:
             self._write()
         elif self._timer is None:
@@ -184,10 +265,37 @@ class Recorder:
         try:
             self._part.append(self._builder.take())
         except OSError as error:
-            part, self._part = self._part, None
+            self._account.block_lost(error.strerror or "the storage failed")
+            if self._on_lapse is None:
+                self._stop(not_recordable(error))
+            else:
+                self._disarm()
+                self._timer = self._call_later(RETRY_AFTER_S, self._retry)
+                self._on_lapse(not_recordable(error))
+        else:
+            self._account.block_kept()
+
+    def _retry(self) -> None:
+        """Mark the gap; that it can be written means that the recording goes on."""
+        self._timer = None
+        gap = self._account.gap()
+        if self._part is None or gap is None:
+            return
+        self._put(FrameKind.MARKER, to_payload(gap))
+        try:
+            self._part.append(self._builder.take())
+        except OSError:
+            self._timer = self._call_later(RETRY_AFTER_S, self._retry)
+        else:
+            self._account.resumed()
+
+    def _stop(self, error: RecordingError) -> None:
+        part, self._part = self._part, None
+        if part is not None:
             part.close()
-            self._disarm()
-            self._on_failure(not_recordable(error))
+        self._disarm()
+        self._account.stopped(error.public)
+        self._on_failure(error)
 
     def _disarm(self) -> None:
         if self._timer is not None:

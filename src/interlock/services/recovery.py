@@ -16,6 +16,7 @@ import structlog
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import ENVELOPE, JsonValue, Kind
+from interlock.domain.coverage import coverage_field, cut_off
 from interlock.domain.recording import Header
 from interlock.domain.session import Exit, SessionKind, Start, Window, end_fields
 from interlock.domain.survey import Survey
@@ -137,7 +138,8 @@ def _story(header: Header, found: Survey) -> list[_Event]:
     story = [_Event(Kind.SESSION_START, fields | start.fields(), began)]
     if (command := command_event(start, found.exit or Exit(error=DIED))) is not None:
         story.append(_Event(command[0], fields | command[1]))
-    story.append(_Event(Kind.SESSION_END, fields | end))
+    rows = found.coverage if found.exit is not None else cut_off(found.coverage, DIED)
+    story.append(_Event(Kind.SESSION_END, fields | end | coverage_field(rows)))
     story.append(_Event(Kind.SESSION_LEAVE, _without_connection(fields)))
     return story
 

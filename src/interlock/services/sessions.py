@@ -6,10 +6,10 @@ It knows nothing of SSH; the SSH servers hold the channels and tell their `LiveS
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from interlock.core.errors import RecordingError, StoreError
+from interlock.core.errors import StoreError
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, new_compressor
@@ -19,7 +19,7 @@ from interlock.domain.twin import Twin
 from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, TrackerStore, TwinStore
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
-from interlock.services.live import LiveSession, rejection
+from interlock.services.live import LiveSession, OnFailure, rejection
 from interlock.services.outbox import Outbox, Sleep
 from interlock.services.recorder import (
     COMMAND_OUTPUT_LIMIT,
@@ -115,7 +115,7 @@ class Sessions:
                 if duties.tracks
                 else NoTracker()
             ),
-            open_recorder=self._open_recorder if duties.records else _no_recorder,
+            open_recorder=partial(self._open_recorder, ctx) if duties.records else partial(_no_recorder, ctx),
             on_end=self._ended,
             cluster=self._cluster,
             clock=self._clock,
@@ -189,13 +189,16 @@ class Sessions:
             if tracked:
                 self._trackers.beat(tracked)
 
-    def _open_recorder(self, header: Header, on_failure: Callable[[RecordingError], None]) -> SessionRecorder:
+    def _open_recorder(
+        self, ctx: SessionContext, header: Header, on_failure: OnFailure, on_lapse: OnFailure | None
+    ) -> SessionRecorder:
         sid = parse_session_id(header.sid)
         try:
             part = self._parts.create(sid)
         except OSError as error:
             raise not_recordable(error) from error
         self._recovery.opened(sid)
+        limit = ctx.access.exec_output_limit
         return Recorder(
             part,
             header,
@@ -203,22 +206,29 @@ class Sessions:
             compressor=self._compressor,
             clock=self._clock,
             on_failure=on_failure,
+            on_lapse=on_lapse,
             call_later=self._call_later,
-            command_output_limit=self._command_output_limit,
+            command_output_limit=self._command_output_limit if limit is None else limit,
+            record_input=ctx.access.record_input,
         )
 
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)
         duties = session.ctx.duties
-        if session.started and duties.records:
-            closed, done = not session.recorder.failed, partial(self._claims.release, session.sid)
-            self._uploads.add(Upload(session.sid, session.journal, session.upload_fields(), closed, done))
+        if session.started and session.recorder.kept:
+            done = partial(self._claims.release, session.sid)
+            closed, loose_end = not session.recorder.failed, session.loose_end()
+            self._uploads.add(
+                Upload(session.sid, session.journal, session.upload_fields(), closed, done, loose_end)
+            )
         elif duties.emits:
             self._claims.release(session.sid)
 
 
-def _no_recorder(_header: Header, _on_failure: Callable[[RecordingError], None]) -> SessionRecorder:
-    return NoRecorder()
+def _no_recorder(
+    ctx: SessionContext, _header: Header, _on_failure: OnFailure, _on_lapse: OnFailure | None
+) -> SessionRecorder:
+    return NoRecorder(f"the recording mode is {ctx.mode.value}")
 
 
 async def _put_twins(store: TwinStore | None, twins: Sequence[Twin]) -> None:

@@ -16,6 +16,8 @@ import structlog
 from interlock.core.errors import InterlockError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import BY_AUTH, ENVELOPE, NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind, rfc3339
+from interlock.domain.coverage import Covered, Level, coverage_field
+from interlock.domain.duties import RecordingMode
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.ports import AuditLog, Clock, EventFilter, EventReader, TrackerStore
 from interlock.services.emitter import EventFactory
@@ -29,6 +31,9 @@ EVENTS_OF_ONE_SESSION = 100_000
 """More than a session can have, so that nothing is cut off."""
 
 _NOT_SHARED = ENVELOPE | {"size", SYNTHESIZED}
+
+SILENT = "the daemon that recorded is silent: what it kept is known when it comes back"
+MODE_OFF = "the recording mode is off"
 
 _log = structlog.get_logger()
 
@@ -120,4 +125,7 @@ def missing_end(
         "session_start": start["time"],
         "session_stop": max(rfc3339(last_seen), str(stored[-1]["time"])),
     }
+    off = start.get("session_recording") == RecordingMode.OFF.value
+    unknown = Covered("session", Level.NONE if off else Level.PARTIAL, MODE_OFF if off else SILENT)
+    fields |= coverage_field([unknown])
     return factory.make(Kind.SESSION_END, fields, sid=sid, index=NEXT, repeatable=True)

@@ -6,7 +6,7 @@ and repeats what is missing. What the store refuses for good goes to quarantine.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,7 +16,8 @@ from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import BlockBuilder
-from interlock.domain.recording import FrameKind, Marker, to_payload
+from interlock.domain.coverage import cut_off
+from interlock.domain.recording import Coverage, FrameKind, Marker, to_payload
 from interlock.domain.session import Exit
 from interlock.domain.survey import Survey
 from interlock.ports import RecordingParts, RecordingStore
@@ -30,6 +31,8 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 
 DIED = "the recorder stopped before the session's end"
+
+_KINDS = {Marker: FrameKind.MARKER, Coverage: FrameKind.COVERAGE, Exit: FrameKind.EXIT}
 
 _REFUSALS = (Denied, RecordingError)
 """What a store says that will never take a recording: it is another daemon's, too long, or a second one."""
@@ -48,6 +51,7 @@ class Upload:
     fields: Mapping[str, JsonValue]  # common fields of that event
     closed: bool  # the recorder wrote the end; otherwise the part is mended first
     done: Callable[[], None] = lambda: None  # called when nothing more will be said about the session
+    loose_end: Sequence[Marker | Coverage | Exit] = ()  # what a recorder that failed could not write
 
 
 class Uploads:
@@ -90,7 +94,8 @@ class Uploads:
 
     async def _until_stored(self, upload: Upload) -> None:
         try:
-            if upload.closed or await self._insist(upload.sid, lambda: close_part(self._parts, upload.sid)):
+            sid, end = upload.sid, upload.loose_end
+            if upload.closed or await self._insist(sid, lambda: close_part(self._parts, sid, end)):
                 path = self._parts.path(upload.sid)
                 try:
                     url = await self._insist(
@@ -132,21 +137,29 @@ class Uploads:
             pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
-async def close_part(parts: RecordingParts, sid: SessionId) -> bool:
-    """Give a part that was cut off its end; False if it has no header and went to quarantine."""
+async def close_part(parts: RecordingParts, sid: SessionId, end: Sequence[Marker | Coverage | Exit] = ()) -> bool:
+    """Give a part that was cut off its end; False if it has no header and went to quarantine.
+
+    ``end``: what the recorder would have written; by default what can be told from the part.
+    """
     found = await parts.survey(sid)
     if found.header is None:
         _log.error("recording.quarantined", sid=sid)
         await parts.quarantine(sid)
         return False
     if found.exit is None:
-        await parts.mend(sid, found.good, _ending(found))
+        await parts.mend(sid, found.good, _ending(found, end))
     return True
 
 
-def _ending(found: Survey) -> bytes:
+def _ending(found: Survey, end: Sequence[Marker | Coverage | Exit]) -> bytes:
+    """Two blocks, as the recorder writes them: what is missing and covered, then the exit."""
+    frames: list[Marker | Coverage | Exit] = [Marker("gap", DIED, lost=found.lost)] if found.lost else []
+    frames += end or [Coverage(cut_off(found.coverage, DIED), final=True), Exit(error=DIED)]
     builder = BlockBuilder(found.salt)
-    if found.lost:
-        builder.add(FrameKind.MARKER, found.last, to_payload(Marker("gap", DIED, lost=found.lost)))
-    builder.add(FrameKind.EXIT, found.last, to_payload(Exit(error=DIED)))
-    return builder.take()
+    blocks = []
+    for frame in frames:
+        builder.add(_KINDS[type(frame)], found.last, to_payload(frame))
+        if isinstance(frame, Coverage | Exit):
+            blocks.append(builder.take())
+    return b"".join(blocks)

@@ -77,6 +77,7 @@ class FakeLive:
         self.told: list[tuple[Kind, dict[str, JsonValue]]] = []
         self.stdout = bytearray()
         self.stderr = bytearray()
+        self.stdin = bytearray()
         self.windows: list[Window] = []
         self.exits: list[Exit] = []
         self.ends: list[tuple[int, int, str]] = []
@@ -114,6 +115,11 @@ class FakeLive:
         kept = self.stdout if stream is Stream.STDOUT else self.stderr
         if len(kept) < 1 << 20:
             kept += data
+
+    def input(self, data: bytes | memoryview) -> None:
+        """Keep the first MiB."""
+        if len(self.stdin) < 1 << 20:
+            self.stdin += data
 
     def resize(self, window: Window) -> None:
         """Note the size."""

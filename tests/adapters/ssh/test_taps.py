@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from interlock.adapters.ssh.taps import make_taps
 from interlock.core.sides import Side
 from interlock.core.transfer.command import SftpCommand
@@ -13,7 +15,8 @@ from interlock.services.transfers import FileTransfers
 class Seen:
     """An observer, and a session that it belongs to."""
 
-    def __init__(self, *, moves_files: bool) -> None:
+    def __init__(self, *, moves_files: bool, keeps_input: bool = False) -> None:
+        self.keeps_input = keeps_input
         self.seen: list[tuple[Side, bytes]] = []
         self.recorded: list[tuple[Stream, bytes]] = []
         self.stops: list[str] = []
@@ -22,6 +25,9 @@ class Seen:
             self.transfers = FileTransfers(
                 SftpCommand(), tell=lambda _kind, _fields: None, has_room=lambda: True, observer=self
             )
+
+    def input(self, data: bytes | memoryview) -> None:
+        self.recorded.append((Stream.STDIN, bytes(data)))
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         self.recorded.append((stream, bytes(data)))
@@ -59,6 +65,16 @@ def test_a_session_that_moves_files() -> None:
     assert session.seen == [(Side.CLIENT, b"ask"), (Side.TARGET, b"answer")]
     assert session.recorded == [(Stream.STDOUT, b"answer"), (Stream.STDERR, b"err")]
     assert session.stops == []
+
+
+@pytest.mark.parametrize("moves_files", [True, False])
+def test_input_is_recorded_if_it_is_kept(moves_files: bool) -> None:
+    """Beside the observer, and only where the session is ours to record."""
+    session = Seen(moves_files=moves_files, keeps_input=True)
+    make_taps(session, records=True)[Side.CLIENT](0, memoryview(b"typed"))
+    assert session.recorded == [(Stream.STDIN, b"typed")]
+    assert session.seen == ([(Side.CLIENT, b"typed")] if moves_files else [])
+    assert (Side.CLIENT in make_taps(session, records=False)) is moves_files
 
 
 def test_data_of_another_kind_from_the_client() -> None:

@@ -35,6 +35,7 @@ NODES_TELL = frozenset(
         Kind.SESSION_END,
         Kind.SESSION_UPLOAD,
         Kind.SESSION_DATA,
+        Kind.RECORDING_LAPSE,
         Kind.SESSION_REJECTED,
         Kind.EXEC,
         Kind.EXEC_FAILURE,

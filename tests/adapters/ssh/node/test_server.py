@@ -36,6 +36,13 @@ async def test_runs_a_command(world: World) -> None:
     assert live.ends == [(0, 8, "")]
 
 
+async def test_input_is_told_before_the_command_gets_it(world: World) -> None:
+    """What is kept of it is the session's business; every byte passes by it."""
+    done = await world.run("cat >/dev/null; echo read", stdin=b"typed" * 20_000)
+    assert done.out == b"read\n"
+    assert bytes(world.sessions.all[0].stdin) == b"typed" * 20_000
+
+
 @pytest.mark.parametrize("status", [0, 1, 127, 128, 130, 254, 255])
 async def test_exit_status_is_exact(world: World, status: int) -> None:
     """Every status from 0 to 255 reaches the client."""

@@ -82,6 +82,10 @@ class Live(Refusable, Protocol):
         """The command wrote this."""
         ...
 
+    def input(self, data: bytes | memoryview) -> None:
+        """The client sent this to the command."""
+        ...
+
     def resize(self, window: Window) -> None:
         """The terminal has another size."""
         ...
@@ -238,6 +242,7 @@ class ShellSession(NodeSession):
         self._tx += len(data)
         if self._child is None:
             return
+        self._live.input(data)
         if self._live.transfers is not None:
             data = self._live.transfers.passing(Side.CLIENT, data)
         if not self._child.feed(data) and self._channel is not None:
