@@ -1,6 +1,6 @@
 """Narrow protocols: what the services need of the outside world. Each has one contract suite in tests/ports."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +11,8 @@ from interlock.domain.access import Access, RoleOptions
 from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, TunnelPass
+from interlock.domain.lease import Lease
+from interlock.domain.lock import Lock, LockList
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -527,4 +529,58 @@ class TrustSource(Protocol):
 
     async def trust(self) -> TrustBundle:
         """The authorities that count now."""
+        ...
+
+
+class LockSource(Protocol):
+    """The locks, as policy looks them up."""
+
+    async def locks(self) -> list[Lock]:
+        """All that are stored, expired ones included, oldest first."""
+        ...
+
+
+class LockStore(LockSource, Protocol):
+    """Locks as administrators change them."""
+
+    async def add_lock(self, lock: Lock) -> None:
+        """Store it, and forget those that had expired when it was made; Denied if there are too many."""
+        ...
+
+    async def remove_lock(self, lock_id: str) -> Lock:
+        """Forget a lock and return it; NotFound if there is none with this ID."""
+        ...
+
+
+class LockFeed(Protocol):
+    """Where a daemon learns of locks in time to end what is live."""
+
+    def follow_locks(self) -> AsyncGenerator[LockList, None]:
+        """The list: at once, after every change, and every few seconds as a sign that it is current.
+
+        StoreError ends it; whoever needs it asks again.
+        """
+        ...
+
+
+class LeaseStore(Protocol):
+    """Places among a limited number, in the whole cluster."""
+
+    async def acquire(self, lease: Lease, limit: int) -> bool:
+        """Take a place, atomically; False if leases that live hold ``limit`` or more under the semaphore."""
+        ...
+
+    async def renew_leases(self, daemon: DaemonId, leases: Iterable[str], expires: datetime) -> set[str]:
+        """One heartbeat for the daemon's leases; those that it still has.
+
+        One that has expired is still its own as long as nobody has asked for a place since.
+        """
+        ...
+
+    async def release(self, daemon: DaemonId, leases: Iterable[str]) -> None:
+        """Give places back; harmless for those that are lost."""
+        ...
+
+    async def release_all(self, daemon: DaemonId) -> None:
+        """Give back whatever an earlier process of the daemon held."""
         ...

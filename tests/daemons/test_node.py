@@ -25,7 +25,15 @@ async def run_with(local: Local, directory: Path, command: str) -> Completed:
     key.certificate.write_text(certificate)
     client = SshClient(directory / "client", [key], [f"@cert-authority * {local.authority.export('host')}"])
     stopping, port = asyncio.Event(), asyncio.get_running_loop().create_future()
-    ports = NodePorts(local.audit, local.trackers, local.recordings, local.inventory, local.admission)
+    ports = NodePorts(
+        local.audit,
+        local.trackers,
+        local.recordings,
+        local.inventory,
+        local.admission,
+        local.lock_feed(strict=False),
+        local.leases,
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(
             run_local_node(
@@ -75,7 +83,15 @@ async def test_an_address_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
                 NodeSettings(tmp_path / "node", "node1", host=LOOPBACK, port=port),
                 cluster=local.cluster.name,
                 auth=local.authority,
-                ports=NodePorts(local.audit, local.trackers, local.recordings, local.inventory, local.admission),
+                ports=NodePorts(
+                    local.audit,
+                    local.trackers,
+                    local.recordings,
+                    local.inventory,
+                    local.admission,
+                    local.lock_feed(strict=False),
+                    local.leases,
+                ),
                 clock=local.clock,
                 entropy=local.entropy,
                 stopping=asyncio.Event(),

@@ -45,7 +45,9 @@ class Gateway:
 
     async def start_again(self) -> None:
         """Auth comes back at the same addresses."""
-        self.server = await auth_rpc_server(self.local, SessionClaims(), JoinSources())
+        self.server = await auth_rpc_server(
+            self.local, SessionClaims(), JoinSources(), self.local.lock_feed(strict=False)
+        )
         await self.server.start(service=self.bound.service, join=self.bound.join)
 
     async def join_by(self, ttl: timedelta = timedelta(hours=1)) -> JoinBy:
@@ -84,7 +86,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         )
         key.certificate.write_text(certificate)
         known_hosts = [f"@cert-authority * {local.authority.export('host')}"]
-        server = await auth_rpc_server(local, SessionClaims(), JoinSources())
+        server = await auth_rpc_server(local, SessionClaims(), JoinSources(), local.lock_feed(strict=False))
         bound = await server.start(service=f"{LOOPBACK}:0", join=f"{LOOPBACK}:0")
         gateway = Gateway(local, SshClient(tmp_path / "client", [key], known_hosts), bound, server)
         try:

@@ -68,6 +68,8 @@ FIELD = {
     Kind.ROLE_UPDATE: ("role.updated", "T9002I"),
     Kind.ROLE_DELETE: ("role.deleted", "T9001I"),
     Kind.TOKEN_CREATE: ("join_token.create", "TJT00I"),
+    Kind.LOCK_CREATE: ("lock.created", "TLK00I"),
+    Kind.LOCK_DELETE: ("lock.deleted", "TLK01I"),
     Kind.MODE_UPDATE: ("session_recording_config.update", "TCREC003I"),
     # ours (ADR-0003)
     Kind.NODE_CREATE: ("node.create", "ILN00I"),

@@ -6,17 +6,19 @@ from datetime import timedelta
 
 import pytest
 
-from interlock.core.errors import Denied, NotFound
+from interlock.core.errors import Denied, Locked, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import RoleOptions
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Identity
+from interlock.domain.lock import Lock, LockKind
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.ports import User
 from interlock.services.admission import RoleAdmission
 from interlock.testing.clock import START, FakeClock
+from interlock.testing.limits import MemoryLocks
 
 WEB = Target(
     DaemonId("11111111-0000-4000-8000-000000000001"), "web1", "10.0.0.5", 22, SubKind.NODE, {"env": "test"}
@@ -70,9 +72,15 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def admission(world: World, clock: FakeClock) -> RoleAdmission:
+def locks() -> MemoryLocks:
+    """None at first."""
+    return MemoryLocks()
+
+
+@pytest.fixture
+def admission(world: World, locks: MemoryLocks, clock: FakeClock) -> RoleAdmission:
     """The judge."""
-    return RoleAdmission(users=world, roles=world, targets=world, modes=world, clock=clock)
+    return RoleAdmission(users=world, roles=world, targets=world, modes=world, locks=locks, clock=clock)
 
 
 async def test_an_allowed_login_gets_a_permit(admission: RoleAdmission) -> None:
@@ -180,3 +188,42 @@ async def test_the_list_of_ids_is_short(admission: RoleAdmission, world: World) 
     with pytest.raises(NotFound, match="several nodes") as refused:
         await admission.find(CLAIMS, "web1")
     assert len(refused.value.public) < 500
+
+
+LOCK = Lock("l1", LockKind.USER, "alice", START, "call 4711")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (LockKind.USER, "alice"),
+        (LockKind.ROLE, "dev"),
+        (LockKind.LOGIN, "root"),
+        (LockKind.NODE, "web1"),
+        (LockKind.NODE, WEB.id),
+    ],
+)
+async def test_whoever_is_locked_out_gets_no_permit(
+    admission: RoleAdmission, locks: MemoryLocks, kind: LockKind, name: str
+) -> None:
+    """By what is stored at that moment, whatever the view of a daemon says."""
+    await locks.add_lock(replace(LOCK, kind=kind, name=name))
+    with pytest.raises(Locked, match="access is locked: call 4711"):
+        await admission.permit(CLAIMS, "root", "web1")
+    with pytest.raises(Locked):
+        await admission.admit(CLAIMS, "root", WEB.id)
+    await locks.remove_lock("l1")
+    await admission.permit(CLAIMS, "root", "web1")
+
+
+async def test_a_lock_on_a_person_refuses_jumps_too(
+    admission: RoleAdmission, locks: MemoryLocks, clock: FakeClock
+) -> None:
+    """They ask for roles only; and an expired lock refuses nobody."""
+    await locks.add_lock(replace(LOCK, expires=START + timedelta(minutes=1)))
+    with pytest.raises(Locked):
+        await admission.current_roles(CLAIMS)
+    clock.advance(timedelta(minutes=1))
+    assert await admission.current_roles(CLAIMS) == [DEV]
+    await locks.add_lock(replace(LOCK, id="l2", kind=LockKind.NODE, name="web1"))
+    assert await admission.current_roles(CLAIMS) == [DEV]

@@ -7,13 +7,15 @@ from datetime import timedelta
 import pytest
 from argon2 import PasswordHasher
 
-from interlock.core.errors import Denied, NotFound, SignInFailed
+from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
 from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.lock import Lock, LockKind
 from interlock.ports import User
 from interlock.services import brake, signin
-from interlock.services.signin import Passwords, SignIn, SignInResult, one_time_password
+from interlock.services.signin import PUBLIC, Passwords, SignIn, SignInResult, one_time_password
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.limits import MemoryLocks
 
 PASSWORD, NEW = "correct horse battery", "staple correct horse"
 HERE, ELSEWHERE = "10.0.0.1:5000", "192.0.2.9:5000"
@@ -57,11 +59,12 @@ class Desk:
     """A sign-in service with everything it works on."""
 
     def __init__(self) -> None:
-        self.users, self.sink, self.clock = Users(), Sink(), FakeClock()
+        self.users, self.sink, self.clock, self.locks = Users(), Sink(), FakeClock(), MemoryLocks()
         self.passwords = Passwords(time_cost=1, memory_kib=64, parallelism=1)
         self.signin = SignIn(
             users=self.users,
             passwords=self.passwords,
+            locks=self.locks,
             sink=self.sink,
             cluster="demo",
             clock=self.clock,
@@ -255,3 +258,27 @@ def test_one_time_passwords_are_long_readable_and_different() -> None:
     assert [len(group) for group in first.split("-")] == [5, 5, 5, 5]
     assert first.replace("-", "").isalnum()
     assert first == first.lower()
+
+
+async def test_a_locked_user_learns_of_the_lock_by_the_right_password_only(desk: Desk) -> None:
+    """A stranger must not learn who is locked out, nor that the name exists."""
+    await desk.locks.add_lock(Lock("l1", LockKind.USER, "alice", START, "call 4711"))
+    assert (await desk.refusal("alice", "wrong")).public == PUBLIC
+    with pytest.raises(Locked, match="access is locked: call 4711"):
+        await desk.signin.check("alice", PASSWORD, source=HERE)
+    event = desk.sink.events[-1]
+    assert (event.kind, event.fields["success"]) == (Kind.USER_LOGIN_FAILURE, False)
+    assert event.fields["message"] == "access is locked: call 4711"
+    assert str(event.fields["error"]).startswith("lock l1 on the user alice is in force")
+
+
+async def test_a_locked_user_sets_no_new_password(desk: Desk) -> None:
+    """The one-time password stays what it was."""
+    await desk.add("bob", must_change=True)
+    before = await desk.users.user("bob")
+    await desk.locks.add_lock(Lock("l1", LockKind.USER, "bob", START))
+    with pytest.raises(Locked):
+        await desk.signin.check("bob", PASSWORD, source=HERE)
+    with pytest.raises(Locked):
+        await desk.signin.change("bob", PASSWORD, "another horse battery staple", source=HERE)
+    assert await desk.users.user("bob") == before

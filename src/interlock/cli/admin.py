@@ -8,7 +8,15 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from interlock.cli import admin_access, admin_audit, admin_mode, admin_nodes, admin_tokens, admin_trust
+from interlock.cli import (
+    admin_access,
+    admin_audit,
+    admin_locks,
+    admin_mode,
+    admin_nodes,
+    admin_tokens,
+    admin_trust,
+)
 from interlock.cli.output import EXIT_CODES, run_app
 
 app = typer.Typer(
@@ -22,8 +30,10 @@ app.add_typer(admin_access.roles, name="roles")
 app.add_typer(admin_nodes.app, name="nodes")
 app.add_typer(admin_tokens.app, name="tokens")
 app.add_typer(admin_trust.auth, name="auth")
+app.add_typer(admin_locks.app, name="locks")
 app.add_typer(admin_audit.events, name="events")
 app.add_typer(admin_audit.sessions, name="sessions")
+admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")
 app.add_typer(admin_mode.mode, name="mode")
 

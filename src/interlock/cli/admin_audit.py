@@ -9,11 +9,11 @@ from typing import IO, TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from interlock.cli.admin_context import in_local, report
+from interlock.cli.admin_context import in_local, report, session_id
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, Row, print_json, print_rows, printable, replacing
 from interlock.core.errors import NotFound
-from interlock.core.ids import SessionId, parse_session_id
+from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
 
 if TYPE_CHECKING:
@@ -35,20 +35,13 @@ class Export(StrEnum):
     JSON = "json"
 
 
-def _sid(text: str) -> str:
-    try:
-        return parse_session_id(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-SidArgument = Annotated[str, typer.Argument(metavar="SID", parser=_sid, help="The session ID.")]
+SidArgument = Annotated[str, typer.Argument(metavar="SID", parser=session_id, help="The session ID.")]
 
 
 @events.command("ls")
 def list_events(
     context: typer.Context,
-    sid: Annotated[str | None, typer.Option(help="Only events of this session.", parser=_sid)] = None,
+    sid: Annotated[str | None, typer.Option(help="Only events of this session.", parser=session_id)] = None,
     user: Annotated[str | None, typer.Option(help="Only events of this user.")] = None,
     event: Annotated[
         str | None, typer.Option("--type", help="Only events with this name, e.g. session.end.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from interlock.core.ids import parse_login, parse_name
+from interlock.core.ids import parse_login, parse_name, parse_session_id
 
 if TYPE_CHECKING:
     from interlock.core.ids import SessionId
@@ -64,7 +64,7 @@ async def report(
     from interlock.services.emitter import EventFactory
 
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
-    who: dict[str, JsonValue] = {"user": _account(), "method": "ilctl"}
+    who: dict[str, JsonValue] = {"user": account(), "method": "ilctl"}
     await local.audit.append([factory.make(kind, who | dict(fields), sid=sid)])
 
 
@@ -97,7 +97,18 @@ def labels(text: str) -> dict[str, str]:
     return found
 
 
-def _account() -> str:
+def login(text: str) -> str:
+    """An OS account on the command line."""
+    return _parsed(parse_login, text)
+
+
+def session_id(text: str) -> str:
+    """A session ID on the command line."""
+    return _parsed(parse_session_id, text)
+
+
+def account() -> str:
+    """The account of this machine that runs the command."""
     try:
         return getpwuid(os.getuid()).pw_name
     except KeyError:

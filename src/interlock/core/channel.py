@@ -66,6 +66,11 @@ class Channel:
         """Bytes of data from the client and from the target so far."""
         return self.flow_from[Side.CLIENT].octets, self.flow_from[Side.TARGET].octets
 
+    @property
+    def activity(self) -> int:
+        """Bytes that show that somebody is there."""
+        return sum(self.octets)
+
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class SessionChannel(Channel):
@@ -81,6 +86,12 @@ class SessionChannel(Channel):
     window: tuple[int, int] | None = None
     env_taken: int = 0  # environment variables, those that were set again included
     env_bytes: int = 0
+
+    @property
+    def activity(self) -> int:
+        """On a terminal only what is typed: a screen that moves by itself shows nothing of the person."""
+        sent, received = self.octets
+        return sent if self.window is not None else sent + received
 
     def take_pty(self, data: bytes) -> bool:
         """Note a pty-req (RFC 4254 §6.2); False if it comes too late."""

@@ -84,6 +84,7 @@ class Refused:
     public: str
     reason: str
     channel: int | None = None  # of a live session, if it was refused within one
+    maximum: int | None = None  # the limit that was reached
 
 
 @dataclass(frozen=True, slots=True)

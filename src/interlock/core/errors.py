@@ -3,7 +3,9 @@
 ::
 
     InterlockError            public text for the person, reason for the audit log only
-    ├── Denied                policy says no: role, login, lock, limit, expired certificate
+    ├── Denied                policy says no: role, login, expired certificate
+    │   ├── Locked            an administrator's lock is in force
+    │   └── LimitReached      no place is left; it carries the limit
     ├── SignInFailed          wrong password, unknown user, bad token (the public text never says which)
     ├── NotFound              a user, role, node, session or recording that an administrator named
     ├── TargetError           the host behind the gateway: unreachable, wrong host key, refused our key
@@ -31,6 +33,18 @@ class InterlockError(Exception):
 
 class Denied(InterlockError):
     """Policy refuses. Raised by the domain, never for technical failures."""
+
+
+class Locked(Denied):
+    """A lock is in force; the public text has its message."""
+
+
+class LimitReached(Denied):
+    """All places are taken."""
+
+    def __init__(self, public: str, *, maximum: int, reason: str = "") -> None:
+        super().__init__(public, reason=reason)
+        self.maximum = maximum
 
 
 class SignInFailed(InterlockError):

@@ -25,6 +25,9 @@ NO_MORE_SESSIONS = b"no-more-sessions@openssh.com"
 SOFTWARE = "Interlock_0.1"
 """What follows ``SSH-2.0-`` in our version string (RFC 4253 §4.2)."""
 
+CLIENT_LEFT = "the client disconnected"
+"""What a forwarder tells a target when the client has gone; any other last word is the reason of an end."""
+
 _UNDERSTAND_PARAMS = (b"SSH-2.0-Teleport", b"SSH-2.0-Interlock")
 
 

@@ -51,6 +51,7 @@ class Opening:
         refusal: Refusal | None,
     ) -> None:
         self.refusal = refusal  # for every channel; set at once without a target, later if the target says so
+        self.session_limit: Refusal | None = None  # for a session beyond its maximum
         self.no_more_sessions = False  # the client said that it opens no more
         self._table = table
         self._mint = mint
@@ -65,7 +66,7 @@ class Opening:
         if refusal is not None:
             return [
                 Send(side, open_failure(wanted.sender, refusal.code, refusal.public)),
-                Refused(wanted.kind[:64], refusal.public, refusal.reason),
+                Refused(wanted.kind[:64], refusal.public, refusal.reason, maximum=refusal.maximum),
             ]
         self._table.add(SessionChannel(wanted.sender, negotiation=Negotiation(self._support, self._mint)))
         return [Send(Side.TARGET, wanted.encode(wanted.extra if self._passes_params else b""))]
@@ -87,7 +88,15 @@ class Opening:
             return Refusal.shortage(_STILL_CLOSING)
         if len(self._table.sessions()) >= MAX_CHANNELS:
             return Refusal.shortage("too many session channels on this connection")
+        if self._session_limit_reached():
+            return self.session_limit
         return _unusable_params(wanted.extra)
+
+    def _session_limit_reached(self) -> bool:
+        """Whether as many sessions are open, or being opened, as there may be."""
+        limit = self.session_limit.maximum if self.session_limit is not None else None
+        held = sum(each.phase is not Phase.ABANDONED for each in self._table.sessions())
+        return limit is not None and held >= limit
 
     def confirmed(self, channel: SessionChannel, confirmation: Confirmation) -> list[Effect]:
         """The target accepted the session."""

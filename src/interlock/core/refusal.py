@@ -12,6 +12,7 @@ class Refusal:
     code: int
     public: str
     reason: str
+    maximum: int | None = None  # the limit, if it is one that was reached
 
     @classmethod
     def by_policy(cls, text: str) -> "Refusal":

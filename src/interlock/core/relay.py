@@ -51,8 +51,8 @@ ENDED_BY_GATEWAY = 254
 """Exit status of a session that we refused to run; ssh itself uses 255."""
 
 _QUERY = "session-id-query"
-_QUERIES = (extensions.SESSION_ID_QUERY_V1, extensions.SESSION_ID_QUERY_V2)
 _KEEPALIVE = "keepalive"
+_QUERIES = (extensions.SESSION_ID_QUERY_V1, extensions.SESSION_ID_QUERY_V2)
 
 
 def _anywhere(_host: str, _port: int) -> str | None:
@@ -164,6 +164,14 @@ class Relay:
         """What may be forwarded from now on."""
         self._forwards.grants = grants
 
+    def limit_sessions(self, refusal: Refusal | None) -> None:
+        """Refuse session channels beyond ``refusal.maximum`` with it; None: there is no such limit."""
+        self._opening.session_limit = refusal
+
+    def activity(self) -> int:
+        """A number that changes whenever the person does something."""
+        return sum(channel.activity + 1 for channel in self._table.all())
+
     def terminate(self, client_no: int, text: str, *last: bytes) -> list[Effect]:
         """End one session from here: tell the person, close both ends. ``last``: messages before the close."""
         channel = self._table.session(client_no)
@@ -242,6 +250,9 @@ class Relay:
     def _global_request(self, side: Side, payload: bytes) -> list[Effect]:
         request = Request.decode(payload)
         verdict = GLOBAL_REQUESTS.get((side, request.name), Verdict.REFUSE)
+        if request.name in _QUERIES and side is Side.CLIENT and self._opening.refusal is not None:
+            text = self._opening.refusal.public.encode()  # PROTOCOL.md §2.1: a client may ask before it opens
+            return self._reply(side, request, REQUEST_FAILURE + text)
         if request.name in _QUERIES and not self._options.minted_counts and side is Side.CLIENT:
             verdict = Verdict.PASS_ON  # the target names the sessions that it records, so it knows when it does
         if verdict is Verdict.ANSWER:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
 from interlock.daemons.local import Local
+from interlock.ports import LockFeed
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import open_daemon_ca
 from interlock.services.joining import Joining, JoinSources
@@ -12,11 +13,12 @@ SPOOL = "arriving"
 
 
 async def auth_rpc_server(
-    local: Local, claims: SessionClaims, sources: JoinSources, *, reserved: Iterable[str] = ()
+    local: Local, claims: SessionClaims, sources: JoinSources, locks: LockFeed, *, reserved: Iterable[str] = ()
 ) -> AuthRpcServer:
     """Auth's two listeners, not listening yet: call its ``start`` and ``stop``.
 
     ``claims``: those of all daemons in this process. ``sources``: noted by the proxy of this process.
+    ``locks``: the view that nodes follow.
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
@@ -45,6 +47,8 @@ async def auth_rpc_server(
             recordings=local.recordings,
             inventory=local.inventory,
             admission=local.admission,
+            locks=locks,
+            leases=local.leases,
             trust=local.authority,
             clock=clock,
             spool=local.data_dir / SPOOL,

@@ -33,9 +33,12 @@ from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.joining import JoinSources
+from interlock.services.leases import Leases
+from interlock.services.locks import Locks
 from interlock.services.portal import Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.sweeper import Sweeper
+from interlock.services.tenure import Tenures
 
 FAREWELL = "The Interlock gateway is shutting down; your session ends."
 
@@ -104,20 +107,19 @@ async def _serve(
     emitter = Emitter(local.audit)
     local.authority.report_to(emitter)
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
-    claims = SessionClaims(local.audit)
-    for tracker in await local.trackers.live():
-        claims.learn(tracker.sid, tracker.daemon_id)
-    sessions = _sessions(local, emitter, claims)
+    claims = await _claims(local)
+    tenures = _tenures(config, local)
+    sessions = _sessions(local, emitter, claims, tenures.locks)
     await sessions.prepare()
     names, sources = _proxy_names(config), JoinSources()
     sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock, lives_here=claims.held)
-    rpc = await auth_rpc_server(local, claims, sources, reserved=names)
+    rpc = await auth_rpc_server(local, claims, sources, tenures.locks, reserved=names)
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
     )
     try:
         tunnels = TunnelEntrance(local.claims, local.clock, _auth_addresses(bound), sources=sources)
-        parts = _proxy_parts(config, local, emitter, factory, sessions, names, tunnels)
+        parts = _proxy_parts(config, local, emitter, factory, sessions, tenures, names, tunnels)
         proxy = ProxyServer(replace(parts, coordinates=coordinates), load_host_key(local.data_dir / _HOST_KEY))
         where = Address.parse("proxy.listen", config.proxy.listen)
         proxy_host, proxy_port = await _listen(proxy, where)
@@ -126,12 +128,15 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             storing = tasks.create_task(emitter.run(), name="gateway.emitter")
             tending = tasks.create_task(sessions.run(), name="gateway.sessions")
-            sweeping = tasks.create_task(_sweep(sweeper, sessions), name="gateway.sweeper")
+            upkeep = (
+                tasks.create_task(_sweep(sweeper, sessions), name="gateway.sweeper"),
+                tasks.create_task(tenures.run(), name="gateway.tenures"),
+            )
             serving = tasks.create_task(proxy.run(), name="gateway.proxy")
             node: asyncio.Task[None] | None = None
             if with_node:
                 node = tasks.create_task(
-                    _node(config, local, claims, node_stopping, node_ready), name="gateway.node"
+                    _node(config, local, claims, tenures.locks, node_stopping, node_ready), name="gateway.node"
                 )
             else:
                 node_ready.set_result("")
@@ -143,7 +148,9 @@ async def _serve(
             node_stopping.set()
             if node is not None:
                 await node
-            sweeping.cancel()
+            for task in upkeep:
+                task.cancel()
+            await tenures.leases.settle()
             await sessions.end_all(FAREWELL, grace=STORING_GRACE_S)
             sessions.stop()
             await finished(tending, within=DELIVERY_GRACE_S)
@@ -170,7 +177,22 @@ async def _listen(proxy: ProxyServer, where: Address) -> tuple[str, int]:
         raise ConfigError(f"the proxy cannot listen on {where.host}:{where.port}: {reason.lower()}") from error
 
 
-def _sessions(local: Local, emitter: Emitter, claims: SessionClaims) -> Sessions:
+async def _claims(local: Local) -> SessionClaims:
+    claims = SessionClaims(local.audit)
+    for tracker in await local.trackers.live():
+        claims.learn(tracker.sid, tracker.daemon_id)
+    return claims
+
+
+def _tenures(config: Config, local: Local) -> Tenures:
+    return Tenures(
+        locks=Locks(local.lock_feed(strict=config.auth.locking == "strict"), clock=local.clock),
+        leases=Leases(local.leases, daemon_id=local.daemon_id, clock=local.clock, entropy=local.entropy),
+        clock=local.clock,
+    )
+
+
+def _sessions(local: Local, emitter: Emitter, claims: SessionClaims, locks: Locks) -> Sessions:
     return Sessions(
         daemon_id=local.daemon_id,
         cluster=local.cluster.name,
@@ -182,6 +204,7 @@ def _sessions(local: Local, emitter: Emitter, claims: SessionClaims) -> Sessions
         recordings=local.recordings,
         claims=claims,
         twins=local.twins,
+        locks=locks,
     )
 
 
@@ -216,6 +239,7 @@ def _proxy_parts(
     emitter: Emitter,
     factory: EventFactory,
     sessions: Sessions,
+    tenures: Tenures,
     names: tuple[str, ...],
     tunnels: TunnelEntrance,
 ) -> ProxyParts:
@@ -233,11 +257,12 @@ def _proxy_parts(
     )
     return ProxyParts(
         daemon_id=local.daemon_id,
-        gate=Gate(local.claims, local.clock, emitter, factory),
+        gate=Gate(local.claims, local.clock, emitter, factory, tenures.locks),
         permits=local.admission,
         dialler=Dialler(local.authority, frozenset({public_data(local.authority.export("host"))}), tunnels),
         hosts=local.authority,
         sessions=sessions,
+        tenures=tenures,
         passwords=local.sign_in(emitter),
         portal=portal,
         entropy=local.entropy,
@@ -251,6 +276,7 @@ async def _node(
     config: Config,
     local: Local,
     claims: SessionClaims,
+    locks: Locks,
     stopping: asyncio.Event,
     ready: "asyncio.Future[str]",
 ) -> None:
@@ -265,6 +291,8 @@ async def _node(
                 local.recordings,
                 local.inventory,
                 local.admission,
+                locks,
+                local.leases,
                 claims,
             ),
             clock=local.clock,

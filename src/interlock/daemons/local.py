@@ -4,6 +4,7 @@ Shared by the gateway and by ``ilctl``, which works on the same directory whethe
 listeners, no background work; whether another gateway runs on the directory is the gateway's question.
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -16,8 +17,10 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
-from interlock.adapters.db.engine import open_database
+from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.inventory import SqlInventory
+from interlock.adapters.db.leases import SqlLeaseStore
+from interlock.adapters.db.locks import SqlLockFeed, SqlLockStore
 from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.adapters.db.twins import SqlTwinStore
@@ -53,6 +56,9 @@ class Local:
     roles: SqlRoleStore
     inventory: SqlInventory
     tokens: SqlTokenStore
+    locks: SqlLockStore
+    leases: SqlLeaseStore
+    database: Database
     clusters: SqlClusterStore
     authorities: SqlAuthorityStore
     recordings: FileRecordings
@@ -67,11 +73,16 @@ class Local:
         return SignIn(
             users=self.users,
             passwords=self.passwords,
+            locks=self.locks,
             sink=sink,
             cluster=self.cluster.name,
             clock=self.clock,
             entropy=self.entropy,
         )
+
+    def lock_feed(self, *, strict: bool) -> SqlLockFeed:
+        """The locks as whoever changes them writes them; for the one daemon that tells all others."""
+        return SqlLockFeed(self.database, self.locks, strict=strict, clock=self.clock, sleep=asyncio.sleep)
 
 
 @asynccontextmanager
@@ -101,6 +112,7 @@ async def open_local(
             authorities, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
+        locks = SqlLockStore(database)
         trackers, twins = SqlTrackerStore(database), SqlTwinStore(database)
         recordings = FileRecordings(data_dir / RECORDINGS)
         yield Local(
@@ -116,13 +128,18 @@ async def open_local(
             roles=roles,
             inventory=inventory,
             tokens=SqlTokenStore(database),
+            locks=locks,
+            leases=SqlLeaseStore(database, clock),
+            database=database,
             clusters=clusters,
             authorities=authorities,
             recordings=recordings,
             catalogue=Catalogue(trackers, recordings, twins),
             authority=authority,
             claims=CertificateReader([authority.export("user")]),
-            admission=RoleAdmission(users=users, roles=roles, targets=inventory, modes=clusters, clock=clock),
+            admission=RoleAdmission(
+                users=users, roles=roles, targets=inventory, modes=clusters, locks=locks, clock=clock
+            ),
             passwords=Passwords(),
         )
     finally:

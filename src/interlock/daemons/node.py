@@ -8,6 +8,7 @@ elsewhere, and so is everything that speaks SSH.
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,14 +32,19 @@ from interlock.ports import (
     Clock,
     Entropy,
     Inventory,
+    LeaseStore,
+    LockFeed,
     RecordingStore,
     TrackerStore,
 )
 from interlock.services.certificates import CertificateReader
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter
+from interlock.services.leases import Leases
+from interlock.services.locks import Locks
 from interlock.services.redialling import Redialler
 from interlock.services.sessions import Sessions
+from interlock.services.tenure import Tenures
 
 HEARTBEAT_S = 10.0
 """Seconds between two reports to the inventory."""
@@ -93,6 +99,8 @@ class NodePorts:
     recordings: RecordingStore
     inventory: Inventory
     admission: Admission
+    locks: LockFeed
+    leases: LeaseStore
     claims: SessionClaims | None = None  # shared with auth in the same process; None: the node's own
 
 
@@ -121,6 +129,11 @@ async def serve_node(
     ConfigError if the address is taken or the host key cannot be used.
     """
     emitter = Emitter(ports.audit)
+    tenures = Tenures(
+        locks=Locks(ports.locks, clock=clock),
+        leases=Leases(ports.leases, daemon_id=identity.id, clock=clock, entropy=entropy),
+        clock=clock,
+    )
     sessions = Sessions(
         daemon_id=identity.id,
         cluster=identity.cluster,
@@ -131,6 +144,7 @@ async def serve_node(
         parts=FileRecordings(settings.data_dir / "recordings"),
         recordings=ports.recordings,
         claims=ports.claims,
+        locks=tenures.locks,
     )
     await sessions.prepare()
     server = NodeServer(
@@ -141,6 +155,7 @@ async def serve_node(
         claims=claims,
         admission=ports.admission,
         sessions=sessions,
+        tenures=tenures,
         audit=emitter,
         clock=clock,
         entropy=entropy,
@@ -158,6 +173,7 @@ async def serve_node(
         upkeep = [
             tasks.create_task(_report(server, ports.inventory, clock), name="node.heartbeat"),
             tasks.create_task(keeper(server), name="node.keeper"),
+            tasks.create_task(tenures.run(), name="node.tenures"),
         ]
         on_ready(host, port)
         try:
@@ -166,6 +182,9 @@ async def serve_node(
             if agent is not None:
                 agent.serve(None)
             await server.stop(FAREWELL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_GRACE_S):
+                await tenures.leases.settle()
         await sessions.end_all(FAREWELL, grace=DELIVERY_GRACE_S)
         for task in upkeep:
             task.cancel()

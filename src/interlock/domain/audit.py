@@ -71,6 +71,8 @@ class Kind(Enum):
     NODE_DELETE = ("node.delete", "ILN01I")
     TOKEN_CREATE = ("join_token.create", "TJT00I")
     TOKEN_DELETE = ("join_token.delete", "ILT01I")
+    LOCK_CREATE = ("lock.created", "TLK00I")
+    LOCK_DELETE = ("lock.deleted", "TLK01I")
     MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
 
     @property

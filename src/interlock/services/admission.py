@@ -9,10 +9,12 @@ from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
+from interlock.domain.lock import Subject
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import Target, unknown_node
-from interlock.ports import Clock, ModeSource, RoleSource, TargetSource, UserSource
+from interlock.ports import Clock, LockSource, ModeSource, RoleSource, TargetSource, UserSource
+from interlock.services.locks import check_stored
 
 LISTED = 8
 """IDs that the refusal of an ambiguous name lists."""
@@ -28,12 +30,14 @@ class RoleAdmission:
         roles: RoleSource,
         targets: TargetSource,
         modes: ModeSource,
+        locks: LockSource,
         clock: Clock,
     ) -> None:
         self._users = users
         self._roles = roles
         self._targets = targets
         self._modes = modes
+        self._locks = locks
         self._clock = clock
 
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
@@ -47,7 +51,8 @@ class RoleAdmission:
 
     async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
         """The same for a target that was looked up already."""
-        roles = await self.current_roles(claims)
+        roles = await self._roles_of(claims)
+        await check_stored(self._locks, Subject.of(claims.identity, login, target), now=self._clock.now())
         modes = await self._modes.mode_policy()
         permit = Permit.decide(claims, roles, login, target, now=self._clock.now(), modes=modes)
         if login not in claims.logins:  # asked last, because signing in again helps only if the roles allow it
@@ -84,7 +89,14 @@ class RoleAdmission:
         raise NotFound(f"several nodes are called {name}: use the ID of one as its name: {listed}", reason=reason)
 
     async def current_roles(self, claims: Claims) -> list[Role]:
-        """The certificate's roles that the user still has and that still exist; Denied if the user is gone."""
+        """The certificate's roles that the user still has and that still exist.
+
+        Denied if the user is gone, Locked if a lock concerns the user or one of the roles.
+        """
+        await check_stored(self._locks, Subject.of(claims.identity), now=self._clock.now())
+        return await self._roles_of(claims)
+
+    async def _roles_of(self, claims: Claims) -> list[Role]:
         name = claims.identity.user
         try:
             user = await self._users.user(name)

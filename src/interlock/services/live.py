@@ -65,6 +65,7 @@ class LiveSession:
         self.recorder: SessionRecorder = NoRecorder()  # the real one from `start` on, if this daemon records
         self.on_failure: Callable[[RecordingError], None] | None = None  # set by the SSH layer: end the session
         self.on_forbidden: Callable[[Denied], None] | None = None  # the same, if the role demands that it ends
+        self.on_lock: Callable[[Denied], None] | None = None  # set by the SSH layer: end the session in words
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)  # set by the SSH layer: tx, rx so far
         self.transfers: FileTransfers | None = None  # from `start` on, if it moves files and its events are ours
         self._has_room = has_room  # for events that a client can cause in any number
@@ -93,6 +94,11 @@ class LiveSession:
     def started(self) -> bool:
         """Whether a shell, command or subsystem was accepted."""
         return self._start is not None
+
+    def locked(self, lock: Denied) -> None:
+        """A lock on this session came into force: end it."""
+        if self.on_lock is not None and not self._ended:
+            self.on_lock(lock)
 
     def start(self, start: Start) -> None:
         """The client asked for something to run, and it may.

@@ -13,6 +13,7 @@ from interlock.core.errors import StoreError
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, new_compressor
+from interlock.domain.lock import Subject
 from interlock.domain.recording import Header
 from interlock.domain.session import SessionContext
 from interlock.domain.twin import Twin
@@ -20,6 +21,7 @@ from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, Trac
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, OnFailure, rejection
+from interlock.services.locks import Locks, LockWatch
 from interlock.services.outbox import Outbox, Sleep
 from interlock.services.recorder import (
     COMMAND_OUTPUT_LIMIT,
@@ -56,6 +58,7 @@ class Sessions:
         recordings: RecordingStore,
         claims: SessionClaims | None = None,
         twins: TwinStore | None = None,
+        locks: Locks | None = None,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
@@ -66,6 +69,8 @@ class Sessions:
         self._entropy = entropy
         self._emitter = emitter
         self._parts = parts
+        self._locks = locks  # None: nobody can lock a session
+        self._lock_watches: dict[LiveSession, LockWatch] = {}
         self._sleep = sleep
         self._call_later = call_later
         self._command_output_limit = command_output_limit
@@ -122,6 +127,8 @@ class Sessions:
             has_room=lambda: self._emitter.has_room,
         )
         self._live[session] = None
+        if self._locks is not None and duties.emits:
+            self._lock_watches[session] = self._locks.watch(Subject(session=ctx.sid), session.locked)
         return session
 
     def has_twin(self, session: LiveSession, *, seen_from: str, named: SessionId | None = None) -> None:
@@ -214,6 +221,8 @@ class Sessions:
 
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)
+        if (watch := self._lock_watches.pop(session, None)) is not None:
+            watch.stop()
         duties = session.ctx.duties
         if session.started and session.recorder.kept:
             done = partial(self._claims.release, session.sid)

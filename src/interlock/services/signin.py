@@ -13,11 +13,13 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from interlock.core.address import source_of
-from interlock.core.errors import Denied, NotFound, SignInFailed
+from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
 from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
-from interlock.ports import Clock, Entropy, EventSink, User, UserStore
+from interlock.domain.lock import Subject
+from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserStore
 from interlock.services.brake import Brake, Turns
+from interlock.services.locks import check_stored
 
 MIN_PASSWORD = 12
 """Characters of a password that a person chooses. NIST SP 800-63B asks for 8, and no rules of composition."""
@@ -75,6 +77,7 @@ class SignIn:
         *,
         users: UserStore,
         passwords: Passwords,
+        locks: LockSource,
         sink: EventSink,
         cluster: str,
         clock: Clock,
@@ -82,6 +85,7 @@ class SignIn:
     ) -> None:
         self._users = users
         self._passwords = passwords
+        self._locks = locks
         self._sink = sink
         self._cluster = cluster
         self._clock = clock
@@ -92,9 +96,11 @@ class SignIn:
     async def check(self, user: str, password: str, *, source: str) -> SignInResult:
         """Judge a password; SignInFailed if it is wrong for whatever reason. ``source`` is the client's address.
 
+        Locked if it is right and a lock keeps the user out.
         ``user.login`` is emitted for failures, and for successes unless the password must be changed first.
         """
         account = await self._verified(user, password, source)
+        await self._admit(account, source)
         if account.must_change:
             return SignInResult.MUST_CHANGE
         stored = account.password_hash
@@ -109,9 +115,18 @@ class SignIn:
         SignInFailed if the old one is wrong, Denied (nothing changed, ask again) if the new one will not do.
         """
         check_new_password(old, new)
-        await self._verified(user, old, source)
+        await self._admit(await self._verified(user, old, source), source)
         await self._users.set_password(user, await self._passwords.hash(new), must_change=False)
         self._emit(Kind.USER_LOGIN, user, source)
+
+    async def _admit(self, account: User, source: str) -> None:
+        """The password was right, so the person may know of a lock. Locked if there is one."""
+        try:
+            subject = Subject(user=account.name, roles=account.roles)
+            await check_stored(self._locks, subject, now=self._clock.now())
+        except Locked as error:
+            self._emit(Kind.USER_LOGIN_FAILURE, account.name, source, error=error.reason, message=error.public)
+            raise
 
     async def _verified(self, user: str, password: str, source: str) -> User:
         key = (user[:128], source_of(source))
@@ -140,7 +155,7 @@ class SignIn:
         self._emit(Kind.USER_LOGIN_FAILURE, user, source, error=cause)
         return SignInFailed(PUBLIC, reason=f"sign-in of {user[:128]!r} from {source} failed: {cause}")
 
-    def _emit(self, kind: Kind, user: str, source: str, *, error: str = "") -> None:
+    def _emit(self, kind: Kind, user: str, source: str, *, error: str = "", message: str = PUBLIC) -> None:
         fields: dict[str, JsonValue] = {
             "user": user[:128],
             "method": "local",
@@ -149,7 +164,7 @@ class SignIn:
         }
         if error:
             fields["error"] = error
-            fields["message"] = PUBLIC
+            fields["message"] = message
         self._sink.emit(AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields))
 
 

@@ -22,6 +22,7 @@ from interlock.ports import Clock, EventFilter, JoinToken, RecordingInfo, Record
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, KeyPair, create_authority, create_key
 from interlock.services.joining import Joining, TokenText, create_token
+from interlock.testing.limits import MemoryLeases, MemoryLocks
 
 CLUSTER = "example"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZha2UgaG9zdCBrZXkgZm9yIHRlc3RzIG9ubHkhISEh"
@@ -145,6 +146,8 @@ class Auth:
         self.entropy = SystemEntropy()
         self.stores = Stores()
         self.recordings: RecordingStore = self.stores
+        self.locks = MemoryLocks()
+        self.leases = MemoryLeases(self.clock)
         self.claims = SessionClaims()  # new ones at every start
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
@@ -178,6 +181,8 @@ class Auth:
             recordings=self.recordings,
             inventory=stores,
             admission=stores,
+            locks=self.locks,
+            leases=self.leases,
             trust=stores,
             clock=self.clock,
             spool=self.directory,

@@ -28,6 +28,7 @@ from interlock.domain.target import SubKind, Target
 from interlock.ports import AuthorityKey
 from interlock.services.authority import Authority
 from interlock.services.certificates import CertificateReader
+from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.openssh import Key, SshClient, current_login, make_key
 from interlock.testing.procs import Completed
 
@@ -70,6 +71,7 @@ class FakeLive:
         self.ctx = ctx
         self.on_forbidden: Callable[[Denied], None] | None = None
         self.on_failure: Callable[[RecordingError], None] | None = None
+        self.on_lock: Callable[[Denied], None] | None = None
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.fails: RecordingError | None = None
         self.begun: Start | None = None
@@ -198,12 +200,21 @@ class World:
     sessions: FakeSessions = field(default_factory=FakeSessions)
     admission: FakeAdmission = field(default_factory=FakeAdmission)
     sink: FakeSink = field(default_factory=FakeSink)
+    locks: MemoryLocks = field(default_factory=MemoryLocks)
+    leases: MemoryLeases = field(default_factory=lambda: MemoryLeases(SystemClock()))
     options: NodeOptions = field(default_factory=NodeOptions)
     server: NodeServer | None = None
     port: int = 0
     login: str = field(default_factory=current_login)
     clients: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(32))
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        """Nobody is locked out, unless a test runs the view."""
+        clock, entropy = SystemClock(), SystemEntropy()
+        self.tenures = make_tenures(
+            self.target.id, clock=clock, entropy=entropy, locks=self.locks, leases=self.leases
+        )
 
     async def start(self) -> None:
         """Make a host key and listen."""
@@ -218,6 +229,7 @@ class World:
             claims=self.claims,
             admission=self.admission,
             sessions=self.sessions,
+            tenures=self.tenures,
             audit=self.sink,
             clock=SystemClock(),
             entropy=SystemEntropy(),

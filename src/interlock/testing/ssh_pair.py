@@ -48,6 +48,7 @@ from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
 from interlock.services.signin import SignInResult
 from interlock.testing.hostile import Credential, RawSsh, connect_raw
+from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.node import FakeAuthorityStore
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.stores import MemoryAuditLog, MemoryTrackers
@@ -153,6 +154,8 @@ class Gateway:
     recordings: FileRecordings
     proxy: ProxyServer
     tunnels: TunnelEntrance
+    locks: MemoryLocks
+    leases: MemoryLeases
     port: int = 0
     idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
 
@@ -178,9 +181,17 @@ class Gateway:
         line = await self.authority.issue_user(user, ["access"], [LOGIN], public, ttl)
         return Credential("ssh-ed25519-cert-v01@openssh.com", public_blob(line), key)
 
-    async def client(self, target: str, *, user: str = "", **options: Any) -> asyncssh.SSHClientConnection:
-        """asyncssh's client, routed to a target; ``user`` overrides the SSH user name."""
-        settings = await self._settings(USER) | {"username": user or f"{LOGIN}%{target}"}
+    async def client(
+        self,
+        target: str,
+        *,
+        user: str = "",
+        as_user: str = USER,
+        ttl: timedelta = timedelta(hours=1),
+        **options: Any,
+    ) -> asyncssh.SSHClientConnection:
+        """asyncssh's client, routed to a target; ``user`` is another SSH user name, ``ttl`` the certificate's."""
+        settings = await self._settings(as_user, ttl) | {"username": user or f"{LOGIN}%{target}"}
         return await asyncssh.connect(LOOPBACK, self.port, **settings | options)
 
     async def jump(
@@ -196,8 +207,8 @@ class Gateway:
         settings = await self._settings(as_user) | {"username": LOGIN, "tunnel": outer}
         return await asyncssh.connect(target, port, **settings | options)
 
-    async def _settings(self, user: str) -> dict[str, Any]:
-        credential = await self.credential(user)
+    async def _settings(self, user: str, ttl: timedelta = timedelta(hours=1)) -> dict[str, Any]:
+        credential = await self.credential(user, ttl=ttl)
         key = asyncssh.import_private_key(_pem(credential.key))
         return {
             "client_keys": [(key, asyncssh.import_certificate(_line(credential)))],
@@ -255,6 +266,8 @@ async def gateway(
     )
     emitter = Emitter(audit)
     factory = EventFactory(cluster=CLUSTER, clock=clock, entropy=entropy)
+    locks, leases = MemoryLocks(), MemoryLeases(clock)
+    tenures = make_tenures(DAEMON_ID, clock=clock, entropy=entropy, locks=locks, leases=leases)
     sessions = Sessions(
         daemon_id=DAEMON_ID,
         cluster=CLUSTER,
@@ -264,6 +277,7 @@ async def gateway(
         trackers=trackers,
         parts=parts(recordings),
         recordings=recordings,
+        locks=tenures.locks,
     )
 
     certificates = CertificateReader([authority.export("user")])
@@ -272,13 +286,14 @@ async def gateway(
     )
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
-        gate=Gate(certificates, clock, emitter, factory),
-        permits=RoleAdmission(users=users, roles=users, targets=users, modes=users, clock=clock),
+        gate=Gate(certificates, clock, emitter, factory, tenures.locks),
+        permits=RoleAdmission(users=users, roles=users, targets=users, modes=users, locks=locks, clock=clock),
         dialler=Dialler(
             authority, frozenset({public_data(authority.export("host"))}), tunnels, ciphers, dial_timeout
         ),
         hosts=authority,
         sessions=sessions,
+        tenures=tenures,
         passwords=NoPasswords(),
         portal=Portal(
             cluster=CLUSTER,
@@ -299,10 +314,13 @@ async def gateway(
         keepalive_interval=keepalive_interval,
     )
     proxy = ProxyServer(proxy_parts, asyncssh.generate_private_key("ssh-ed25519"))
-    world = Gateway(directory, authority, users, audit, trackers, emitter, sessions, recordings, proxy, tunnels)
+    world = Gateway(
+        directory, authority, users, audit, trackers, emitter, sessions, recordings, proxy, tunnels, locks, leases
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(emitter.run(), name="gateway.emitter")
         tasks.create_task(sessions.run(), name="gateway.sessions")
+        limiting = tasks.create_task(tenures.run(), name="gateway.tenures")
         serving = tasks.create_task(proxy.run(), name="gateway.proxy")
         try:
             _, world.port = await proxy.listen(LOOPBACK, 0)
@@ -314,6 +332,7 @@ async def gateway(
             await serving
             await sessions.end_all("the test is over")
             sessions.stop()
+            limiting.cancel()
             emitter.stop()
 
 

@@ -1,18 +1,23 @@
 """The door: who gets in, what a refused client and the audit log learn, and that nobody stays half-way."""
 
 import asyncio
+from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from interlock.adapters.ssh import door
 from interlock.adapters.system import SystemClock
 from interlock.core import wire
 from interlock.core.wire import string, uint32
+from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind
 from interlock.services.certificates import CertificateReader
+from interlock.testing.clock import START
 from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_SUCCESS, Credential, RawSsh, connect_raw
 from interlock.testing.offences import open_session
 from interlock.testing.ports import LOOPBACK
@@ -179,3 +184,52 @@ async def test_global_requests_of_a_portal(world: Gateway) -> None:
         client.write(b"".join(client.packet(forward) for _ in range(1000)))
         assert await client.wait_gone() == "more requests outstanding than allowed"
     await world.wait_clean()
+
+
+LOCK = Lock("l1", LockKind.USER, USER, START, "call 4711")
+
+
+async def lock_out(world: Gateway, *locks: Lock) -> None:
+    """Return when the gateway has heard of the locks."""
+    async with aclosing(world.proxy._parts.gate.locks.follow_locks()) as told:
+        await anext(told)
+        world.locks.tell(LockList(locks))
+        await anext(told)
+
+
+@pytest.mark.parametrize("user", [ROUTE, USER])
+@pytest.mark.parametrize(("kind", "name"), [(LockKind.USER, USER), (LockKind.ROLE, "access")])
+async def test_whoever_is_locked_out_is_told_at_the_door(
+    world: Gateway, user: str, kind: LockKind, name: str
+) -> None:
+    """Before the authentication fails, on both roads; and it is an event."""
+    world.add_target("plain1", 22)
+    lock = replace(LOCK, kind=kind, name=name)
+    await lock_out(world, lock)
+    admitted, banner = await try_login(world, user, await world.credential())
+    assert not admitted
+    assert "access is locked: call 4711" in banner
+    assert "lock l1" in await reasons(world)
+
+
+async def test_a_lock_ends_a_portal(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no session and no tenure, and could sign in elsewhere or jump."""
+    monkeypatch.setattr(door, "LOCK_GRACE_S", 0.01)
+    portal = await world.client("", user=USER)
+    other = await world.client("", user="bob", as_user="bob")
+    world.locks.tell(LockList((LOCK,)))
+    await portal.wait_closed()
+    other.close()
+    await other.wait_closed()
+    await world.wait_clean()
+
+
+async def test_a_portal_that_leaves_is_not_ended_later(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the lock and its effect; nothing is left of it."""
+    monkeypatch.setattr(door, "LOCK_GRACE_S", 3600.0)
+    portal = await world.client("", user=USER)
+    await lock_out(world, LOCK)
+    portal.close()
+    await portal.wait_closed()
+    await world.wait_clean()
+    assert world.proxy._parts.gate.locks._watches == {}

@@ -171,3 +171,26 @@ twins = Table(
     Index("twins_by_name", "named"),
     Index("twins_by_connection", "node", "seen_from"),
 )
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("kind", Text, nullable=False),  # a value of LockKind
+    Column("name", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment),  # null: until it is removed
+    Column("created_by", Text, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("semaphore", Text, nullable=False),
+    Column("daemon_id", Text, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Index("leases_by_semaphore", "semaphore"),
+    Index("leases_by_daemon", "daemon_id"),
+)

@@ -1,7 +1,7 @@
 """One call: a request out, a reply back, and every way to fail as an error of ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import grpc
@@ -15,6 +15,9 @@ CALL_TIMEOUT_S = 10.0
 """Seconds until a call without a stream counts as lost."""
 
 T = TypeVar("T")
+
+Stream = grpc.aio.UnaryStreamCall[bytes, bytes]
+"""A call in progress with one request and many replies."""
 
 
 async def call(channel: grpc.aio.Channel, method: Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
@@ -37,6 +40,24 @@ async def upload(
             yield chunk
 
     return decode(await _ours(lambda: channel.stream_unary(method.path, None, None)(stream())), method.reply)
+
+
+async def subscribe(
+    channel: grpc.aio.Channel, method: Method[RequestT, ReplyT], request: RequestT, running_ones: set[Stream]
+) -> AsyncGenerator[ReplyT, None]:
+    """The replies as they come, until the caller has enough or cancels the stream in ``running_ones``.
+
+    An `InterlockError` as the server raised it ends them, StoreError if auth is gone.
+    """
+    running = channel.unary_stream(method.path, None, None)(encode(request))
+    running_ones.add(running)
+    replies = aiter(running)
+    try:
+        while raw := await _ours(lambda: anext(replies, b"")):
+            yield decode(raw, method.reply)
+    finally:
+        running_ones.discard(running)
+        running.cancel()
 
 
 async def _ours(start: Callable[[], Awaitable[bytes]]) -> bytes:

@@ -1,16 +1,17 @@
 """Auth as a daemon apart from it sees it: the same ports, over gRPC.
 
-Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `Inventory`, `Admission` and `TrustSource`. Nothing
-is kept or repeated here: whoever appends or stores tries again after a StoreError.
+Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `Inventory`, `Admission`, `LockFeed`, `LeaseStore`
+and `TrustSource`. Nothing is kept or repeated here: whoever appends or stores tries again after a StoreError.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 
 from interlock.adapters.rpc import messages as m
-from interlock.adapters.rpc.calling import call, upload
+from interlock.adapters.rpc.calling import Stream, call, subscribe, upload
 from interlock.adapters.rpc.codec import encode, to_wire
 from interlock.adapters.rpc.tls import open_channel
 from interlock.core.errors import LocalProtocolError, NotFound, RecordingError, StoreError
@@ -18,6 +19,8 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent
 from interlock.domain.identity import Claims
+from interlock.domain.lease import Lease
+from interlock.domain.lock import LockList
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import Clock, RecordingInfo, TrustBundle
@@ -36,12 +39,15 @@ class AuthClient:
         self._roots = roots
         self._identity = identity
         self._clock = clock
+        self._streams: set[Stream] = set()  # calls in progress whose replies have no end
         self._channel = open_channel(address, roots, identity, max_message=m.MAX_MESSAGE)
 
     async def use(self, identity: KeyPair) -> None:
         """From now on call with another certificate; calls in progress end on the old connection."""
         old, self._identity = self._channel, identity
         self._channel = open_channel(self._address, self._roots, identity, max_message=m.MAX_MESSAGE)
+        for stream in list(self._streams):  # they would go on for ever
+            stream.cancel()
         await old.close(CLOSE_GRACE_S)
 
     async def close(self) -> None:
@@ -94,6 +100,33 @@ class AuthClient:
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """`ports.Admission`."""
         return await call(self._channel, m.ADMIT, m.Admit(claims, login, target))
+
+    async def follow_locks(self) -> AsyncGenerator[LockList, None]:
+        """`ports.LockFeed`."""
+        async with aclosing(subscribe(self._channel, m.WATCH_LOCKS, m.Nothing(), self._streams)) as told:
+            async for each in told:
+                yield LockList(each.locks, each.strict)
+
+    async def acquire(self, lease: Lease, limit: int) -> bool:
+        """`ports.LeaseStore`."""
+        wanted = m.Acquire(lease.id, lease.semaphore, limit, self._ttl(lease.expires))
+        return (await call(self._channel, m.ACQUIRE, wanted)).taken
+
+    async def renew_leases(self, daemon: DaemonId, leases: Iterable[str], expires: datetime) -> set[str]:
+        """`ports.LeaseStore`; auth knows by itself which daemon asks."""
+        del daemon
+        kept = await call(self._channel, m.RENEW_LEASES, m.RenewLeases(tuple(leases), self._ttl(expires)))
+        return set(kept.ids)
+
+    async def release(self, daemon: DaemonId, leases: Iterable[str]) -> None:
+        """`ports.LeaseStore`."""
+        del daemon
+        await call(self._channel, m.RELEASE, m.Leases(tuple(leases)))
+
+    async def release_all(self, daemon: DaemonId) -> None:
+        """`ports.LeaseStore`."""
+        del daemon
+        await call(self._channel, m.RELEASE_ALL, m.Nothing())
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""

@@ -15,6 +15,7 @@ from interlock.core.errors import (
     ConfigError,
     Denied,
     InterlockError,
+    Locked,
     NotFound,
     RecordingError,
     RemoteProtocolError,
@@ -31,6 +32,7 @@ MAX_TEXT = 512
 
 _MALFORMED = "malformed"
 _CLASSES: dict[str, tuple[type[InterlockError], grpc.StatusCode]] = {
+    "locked": (Locked, grpc.StatusCode.PERMISSION_DENIED),  # before the class that it belongs to
     "denied": (Denied, grpc.StatusCode.PERMISSION_DENIED),
     "sign-in": (SignInFailed, grpc.StatusCode.UNAUTHENTICATED),
     "not-found": (NotFound, grpc.StatusCode.NOT_FOUND),

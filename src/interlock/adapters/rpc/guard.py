@@ -5,16 +5,18 @@ daemon that named it first, in this process or to auth, so that a node cannot ad
 another's session, nor claim one that the proxy records.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
+from interlock.adapters.rpc.messages import MAX_LEASES
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import ABOUT_FILES, BY_AUTH, ENVELOPE, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
+from interlock.domain.lease import MAX_SEMAPHORE
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerStore
@@ -23,6 +25,9 @@ from interlock.services.daemonca import HostIdentity
 
 MAX_TTL_S = 300.0
 """Longest time, in seconds, for which a daemon may report itself or a session as alive."""
+
+MAX_WATCHES_OF_ONE = 2
+"""Watches of one daemon at once: one that has not noticed yet that its connection is gone, and the new one."""
 
 RANDOM = 4
 """Version of a UUID that was drawn."""
@@ -88,6 +93,27 @@ class SessionOwners:
         return next((tracker.daemon_id for tracker in await self._trackers.live() if tracker.sid == sid), None)
 
 
+class Watchers:
+    """Who watches. One call for each daemon counts, so that none can use up the calls of all."""
+
+    def __init__(self) -> None:
+        self._places: dict[DaemonId, list[object]] = {}
+
+    @contextmanager
+    def place(self, caller: HostIdentity) -> Iterator[Callable[[], bool]]:
+        """The caller watches from now on, and says whether this is its latest watch; Denied if it has too many."""
+        mine, places = object(), self._places.setdefault(caller.id, [])
+        if len(places) >= MAX_WATCHES_OF_ONE:
+            raise Denied("this daemon watches already", reason=f"node {caller.id} wanted one more watch")
+        places.append(mine)
+        try:
+            yield lambda: places[-1] is mine
+        finally:
+            places.remove(mine)
+            if not places:
+                self._places.pop(caller.id, None)
+
+
 def own_events(caller: HostIdentity, events: Sequence[AuditEvent]) -> list[AuditEvent]:
     """The events, each saying that the caller recorded it; Denied if one says otherwise or what only auth may."""
     for event in events:
@@ -126,6 +152,23 @@ def check_daemon(caller: HostIdentity, daemon: DaemonId) -> None:
     """Denied unless the caller speaks of itself."""
     if daemon != caller.id:
         raise _refusal(caller, f"daemon {daemon}")
+
+
+def check_lease(caller: HostIdentity, lease_id: str, semaphore: str) -> None:
+    """Denied unless the lease can be a new one."""
+    try:
+        drawn = UUID(lease_id).version == RANDOM
+    except ValueError:
+        drawn = False
+    if not drawn or len(semaphore) > MAX_SEMAPHORE:
+        raise _refusal(caller, f"lease {lease_id[:64]!r} of {semaphore[:64]!r}")
+
+
+def few_leases(caller: HostIdentity, ids: Sequence[str]) -> Sequence[str]:
+    """The leases of one message; Denied if they are too many."""
+    if len(ids) > MAX_LEASES:
+        raise _refusal(caller, f"{len(ids)} leases at once")
+    return ids
 
 
 def check_node(caller: HostIdentity, node: Target) -> None:

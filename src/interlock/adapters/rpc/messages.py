@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access
 from interlock.domain.identity import Claims
+from interlock.domain.lock import Lock
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.services.joining import JoinReply, JoinRequest, Renewed
@@ -35,6 +36,9 @@ MAX_EVENTS_BYTES = 2 * 1024 * 1024
 
 CHUNK = 256 * 1024
 """Bytes of a recording in one message."""
+
+MAX_LEASES = 10_000
+"""Leases in one message: more connections than one daemon can have."""
 
 MAX_RECORDING = 64 * 1024**3
 """Bytes of one recording that auth takes from a node."""
@@ -121,6 +125,46 @@ class Admit:
 
 
 @dataclass(frozen=True, slots=True)
+class Locks:
+    """The locks in force now. They travel without their expiry, which only auth's clock decides."""
+
+    locks: tuple[Lock, ...]
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Acquire:
+    """A place under a semaphore, please, of at most ``limit``; the lease is the caller's."""
+
+    lease_id: str
+    semaphore: str
+    limit: int
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """Whether there was one."""
+
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Leases of the caller."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLeases:
+    """The heartbeat of all of a daemon's leases."""
+
+    ids: tuple[str, ...]
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """Fresh certificates, please; see `joining.Joining.renew`."""
 
@@ -171,6 +215,11 @@ PUT_TRACKER = Method(AUTH_SERVICE, "PutTracker", PutTracker, Nothing)
 KEEP_TRACKERS = Method(AUTH_SERVICE, "KeepTrackers", KeepTrackers, Nothing)
 HEARTBEAT = Method(AUTH_SERVICE, "Heartbeat", Heartbeat, Nothing)
 ADMIT = Method(AUTH_SERVICE, "Admit", Admit, Access)
+WATCH_LOCKS = Method(AUTH_SERVICE, "WatchLocks", Nothing, Locks)  # the reply is a stream
+ACQUIRE = Method(AUTH_SERVICE, "Acquire", Acquire, Acquired)
+RENEW_LEASES = Method(AUTH_SERVICE, "RenewLeases", RenewLeases, Leases)
+RELEASE = Method(AUTH_SERVICE, "Release", Leases, Nothing)
+RELEASE_ALL = Method(AUTH_SERVICE, "ReleaseAll", Nothing, Nothing)
 RENEW = Method(AUTH_SERVICE, "Renew", Renew, Renewed)
 TRUST = Method(AUTH_SERVICE, "Trust", Nothing, Trust)
 STORE_RECORDING = Method(AUTH_SERVICE, "StoreRecording", RecordingHeader, Stored)

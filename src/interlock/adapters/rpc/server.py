@@ -3,7 +3,8 @@
 The handlers check with `guard`, call a port, and answer; policy and storage are elsewhere.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,23 +14,30 @@ from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.codec import from_wire
 from interlock.adapters.rpc.guard import (
     SessionOwners,
+    Watchers,
     bounded,
     check_daemon,
+    check_lease,
     check_node,
     check_tracker,
+    few_leases,
     own_events,
 )
 from interlock.adapters.rpc.serving import Service, identify_daemon, identify_source
 from interlock.adapters.rpc.spool import Spool
 from interlock.adapters.rpc.tls import ServerTls
-from interlock.core.errors import ConfigError
+from interlock.core.errors import ConfigError, Denied
 from interlock.domain.access import Access
+from interlock.domain.lease import Lease
+from interlock.domain.lock import in_force
 from interlock.ports import (
     Admission,
     AuditLog,
     Clock,
     EventReader,
     Inventory,
+    LeaseStore,
+    LockFeed,
     RecordingStore,
     TrackerStore,
     TrustSource,
@@ -39,7 +47,11 @@ from interlock.services.daemonca import DaemonCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewed
 
 MAX_CALLS = 256
-"""Calls in progress on one listener; more are refused, and the daemons try again. Each may hold one message."""
+"""Calls in progress on one listener, beside those that only watch; more are refused, and the daemons try again.
+Each may hold one message."""
+
+MAX_WATCHES = 4096
+"""Daemons that watch the locks at once, one call each; it holds no message."""
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # a second auth on the same address is an error, not a lottery
@@ -61,6 +73,8 @@ class AuthServices:
     recordings: RecordingStore
     inventory: Inventory
     admission: Admission
+    locks: LockFeed
+    leases: LeaseStore
     trust: TrustSource
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
@@ -83,7 +97,7 @@ class AuthRpcServer:
         self._advertised = ""  # set by start, valid before the first call is served
         tls = ServerTls(services.ca, services.clock)
         handlers = _DaemonHandlers(services)
-        self._service = _server(handlers.service(), m.MAX_MESSAGE)
+        self._service = _server(handlers.service(), m.MAX_MESSAGE, MAX_CALLS + MAX_WATCHES)
         self._service_credentials = tls.credentials(mutual=True)
         joining: Service[str] = Service(m.JOIN_SERVICE, identify_source(services.sources))
         joining.unary(m.AUTHORITY, self._authority)
@@ -123,6 +137,7 @@ class _DaemonHandlers:
         self._services = services
         self._owners = SessionOwners(services.claims, services.events, services.trackers)
         self._spool = Spool(services.spool)
+        self._watchers = Watchers()
 
     def service(self) -> Service[HostIdentity]:
         service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster))
@@ -131,6 +146,11 @@ class _DaemonHandlers:
         service.unary(m.KEEP_TRACKERS, self._keep_trackers)
         service.unary(m.HEARTBEAT, self._heartbeat)
         service.unary(m.ADMIT, self._admit)
+        service.stream(m.WATCH_LOCKS, self._watch_locks)
+        service.unary(m.ACQUIRE, self._acquire)
+        service.unary(m.RENEW_LEASES, self._renew_leases)
+        service.unary(m.RELEASE, self._release)
+        service.unary(m.RELEASE_ALL, self._release_all)
         service.unary(m.RENEW, self._renew)
         service.unary(m.TRUST, self._trust)
         service.upload(m.STORE_RECORDING, self._store_recording)
@@ -165,6 +185,38 @@ class _DaemonHandlers:
         check_daemon(caller, request.target)
         return await self._services.admission.admit(request.claims, request.login, request.target)
 
+    async def _watch_locks(self, caller: HostIdentity, _request: m.Nothing) -> AsyncGenerator[m.Locks, None]:
+        follow = self._services.locks.follow_locks()
+        with self._watchers.place(caller) as is_latest:
+            async with aclosing(follow) as told:
+                async for each in told:
+                    if not is_latest():
+                        raise Denied(
+                            "this daemon watches elsewhere", reason=f"node {caller.id} began another watch"
+                        )
+                    now = self._services.clock.now()
+                    in_force_now = tuple(replace(lock, expires=None) for lock in in_force(each.locks, now))
+                    yield m.Locks(in_force_now, each.strict)
+
+    async def _acquire(self, caller: HostIdentity, request: m.Acquire) -> m.Acquired:
+        check_lease(caller, request.lease_id, request.semaphore)
+        expires = self._services.clock.now() + bounded(request.ttl_s)
+        lease = Lease(request.lease_id, request.semaphore, caller.id, expires)
+        return m.Acquired(await self._services.leases.acquire(lease, request.limit))
+
+    async def _renew_leases(self, caller: HostIdentity, request: m.RenewLeases) -> m.Leases:
+        expires = self._services.clock.now() + bounded(request.ttl_s)
+        ids = few_leases(caller, request.ids)
+        return m.Leases(tuple(await self._services.leases.renew_leases(caller.id, ids, expires)))
+
+    async def _release(self, caller: HostIdentity, request: m.Leases) -> m.Nothing:
+        await self._services.leases.release(caller.id, few_leases(caller, request.ids))
+        return m.Nothing()
+
+    async def _release_all(self, caller: HostIdentity, _request: m.Nothing) -> m.Nothing:
+        await self._services.leases.release_all(caller.id)
+        return m.Nothing()
+
     async def _renew(self, caller: HostIdentity, request: m.Renew) -> Renewed:
         return await self._services.joining.renew(caller, request.csr, request.host_key)
 
@@ -182,9 +234,11 @@ class _DaemonHandlers:
             return m.Stored(await self._services.recordings.store(request.sid, path))
 
 
-def _server(service: Service[str] | Service[HostIdentity], longest: int) -> grpc.aio.Server:
+def _server(
+    service: Service[str] | Service[HostIdentity], longest: int, calls: int = MAX_CALLS
+) -> grpc.aio.Server:
     sizes = [("grpc.max_receive_message_length", longest), ("grpc.max_send_message_length", m.MAX_MESSAGE)]
-    server = grpc.aio.server(options=[*_OPTIONS, *sizes], maximum_concurrent_rpcs=MAX_CALLS)
+    server = grpc.aio.server(options=[*_OPTIONS, *sizes], maximum_concurrent_rpcs=calls)
     server.add_generic_rpc_handlers((service.handler(),))
     return server
 

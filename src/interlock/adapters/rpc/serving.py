@@ -1,6 +1,7 @@
 """How a request becomes a reply: who calls, what is asked, the answer; errors in our own words or not at all."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Generic, TypeVar
 from urllib.parse import unquote
 
@@ -42,6 +43,21 @@ class Service(Generic[CallerT]):
 
         self._handlers[method.name] = grpc.unary_unary_rpc_method_handler(answer)
 
+    def stream(
+        self, method: Method[RequestT, ReplyT], handle: Callable[[CallerT, RequestT], AsyncGenerator[ReplyT, None]]
+    ) -> None:
+        """Serve a method of one request and a stream of replies; it ends when the caller has enough or fails."""
+
+        async def answer(raw: bytes, context: Context) -> None:
+            async def replies() -> None:
+                async with aclosing(handle(self._identify(context), decode(raw, method.request))) as told:
+                    async for each in told:
+                        await context.write(encode(each))
+
+            await _failing(method.path, context, replies)
+
+        self._handlers[method.name] = grpc.unary_stream_rpc_method_handler(answer)
+
     def upload(
         self,
         method: Method[RequestT, ReplyT],
@@ -67,17 +83,29 @@ class Service(Generic[CallerT]):
 
 
 async def _answer(path: str, context: Context, reply: Callable[[], Awaitable[object]]) -> bytes:
+    answered: list[bytes] = []
+
+    async def once() -> None:
+        answered.append(encode(await reply()))
+
+    await _failing(path, context, once)
+    return answered[0] if answered else b""
+
+
+async def _failing(path: str, context: Context, work: Callable[[], Awaitable[None]]) -> None:
+    """Do ``work``; what goes wrong becomes the status of the call."""
     try:
-        return encode(await reply())
+        await work()
     except InterlockError as error:
         _log.info("rpc.refused", method=path, peer=context.peer(), reason=error.reason)
         code, trailer = to_status(error)
     except Exception as error:  # noqa: BLE001 - a bug; its text stays here and the daemon tries again
         _log.error("rpc.failed", method=path, peer=context.peer(), exc_info=error)
         code, trailer = to_status(error)
+    else:
+        return
     context.set_code(code)
     context.set_trailing_metadata(((TRAILER, trailer),))
-    return b""
 
 
 def identify_daemon(cluster: str) -> Callable[[Context], HostIdentity]:

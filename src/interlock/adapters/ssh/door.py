@@ -5,6 +5,8 @@ granted before the client has signed with the certificate's key (R12); what it m
 refusals can be told in words.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
@@ -18,9 +20,11 @@ from interlock.core.errors import Denied, InterlockError
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Identity
+from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
 from interlock.ports import ClaimsReader, Clock, EventSink
 from interlock.services.emitter import EventFactory
+from interlock.services.locks import Locks, LockWatch
 from interlock.services.portal import Caller, Portal
 
 MAX_ATTEMPTS = 20
@@ -28,6 +32,9 @@ MAX_ATTEMPTS = 20
 
 MAX_REASONS = 5
 """Different reasons that the audit event of a refused client names."""
+
+LOCK_GRACE_S = 1.0
+"""Seconds that a node behind a jump has to tell a person of a lock before the gateway ends the jump."""
 
 Jump = asyncssh.SSHTCPSession[bytes]
 """What takes the bytes of a jump: an SSH server of ours, or a bridge."""
@@ -43,6 +50,7 @@ class Gate:
     clock: Clock
     events: EventSink
     factory: EventFactory
+    locks: Locks
 
 
 class _Guarded(CertificateHooks):
@@ -155,6 +163,7 @@ class _Guarded(CertificateHooks):
     def _check(self, user: str, claims: Claims) -> None:
         """What else a certificate must satisfy here; Denied otherwise."""
         del user
+        self.gate.locks.check(Subject.of(claims.identity))
         if claims.forwarded is not None:
             reason = f"{claims.identity.user} showed a certificate that was made for a forwarding node"
             raise Denied("your certificate was not accepted: run ilsh login", reason=reason)
@@ -192,6 +201,8 @@ class Door(_Guarded, TunnelHooks):
         self._questions: KeyboardInteractive | None = None
         self._signed_in = ""  # the user that a password proved
         self._jumps_refused = 0
+        self._lock_timer: asyncio.TimerHandle | None = None
+        self._lock_watch: LockWatch | None = None  # of a portal; who is routed is watched on the way
         self._since = gate.clock.now()  # when authentication succeeded; until then, when it began
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
@@ -269,12 +280,29 @@ class Door(_Guarded, TunnelHooks):
         if self._route is not None and self.claims is not None:
             self.connection.freeze()
             self._services.route(self.connection, self.claims, self._route, self.client_addr())
+        else:
+            identity = self.claims.identity if self.claims else Identity(self._signed_in, (), "")
+            self._lock_watch = self.gate.locks.watch(Subject.of(identity), self._locked)
+
+    def _locked(self, lock: Denied) -> None:
+        """End the portal, and a moment later, so that a node at its end can speak first, the jumps through it."""
+        connection = self.connection
+
+        def close() -> None:
+            with contextlib.suppress(OSError):
+                connection.disconnect(asyncssh.DISC_BY_APPLICATION, lock.public)
+
+        self._lock_timer = asyncio.get_running_loop().call_later(LOCK_GRACE_S, close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         super().connection_lost(exc)
         if self._node is not None:
             self._node.gone()
+        if self._lock_watch is not None:
+            self._lock_watch.stop()
+        if self._lock_timer is not None:
+            self._lock_timer.cancel()
         self._services.gone(self.connection)
 
     def session_requested(self) -> PortalSession:

@@ -38,6 +38,7 @@ from interlock.core.effects import (
     TwinNamed,
 )
 from interlock.core.errors import Denied, InterlockError, RecordingError, RemoteProtocolError
+from interlock.core.extensions import CLIENT_LEFT
 from interlock.core.forward import Grants
 from interlock.core.ids import SessionId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S, REFUSALS_TOLD, REKEY_SECONDS
@@ -68,6 +69,7 @@ class Parties:
     judge_again: Callable[[], Awaitable[None]]  # ask it; Denied if it has changed its mind
     grants: Callable[[], Grants]  # what it said last of forwarding
     mint: Callable[[], SessionId]
+    left: Callable[[], None]  # called when the connection is over, before what is queued is sent
     emits: bool  # whether what happens on this connection is told here
     seen_from: str = ""  # our end of the connection to the target, as host:port: whom the target sees
 
@@ -96,16 +98,18 @@ class Forwarder:
             self._legs[Side.TARGET] = Leg(Side.TARGET, target, self, relay.flows[Side.TARGET])
             join(self._legs[Side.CLIENT], self._legs[Side.TARGET])
         self._live: dict[int, LiveSession] = {}  # by the client's channel number
+        self._opened = 0  # how many sessions there were
         self._served = False  # whether there ever was a session
         self._record = ConnectionRecord(
             live=self._live,
-            begin=lambda: sessions.agree(parties.context(parties.mint())),
+            begin=self._begin_record,
             on_lost=self._lost_record,
         )
         self._refusals = 0
         self._linger: asyncio.TimerHandle | None = None  # set from the start if there is no target
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._over = asyncio.Event()
+        self._ended = False  # whether policy has ended it
         self._failure = ""  # what went wrong, if the client did not just leave
         self._end_reason = ""  # why the sessions that are live at the end did not end by themselves
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
@@ -122,7 +126,8 @@ class Forwarder:
         finally:
             self._tasks = None
             self._perform(self._relay.lost())
-            quiet = self._parties.emits and not (self._served or self._refusals or self._failure or self._refusal)
+            failed = self._failure and not self._ended  # what policy ends, it has seen
+            quiet = self._parties.emits and not (self._served or self._refusals or failed or self._refusal)
             self._record.end(failure=self._failure, quiet=quiet)
             await self._close_legs()
 
@@ -144,13 +149,25 @@ class Forwarder:
         for leg in self._legs.values():
             leg.begin_reading()
 
-    def shut_down(self, text: str) -> None:
-        """The gateway ends: tell the people on every channel, and end."""
+    def shut_down(self, text: str, *, reason: str = "") -> None:
+        """The gateway ends the connection: tell the people on every channel, and end."""
         for channel in self._relay.open_channels():
-            self._end_reason = text
+            self._end_reason = reason or text
             self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
         self._goodbye(Side.CLIENT, text)
-        self._end_abnormally(text)
+        self._end_abnormally(reason or text)
+
+    def end(self, why: Denied) -> None:
+        """Policy ends the connection. The target hears of it first: a node that records tells it as the reason."""
+        if self._over.is_set():
+            return
+        self._ended = True
+        self._goodbye(Side.TARGET, why.public)
+        self.shut_down(why.public, reason=why.reason)
+
+    def activity(self) -> int:
+        """A number that changes when the person does something."""
+        return self._opened + self._relay.activity()
 
     # --- what the legs call (LegOwner) ------------------------------------------------------------
 
@@ -225,8 +242,8 @@ class Forwarder:
             self._goodbye(Side.CLIENT, public)
             self._end_abnormally(f"the connection to the target was lost{detail}")
         else:
-            self._goodbye(Side.TARGET, "the client disconnected")
-            self._finish(f"the client disconnected: {text}" if text else "the client disconnected")
+            self._goodbye(Side.TARGET, CLIENT_LEFT)
+            self._finish(f"{CLIENT_LEFT}: {text}" if text else CLIENT_LEFT)
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -272,6 +289,8 @@ class Forwarder:
             self._perform(self._relay.reject(channel, refusal))
             return
         self._live[channel] = session
+        self._opened += 1
+        session.on_lock = lambda lock: self._locked(channel, lock)
         self._served = True
         session.on_failure = lambda error: self._ends(channel, error)
         session.on_forbidden = lambda denied: self._ends(channel, denied)
@@ -318,15 +337,19 @@ class Forwarder:
             session.refused(effect.what, public=effect.public, reason=effect.reason + last)
         else:  # what happens in a session that the target records is counted there, so the ID is in the words
             within = f" (in session {session.sid})" if session is not None else ""
-            self._sessions.rejected(
-                self._parties.facts(), public=effect.public, reason=f"{effect.reason}{within}{last}"
-            )
+            facts = self._parties.facts() | ({} if effect.maximum is None else {"max": effect.maximum})
+            self._sessions.rejected(facts, public=effect.public, reason=f"{effect.reason}{within}{last}")
 
     # --- the connection itself --------------------------------------------------------------------
 
     def _quiet(self) -> bool:
         """Whether nothing was told of this connection yet, and nothing is about to be."""
         return not (self._served or self._refusals or self._relay.waiting() or self._over.is_set())
+
+    def _begin_record(self) -> LiveSession:
+        record = self._sessions.agree(self._parties.context(self._parties.mint()))
+        record.on_lock = self.end
+        return record
 
     def _lost_record(self, error: InterlockError) -> None:
         """What is forwarded here cannot be told: the connection ends, as a session would."""
@@ -363,8 +386,11 @@ class Forwarder:
         """Called from within the data path, so what follows waits for the next step of the loop."""
         asyncio.get_running_loop().call_soon(self._terminate, channel, error.public)
 
-    def _terminate(self, channel: int, text: str) -> None:
-        self._end_reason = text
+    def _locked(self, channel: int, lock: Denied) -> None:
+        self._terminate(channel, lock.public, reason=lock.reason)
+
+    def _terminate(self, channel: int, text: str, *, reason: str = "") -> None:
+        self._end_reason = reason or text
         self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
         self._end_reason = ""
 
@@ -400,6 +426,7 @@ class Forwarder:
         if not self._over.is_set():
             self._end_reason = reason
             self._over.set()
+            self._parties.left()
 
     async def _close_legs(self) -> None:
         for timer in (*self._timers.values(), self._linger):

@@ -18,6 +18,7 @@ from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
+from interlock.services.tenure import Tenures
 
 
 class Permits(Protocol):
@@ -46,6 +47,7 @@ class ProxyParts:
     dialler: Dialler
     hosts: HostIssuer
     sessions: Sessions
+    tenures: Tenures
     passwords: PasswordCheck
     portal: Portal
     entropy: Entropy

@@ -9,7 +9,7 @@ from interlock.adapters.ssh.forwarder import Forwarder, Parties
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.seams import ClientLegConnection, TargetLegConnection
 from interlock.core import extensions, wire
-from interlock.core.errors import Denied, InterlockError
+from interlock.core.errors import Denied, InterlockError, LimitReached
 from interlock.core.forward import NOTHING_FORWARDED, Grants
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.core.negotiation import Support
@@ -22,6 +22,7 @@ from interlock.domain.permit import Permit
 from interlock.domain.reach import link_local
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
+from interlock.services.tenure import Conduct, Tenure, Terms, too_many_sessions
 
 JUDGEMENT_S = 5.0
 """Seconds for which a decision of policy holds for further sessions on the same connection."""
@@ -48,6 +49,9 @@ class Passage:
         self._target: Target | None = None
         self._permit: Permit | None = None
         self._judges_forwards = True  # set by open
+        self._maximum: int | None = None  # the limit that the connection met
+        self._tenure: Tenure | None = None  # from the decision until the connection is over
+        self._relay: Relay | None = None  # set by open
         self._judged = 0.0  # when policy was asked last, on the monotonic clock
 
     def abort(self) -> None:
@@ -74,6 +78,7 @@ class Passage:
         try:
             target = self._target = await self._parts.permits.find(self._claims, self._target_name)
             permit = await self._judge(target)
+            self._tenure = await self._parts.tenures.enter(self._terms(permit))
             mode = permit.mode
             self._judges_forwards = FORWARDER_DUTIES[mode, target.sub_kind].emits
             relieves = self._judges_forwards and self._parts.coordinates
@@ -81,19 +86,23 @@ class Passage:
         except InterlockError as error:
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
             refusal = Refusal(code, error.public, error.reason)
+            self._maximum = error.maximum if isinstance(error, LimitReached) else None
+            self.leave()  # a client that reads its refusal takes up no place
         seen_from = address(connection.get_extra_info("sockname")) if connection is not None else ""
-        relay = Relay(self._relay_options(mode, connection, refusal), self._mint)
-        return Forwarder(
+        relay = self._relay = Relay(self._relay_options(mode, connection, refusal), self._mint)
+        self._limit_sessions()
+        forwarder = Forwarder(
             self._connection,
             connection,
             relay=relay,
             parties=Parties(
-                lambda sid: self._context(sid, mode),
-                self._facts,
-                self._stale,
-                self._judge_again,
-                self._grants,
-                self._mint,
+                context=lambda sid: self._context(sid, mode),
+                facts=self._facts,
+                stale=self._stale,
+                judge_again=self._judge_again,
+                grants=self._grants,
+                mint=self._mint,
+                left=self.leave,
                 emits=self._judges_forwards,
                 seen_from=seen_from,
             ),
@@ -101,6 +110,29 @@ class Passage:
             sessions=self._parts.sessions,
             keepalive_interval=self._parts.keepalive_interval,
         )
+        if self._tenure is not None:
+            self._tenure.serve(Conduct(forwarder.end, forwarder.activity))
+        return forwarder
+
+    def leave(self) -> None:
+        """The connection is over, or refused: its place is free. Idempotent."""
+        if self._tenure is not None:
+            self._tenure.leave()
+            self._tenure = None
+
+    def _terms(self, permit: Permit) -> Terms:
+        return Terms(permit.identity, permit.login, permit.target, permit.access, permit.expires)
+
+    def _limit_sessions(self) -> None:
+        permit = self._permit
+        limit = permit.access.max_sessions if permit is not None else None
+        if self._relay is None or permit is None or limit is None:
+            refusal = None
+        else:
+            error = too_many_sessions(permit.identity, limit)
+            refusal = Refusal(wire.OPEN_ADMINISTRATIVELY_PROHIBITED, error.public, error.reason, error.maximum)
+        if self._relay is not None:
+            self._relay.limit_sessions(refusal)
 
     async def _judge(self, target: Target) -> Permit:
         self._permit = await self._parts.permits.permit_for(self._claims, self._login, target)
@@ -127,7 +159,10 @@ class Passage:
     async def _judge_again(self) -> None:
         """Ask policy anew: users and roles may have changed, the certificate may have expired. Denied if so."""
         if self._target is not None:
-            await self._judge(self._target)
+            permit = await self._judge(self._target)
+            self._limit_sessions()
+            if self._tenure is not None:
+                self._tenure.change(permit.access)
 
     def _relay_options(
         self, mode: RecordingMode, connection: TargetLegConnection | None, refusal: Refusal | None
@@ -176,6 +211,8 @@ class Passage:
             "proto": "ssh",
             "recorded_by": self._parts.daemon_id,
         }
+        if self._maximum is not None:
+            fields["max"] = self._maximum
         if self._target is not None:
             fields |= {"server_id": self._target.id, "server_hostname": self._target.hostname}
         return fields

@@ -15,7 +15,7 @@ import asyncssh
 import structlog
 
 from interlock.core import portal as wire
-from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, SignInFailed
+from interlock.core.errors import Denied, InterlockError, Locked, RemoteProtocolError, SignInFailed
 from interlock.services.portal import Caller, Download, refusal
 from interlock.services.signin import SignInResult
 
@@ -96,6 +96,8 @@ class KeyboardInteractive:
                     return False
         except SignInFailed:
             return False
+        except Locked as error:  # a question without questions: only its text matters
+            return self._ask(_Asked.NOTHING, error.public)
         except InterlockError as error:  # the storage, not the answer, is at fault
             _log.warning("portal.signin_failed", user=self._user, reason=error.reason)
             return False

@@ -225,7 +225,9 @@ class _Client(asyncssh.SSHClient):
 
     def __init__(self, trust: Trust, answers: Answers | None) -> None:
         self.trust = trust
-        self.failure: SignInFailed | None = None  # set when there was no answer to a question
+        self.failure: SignInFailed | None = (
+            None  # set when there was no answer to a question, or the gateway gave a reason
+        )
         self.distrust = ""  # why the gateway's key was not accepted
         self.banner = ""  # the gateway's last word before a failure
         self._answers = answers
@@ -267,6 +269,9 @@ class _Client(asyncssh.SSHClient):
     ) -> list[str] | None:
         """Pass the questions on."""
         if self._answers is None:
+            return None
+        if instructions and not prompts:  # a refusal that gives its reason
+            self.failure = SignInFailed(f"sign-in failed: {instructions.strip()}")
             return None
         try:
             return [

@@ -229,3 +229,5 @@ class ProxyServer:
         except Exception:  # noqa: BLE001 - a bug met by one client must not end the others
             _log.exception("proxy.passage_failed", client=passage.client_addr)
             passage.give_up()
+        finally:
+            passage.leave()

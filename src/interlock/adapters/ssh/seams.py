@@ -27,14 +27,16 @@ from asyncssh.public_key import (
 
 from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
 from interlock.core.errors import RemoteProtocolError, Rule
-from interlock.core.limits import MAX_CHANNELS, MAX_PENDING_REPLIES, WRITE_HIGH_WATER
+from interlock.core.limits import MAX_CHANNELS, MAX_PENDING_REPLIES, MAX_REASON, WRITE_HIGH_WATER
 from interlock.core.wire import (
     CHANNEL_OPEN,
     CHANNEL_REQUEST,
+    DISCONNECT,
     EXTENDED_DATA_STDERR,
     GLOBAL_REQUEST,
     IGNORE,
     KEX_LAST,
+    REQUEST_FAILURE,
     Reader,
 )
 
@@ -187,8 +189,8 @@ class NodeHooks(CertificateHooks):
     """What a `NodeConnection` asks of the object that its server factory made."""
 
     @abstractmethod
-    def answers(self, request: str) -> bool:
-        """Whether an extension's query, a global request without payload, is answered with SUCCESS."""
+    async def answer(self, request: str) -> bool | str:
+        """An extension's query, a global request without payload: SUCCESS, FAILURE, or a FAILURE in words."""
 
     @abstractmethod
     def session_open(self, connection: "NodeConnection", extra: bytes) -> Coroutine[None, None, "NodeSession"]:
@@ -237,8 +239,21 @@ def _strong(signature: bytes) -> bool:
         return False
 
 
+def _disconnect_text(contents: bytes) -> str:
+    """RFC 4253 §11.1; empty if there is none."""
+    try:
+        reader = Reader(contents)
+        reader.uint32()
+        return reader.string()[:MAX_REASON].decode("utf-8", "replace")
+    except RemoteProtocolError:
+        return ""
+
+
 class NodeConnection(PatientConnection, CertifiedConnection):
     """A client's connection to our node."""
+
+    farewell = ""  # what the other end said when it disconnected
+    forwarded = False  # whether the other end is a forwarder, whose farewell tells the reason; set by the owner
 
     @property
     def hooks(self) -> NodeHooks | None:
@@ -266,7 +281,32 @@ class NodeConnection(PatientConnection, CertifiedConnection):
     def _answer_query(self, request: str, packet: SSHPacket) -> None:
         packet.get_remaining_payload()  # empty, or a tracing envelope of a peer that sends them
         hooks = self.hooks
-        self._report_global_response(hooks is not None and hooks.answers(request))
+        if hooks is None:
+            self._report_global_response(False)
+        else:
+            self.run(self._ask(hooks, request))
+
+    async def _ask(self, hooks: NodeHooks, request: str) -> None:
+        """Requests behind this one wait, since replies leave in order (RFC 4254 §4)."""
+        answer = await hooks.answer(request)
+        if not self.alive:
+            return
+        if isinstance(answer, str):
+            handler, packet, want_reply = self._global_request_queue[0]
+            if want_reply:
+                self.send_packet(REQUEST_FAILURE, answer.encode())
+            self._global_request_queue[0] = handler, packet, False  # it is answered
+        self._report_global_response(answer is True)
+
+    # the other end's last words
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        """Keep the text of a DISCONNECT: asyncssh tells nobody."""
+        if pkttype == DISCONNECT:
+            contents = packet.get_remaining_payload()
+            self.farewell = _disconnect_text(contents)
+            packet = SSHPacket(contents)
+        return super().process_packet(pkttype, pktid, packet)
 
     def _process_session_open(  # type: ignore[override]  # asyncssh allows a coroutine, its annotation does not
         self, packet: SSHPacket

@@ -7,7 +7,7 @@ is refused is decided elsewhere.
 from collections.abc import Mapping
 from typing import Protocol
 
-from interlock.core.errors import InterlockError
+from interlock.core.errors import InterlockError, LimitReached
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.session import SessionContext
@@ -54,7 +54,9 @@ class Refusals:
 
     def before_session(self, ctx: SessionContext, error: InterlockError) -> None:
         """A session was refused."""
-        if (reason := self._counted(error)) is not None:
+        if (reason := self._counted(error)) is not None and isinstance(error, LimitReached):
+            self._reporter.rejected(_fields(ctx) | {"max": error.maximum}, public=error.public, reason=reason)
+        elif reason is not None:
             self._reporter.rejected(ctx, public=error.public, reason=reason)
 
     def within_session(self, live: Refusable, what: str, error: InterlockError) -> None:

@@ -38,6 +38,7 @@ from interlock.domain.identity import Claims, Forwarded
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy, EventSink
+from interlock.services.tenure import Tenures
 
 STOP_GRACE_S = 2.0
 """Seconds that clients get to read the farewell, and processes to leave, before both are cut off."""
@@ -84,6 +85,7 @@ class NodeServer:
         claims: ClaimsReader,
         admission: Admission,
         sessions: Registry[Live],
+        tenures: Tenures,
         audit: EventSink,
         clock: Clock,
         entropy: Entropy,
@@ -97,6 +99,7 @@ class NodeServer:
         self.clock = clock
         self.entropy = entropy
         self.protected = protected
+        self.tenures = tenures
         self._sessions = sessions
         self._audit = audit
         self._options = options or NodeOptions()
@@ -207,6 +210,10 @@ class NodeServer:
         )
         self._running.add(session)
         return session
+
+    def occupants(self, connection: NodeConnection) -> list[ShellSession]:
+        """The sessions of one connection."""
+        return [session for session in self._running if session.belongs_to(connection)]
 
     def arrived(self, visitor: Visitor) -> bool:
         """Keep the connection, unless too many others have not said who they are (R17)."""

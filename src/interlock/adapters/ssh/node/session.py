@@ -19,7 +19,7 @@ from interlock.adapters.ssh.node.sftp import subsystem_command
 from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
 from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, NodeSession
 from interlock.core.errors import Denied, InterlockError, RecordingError
-from interlock.core.extensions import CURRENT_SESSION_ID
+from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID
 from interlock.core.ids import SessionId
 from interlock.core.sides import Side
 from interlock.core.wire import boolean, string, uint32
@@ -53,6 +53,7 @@ class Live(Refusable, Protocol):
 
     on_failure: Callable[[RecordingError], None] | None  # called when the session must end; set here
     on_forbidden: Callable[[Denied], None] | None  # the same, if the role demands that it ends
+    on_lock: Callable[[Denied], None] | None  # called when a lock ends this very session; set here
     traffic: Callable[[], tuple[int, int]]  # bytes from and to the client so far; set here
 
     @property
@@ -145,7 +146,17 @@ class ShellSession(NodeSession):
         self._rx = 0  # bytes to the client
         live.on_failure = self._recording_failed
         live.on_forbidden = lambda denied: self.terminate(f"Session terminated: {denied.public}")
+        live.on_lock = self._locked
         live.traffic = lambda: (self._tx, self._rx)
+
+    @property
+    def activity(self) -> int:
+        """Bytes by which something has moved: what the person sent, and without a terminal also what came."""
+        return self._tx if self._terminal is not None else self._tx + self._rx
+
+    def belongs_to(self, connection: NodeConnection) -> bool:
+        """Whether it is a session of this connection."""
+        return self._connection is connection
 
     # the channel
 
@@ -160,7 +171,8 @@ class ShellSession(NodeSession):
     def connection_lost(self, exc: Exception | None) -> None:
         """The channel is gone, with the connection or alone."""
         self._channel = None
-        self._end("the client disconnected" if exc else "the client closed the channel")
+        told = self._connection.farewell if self._connection.forwarded else ""
+        self._end(told or (CLIENT_LEFT if exc else "the client closed the channel"))
 
     def finished(self) -> None:
         """Everything was sent."""
@@ -294,11 +306,11 @@ class ShellSession(NodeSession):
 
     # life
 
-    def terminate(self, text: str) -> None:
-        """End the session from our side; the person reads ``text``."""
+    def terminate(self, text: str, *, reason: str = "") -> None:
+        """End the session from our side; the person reads ``text``, the audit log ``reason``."""
         if not self._over:
             self._say(text)
-            self._end(text)
+            self._end(reason or text)
             self._finish(b"exit-status", uint32(ENDED_BY_GATEWAY))
 
     async def _start(self, start: Start, program: Program) -> None:
@@ -357,6 +369,9 @@ class ShellSession(NodeSession):
         line_end = "\r\n" if self._terminal is not None else "\n"
         if self._channel is not None:
             self._channel.send(f"{line_end}{text}{line_end}".encode(), stderr=True)
+
+    def _locked(self, lock: Denied) -> None:
+        self.terminate(lock.public, reason=lock.reason)
 
     def _recording_failed(self, error: RecordingError) -> None:
         del error  # its reason is in the log and the events of services.sessions

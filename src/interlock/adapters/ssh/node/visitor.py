@@ -6,7 +6,7 @@ with the reason: ssh shows that text, while "Permission denied (publickey)" woul
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import count
 from typing import Protocol, cast
 
@@ -21,11 +21,12 @@ from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.session import Live
+from interlock.adapters.ssh.node.stay import Occupant, Stay
 from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
 from interlock.adapters.ssh.seams_forward import ForwardingConnection
 from interlock.core.address import format_address
-from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
+from interlock.core.errors import Denied, InterlockError, LimitReached, Locked, RemoteProtocolError
 from interlock.core.extensions import SessionParams
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
@@ -37,6 +38,7 @@ from interlock.domain.modes import mode_at_node
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy
+from interlock.services.tenure import Tenures
 
 MAX_AUTH_FAILURES = 20
 """Keys that one connection may offer in vain: an agent full of keys passes, guessing does not."""
@@ -80,6 +82,15 @@ class House(Protocol):
     @property
     def entropy(self) -> Entropy:
         """Chance."""
+        ...
+
+    @property
+    def tenures(self) -> Tenures:
+        """How long people may stay."""
+        ...
+
+    def occupants(self, connection: NodeConnection) -> Sequence[Occupant]:
+        """The sessions of one connection."""
         ...
 
     def answers(self, request: str) -> bool:
@@ -140,6 +151,7 @@ class Visitor(NodeHooks):
         self._client = self._peer  # where the person is; the same as _peer until a forwarder's word is proven
         self._decided = asyncio.Event()
         self._judgement: Judgement | None = None  # set when authentication is over
+        self._stay = Stay(house.tenures, lambda: house.target, self._occupants, self._forwards_activity)
         self._reported: Denied | None = None  # the last verdict that became an event
         self._keys = count()
         self._sessions: dict[int, Live] = {}  # those of this connection that are not over
@@ -171,11 +183,12 @@ class Visitor(NodeHooks):
         """The client is gone."""
         del exc
         self._connection = None
+        self._stay.leave()
         if self._made_forwards is not None:
             self._made_forwards.close()
         if self._record is not None:
             quiet = not (self._served or self._refusals.told or self._failure)
-            self._record.end(failure=self._failure, quiet=quiet)
+            self._record.end(failure=self._failure or self._stay.ended_because, quiet=quiet)
         self._decided.set()
         self._house.left(self)
 
@@ -212,6 +225,8 @@ class Visitor(NodeHooks):
             self._claims = self._judged[1]
             self._login = user
             self._client = self._person(self._claims)
+            if self._connection is not None:
+                self._connection.forwarded = self._claims.forwarded is not None
 
     def _person(self, claims: Claims) -> tuple[str, int]:
         """Where the person is: by the forwarder's word, which auth has signed, or else at the other end."""
@@ -224,9 +239,11 @@ class Visitor(NodeHooks):
             if self._claims is not None:
                 self._judgement = Judgement(self._house, self._claims, self._login)
             verdict = await self._verdict()
+            if isinstance(verdict, Guest) and self._connection is not None:
+                verdict = await self._stay.begin(self._connection, verdict) or verdict
             if isinstance(verdict, Denied):
                 self._reported = verdict
-                self._report_failure(self._login, verdict)
+                self._report_refusal(verdict)
             elif self._connection is not None:
                 self._connection.run(self._watch())
         finally:
@@ -235,7 +252,14 @@ class Visitor(NodeHooks):
     async def _verdict(self) -> Guest | Denied:
         if self._judgement is None:
             return Denied("access denied", reason="authentication ended without a proven certificate")
-        return await self._judgement.verdict()
+        return self._stay.refusal or await self._judgement.verdict()
+
+    def _report_refusal(self, error: Denied) -> None:
+        """Who is who he says, and may come in, but not now, was rejected and has not failed."""
+        if isinstance(error, Locked | LimitReached) and self._judgement is not None:
+            self._refusals.before_session(self._context(self._judgement.claims, self._judgement.login), error)
+        else:
+            self._report_failure(self._login, error)
 
     def _turned_away(self, user: str, error: Denied) -> None:
         connection = self._connection
@@ -268,9 +292,11 @@ class Visitor(NodeHooks):
 
     # what it gets
 
-    def answers(self, request: str) -> bool:
-        """Queries about session IDs."""
-        return self._house.answers(request)
+    async def answer(self, request: str) -> bool | str:
+        """Queries about session IDs. Whoever may not stay is told so, if this is what the client asks first."""
+        await self._decided.wait()
+        verdict = await self._verdict()
+        return verdict.public if isinstance(verdict, Denied) else self._house.answers(request)
 
     def session_open(self, connection: NodeConnection, extra: bytes) -> Coroutine[None, None, NodeSession]:
         """A session channel."""
@@ -296,6 +322,7 @@ class Visitor(NodeHooks):
             if params.join_session_id is not None:
                 reason = f"wanted to join {params.join_session_id}"
                 raise Denied("joining sessions is not supported yet", reason=reason)
+            self._stay.open_session(guest)
             return self._begin(connection, ctx, guest, params)
         except InterlockError as error:
             self._refusals.before_session(ctx, error)
@@ -321,12 +348,19 @@ class Visitor(NodeHooks):
         await self._decided.wait()
         verdict = await self._verdict()
         if isinstance(verdict, Guest):
+            self._stay.judged_again(verdict)
             return verdict
         if self._judgement is not None and verdict is not self._reported:
             self._reported = verdict
             ctx = self._context(self._judgement.claims, self._judgement.login)
             self._refusals.before_session(ctx, verdict)
         raise _prohibited(verdict.public)
+
+    def _occupants(self) -> Sequence[Occupant]:
+        return self._house.occupants(self._connection) if self._connection is not None else ()
+
+    def _forwards_activity(self) -> int:
+        return self._made_forwards.activity if self._made_forwards is not None else 0
 
     def _context(self, claims: Claims, login: str, guest: Guest | None = None) -> SessionContext:
         """``guest``: whoever was let in; None if nobody was."""
@@ -372,7 +406,7 @@ class Visitor(NodeHooks):
             if ctx.duties.emits:
                 self._record = ConnectionRecord(
                     live=self._sessions,
-                    begin=lambda: self._house.agree(self._context(guest.claims, guest.account.name, guest)),
+                    begin=lambda: self._begin_record(guest),
                     on_lost=self._lost_record,
                 )
             client = self._connection if isinstance(self._connection, ForwardingConnection) else None
@@ -380,6 +414,11 @@ class Visitor(NodeHooks):
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
             self._made_forwards = NodeForwards(client, record=self._record, ours=self._house.protected)
         return self._made_forwards
+
+    def _begin_record(self, guest: Guest) -> Live:
+        record = self._house.agree(self._context(guest.claims, guest.account.name, guest))
+        record.on_lock = self._stay.end
+        return record
 
     def _lost_record(self, error: InterlockError) -> None:
         """What is forwarded here cannot be told: the connection ends, as a session would."""

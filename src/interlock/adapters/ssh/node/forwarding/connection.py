@@ -67,12 +67,20 @@ class NodeForwards:
         self._ours = ours
         self._ids = count()
         self._open = 0
+        self._moving: dict[int, Ends] = {}
+        self._moved = 0  # by forwards that have ended, each at least one
         self._told: set[int] = set()  # forwards that were told as open and not yet as closed
         self._listeners: set[Listener] = set()
 
     def run(self, work: Coroutine[None, None, None]) -> None:
         """`listener.Owner`: in a task of the connection."""
         self._client.run(work)
+
+    @property
+    def activity(self) -> int:
+        """A number that changes whenever something moves in a forward, or one opens or ends."""
+        now = sum(ends.sent + ends.received + 1 for ends in self._moving.values())
+        return self._moved + now
 
     # --- from the client ----------------------------------------------------------------------------
 
@@ -273,11 +281,14 @@ class NodeForwards:
     def _opened(self, ends: Ends, kind: Kind, address: str, origin: str, session: int | None = None) -> None:
         forward = next(self._ids)
         self._told.add(forward)
+        self._moving[forward] = ends
         self._tell(ForwardOpened(forward, kind.value, _short(address), _short(origin), session))
         ends.on_end = partial(self._ended, forward)
 
     def _ended(self, forward: int, sent: int, received: int) -> None:
         self._open -= 1
+        self._moved += sent + received + 2
+        self._moving.pop(forward, None)
         if forward in self._told:
             self._told.discard(forward)
             self._tell(ForwardClosed(forward, sent, received))

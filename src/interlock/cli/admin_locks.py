@@ -1,0 +1,181 @@
+"""``ilctl locks``: who and what is kept out, live sessions included; and the end of one session."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interlock.cli.admin_context import account, in_local, login, name, report, session_id
+from interlock.cli.options import FormatOption, duration
+from interlock.cli.output import Format, print_json, print_rows
+from interlock.core.errors import ConfigError, NotFound
+from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.lock import Lock, LockKind, check_message
+
+if TYPE_CHECKING:
+    from interlock.core.ids import SessionId
+    from interlock.daemons.local import Local
+
+app = typer.Typer(help="Locks: who and what is kept out at once, live sessions included.")
+
+TERMINATION = timedelta(minutes=10)
+"""How long the lock stays that ends one session: so long may the daemon that has it be cut off from auth."""
+
+TERMINATION_WAIT_S = 10.0
+"""Seconds that the command waits to see the session end."""
+
+_LOOK_S = 0.2
+
+
+def _message(text: str) -> str:
+    try:
+        return check_message(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+MessageOption = Annotated[
+    str, typer.Option("--message", parser=_message, metavar="TEXT", help="What the people read whom it concerns.")
+]
+
+
+@app.command("add")
+def add_lock(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Option(help="A user.", parser=name, metavar="NAME")] = None,
+    role: Annotated[
+        str | None, typer.Option(help="Everybody with this role.", parser=name, metavar="NAME")
+    ] = None,
+    os_login: Annotated[
+        str | None, typer.Option("--login", help="An OS account, on every node.", parser=login, metavar="NAME")
+    ] = None,
+    node: Annotated[str | None, typer.Option(help="A node, by name or ID.", parser=name, metavar="NAME")] = None,
+    session: Annotated[str | None, typer.Option(help="One session.", parser=session_id, metavar="SID")] = None,
+    message: MessageOption = "",
+    ttl: Annotated[
+        timedelta | None,
+        typer.Option(parser=duration, metavar="TIME", help="How long it stays; default: until it is removed."),
+    ] = None,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Lock one user, role, login, node or session: live sessions end within two seconds, new ones are refused."""
+    given = {
+        LockKind.USER: user,
+        LockKind.ROLE: role,
+        LockKind.LOGIN: os_login,
+        LockKind.NODE: node,
+        LockKind.SESSION: session,
+    }
+    chosen = [(kind, value) for kind, value in given.items() if value is not None]
+    if len(chosen) != 1:
+        msg = "name one of --user, --role, --login, --node and --session"
+        raise typer.BadParameter(msg)
+    kind, value = chosen[0]
+    lock = in_local(context, lambda local: _add(local, kind, value, message, ttl))
+    if form is Format.JSON:
+        print_json(_row(lock))
+        return
+    until = f" until {rfc3339(lock.expires)}" if lock.expires else ""
+    print(f"The {kind.value} {value} is locked{until}: lock {lock.id}.")
+
+
+@app.command("ls")
+def list_locks(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
+    """List the locks that are in force."""
+
+    async def work(local: "Local") -> list[dict[str, object]]:
+        now = local.clock.now()
+        return [_row(lock) for lock in await local.locks.locks() if lock.in_force(now)]
+
+    columns = {
+        "id": "ID",
+        "kind": "Kind",
+        "name": "Name",
+        "created": "Created",
+        "expires": "Expires",
+        "created_by": "By",
+        "message": "Message",
+    }
+    print_rows(in_local(context, work), columns, form)
+
+
+@app.command("rm")
+def remove_lock(
+    context: typer.Context,
+    lock_id: Annotated[str, typer.Argument(metavar="ID", help="As ilctl locks ls shows it.")],
+) -> None:
+    """Remove a lock: new sessions are admitted again."""
+
+    async def work(local: "Local") -> Lock:
+        lock = await local.locks.remove_lock(lock_id)
+        await report(local, Kind.LOCK_DELETE, _facts(lock))
+        return lock
+
+    lock = in_local(context, work)
+    print(f"The {lock.kind.value} {lock.name} is not locked any more.")
+
+
+def terminate_session(
+    context: typer.Context,
+    sid: Annotated[str, typer.Argument(metavar="SID", help="The session ID.", parser=session_id)],
+    message: MessageOption = "an administrator has ended this session",
+) -> None:
+    """End a live session, wherever it is recorded, and wait until it has ended."""
+    from asyncio import sleep
+
+    async def work(local: "Local") -> bool:
+        if not await _lives(local, sid):
+            raise NotFound(f"there is no live session {sid}")
+        await _add(local, LockKind.SESSION, sid, message, TERMINATION)
+        for _ in range(int(TERMINATION_WAIT_S / _LOOK_S)):
+            if not await _lives(local, sid):
+                return True
+            await sleep(_LOOK_S)
+        return False
+
+    if not in_local(context, work):
+        raise ConfigError(f"session {sid} has not ended yet: is the gateway running, and can its node be reached?")
+    print(f"Session {sid} has ended.")
+
+
+async def _lives(local: "Local", sid: "SessionId | str") -> bool:
+    now = local.clock.now()
+    return any(each.sid == sid and not each.expired(now=now) for each in await local.trackers.live())
+
+
+async def _add(local: "Local", kind: LockKind, value: str, message: str, ttl: timedelta | None) -> Lock:
+    now = local.clock.now()
+    lock = Lock(
+        id=local.entropy.uuid(),
+        kind=kind,
+        name=value,
+        created=now,
+        message=message,
+        expires=None if ttl is None else now + ttl,
+        created_by=account(),
+    )
+    await local.locks.add_lock(lock)
+    await report(local, Kind.LOCK_CREATE, _facts(lock))
+    return lock
+
+
+def _facts(lock: Lock) -> dict[str, JsonValue]:
+    """Event fields; ``target`` is the field's."""
+    facts: dict[str, JsonValue] = {
+        "name": lock.id,
+        "target": {lock.kind.value: lock.name},
+        "message": lock.message,
+    }
+    return facts | ({"expires": rfc3339(lock.expires)} if lock.expires is not None else {})
+
+
+def _row(lock: Lock) -> dict[str, object]:
+    return {
+        "id": lock.id,
+        "kind": lock.kind.value,
+        "name": lock.name,
+        "created": lock.created,
+        "expires": lock.expires,
+        "created_by": lock.created_by,
+        "message": lock.message,
+    }
