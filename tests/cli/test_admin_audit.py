@@ -13,7 +13,7 @@ import pytest
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.local import Local, open_local
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.coverage import Covered, Level, coverage_field
 from interlock.domain.recording import Coverage, FrameKind, Header, Marker, to_payload
@@ -51,6 +51,38 @@ def test_events_are_listed_and_filtered(ilctl: Ilctl, tmp_path: Path) -> None:
     text = ilctl("events", "ls", "--sid", SID.upper()).out
     assert len(text.splitlines()) == 3
     assert "uptime (exit 0)" in text
+
+
+FILES: list[tuple[Kind, dict[str, JsonValue], str]] = [
+    (
+        Kind.SFTP_OPEN,
+        {"action": 1, "direction": "upload", "path": "/a", "bytes": 5, "success": True},
+        "upload /a (5 bytes)",
+    ),
+    (Kind.SFTP_RENAME, {"action": 16, "path": "/a", "target_path": "/b"}, "rename /a -> /b"),
+    (
+        Kind.SCP_DOWNLOAD_FAILURE,
+        {"action": "download", "direction": "download", "path": "/a", "bytes": 0, "error": "no"},
+        "download /a (0 bytes): no",
+    ),
+    (Kind.SFTP_DISALLOWED, {"error": "the role does not allow it"}, "the role does not allow it"),
+    (
+        Kind.SFTP_SUMMARY,
+        {"files": 2, "bytes_written": 5, "bytes_read": 7},
+        "2 files, 5 bytes up, 7 down",
+    ),
+    (Kind.SFTP_SUMMARY, {"files": 0, "error": "not followed"}, "0 files, 0 bytes up, 0 down: not followed"),
+]
+
+
+@pytest.mark.parametrize(("kind", "fields", "shown"), FILES)
+def test_files_in_a_listing(
+    ilctl: Ilctl, tmp_path: Path, kind: Kind, fields: dict[str, JsonValue], shown: str
+) -> None:
+    """What happened to which file, in one line."""
+    told = AuditEvent(kind, NOW, "u1", "demo", SID, 0, {"user": "alice", **fields})
+    prepare(tmp_path / "data", lambda local: local.audit.append([told]))
+    assert shown in " ".join(ilctl("events", "ls").out.split())
 
 
 def test_nothing_in_a_listing_acts_on_the_terminal(ilctl: Ilctl, tmp_path: Path) -> None:

@@ -114,6 +114,10 @@ ls {tmp_path}
 def test_uploads_only(cluster: Cluster, target: str, original: Path, tmp_path: Path) -> None:
     """What is written passes with its hash, and names may change; nothing comes back."""
     client = client_of(cluster, "upload")
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(100):
+        (many / str(number)).write_text(f"{number}\n" * number)
     witness = Witness(cluster)
     back, there, renamed = tmp_path / "back", tmp_path / "there", tmp_path / "renamed"
     batch = f"put {original} {there}\nrename {there} {renamed}\nget {renamed} {back}\n"
@@ -122,6 +126,13 @@ def test_uploads_only(cluster: Cluster, target: str, original: Path, tmp_path: P
     assert sha(renamed) == sha(original)
     assert not back.exists() or not back.stat().st_size
     put, change, refused = told(witness)
+    witness = Witness(cluster)
+    sftp(client, host(cluster, target), f"put -r {many} {tmp_path}/copy\n").check()
+    files = [event for event in told(witness) if event["code"] == "TS001I"]
+    assert {event["path"]: event["sha256"] for event in files} == {
+        f"{tmp_path}/copy/{number}": sha(many / str(number)) for number in range(100)
+    }
+    assert len(files) == 100
     assert (put["direction"], put["sha256"]) == ("upload", sha(original))
     assert (change["code"], refused["code"], refused["direction"]) == ("TS016I", "TS020E", "download")
 
@@ -142,12 +153,15 @@ def test_scp_of_a_role_with_one_direction(
 
 
 @pytest.mark.parametrize("cipher", FOREIGN_CIPHERS)
-def test_every_cipher_family(cluster: Cluster, cipher: str, original: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("road", ["route", "jump"])
+def test_every_cipher_family(cluster: Cluster, road: str, cipher: str, original: Path, tmp_path: Path) -> None:
     """What is changed in passing is changed on both of the relay's roads: sealed in place, and framed anew."""
+    to = host(cluster, Cluster.agentless_name) if road == "route" else cluster.jump(Cluster.agentless_name)[-1]
+    options = ["-o", f"Ciphers={cipher}", *(["-J", "gateway"] if road == "jump" else [])]
     client = client_of(cluster, "download")
     back, there = tmp_path / "back", tmp_path / "there"
     batch = f"put {original} {there}\nrm {original}\nget {original} {back}\n"
-    done = sftp(client, host(cluster, Cluster.agentless_name), batch, "-o", f"Ciphers={cipher}")
+    done = sftp(client, to, batch, *options)
     assert done.stderr.lower().count("permission denied") == 2, done.stderr
     assert sha(back) == sha(original)
     assert not there.exists()

@@ -226,6 +226,11 @@ def _detail(event: Mapping[str, object]) -> str:
             return f"{event.get('command', '')} (exit {event.get('exitCode') or event.get('exitError', '?')})"
         case "subsystem":
             return f"{event.get('name', '')}"
+        case "sftp" | "scp":
+            return _file_detail(event)
+        case "sftp_summary":
+            moved = f"{event.get('bytes_written', 0)} bytes up, {event.get('bytes_read', 0)} down"
+            return f"{event.get('files', 0)} files, {moved}" + (f": {event['error']}" if "error" in event else "")
         case "session.data":
             return f"{event.get('tx', 0)} bytes sent, {event.get('rx', 0)} received"
         case "resize" | "session.start":
@@ -233,3 +238,19 @@ def _detail(event: Mapping[str, object]) -> str:
         case _:
             texts = (event.get(key) for key in ("error", "reason", "message", "url", "name"))
             return next((str(text) for text in texts if text), "")
+
+
+_CHANGES = {7: "setstat", 11: "remove", 12: "mkdir", 13: "rmdir", 16: "rename", 18: "symlink", 19: "link"}
+"""The field's numbers of what SFTP does to files (PROTOCOL.md §6)."""
+
+
+def _file_detail(event: Mapping[str, object]) -> str:
+    action = event.get("action")
+    words = [str(event.get("direction") or (_CHANGES.get(action, "") if isinstance(action, int) else ""))]
+    words.append(str(event.get("path", "")))
+    if target := event.get("target_path"):
+        words += ["->", str(target)]
+    if "bytes" in event:
+        words.append(f"({event['bytes']} bytes)")
+    text = " ".join(word for word in words if word)
+    return f"{text}: {event['error']}" if "error" in event else text

@@ -204,3 +204,21 @@ async def test_no_file_transfers(world: Gateway) -> None:
     await world.wait_clean()
     assert [each["command"] for each in await world.events("exec")] == ["exit 3"]
     assert [each["code"] for name in ("sftp", "scp") for each in await world.events(name)] == ["TS020E", "T3010E"]
+
+
+@pytest.mark.parametrize("way", ["channel", "connection"])
+async def test_a_client_that_leaves_within_a_file(world: Gateway, tmp_path: Path, way: str) -> None:
+    """What passed is told, as cut off."""
+    async with plain_target(world, sftp_factory=True), await world.client("plain1") as client:
+        sftp = await client.start_sftp_client()
+        file = await sftp.open(str(tmp_path / "there"), "wb")
+        await file.write(DATA[:5000], 0)
+        if way == "channel":
+            sftp.exit()
+            await sftp.wait_closed()
+        else:
+            client.abort()
+    await world.wait_clean()
+    [event] = await world.events("sftp")
+    assert (event["code"], event["bytes"], event["partial"]) == ("TS001E", 5000, True)
+    assert event["error"] == "the session ended before the file was closed"
