@@ -7,6 +7,7 @@ import pytest
 from interlock.core.errors import RecordingError, StoreError
 from interlock.core.limits import FORWARD_REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.coverage import Level
 from interlock.domain.session import Exit, SessionKind, Start
 from interlock.services.forwarding import Forward, ForwardJournal
 
@@ -22,6 +23,7 @@ class Session:
         self.started = started
         self.begun: Start | None = None
         self.told: list[tuple[Kind, dict[str, JsonValue]]] = []
+        self.covered: list[tuple[str, Level, str]] = []
         self.exits: list[Exit] = []
         self.ends: list[tuple[int, int, str]] = []
 
@@ -30,6 +32,10 @@ class Session:
 
     def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
         self.told.append((kind, fields))
+
+    def cover(self, what: str, level: Level, *, why: str = "", where: str = "") -> None:
+        assert why
+        self.covered.append((what, level, where))
 
     def exited(self, ended: Exit) -> None:
         self.exits.append(ended)
@@ -83,6 +89,7 @@ def test_a_connection_without_session_gets_a_record() -> None:
     }
     assert record.ends == [(6, 8, "")]
     assert record.exits == [Exit(status=0)]
+    assert record.covered == [("direct-tcpip", Level.METADATA, "db:5432")] * 2
 
 
 def test_the_oldest_session_that_runs_has_them() -> None:

@@ -14,10 +14,13 @@ from interlock.core.errors import InterlockError, RecordingError
 from interlock.core.forward import LISTEN_PORT, LISTEN_SOCKET
 from interlock.core.limits import FORWARD_REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.coverage import Level
 from interlock.domain.session import Exit, SessionKind, Start
 
 RECORD_AFTER_S = 5.0
 """Seconds after which a connection without a session gets its record, if nothing was forwarded before (``-N``)."""
+
+_COUNTED = "what passes through a forward is counted, not kept"
 
 GRANTED = {"x11-req": Kind.X11, "auth-agent-req@openssh.com": Kind.AGENT}
 """Things granted within a session that have an event of their own."""
@@ -40,6 +43,10 @@ class Told(Protocol):
 
     def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
         """Something happened that belongs to it."""
+        ...
+
+    def cover(self, what: str, level: Level, *, why: str = "", where: str = "") -> None:
+        """Note in its manifest how much of something is kept."""
         ...
 
     def exited(self, ended: Exit) -> None:
@@ -112,6 +119,7 @@ class ForwardJournal:
             return
         owner = session or self._owner()
         owner.tell(Kind.PORT, what.fields() | {"success": True})
+        owner.cover(what.what, Level.METADATA, why=_COUNTED, where=what.address)
         self._open[forward] = owner, what
 
     def closed(self, forward: int, *, sent: int, received: int) -> None:

@@ -21,6 +21,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.core.sides import Side
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.domain.coverage import Level
 from interlock.domain.identity import Claims
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionContext, Start, Window
@@ -77,6 +78,7 @@ class FakeLive:
         self.begun: Start | None = None
         self.transfers: SeenTransfers | None = None  # from the start on
         self.told: list[tuple[Kind, dict[str, JsonValue]]] = []
+        self.covered: list[tuple[str, Level, str, str]] = []
         self.stdout = bytearray()
         self.stderr = bytearray()
         self.stdin = bytearray()
@@ -95,6 +97,10 @@ class FakeLive:
     def started(self) -> bool:
         """Whether something was started."""
         return self.begun is not None
+
+    def cover(self, what: str, level: Level, *, why: str = "", where: str = "") -> None:
+        """Note how it is kept."""
+        self.covered.append((what, level, why, where))
 
     def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
         """Note it."""

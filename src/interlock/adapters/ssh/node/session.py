@@ -23,9 +23,9 @@ from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID
 from interlock.core.ids import SessionId
 from interlock.core.sides import Side
 from interlock.core.wire import boolean, string, uint32
-from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionKind, Start, Window
+from interlock.services.forwarding import Told
 
 ENDED_BY_GATEWAY = 254
 """Exit status of a session that we refused to run or ended; ssh itself uses 255."""
@@ -48,7 +48,7 @@ class Transfers(Protocol):
         ...
 
 
-class Live(Refusable, Protocol):
+class Live(Refusable, Told, Protocol):
     """A session as `services.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
 
     on_failure: Callable[[RecordingError], None] | None  # called when the session must end; set here
@@ -64,15 +64,6 @@ class Live(Refusable, Protocol):
     @property
     def transfers(self) -> Transfers | None:
         """Who is to see what passes; None before the start, and if no files are moved or others record."""
-        ...
-
-    @property
-    def started(self) -> bool:
-        """Whether something runs, or ran, on it."""
-        ...
-
-    def tell(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
-        """Something happened that belongs to the session."""
         ...
 
     def start(self, start: Start) -> None:
