@@ -16,6 +16,7 @@ from interlock.domain.lock import Lock, LockList
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
+from interlock.domain.recording import RecordingState
 from interlock.domain.survey import Survey
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
@@ -133,6 +134,7 @@ class RecordingInfo:
     size: int
     stored: datetime
     meta: Mapping[str, JsonValue]  # user, login, hostname, start, duration…: the recording's own header
+    state: RecordingState = RecordingState.COMPLETE
 
 
 class RecordingStore(Protocol):
@@ -187,6 +189,22 @@ class RecordingPart(Protocol):
 
     def remove(self) -> None:
         """Close and delete a part that never got its header."""
+        ...
+
+
+class LeftBehind(Protocol):
+    """Recordings on local disk that are not in the RecordingStore, for whoever lists what exists."""
+
+    async def left_behind(self) -> list[RecordingInfo]:
+        """Those in the making or left by a daemon that died (`UNFINISHED`), and those in quarantine."""
+        ...
+
+
+class UnstoredSessions(Protocol):
+    """Sessions whose recordings may be elsewhere."""
+
+    async def unstored(self) -> list[dict[str, JsonValue]]:
+        """The starts of recorded sessions, of which no upload is known, newest first."""
         ...
 
 

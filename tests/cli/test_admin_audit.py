@@ -167,7 +167,7 @@ def make_recording(tmp_path: Path, more: list[tuple[FrameKind, bytes]]) -> bytes
 def test_recordings_are_listed_and_downloaded_whole(ilctl: Ilctl, tmp_path: Path, recorded: bytes) -> None:
     """Byte for byte, into a private file, replacing what was there."""
     [row] = ilctl("recordings", "ls", "--format", "json").json()
-    assert (row["sid"], row["user"], row["size"]) == (SID, "alice", len(recorded))
+    assert (row["sid"], row["user"], row["size"], row["state"]) == (SID, "alice", len(recorded), "complete")
     out = tmp_path / "copy.ilr"
     for _ in range(2):
         assert ilctl("recordings", "download", SID, "--out", out).code == 0
@@ -202,6 +202,15 @@ def test_a_session_without_a_recording_is_shown_by_its_end(ilctl: Ilctl, tmp_pat
         "coverage": rows["coverage"],
     }
     assert ilctl("recordings", "show", SID.replace("1", "2")).code == 3
+
+
+def test_a_recording_that_is_not_here_is_listed_as_such(ilctl: Ilctl, tmp_path: Path) -> None:
+    """Its node has told of the session, and nothing since."""
+    start = event("u1", Kind.SESSION_START, recorded_by="node", server_hostname="web1")
+    prepare(tmp_path / "data", lambda local: local.audit.append([start]))
+    assert "on node" in ilctl("recordings", "ls").out
+    [row] = ilctl("recordings", "ls", "--format", "json").json()
+    assert (row["sid"], row["user"], row["hostname"], row["size"]) == (SID, "alice", "web1", 0)
 
 
 def test_who_reads_a_recording_is_in_the_audit_log(ilctl: Ilctl, tmp_path: Path, recorded: bytes) -> None:

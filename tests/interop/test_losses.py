@@ -1,9 +1,11 @@
 """Somebody vanishes mid-session: exactly one end, a readable recording, nothing left over."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from interlock.domain.audit import rfc3339
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Cluster, Person
 from interlock.testing.openssh import SshClient, clean_env
@@ -60,6 +62,72 @@ def test_killed_node_ends_its_session_once(
     assert len(evidence.recordings) == 1
     assert evidence.ids_equal
     assert "it-was-42" in cluster.recording_text(evidence.sid)
+
+
+RECORDS_IN = {"gateway": "proxy", "node": "node"}
+"""In which mode the daemon is the one that records, so that the session ends with it."""
+
+
+@pytest.mark.parametrize("kind", ["shell", "exec"])
+@pytest.mark.parametrize("victim", ["gateway", "node"])
+def test_a_daemon_that_is_killed_at_a_sessions_start(
+    cluster: Cluster, client: SshClient, victim: str, kind: str
+) -> None:
+    """The first thing that runs kills auth and proxy, or the node: the session appears all the same, once."""
+    witness = Witness(cluster)
+    daemon = cluster.gateway if victim == "gateway" else cluster.node
+    kill = f"kill -9 {daemon.pid}"
+    to = cluster.route(cluster.node_name)
+    try:
+        argv = client.argv(*to, kill) if kind == "exec" else client.argv("-tt", *to)
+        with Terminal(argv, env=clean_env()) as terminal:
+            if kind == "shell":
+                terminal.send(f"{kill}\r")
+            assert terminal.wait() != 0
+        daemon.wait()
+        killed = rfc3339(datetime.now(UTC))
+    finally:
+        daemon.kill()
+        if victim == "gateway":
+            cluster.gateway = cluster.start_gateway()
+        else:
+            cluster.node = cluster.start_node()
+        cluster.wait_listed()
+    sid = witness.wait_event("session.upload", server_hostname=cluster.node_name)["sid"]
+    evidence = witness.evidence(cluster.node_name, seen=None, live=[sid])
+    assert [evidence.count(f"session.{name}") for name in ("start", "end", "leave", "upload")] == [1, 1, 1, 1]
+    assert evidence.ids_equal
+    [end] = [event for event in evidence.events if event["event"] == "session.end"]
+    assert end["session_start"] <= end["session_stop"]
+    if cluster.mode == RECORDS_IN[victim]:
+        assert end["session_stop"] <= killed
+    [row] = [row for row in cluster.json("recordings", "ls") if row["sid"] == sid]
+    assert row["state"] in ("complete", "cut off")
+
+
+@pytest.mark.slow
+def test_a_node_that_stays_away(node_cluster: Cluster, tmp_path: Path) -> None:
+    """Auth ends its session, and says where the recording is; when the node is back there is one of everything."""
+    cluster = node_cluster
+    witness = Witness(cluster)
+    client = cluster.client("away", cluster.person)
+    with open_shell(client, cluster.route(cluster.node_name), tmp_path / "mark") as terminal:
+        [sid] = witness.wait_live()
+        cluster.node.kill()
+        try:
+            assert terminal.wait() != 0
+            end = witness.wait_event("session.end", sid=sid, within=90)
+            assert end["synthesized"] == "auth"
+            [row] = [row for row in cluster.json("recordings", "ls") if row["sid"] == sid]
+            assert row["state"] == "on node"
+        finally:
+            cluster.node = cluster.start_node()
+            cluster.wait_listed()
+    evidence = witness.evidence(cluster.node_name, seen=None, live=[sid])
+    assert [evidence.count(f"session.{name}") for name in ("start", "end", "leave", "upload")] == [1, 1, 1, 1]
+    [row] = [row for row in cluster.json("recordings", "ls") if row["sid"] == sid]
+    assert row["state"] == "cut off"
+    assert "it-was-42" in cluster.recording_text(sid)
 
 
 def test_killed_target_server_ends_the_session_once(cluster: Cluster, client: SshClient, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What every audit log does: each fact is kept once, in order, however often it is told."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -106,6 +107,17 @@ async def test_a_made_up_end_gives_way_to_the_real_one(log: Log) -> None:
     await log.append([event("u3", Kind.SESSION_END, index=2), event("u4", Kind.SESSION_LEAVE, index=3)])
     assert await numbers(log) == [("session.start", 0), ("resize", 1), ("session.end", 2), ("session.leave", 3)]
     assert await uids(log) == ["u1", "u2", "u3", "u4"]
+
+
+async def test_a_made_up_start_gives_way_too(log: Log) -> None:
+    """A daemon that comes back tells the whole session; until it does, start and end stay in this order."""
+    start = replace(made_up("start"), kind=Kind.SESSION_START)
+    await log.append([start, made_up("end")])
+    assert await numbers(log) == [("session.start", 0), ("session.end", 1)]
+    await log.append([event("u0", Kind.SESSION_START)])
+    assert await numbers(log) == [("session.start", 0), ("session.end", 1)]
+    await log.append([event("u1", Kind.SESSION_END, index=1)])
+    assert await uids(log) == ["u0", "u1"]
 
 
 async def test_a_made_up_end_replaces_nothing(log: Log) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from interlock.core.errors import RecordingError
 from interlock.domain.blocks import BLOCK_SIZE, decode, new_compressor
+from interlock.domain.casting import FORMATS
 from interlock.domain.coverage import Level
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
@@ -391,3 +392,23 @@ def test_every_byte_is_kept_or_counted(steps: list[tuple[Stream, int, bool, bool
     for stream in Stream:
         counted = sum(getattr(marker, stream.name.lower()) for marker in markers)
         assert len(desk.kept(stream)) + counted == said[stream]
+
+
+def test_silence_is_noted_and_shown_to_nobody() -> None:
+    """A beat without output leaves an empty frame; one with output needs none."""
+    desk = Desk(Part())
+    desk.recorder.alive()
+    assert desk.timers.pending == []
+    desk.clock.advance(10)
+    desk.recorder.alive()
+    desk.timers.fire()
+    desk.recorder.output(Stream.STDOUT, b"a")
+    desk.recorder.alive()
+    desk.timers.fire()
+    assert desk.part.frames() == [
+        Frame(10_000_000, Output(Stream.STDOUT, b"")),
+        Frame(10_000_000, Output(Stream.STDOUT, b"a")),
+    ]
+    assert [line for form in FORMATS.values() for line in form(decode([desk.part.data])) if "a" in line]
+    assert "".join(FORMATS["text"](decode([desk.part.data]))) == "a"
+    assert len(list(FORMATS["asciicast-v2"](decode([desk.part.data])))) == 2

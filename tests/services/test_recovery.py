@@ -13,7 +13,7 @@ from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
 from interlock.domain.blocks import decode
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
-from interlock.domain.recording import Coverage, Frame, Marker, Output, Stream
+from interlock.domain.recording import DIED, Coverage, Frame, Marker, Output, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.domain.survey import Survey
 from interlock.domain.target import SubKind, Target
@@ -24,7 +24,7 @@ from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.recovery import PAUSE_S
 from interlock.services.sessions import Sessions
 from interlock.services.sweeper import missing_end
-from interlock.services.uploads import DIED
+from interlock.services.trackers import HEARTBEAT_S
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.stores import FakeTimers, MemoryAuditLog, MemoryTrackers, VirtualSleep
@@ -146,6 +146,26 @@ async def test_a_killed_session_becomes_a_recording_with_an_end(world: World) ->
     assert end["coverage"] == [{"what": "session", "level": "partial", "why": DIED}]
     assert world.trackers.stored[SID].state is TrackerState.TERMINATED
     assert await world.files.unfinished() == []
+
+
+async def test_a_silent_session_ends_when_it_was_last_alive(world: World) -> None:
+    """Somebody sat before an idle shell for a minute when the daemon was killed: the end says so."""
+    life = Life(world)
+    async with asyncio.TaskGroup() as tasks:
+        tending = tasks.create_task(life.sessions.run())
+        life.sessions.agree(CONTEXT).start(SHELL)
+        for _ in range(6):
+            await world.sleep.wait_sleeper(HEARTBEAT_S)
+            world.sleep.advance(HEARTBEAT_S)
+        await world.sleep.wait_sleeper(HEARTBEAT_S)
+        life.timers.fire()
+        tending.cancel()
+    [session] = life.sessions.live
+    session.recorder._part.close()  # type: ignore[attr-defined]
+    await Life(world).recovers()
+    [end] = [event.to_json() for event in world.audit.stored if event.kind is Kind.SESSION_END]
+    assert (end["session_start"], end["session_stop"]) == ("2026-01-10T22:23:57.642Z", "2026-01-10T22:24:57.642Z")
+    assert (await world.frames())[-1] == Frame(60_000_000, Exit(error=DIED))
 
 
 async def test_events_that_died_in_memory_are_written_from_the_recording(world: World) -> None:

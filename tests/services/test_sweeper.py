@@ -236,3 +236,32 @@ async def test_a_daemon_that_was_only_cut_off_gets_its_session_back(auth: Auth) 
         (3, "session.leave"),
     ]
     assert "synthesized" not in auth.audit.stored[2].fields
+
+
+async def test_a_session_whose_daemon_died_at_once_appears(auth: Auth) -> None:
+    """All that is known of it is its tracker: that makes a start and an end, marked, until the daemon tells."""
+    auth.trackers.stored[SID] = replace(tracker(), command=("rm -rf /",))
+    assert await auth.sweeps_for(100) == [SID]
+    start, end = (event.to_json() for event in auth.audit.stored)
+    assert [(e["event"], e["ei"], e["synthesized"]) for e in (start, end)] == [
+        ("session.start", 0, "auth"),
+        ("session.end", 1, "auth"),
+    ]
+    assert (start["initial_command"], start["user"], start["recorded_by"]) == (["rm -rf /"], "jeff", NODE)
+    assert end["session_start"] == start["time"] == end["session_stop"]
+    told = [
+        AuditEvent(kind, START, kind.name, "demo", SID, index, {"user": "jeff"})
+        for index, kind in enumerate((Kind.SESSION_START, Kind.SESSION_END))
+    ]
+    await auth.audit.append(told)
+    assert [(e.kind, e.fields.get("synthesized")) for e in auth.audit.stored] == [
+        (Kind.SESSION_START, None),
+        (Kind.SESSION_END, None),
+    ]
+
+
+async def test_a_session_in_which_nothing_ran_is_swept_without_a_word(auth: Auth) -> None:
+    """Its channel was open, and that was all."""
+    auth.trackers.stored[SID] = tracker(state=TrackerState.PENDING)
+    assert await auth.sweeps_for(100) == [SID]
+    assert auth.audit.stored == []

@@ -119,10 +119,10 @@ def list_sessions(context: typer.Context, form: FormatOption = Format.TEXT) -> N
 
 @recordings.command("ls")
 def list_recordings(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
-    """List the recordings, newest first."""
+    """List the recordings, newest first: also those that are being made, cut off, or not here."""
     rows = [
-        {**info.meta, "sid": info.sid, "size": info.size, "stored": info.stored}
-        for info in in_local(context, lambda local: local.catalogue.recordings())
+        {**info.meta, "sid": info.sid, "state": info.state.value, "size": info.size, "stored": info.stored}
+        for info in in_local(context, lambda local: local.catalogue.everything())
     ]
     columns = {
         "sid": "Session",
@@ -130,6 +130,7 @@ def list_recordings(context: typer.Context, form: FormatOption = Format.TEXT) ->
         "login": "Login",
         "hostname": "Node",
         "kind": "Kind",
+        "state": "State",
         "start": "Start",
         "duration_ms": "Milliseconds",
         "size": "Bytes",

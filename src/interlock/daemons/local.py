@@ -113,6 +113,7 @@ async def open_local(
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
         locks = SqlLockStore(database)
+        audit = SqlAuditLog(database)
         trackers, twins = SqlTrackerStore(database), SqlTwinStore(database)
         recordings = FileRecordings(data_dir / RECORDINGS)
         yield Local(
@@ -121,7 +122,7 @@ async def open_local(
             cluster=cluster,
             clock=clock,
             entropy=entropy,
-            audit=SqlAuditLog(database),
+            audit=audit,
             trackers=trackers,
             twins=twins,
             users=users,
@@ -134,7 +135,15 @@ async def open_local(
             clusters=clusters,
             authorities=authorities,
             recordings=recordings,
-            catalogue=Catalogue(trackers, recordings, twins),
+            catalogue=Catalogue(
+                daemon_id,
+                trackers=trackers,
+                recordings=recordings,
+                parts=recordings,
+                events=audit,
+                twins=twins,
+                clock=clock,
+            ),
             authority=authority,
             claims=CertificateReader([authority.export("user")]),
             admission=RoleAdmission(

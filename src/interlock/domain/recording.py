@@ -6,7 +6,7 @@ split across packets is a matter of export (`casting`). How frames are laid out 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +18,21 @@ from interlock.domain.session import Exit, Window
 T = TypeVar("T")
 
 MICROSECONDS = 1_000_000
+
+DIED = "the recorder stopped before the session's end"
+"""How a recording ends whose daemon was killed."""
+
+
+class RecordingState(Enum):
+    """How much of a recording there is, and where."""
+
+    COMPLETE = "complete"
+    CUT_OFF = "cut off"  # stored, up to the moment at which its recorder died
+    RUNNING = "running"  # being made, here or on a node
+    UNFINISHED = "unfinished"  # its recorder has died; the next start of its daemon completes it
+    ON_NODE = "on node"  # its node has not delivered it yet
+    QUARANTINED = "quarantined"  # for a person to look at: unreadable, or not accepted
+    MISSING = "missing"  # should be here, and is not
 
 
 class FrameKind(IntEnum):

@@ -9,7 +9,7 @@ from interlock.domain.audit import JsonValue
 from interlock.domain.blocks import SYNC, Decoder, read_all
 from interlock.domain.casting import marker_text
 from interlock.domain.coverage import Covered, Manifest, coverage_field
-from interlock.domain.recording import Coverage, Frame, Header, Marker
+from interlock.domain.recording import DIED, Coverage, Frame, Header, Marker
 from interlock.domain.session import Exit, Window
 
 
@@ -88,7 +88,8 @@ def summary(chunks: Iterable[bytes]) -> dict[str, JsonValue]:
 def describe(chunks: Iterable[bytes], tail: bytes) -> dict[str, JsonValue]:
     """A recording's header as listings show it, with its length, from the file's start and its last bytes.
 
-    Empty if the header cannot be read; without ``duration_ms`` if the recording was not closed.
+    Empty if the header cannot be read; without ``duration_ms`` if the recording was not closed, with ``cut_off``
+    if it was closed because its recorder had died.
     """
     decoder = Decoder()
     try:
@@ -120,6 +121,8 @@ def describe(chunks: Iterable[bytes], tail: bytes) -> dict[str, JsonValue]:
     last = _last_frames(tail, decoder.salt)
     if last and isinstance(last[-1].body, Exit):
         meta["duration_ms"] = last[-1].at // 1000
+        if last[-1].body.error == DIED:
+            meta["cut_off"] = True
     return meta
 
 

@@ -92,6 +92,10 @@ class SessionRecorder(Protocol):
         """What was not kept and is not marked in the recording, if it failed."""
         ...
 
+    def alive(self) -> None:
+        """The session still runs."""
+        ...
+
     def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
         """Write the rest, what is covered, and close. Only the first call counts."""
         ...
@@ -130,6 +134,9 @@ class NoRecorder:
         """There is nothing that could have any."""
         return ()
 
+    def alive(self) -> None:
+        """Nothing to mark."""
+
     def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
         """Nothing to close."""
 
@@ -166,6 +173,7 @@ class Recorder:
             interactive=header.interactive,
         )
         self._finished = False
+        self._beat_had_frames = True  # since the last call of `alive`
         self._builder.add(FrameKind.HEADER, 0, to_payload(header))
         try:
             part.append(preamble(salt) + self._builder.take())
@@ -220,6 +228,15 @@ class Recorder:
             self._account.unsynced(error.public)
             (self._on_lapse or self._on_failure)(error)
 
+    def alive(self) -> None:
+        """Note that nothing was written since the last beat: should the daemon die, it shows until when it lived.
+
+        The note is a frame of no output, which nothing shows.
+        """
+        if not self._beat_had_frames:
+            self._add(Stream.STDOUT, b"")
+        self._beat_had_frames = False
+
     def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
         """Write the rest, what is covered, how the session ended, and close. Only the first call counts."""
         self._disarm()
@@ -249,6 +266,7 @@ class Recorder:
     def _add(self, kind: int, payload: bytes | memoryview) -> None:
         if self._part is None or self._account.lapsed:
             return
+        self._beat_had_frames = True
         self._put(kind, payload)
         if len(self._builder) >= BLOCK_SIZE:
             self._write()

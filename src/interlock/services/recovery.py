@@ -17,7 +17,7 @@ from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import ENVELOPE, JsonValue, Kind
 from interlock.domain.coverage import coverage_field, cut_off
-from interlock.domain.recording import Header
+from interlock.domain.recording import DIED, Header
 from interlock.domain.session import Exit, SessionKind, Start, Window, end_fields
 from interlock.domain.survey import Survey
 from interlock.domain.tracker import Tracker, TrackerState
@@ -27,7 +27,7 @@ from interlock.services.emitter import EventFactory, RetoldJournal
 from interlock.services.live import command_event
 from interlock.services.outbox import Sleep
 from interlock.services.trackers import TrackerWriter
-from interlock.services.uploads import DIED, Upload, Uploads
+from interlock.services.uploads import Upload, Uploads
 
 PAUSE_S = 5.0
 """Seconds until what could not be recovered, because a store was away, is tried again."""

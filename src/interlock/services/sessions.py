@@ -192,6 +192,8 @@ class Sessions:
     async def _beat(self) -> None:
         while True:
             await self._sleep(HEARTBEAT_S)
+            for session in self.live:  # a recorder that fails ends its session
+                session.recorder.alive()
             tracked = [session.sid for session in self._live if session.ctx.duties.tracks]
             if tracked:
                 self._trackers.beat(tracked)

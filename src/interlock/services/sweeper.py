@@ -18,7 +18,7 @@ from interlock.core.ids import SessionId
 from interlock.domain.audit import BY_AUTH, ENVELOPE, NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.coverage import Covered, Level, coverage_field
 from interlock.domain.duties import RecordingMode
-from interlock.domain.tracker import TRACKER_TTL
+from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.ports import AuditLog, Clock, EventFilter, EventReader, TrackerStore
 from interlock.services.emitter import EventFactory
 from interlock.services.outbox import Sleep
@@ -101,12 +101,39 @@ class Sweeper:
             stored = await self._reader.events(
                 EventFilter(sid=tracker.sid, limit=EVENTS_OF_ONE_SESSION, as_told=True)
             )
-            event = missing_end(tracker.sid, stored, last_seen=seen, factory=self._factory)
-            if event is not None:
-                await self._log.append([event])
+            start = missing_start(tracker, stored, factory=self._factory)
+            known = stored if start is None else [start.to_json(), *stored]
+            end = missing_end(tracker.sid, known, last_seen=seen, factory=self._factory)
+            if made_up := [event for event in (start, end) if event is not None]:
+                await self._log.append(made_up)
             await self._trackers.put(replace(tracker, swept=True))
             _log.warning("sweeper.ended", sid=tracker.sid, daemon=tracker.daemon_id)
         return [tracker.sid for tracker in expired]
+
+
+def missing_start(
+    tracker: Tracker, stored: Sequence[dict[str, JsonValue]], *, factory: EventFactory
+) -> AuditEvent | None:
+    """The ``session.start`` of a session whose daemon died before it told; None if nothing ran, or it is told.
+
+    The tracker has less than the daemon knew; the daemon's own start replaces this one, should it come back.
+    """
+    if tracker.state is not TrackerState.RUNNING or any(e["event"] == Kind.SESSION_START.event for e in stored):
+        return None
+    fields: dict[str, JsonValue] = {
+        SYNTHESIZED: BY_AUTH,
+        "user": tracker.user,
+        "login": tracker.login,
+        "server_id": tracker.target_id,
+        "server_hostname": tracker.hostname,
+        "server_sub_kind": tracker.sub_kind,
+        "recorded_by": tracker.daemon_id,
+        "proto": "ssh",
+        "initial_command": list(tracker.command),
+    }
+    return factory.make(
+        Kind.SESSION_START, fields, sid=tracker.sid, index=NEXT, time=tracker.created, repeatable=True
+    )
 
 
 def missing_end(

@@ -17,7 +17,7 @@ from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import BlockBuilder
 from interlock.domain.coverage import cut_off
-from interlock.domain.recording import Coverage, FrameKind, Marker, to_payload
+from interlock.domain.recording import DIED, Coverage, FrameKind, Marker, to_payload
 from interlock.domain.session import Exit
 from interlock.domain.survey import Survey
 from interlock.ports import RecordingParts, RecordingStore
@@ -29,8 +29,6 @@ AT_ONCE = 4
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
-
-DIED = "the recorder stopped before the session's end"
 
 _KINDS = {Marker: FrameKind.MARKER, Coverage: FrameKind.COVERAGE, Exit: FrameKind.EXIT}
 

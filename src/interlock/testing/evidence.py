@@ -178,7 +178,7 @@ class Witness:
         """What was stored since the witness was made."""
         return [e for e in self._cluster.json("events", "ls") if self._is_new(e["time"])]
 
-    def wait_event(self, event: str, **fields: str) -> Event:
+    def wait_event(self, event: str, *, within: float = SETTLE_S, **fields: str) -> Event:
         """Wait for a new event of this name with these fields."""
 
         def found() -> Event | None:
@@ -187,7 +187,7 @@ class Witness:
                 None,
             )
 
-        return poll_until(found, f"event {event} with {fields}", SETTLE_S)
+        return poll_until(found, f"event {event} with {fields}", within)
 
     def _is_new(self, time: str) -> bool:
         return datetime.fromisoformat(time) >= self._began - TICK

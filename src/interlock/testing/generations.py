@@ -125,9 +125,16 @@ class Visitor:
     async def leave(self) -> tuple[str, ...]:
         """End the input and wait for the end; every ID that the client was told."""
         self._peer.send(channel_message(wire.CHANNEL_EOF, self._target_no))
+        return await self._closed()
+
+    async def close(self) -> tuple[str, ...]:
+        """Close the channel, whatever runs, and wait for the other side's close."""
+        self._peer.send(channel_message(wire.CHANNEL_CLOSE, self._target_no))
+        return await self._closed()
+
+    async def _closed(self) -> tuple[str, ...]:
         while (message := await self._peer.receive())[0] != wire.CHANNEL_CLOSE:
             self._note(message)
-        self._peer.send(channel_message(wire.CHANNEL_CLOSE, self._target_no))
         return tuple(self._told)
 
     async def _environment(self) -> str:
@@ -176,15 +183,23 @@ class Visitor:
 
 async def arrive(stack: AsyncExitStack, cluster: Cluster, person: Person, target: str) -> Visitor:
     """A client that has logged in and opened a session's channel; KitError if that is refused."""
-    peer = await connect_raw(cluster.host, cluster.port)
-    await stack.enter_async_context(peer)
+    visitor = Visitor(await admitted(stack, cluster, person, target))
     try:
-        await peer.log_in(f"{cluster.login_name}%{target}", credential_of(person))
-        visitor = Visitor(peer)
         await visitor.open()
     except Gone as gone:
         raise KitError(f"the gateway hung up: {gone}") from None
     return visitor
+
+
+async def admitted(stack: AsyncExitStack, cluster: Cluster, person: Person, target: str) -> RawSsh:
+    """A client that has logged in, and no more; KitError if that is refused."""
+    peer = await connect_raw(cluster.host, cluster.port)
+    await stack.enter_async_context(peer)
+    try:
+        await peer.log_in(f"{cluster.login_name}%{target}", credential_of(person))
+    except Gone as gone:
+        raise KitError(f"the gateway hung up: {gone}") from None
+    return peer
 
 
 def credential_of(person: Person) -> Credential:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from interlock.core.errors import StoreError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue, Kind
+from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter
 from interlock.testing.clock import FakeClock
@@ -59,7 +59,7 @@ class MemoryAuditLog:
 
 
 def _by_auth(event: AuditEvent) -> bool:
-    return event.kind is Kind.SESSION_END and event.fields.get(SYNTHESIZED) == BY_AUTH
+    return event.fields.get(SYNTHESIZED) == BY_AUTH
 
 
 class MemoryTrackers:

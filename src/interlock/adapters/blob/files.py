@@ -32,6 +32,7 @@ import structlog
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue
+from interlock.domain.recording import RecordingState
 from interlock.domain.survey import Survey, describe, survey
 from interlock.ports import RecordingInfo
 
@@ -136,6 +137,10 @@ class FileRecordings:
         except OSError as error:
             raise _unreadable(error) from error
 
+    async def left_behind(self) -> list[RecordingInfo]:
+        """What is not stored: in the making, left by a process that died, or in quarantine; newest first."""
+        return await asyncio.get_running_loop().run_in_executor(self._lister, self._parts)
+
     async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
         """Cut the part to its first ``keep`` bytes and append ``tail``; RecordingError if the disk refuses."""
         try:
@@ -212,6 +217,18 @@ class FileRecordings:
                     found.append((path.stat().st_mtime, sid))
         return [sid for _, sid in sorted(found)]
 
+    def _parts(self) -> list[RecordingInfo]:
+        found = []
+        for folder, kind in ((_LIVE, RecordingState.UNFINISHED), (_QUARANTINE, RecordingState.QUARANTINED)):
+            for path in (self._directory / folder).glob(f"*{_PART}"):
+                sid = _sid_of(path)
+                with contextlib.suppress(FileNotFoundError):  # its session has just been stored
+                    if sid is not None:
+                        state = path.stat()
+                        changed = datetime.fromtimestamp(state.st_mtime, UTC)
+                        found.append(RecordingInfo(sid, state.st_size, changed, _meta(path), kind))
+        return sorted(found, key=lambda info: info.stored, reverse=True)
+
     def _recordings(self) -> list[RecordingInfo]:
         found = []
         for path in self._directory.glob(f"*{_DONE}"):
@@ -220,7 +237,9 @@ class FileRecordings:
                 if sid is not None:
                     state = path.stat()
                     stored = datetime.fromtimestamp(state.st_mtime, UTC)
-                    found.append(RecordingInfo(sid, state.st_size, stored, self._meta(path, state)))
+                    meta = self._meta(path, state)
+                    cut_off = RecordingState.CUT_OFF if meta.get("cut_off") else RecordingState.COMPLETE
+                    found.append(RecordingInfo(sid, state.st_size, stored, meta, cut_off))
         return sorted(found, key=lambda info: info.stored, reverse=True)
 
     def _meta(self, path: Path, state: os.stat_result) -> Mapping[str, JsonValue]:

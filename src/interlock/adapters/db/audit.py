@@ -14,8 +14,12 @@ from interlock.adapters.db.engine import Database
 from interlock.adapters.db.twins import find_twins
 from interlock.core.ids import SessionId
 from interlock.domain.audit import NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind
+from interlock.domain.duties import RecordingMode
 from interlock.domain.twin import TOLD_BY_BOTH, folded
 from interlock.ports import EventFilter
+
+LISTED = 20_000
+"""Sessions, the newest ones, whose recordings are looked for: a list has no more (`blob.files.REMEMBERED`)."""
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 
@@ -41,6 +45,23 @@ class SqlAuditLog:
         refusal = Kind.SESSION_REJECTED.event
         query = select(table.c.seq).where(table.c.sid == sid, table.c.event != refusal).limit(1)
         return self._database.read_now(lambda connection: connection.execute(query).first()) is not None
+
+    async def unstored(self) -> list[dict[str, JsonValue]]:
+        """The starts of recorded sessions, of which no upload is known, newest first, among the last `LISTED`."""
+        table, other = schema.events, schema.events.alias()
+        starts = (
+            select(table.c.sid, table.c.body, table.c.seq)
+            .where(table.c.event == Kind.SESSION_START.event)
+            .order_by(table.c.seq.desc())
+            .limit(LISTED)
+            .subquery()
+        )
+        uploaded = select(other.c.seq).where(
+            other.c.sid == starts.c.sid, other.c.event == Kind.SESSION_UPLOAD.event
+        )
+        query = select(starts.c.body).where(~uploaded.exists()).order_by(starts.c.seq.desc())
+        found = [_DECODER.decode(row.body) for row in await self._database.rows(query)]
+        return [each for each in found if each.get("session_recording") != RecordingMode.OFF.value]
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
         """The events that match, oldest first; a node's twin of a session counts as that session."""
@@ -93,7 +114,8 @@ def _take_ends(connection: Connection, sids: Iterable[SessionId]) -> list[dict[s
     """Remove the ends that auth made up for these sessions; what they were."""
     table = schema.events
     wanted = (text("synthesized = 'auth'"), table.c.sid.in_(list(sids)))
-    taken = connection.execute(select(*(each for each in table.c if each is not table.c.seq)).where(*wanted)).all()
+    columns = [each for each in table.c if each is not table.c.seq]
+    taken = connection.execute(select(*columns).where(*wanted).order_by(table.c.seq)).all()
     if taken:
         connection.execute(delete(table).where(*wanted))
     return [row._asdict() for row in taken]
