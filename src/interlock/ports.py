@@ -208,6 +208,18 @@ class UnstoredSessions(Protocol):
         ...
 
 
+class PartReader(Protocol):
+    """Follows a part while it is written."""
+
+    def read(self) -> bytes:
+        """What was appended since the last call, in pieces; empty when nothing is left. Waits for the disk."""
+        ...
+
+    def close(self) -> None:
+        """Close; never fails."""
+        ...
+
+
 class RecordingParts(Protocol):
     """Recordings on local disk that are not in the RecordingStore yet."""
 
@@ -217,6 +229,10 @@ class RecordingParts(Protocol):
 
     def path(self, sid: SessionId) -> Path:
         """Where the part is."""
+        ...
+
+    def follow(self, sid: SessionId) -> PartReader:
+        """Read the part of a live session from its beginning; OSError if there is none."""
         ...
 
     async def unfinished(self) -> list[SessionId]:

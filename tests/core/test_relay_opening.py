@@ -326,7 +326,7 @@ def test_joining_is_refused_before_the_target_hears_of_it() -> None:
     """A node never names the session of a joining party, so waiting for that would hang."""
     script = new_node()
     join = SessionParams(join_session_id=THEIRS, join_mode=JoinMode.PEER).encode()
-    text = "joining a session is not available through this gateway"
+    text = f"this connection leads to a host: join the session with ssh join%{THEIRS}@GATEWAY"
     script.client(say.session(0, join)) >> refused(0, PROHIBITED, text)
 
 

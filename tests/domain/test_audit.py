@@ -14,6 +14,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 6789, tzinfo=UTC)
 FIELD = {
     # teleport-facts §3.6
     Kind.SESSION_START: ("session.start", "T2000I"),
+    Kind.SESSION_JOIN: ("session.join", "T2001I"),
     Kind.SESSION_RESIZE: ("resize", "T2002I"),
     Kind.SESSION_LEAVE: ("session.leave", "T2003I"),
     Kind.SESSION_END: ("session.end", "T2004I"),
@@ -134,7 +135,6 @@ def test_what_is_kept_once() -> None:
     once = (
         Kind.SESSION_START,
         Kind.SESSION_END,
-        Kind.SESSION_LEAVE,
         Kind.SESSION_DATA,
         Kind.SESSION_UPLOAD,
     )

@@ -21,6 +21,7 @@ from interlock.domain.recording import Header
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
+from interlock.ports import PartReader
 from interlock.services.live import LiveSession
 from interlock.services.recorder import NoRecorder, Recorder
 from interlock.testing.clock import START, FakeClock
@@ -66,8 +67,17 @@ class Told:
         del repeatable
         self.events.append((kind, fields))
 
-    def move(self, state: TrackerState, *, command: tuple[str, ...] = ()) -> None:
-        self.command = command if state is TrackerState.RUNNING else self.command
+    def move(self, state: TrackerState, *, start: Start | None = None) -> None:
+        if state is TrackerState.RUNNING and start is not None and start.command:
+            self.command = (start.title,)
+
+    def people(self, users: tuple[str, ...]) -> None:
+        self.users = users
+
+
+def nothing_to_follow(_sid: SessionId) -> PartReader:
+    """Nobody joins these sessions."""
+    raise FileNotFoundError
 
 
 def lived(start: Start) -> tuple[Header, Told]:
@@ -93,6 +103,7 @@ def lived(start: Start) -> tuple[Header, Told]:
         on_end=end,
         cluster="demo",
         clock=clock,
+        follow=nothing_to_follow,
     )
     session.start(start)
     clock.advance(timedelta(seconds=1))
@@ -172,6 +183,7 @@ def session_of(context: SessionContext, told: Told) -> LiveSession:
         on_end=end,
         cluster="demo",
         clock=FakeClock(),
+        follow=nothing_to_follow,
     )
 
 

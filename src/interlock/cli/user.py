@@ -193,16 +193,40 @@ def logout(proxy: ProxyOption = None) -> None:
 def ssh(
     arguments: Annotated[list[str], typer.Argument(metavar="[SSH OPTIONS] LOGIN@NODE [COMMAND]…")],
     proxy: ProxyOption = None,
+    invite: Annotated[
+        str, typer.Option(metavar="A,B", help="Users whom you ask to join; it allows them nothing more.")
+    ] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="What the session is for.")] = "",
 ) -> None:
-    """Open a session on a node with the system's ssh."""
+    """Open a session on a node with the system's ssh. Options of ilsh come first."""
     from interlock.cli.user_ssh import split_ssh, ssh_argv
 
     login = valid_login(proxy)
     try:
-        argv = ssh_argv(login, split_ssh(arguments))
+        invited = [name.strip() for name in invite.split(",") if name.strip()]
+        argv = ssh_argv(login, split_ssh(arguments), reason=reason, invite=invited)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _become(argv)
+
+
+@app.command()
+def join(
+    session: Annotated[str, typer.Argument(metavar="SID", help="The session's ID; see ilsh sessions ls.")],
+    mode: Annotated[
+        str, typer.Option(metavar="[peer|observer|moderator]", help="See and type, see, or see and end.")
+    ] = "",
+    proxy: ProxyOption = None,
+) -> None:
+    """Take part in a live session with the system's ssh; without --mode as observer, if you may."""
+    from interlock.cli.user_ssh import join_argv
+    from interlock.core.extensions import JoinMode
+
+    try:
+        sid, wanted = parse_session_id(session), JoinMode(mode) if mode else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    _become(join_argv(valid_login(proxy), sid, wanted))
 
 
 @app.command(context_settings=PASSED_ON)

@@ -12,7 +12,7 @@ from interlock.core import portal as wire
 from interlock.core.errors import SignInFailed
 from interlock.domain.audit import rfc3339
 
-sessions = typer.Typer(help="Your live sessions.")
+sessions = typer.Typer(help="Live sessions: yours, and those that you may join.")
 recordings = typer.Typer(help="Recordings of your finished sessions.")
 
 
@@ -75,7 +75,7 @@ def list_nodes(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> N
 
 @sessions.command("ls")
 def list_sessions(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
-    """List your sessions that are live now."""
+    """List your sessions that are live now, and others' that you may join; see ilsh join."""
     reply = with_portal(proxy, lambda portal: portal.ask(wire.Sessions(), wire.SessionList))
     rows = [
         {
@@ -87,16 +87,24 @@ def list_sessions(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -
             "created": item.created,
             "command": item.command,
             "participants": item.participants,
+            "join_as": item.joinable,
+            "reason": item.reason,
+            "invited": item.invited,
         }
         for item in reply.sessions
     ]
     columns = {
         "sid": "Session",
         "state": "State",
+        "user": "User",
         "login": "Login",
         "hostname": "Node",
         "created": "Created",
         "command": "Command",
+        "participants": "Participants",
+        "join_as": "Join as",
+        "reason": "Reason",
+        "invited": "Invited",
     }
     print_rows(rows, columns, form)
 

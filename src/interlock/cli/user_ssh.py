@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from interlock.cli.user_profile import Login, Profile
 from interlock.core.errors import ConfigError
-from interlock.core.ids import parse_login, parse_name
+from interlock.core.extensions import SESSION_INVITED, SESSION_REASON, JoinMode
+from interlock.core.ids import SessionId, parse_login, parse_name
 from interlock.core.portal import NodeItem
+from interlock.domain.party import JOIN_LOGIN
 
 _SSH_WITH_VALUE = "BbcDEeFIiJLlmOoPpQRSWw"
 _SCP_WITH_VALUE = "cDFiJloPSX"
@@ -58,12 +60,34 @@ def parse_destination(text: str, profile: Profile) -> Destination:
     return Destination(profile.logins[0], parse_name(text))
 
 
-def ssh_argv(login: Login, arguments: SshArguments) -> list[str]:
-    """The arguments of ``ssh``, its name first; ValueError for a destination that is none."""
+def ssh_argv(login: Login, arguments: SshArguments, *, reason: str = "", invite: Sequence[str] = ()) -> list[str]:
+    """The arguments of ``ssh``, its name first; ValueError for a destination that is none, or unusable words."""
     to = parse_destination(arguments.destination, login.profile)
     port = ["-p", str(login.profile.port)]
     route = f"{to.login}%{to.node}@{login.profile.host}"
-    return ["ssh", *_own_options(login), *port, *arguments.options, "--", route, *arguments.command]
+    own = [*_own_options(login), *_words(reason, invite)]
+    return ["ssh", *own, *port, *arguments.options, "--", route, *arguments.command]
+
+
+def join_argv(login: Login, sid: SessionId, mode: JoinMode | None) -> list[str]:
+    """The arguments of ``ssh`` that lead into a session, its name first."""
+    name = JOIN_LOGIN if mode is None else f"{JOIN_LOGIN}-{mode.value}"
+    route = f"{name}%{sid}@{login.profile.host}"
+    return ["ssh", *_own_options(login), "-p", str(login.profile.port), "-t", "--", route]
+
+
+def _words(reason: str, invite: Sequence[str]) -> list[str]:
+    """What the person says about the session, as environment variables that the gateway takes for itself."""
+    if any(not char.isprintable() for char in reason):
+        msg = "the reason must be one line of text"
+        raise ValueError(msg)
+    said = [(SESSION_REASON, reason), (SESSION_INVITED, ",".join(map(parse_name, invite)))]
+    set_env = [_quoted_word(f"{name.decode()}={value}") for name, value in said if value]
+    return ["-o", f"SetEnv={' '.join(set_env)}"] if set_env else []
+
+
+def _quoted_word(word: str) -> str:
+    return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def scp_argv(login: Login, arguments: Sequence[str]) -> list[str]:

@@ -5,13 +5,16 @@ from enum import Enum, auto
 
 import msgspec
 
+from interlock.core import extensions
 from interlock.core.effects import StartRequest
 from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.extensions import Words
 from interlock.core.flows import Flow
 from interlock.core.limits import MAX_ENV_BYTES, MAX_ENV_VARS
 from interlock.core.messages import Confirmation
 from interlock.core.negotiation import Negotiation
 from interlock.core.replies import ReplyLedger
+from interlock.core.share import Share
 from interlock.core.sides import Side
 from interlock.core.wire import Reader
 
@@ -37,11 +40,18 @@ class Channel:
     target_no: int = NOT_ANSWERED
     opener: Side = Side.CLIENT
     phase: Phase = Phase.OPENING
+    running: bool = False  # data may flow
+    share: Share | None = None  # since others take part, or since it was held
     closed: set[Side] = field(default_factory=set)  # sides that sent CLOSE
     answered_by: dict[Side, ReplyLedger] = field(
         default_factory=lambda: {Side.CLIENT: ReplyLedger(), Side.TARGET: ReplyLedger()}
     )
     flow_from: dict[Side, Flow] = field(default_factory=lambda: {Side.CLIENT: Flow(), Side.TARGET: Flow()})
+
+    @property
+    def live(self) -> bool:
+        """Whether both sides still have it open."""
+        return self.phase is Phase.OPEN and not self.closed
 
     def number(self, side: Side) -> int:
         """The number that messages to this side carry."""
@@ -81,6 +91,10 @@ class SessionChannel(Channel):
     more_window: int = 0  # what the target granted while NEGOTIATING
     agreed: bool = False  # the performer was told the ID
     started: bool = False  # a shell, exec or subsystem request was taken; there is only one (R19)
+    client_window: int = 0  # what the client granted when it opened the channel
+    client_packet: int = 0  # the longest data that it takes in one message
+    start_refused: bool = False  # by the target, after the client had our answer
+    words: Words = field(default_factory=Words)
     granted: set[str] = field(default_factory=set)  # X11 and agent requests that the target has not refused
     term: str = ""
     window: tuple[int, int] | None = None
@@ -120,7 +134,10 @@ class SessionChannel(Channel):
         reader = Reader(data)
         name, value = reader.string(), reader.string()
         reader.end()
-        return self._count_env(1, len(name) + len(value))
+        if not self._count_env(1, len(name) + len(value)):
+            return False
+        self.words = self.words.heard(name, value)
+        return True
 
     def take_envs(self, data: bytes) -> bool:
         """Note an envs request (`extensions.ENVS`): a JSON object of strings, held to the same bounds."""
@@ -128,7 +145,13 @@ class SessionChannel(Channel):
         text = reader.string()
         reader.end()
         try:
-            return self._count_env(len(msgspec.json.decode(text, type=dict[str, str])), len(text))
+            variables = msgspec.json.decode(text, type=dict[str, str])
+            if not self._count_env(len(variables), len(text)):
+                return False
+            for name in (extensions.SESSION_REASON, extensions.SESSION_INVITED):
+                if (value := variables.get(name.decode())) is not None:
+                    self.words = self.words.heard(name, value.encode("utf-8", "replace"))
+            return True  # noqa: TRY300 - msgspec may have raised in any line before
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
 
@@ -147,4 +170,5 @@ class SessionChannel(Channel):
         command = b"" if name == b"shell" else reader.string()
         reader.end()
         self.started = True
-        return StartRequest(name.decode(), command, self.term, self.window)
+        words = self.words
+        return StartRequest(name.decode(), command, self.term, self.window, words.reason, words.invited)

@@ -13,6 +13,9 @@ from interlock.core.sides import Side
 from interlock.core.table import ChannelTable
 from interlock.core.wire import Reader
 
+HELD_START = "start"
+"""Our own request: the start of a session that was held. Its client has had our answer."""
+
 
 class ChannelRequests:
     """The requests on all channels of one connection."""
@@ -35,6 +38,8 @@ class ChannelRequests:
             return self._fail(channel, side, request)  # the client, who would answer, does not know the channel
         if verdict is Verdict.START:
             return self._start(channel, request)
+        if side is Side.CLIENT and channel.share is not None and channel.share.refuses(request.name):
+            return self._fail(channel, side, request)
         allowed, effects = self._judge(channel, request, verdict)
         if not allowed:
             return effects + self._fail(channel, side, request)
@@ -110,6 +115,8 @@ class ChannelRequests:
         """A CHANNEL_SUCCESS or CHANNEL_FAILURE. RemoteProtocolError if ``side`` was not asked."""
         settled = channel.answered_by[side].settle(payload)
         effects: list[Effect] = []
+        if settled.token == HELD_START and isinstance(channel, SessionChannel):
+            channel.start_refused = payload[0] == wire.CHANNEL_FAILURE
         if channel.phase is Phase.OPEN:
             effects += [Send(side.other, ready) for ready in settled.release]
         if isinstance(settled.note, Granted) and isinstance(channel, SessionChannel) and channel.agreed:

@@ -38,6 +38,8 @@ class StartRequest:
     command: bytes  # the command or the subsystem's name; empty for a shell
     term: str  # empty without a PTY
     window: tuple[int, int] | None  # columns and rows; None without a PTY
+    reason: str = ""  # the session's, in the person's words
+    invited: tuple[str, ...] = ()  # users whom the person would like to join
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,28 @@ class Refused:
     reason: str
     channel: int | None = None  # of a live session, if it was refused within one
     maximum: int | None = None  # the limit that was reached
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """The client typed while its session was held or paused; it goes nowhere."""
+
+    channel: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Hungry:
+    """The target takes input of others again, after `Sharing.insert` took less than it was given."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overfull:
+    """A paused session wrote more than we hold."""
+
+    channel: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,4 +174,5 @@ class Granted:
 
 SessionEffect = Agreed | TwinNamed | Started | Resized | Exited | Closed | StartTimer | StopTimer | Granted
 ForwardEffect = ForwardOpened | ForwardClosed | ForwardFailed | ListenBegan
-Effect = Send | Refused | SessionEffect | ForwardEffect
+SharingEffect = Typed | Hungry | Overfull
+Effect = Send | Refused | SessionEffect | ForwardEffect | SharingEffect

@@ -8,7 +8,7 @@ from enum import Enum
 
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.ids import SessionId, parse_session_id
-from interlock.core.limits import MAX_SESSION_PARAMS
+from interlock.core.limits import MAX_INVITED, MAX_SESSION_PARAMS, MAX_WORDS
 from interlock.core.wire import Reader, boolean, string
 
 SESSION_ID_QUERY_V1 = b"session-id-query@goteleport.com"
@@ -17,6 +17,10 @@ CURRENT_SESSION_ID = b"current-session-id@goteleport.com"
 CLUSTER_DETAILS = b"cluster-details@goteleport.com"
 VERSION_QUERY = b"x-teleport-version"
 ENVS = b"envs@goteleport.com"
+JOIN_MODE = b"TELEPORT_SSH_JOIN_MODE"
+SESSION_REASON = b"TELEPORT_SESSION_REASON"
+SESSION_INVITED = b"TELEPORT_SESSION_INVITED_USERS"
+FORCE_TERMINATE = b"x-teleport-force-terminate"
 KEEPALIVE = b"keepalive@openssh.com"
 HOSTKEYS_UPDATE = b"hostkeys-00@openssh.com"
 HOSTKEYS_PROVE = b"hostkeys-prove-00@openssh.com"
@@ -29,6 +33,29 @@ CLIENT_LEFT = "the client disconnected"
 """What a forwarder tells a target when the client has gone; any other last word is the reason of an end."""
 
 _UNDERSTAND_PARAMS = (b"SSH-2.0-Teleport", b"SSH-2.0-Interlock")
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a person says about a session of theirs: it is shown, and allows nobody anything."""
+
+    reason: str = ""
+    invited: tuple[str, ...] = ()
+
+    def heard(self, name: bytes, value: bytes) -> "Words":
+        """With what an environment variable says, if it is one of ours."""
+        text = value[:MAX_WORDS].decode("utf-8", "replace")
+        if name == SESSION_REASON:
+            return Words(text, self.invited)
+        if name == SESSION_INVITED:
+            return Words(self.reason, invited_users(text))
+        return self
+
+
+def invited_users(text: str) -> tuple[str, ...]:
+    """Names joined by commas, or a JSON list of them as the field's clients send it."""
+    names = (name.strip().strip('"').strip() for name in text.strip().strip("[]").split(","))
+    return tuple(name for name in names if name)[:MAX_INVITED]
 
 
 class JoinMode(Enum):

@@ -9,10 +9,12 @@ Tap = Callable[[int, memoryview], None]
 class Flow:
     """One direction of one channel, found by the channel number in its messages."""
 
-    __slots__ = ("octets", "tap")
+    __slots__ = ("granted", "judged", "octets", "tap")
 
     def __init__(self) -> None:
         self.octets = 0
+        self.granted = 0  # window that this side has added for the data it receives
+        self.judged = False  # its window adjusts go to the core, since the channel is shared
         self.tap: Tap | None = None  # set when the session starts, if this side records it
 
 

@@ -147,3 +147,28 @@ TUNNEL_WAIT_S = 5.0
 
 JOIN_TIME_S = 60.0
 """Seconds that a node without an identity may be connected to the proxy: joining takes two."""
+
+MAX_INSERTED = 2 * 1024 * 1024
+"""Bytes that parties may type into a session ahead of its target's window adjusts, and so of the owner's own bytes
+that may have to wait for them. OpenSSH's whole window: a target that adjusts late must still get to it."""
+
+MAX_NOTICES = 8 * 1024
+"""Bytes of notices to a session's owner ahead of its client's window adjusts; further ones are left out."""
+
+MAX_PAUSED_OUTPUT = 4 * 1024 * 1024
+"""Bytes of output of a paused session that are held. A client's window bounds it first, with stock clients."""
+
+MAX_PARTIES = 32
+"""People who take part in one session at once, beside its owner."""
+
+MAX_WORDS = 1024
+"""Bytes of a session's reason, or of the names of those who are invited, that are kept."""
+
+MAX_INVITED = 20
+"""Users whom one session invites."""
+
+PARTY_KEEPALIVE_S = 15.0
+"""Seconds between questions to somebody who takes part in a session: a moderator who has gone must be missed."""
+
+PARTY_KEEPALIVE_MISSED = 2
+"""Unanswered questions after which they count as gone."""

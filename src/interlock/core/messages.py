@@ -34,6 +34,27 @@ def channel_request(recipient: int, name: bytes, *, want_reply: bool = False, da
     return bytes([wire.CHANNEL_REQUEST]) + uint32(recipient) + string(name) + boolean(want_reply) + data
 
 
+def channel_data(recipient: int, data: bytes, kind: int = 0) -> bytes:
+    """Data for a channel; ``kind`` is the extended-data type, 0 for plain data (§5.2)."""
+    if kind:
+        return bytes([wire.CHANNEL_EXTENDED_DATA]) + uint32(recipient) + uint32(kind) + string(data)
+    return bytes([wire.CHANNEL_DATA]) + uint32(recipient) + string(data)
+
+
+def read_data(payload: bytes) -> tuple[int, bytes]:
+    """The extended-data type, or 0, and the bytes of data for a channel (§5.2)."""
+    reader = Reader(payload[5:])
+    kind = reader.uint32() if payload[0] == wire.CHANNEL_EXTENDED_DATA else 0
+    data = reader.string()
+    reader.end()
+    return kind, data
+
+
+def window_adjust(recipient: int, amount: int) -> bytes:
+    """Let the other side send so many bytes more (§5.2)."""
+    return bytes([wire.CHANNEL_WINDOW_ADJUST]) + uint32(recipient) + uint32(amount)
+
+
 def stderr_data(recipient: int, text: str) -> bytes:
     """Text for the person, on the channel's standard error (§5.2)."""
     return (

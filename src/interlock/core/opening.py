@@ -6,7 +6,7 @@ code and text where the target refused (RFC 4254 §5.1).
 
 from collections.abc import Callable
 
-from interlock.core import extensions, wire
+from interlock.core import extensions, limits, wire
 from interlock.core.channel import Phase, SessionChannel
 from interlock.core.effects import Agreed, Effect, Refused, Send, StartTimer, StopTimer, TwinNamed
 from interlock.core.errors import RemoteProtocolError, Rule
@@ -49,6 +49,7 @@ class Opening:
         passes_params: bool,
         minted_counts: bool,
         refusal: Refusal | None,
+        joins: extensions.SessionParams | None,
     ) -> None:
         self.refusal = refusal  # for every channel; set at once without a target, later if the target says so
         self.session_limit: Refusal | None = None  # for a session beyond its maximum
@@ -58,6 +59,7 @@ class Opening:
         self._support = support
         self._asked = support is Support.UNKNOWN
         self._passes_params = passes_params
+        self._joins = joins  # what the target is told instead of the client's own parameters
         self._minted_counts = minted_counts
 
     def opened(self, side: Side, wanted: Open) -> list[Effect]:
@@ -68,8 +70,17 @@ class Opening:
                 Send(side, open_failure(wanted.sender, refusal.code, refusal.public)),
                 Refused(wanted.kind[:64], refusal.public, refusal.reason, maximum=refusal.maximum),
             ]
-        self._table.add(SessionChannel(wanted.sender, negotiation=Negotiation(self._support, self._mint)))
-        return [Send(Side.TARGET, wanted.encode(wanted.extra if self._passes_params else b""))]
+        params = extensions.SessionParams.decode(wanted.extra)
+        channel = SessionChannel(
+            wanted.sender,
+            negotiation=Negotiation(self._support, self._mint),
+            client_window=wanted.window,
+            client_packet=wanted.max_packet,
+            words=extensions.Words(params.reason[: limits.MAX_WORDS], params.invited[: limits.MAX_INVITED]),
+        )
+        self._table.add(channel)
+        extra = self._joins.encode() if self._joins else wanted.extra
+        return [Send(Side.TARGET, wanted.encode(extra if self._passes_params else b""))]
 
     def _why_not(self, side: Side, wanted: Open) -> Refusal | None:
         if side is Side.TARGET:
@@ -202,5 +213,6 @@ def _unusable_params(extra: bytes) -> Refusal | None:
     except RemoteProtocolError as error:
         return Refusal(wire.OPEN_CONNECT_FAILED, "malformed session parameters", error.reason)
     if params.join_session_id is not None:
-        return Refusal.by_policy("joining a session is not available through this gateway")
+        text = f"this connection leads to a host: join the session with ssh join%{params.join_session_id}@GATEWAY"
+        return Refusal.by_policy(text)
     return None

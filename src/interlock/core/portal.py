@@ -48,7 +48,7 @@ class Nodes(Request, frozen=True, tag="nodes"):
 
 
 class Sessions(Request, frozen=True, tag="sessions"):
-    """Which of my sessions are live?"""
+    """Which sessions are live that are mine, or that I may join?"""
 
 
 class Recordings(Request, frozen=True, tag="recordings"):
@@ -115,6 +115,9 @@ class SessionItem(msgspec.Struct, frozen=True):
     hostname: str
     command: list[str]
     participants: list[str]
+    joinable: list[str] = []  # modes in which the caller may take part
+    reason: str = ""
+    invited: list[str] = []
 
 
 class SessionList(Reply, frozen=True, tag="sessions"):

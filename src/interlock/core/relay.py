@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from interlock.core import extensions, wire
 from interlock.core.channel import Channel, Phase, SessionChannel
-from interlock.core.channel_requests import ChannelRequests
+from interlock.core.channel_requests import HELD_START, ChannelRequests
 from interlock.core.effects import Effect, Send, StopTimer
 from interlock.core.errors import LocalProtocolError, RemoteProtocolError, Rule
 from interlock.core.flows import Flow, Flows
@@ -35,6 +35,7 @@ from interlock.core.messages import (
     channel_message,
     channel_request,
     global_request,
+    read_data,
     request_success,
     stderr_data,
 )
@@ -43,6 +44,8 @@ from interlock.core.opening import Opening
 from interlock.core.policy import GLOBAL_REQUESTS, Verdict
 from interlock.core.refusal import Refusal
 from interlock.core.replies import ReplyLedger
+from interlock.core.share import Stage
+from interlock.core.sharing import Sharing
 from interlock.core.sides import Side
 from interlock.core.table import ChannelTable, ended
 from interlock.core.wire import Reader
@@ -70,6 +73,7 @@ class RelayOptions:
     minted_counts: bool = True  # see `Opening`: False if the target records
     grants: Grants = NOTHING_FORWARDED  # what may be forwarded, at first
     reach: Reach = _anywhere  # where forwards must not lead
+    joins: extensions.SessionParams | None = None  # the session there that is joined, whatever the client says
 
 
 class Relay:
@@ -78,6 +82,7 @@ class Relay:
     def __init__(self, options: RelayOptions, mint: Callable[[], SessionId]) -> None:
         self._options = options
         self._table = ChannelTable()
+        self.sharing = Sharing(self._table)
         self._opening = Opening(
             self._table,
             mint,
@@ -85,6 +90,7 @@ class Relay:
             passes_params=options.passes_params,
             minted_counts=options.minted_counts,
             refusal=options.refusal,
+            joins=options.joins,
         )
         self._forwards = Forwards(self._table, grants=options.grants, reach=options.reach)
         self._requests = ChannelRequests(self._table, self._opening, self._forwards)
@@ -150,11 +156,22 @@ class Relay:
         """The session started: pass the shell, exec or subsystem request on."""
         channel = self._channel(client_no)
         self._table.start_flows(channel)
-        if want_reply:
+        held = channel.share is not None and channel.share.stage is Stage.HELD
+        if held:
+            channel.answered_by[Side.TARGET].ask(HELD_START)
+        elif want_reply:
             channel.answered_by[Side.TARGET].pass_on()
         data = wire.string(command) if kind != "shell" else b""
-        request = channel_request(channel.target_no, kind.encode(), want_reply=want_reply, data=data)
-        return [Send(Side.TARGET, request)]
+        request = channel_request(channel.target_no, kind.encode(), want_reply=want_reply or held, data=data)
+        return [Send(Side.TARGET, request), *(self.sharing.resume(client_no) if held else [])]
+
+    def hold(self, client_no: int, *, want_reply: bool) -> list[Effect]:
+        """The session must wait: answer the start, so that the client shows what we say. `begin` follows."""
+        channel = self._channel(client_no)
+        effects = self.sharing.hold(client_no)
+        success = channel_message(wire.CHANNEL_SUCCESS, client_no)
+        answers = channel.answered_by[Side.TARGET].answer(success) if want_reply else []
+        return [*effects, *(Send(Side.CLIENT, ready) for ready in answers)]
 
     def refuse_from_now_on(self, refusal: Refusal) -> None:
         """Refuse every channel that is opened from now on: policy has changed its mind."""
@@ -335,9 +352,14 @@ class Relay:
     def _stray_data(self, side: Side, payload: bytes) -> list[Effect]:
         """Data that no flow exists for: late on an abandoned channel, else an offence: nothing runs yet (R1)."""
         channel = self._table.find(side, Reader(payload[1:]).uint32())
-        if channel.phase is not Phase.ABANDONED:
+        if channel.phase is Phase.ABANDONED:
+            return []
+        waits = side is Side.CLIENT and channel.share is not None and channel.share.stage is Stage.HELD
+        if channel.share is None or not (channel.running or waits):
             raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"data while {channel.phase.name}")
-        return []
+        effects = channel.share.data(side, *read_data(payload))
+        self.sharing.settle(channel)
+        return effects
 
     def _window_adjust(self, side: Side, payload: bytes) -> list[Effect]:
         reader = Reader(payload[1:])
@@ -347,6 +369,11 @@ class Relay:
         if isinstance(channel, SessionChannel) and channel.phase is Phase.NEGOTIATING:
             channel.more_window += amount
             return []
+        if channel.share is not None and channel.phase is Phase.OPEN:
+            effects = channel.share.adjusted(side, amount)
+            self.sharing.settle(channel)
+            return effects
+        channel.flow_from[side].granted += amount
         return self._pass_on(channel, side, payload)
 
     def _bare(self, side: Side, payload: bytes) -> Channel:
@@ -360,6 +387,8 @@ class Relay:
         channel = self._bare(side, payload)
         if channel.phase is Phase.NEGOTIATING:
             raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, "EOF before the session ID")
+        if channel.share is not None and channel.phase is Phase.OPEN:
+            return channel.share.eof(side, payload)
         return self._pass_on(channel, side, payload)
 
     def _close(self, side: Side, payload: bytes) -> list[Effect]:
@@ -374,7 +403,7 @@ class Relay:
                 self._table.drop(channel)
             return []
         self._table.close_flow(channel, side)
-        effects = [Send(side.other, payload)]
+        effects = [*(channel.share.closed(side) if channel.share else []), Send(side.other, payload)]
         if both:
             self._table.drop(channel)
             effects += ended(channel)
@@ -384,4 +413,8 @@ class Relay:
         return [Send(side.other, payload)] if channel.phase is Phase.OPEN else []
 
     def _channel_reply(self, side: Side, payload: bytes) -> list[Effect]:
-        return self._requests.replied(self._bare(side, payload), side, payload)
+        channel = self._bare(side, payload)
+        effects = self._requests.replied(channel, side, payload)
+        if isinstance(channel, SessionChannel) and channel.start_refused:
+            effects += self.terminate(channel.client_no, "\r\nthe target refused to start the session\r\n")
+        return effects

@@ -83,12 +83,17 @@ class ChannelTable:
 
     def start_flows(self, channel: Channel) -> None:
         """Data may flow, except from a side that has closed."""
+        channel.running = True
         for side in Side:
-            if side not in channel.closed:
-                self.flows[side][channel.number(side.other)] = channel.flow_from[side]
+            self.open_flow(channel, side)
+
+    def open_flow(self, channel: Channel, side: Side) -> None:
+        """What ``side`` sends takes the fast path, unless it has closed."""
+        if side not in channel.closed:
+            self.flows[side][channel.number(side.other)] = channel.flow_from[side]
 
     def close_flow(self, channel: Channel, side: Side) -> None:
-        """``side`` sends no more data."""
+        """``side`` sends no more data, or what it sends is judged."""
         flows, number = self.flows[side], channel.number(side.other)
         if flows.get(number) is channel.flow_from[side]:
             del flows[number]

@@ -31,6 +31,7 @@ from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.supervise import finished, sole_user
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.claims import SessionClaims
+from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.joining import JoinSources
 from interlock.services.leases import Leases
@@ -255,6 +256,16 @@ def _proxy_parts(
         factory=factory,
         clock=local.clock,
     )
+    desk = Desk(
+        sessions=sessions,
+        trackers=local.trackers,
+        targets=local.inventory,
+        lookup=local.audit,
+        current_roles=local.admission.current_roles,
+        cluster=local.cluster.name,
+        daemon_id=local.daemon_id,
+        clock=local.clock,
+    )
     return ProxyParts(
         daemon_id=local.daemon_id,
         gate=Gate(local.claims, local.clock, emitter, factory, tenures.locks),
@@ -265,6 +276,7 @@ def _proxy_parts(
         tenures=tenures,
         passwords=local.sign_in(emitter),
         portal=portal,
+        desk=desk,
         entropy=local.entropy,
         tunnels=tunnels,
         names=names,

@@ -15,6 +15,7 @@ class Kind(Enum):
     """Every event that we emit: (name, code)."""
 
     SESSION_START = ("session.start", "T2000I")
+    SESSION_JOIN = ("session.join", "T2001I")
     SESSION_RESIZE = ("resize", "T2002I")
     SESSION_LEAVE = ("session.leave", "T2003I")
     SESSION_END = ("session.end", "T2004I")
@@ -92,8 +93,9 @@ ABOUT_FILES = frozenset(kind for kind in Kind if kind.event in {"sftp", "sftp_su
 ENVELOPE = frozenset({"ei", "event", "code", "time", "uid", "cluster_name", "sid"})
 """Names of what every event says of itself, which its fields can neither repeat nor change."""
 
-ONCE_PER_SESSION = frozenset({"session.start", "session.end", "session.leave", "session.data", "session.upload"})
-"""The audit store keeps the first of these for a session and drops any other; see also `SYNTHESIZED`."""
+ONCE_PER_SESSION = frozenset({"session.start", "session.end", "session.data", "session.upload"})
+"""The audit store keeps the first of these for a session and drops any other; see also `SYNTHESIZED`. Of
+``session.leave`` there is one for each party; the owner's is told under one uid, however often."""
 
 NEXT = -1
 """The index of an event that the audit log numbers, since whoever tells it does not know what came before."""

@@ -5,7 +5,8 @@ from datetime import datetime
 from ipaddress import ip_address, ip_network
 
 from interlock.core.address import parse_address
-from interlock.core.ids import DaemonId
+from interlock.core.extensions import JoinMode
+from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import NOTHING_SPECIAL, Access
 
 
@@ -25,6 +26,14 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Joining:
+    """The one session that a connection is good for, and how its owner may take part there."""
+
+    sid: SessionId
+    modes: tuple[JoinMode, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Forwarded:
     """Present in the certificates that auth issues to a forwarding node, for one target and minutes only.
 
@@ -37,6 +46,7 @@ class Forwarded:
     records: bool
     client: str = ""  # host:port of the person's client as the forwarder sees it; empty: not said
     access: Access = NOTHING_SPECIAL  # what the roles allow on this connection
+    joining: Joining | None = None  # a session on the target that is to be joined; then nothing else is allowed
 
     @property
     def client_address(self) -> tuple[str, int] | None:

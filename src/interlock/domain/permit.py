@@ -8,10 +8,11 @@ from typing import Self
 import msgspec
 
 from interlock.core.errors import Denied
-from interlock.domain.access import Access
+from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.duties import RecordingMode
-from interlock.domain.identity import Claims, Identity
+from interlock.domain.identity import Claims, Identity, Joining
 from interlock.domain.modes import ModePolicy
+from interlock.domain.party import JOIN_LOGIN
 from interlock.domain.rbac import Role, access_for
 from interlock.domain.target import Target
 
@@ -20,7 +21,7 @@ _DECIDER = object()
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A positive decision; only `decide` makes one, so code that holds it need not ask again."""
+    """A positive decision; only the class methods make one, so code that holds it need not ask again."""
 
     identity: Identity
     login: str
@@ -28,6 +29,7 @@ class Permit:
     expires: datetime
     access: Access  # what else is allowed on the connection, and how it is watched
     decided_by: InitVar[object]  # not kept, so that a copy with other contents cannot inherit it
+    joining: Joining | None = None  # a session there to take part in; then the login is nobody's
 
     def __post_init__(self, decided_by: object) -> None:
         """Refuse a permit that nobody decided."""
@@ -69,3 +71,12 @@ class Permit:
         mode = modes.mode_for(target, access.recording)
         access = msgspec.structs.replace(access, recording=mode.value)
         return cls(identity, login, target, claims.valid_before, access, _DECIDER)
+
+    @classmethod
+    def to_join(cls, claims: Claims, target: Target, joining: Joining, *, now: datetime) -> Self:
+        """To take part in a session on our node, which was judged by `domain.party`, and in nothing else there."""
+        if not claims.valid_after <= now < claims.valid_before:
+            public = "your certificate has expired: run ilsh login"
+            raise Denied(public, reason=f"certificate {claims.serial} of {claims.identity.user} is not valid now")
+        access = msgspec.structs.replace(NOTHING_SPECIAL, recording=RecordingMode.NODE.value)
+        return cls(claims.identity, JOIN_LOGIN, target, claims.valid_before, access, _DECIDER, joining)

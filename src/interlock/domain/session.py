@@ -103,6 +103,8 @@ class Start:
     command: str = ""  # the exec command or the subsystem's name
     window: Window | None = None  # None: no PTY
     term: str = ""
+    reason: str = ""  # in the person's words
+    invited: tuple[str, ...] = ()  # users whom the person asks to join; it allows them nothing
 
     @property
     def shown(self) -> str:
@@ -124,6 +126,10 @@ class Start:
         fields: dict[str, JsonValue] = {"initial_command": [self.shown] if self.command else []}
         if self.window is not None:
             fields["size"] = str(self.window)
+        if self.reason:
+            fields["reason"] = self.reason
+        if self.invited:
+            fields["invited"] = list(self.invited)
         return fields
 
 

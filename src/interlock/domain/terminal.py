@@ -88,7 +88,7 @@ class TerminalFilter:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._decode = getincrementaldecoder("utf-8")("replace").decode
+        self._decoder = getincrementaldecoder("utf-8")("replace")
         self._state = _State.TEXT
         self._held = ""  # of an escape or control sequence that has begun
         self._swallowed = 0  # characters of the string that we are in
@@ -100,11 +100,20 @@ class TerminalFilter:
 
     def feed(self, data: bytes) -> str:
         """What may be shown of the next bytes."""
-        return self._read(self._decode(data))
+        return self._read(self._decoder.decode(data))
 
     def close(self) -> str:
         """What may be shown of what was held back; never a part of a sequence."""
-        return self._read(self._decode(b"", True)) + self._policy.end()
+        return self._read(self._decoder.decode(b"", True)) + self._policy.end()
+
+    def follow(self, other: "TerminalFilter") -> None:
+        """Go on where another filter stands in the same output, be it in the middle of a sequence."""
+        decoder, self._state, self._held, self._swallowed = other.place()
+        self._decoder.setstate(decoder)
+
+    def place(self) -> tuple[tuple[bytes, int], _State, str, int]:
+        """Where in the output the filter stands."""
+        return self._decoder.getstate(), self._state, self._held, self._swallowed
 
     def _read(self, text: str) -> str:
         shown = []

@@ -36,7 +36,10 @@ class Tracker:
     recording_mode: str
     kind: str = "ssh"
     command: tuple[str, ...] = ()
-    participants: tuple[str, ...] = ()
+    participants: tuple[str, ...] = ()  # users who take part now, the owner first
+    reason: str = ""  # in the owner's words
+    invited: tuple[str, ...] = ()
+    terminal: bool = False  # there is something to see: others may join
     swept: bool = False  # its daemon was silent and counts as dead, until it is heard again
 
     def moved(self, state: TrackerState, *, now: datetime) -> "Tracker":

@@ -134,7 +134,9 @@ class Authority:
         before = min(now + TARGET_TTL, permit.expires)
         kind, extensions = "openssh", _permissions(permit.access)  # our node judges by `access` itself
         if permit.target.sub_kind is SubKind.NODE:
-            forwarded = Forwarded(permit.target.id, by, records, _client(client_addr), permit.access)
+            forwarded = Forwarded(
+                permit.target.id, by, records, _client(client_addr), permit.access, permit.joining
+            )
             kind, extensions = (
                 "user",
                 (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded))),

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
-from interlock.core.ids import DaemonId, parse_login, parse_name
+from interlock.core.extensions import JoinMode
+from interlock.core.ids import DaemonId, parse_login, parse_name, parse_session_id
 from interlock.domain.access import NOTHING_SPECIAL, Access
-from interlock.domain.identity import Claims, Forwarded, Identity, TunnelPass, parse_client
+from interlock.domain.identity import Claims, Forwarded, Identity, Joining, TunnelPass, parse_client
 from interlock.domain.modes import mode_at_node
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
@@ -37,12 +38,18 @@ _EXPIRED = "your certificate has expired: run ilsh login"
 T = TypeVar("T")
 
 
+class _Joining(msgspec.Struct, forbid_unknown_fields=True):
+    sid: str
+    modes: tuple[JoinMode, ...]
+
+
 class _Forwarded(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     target: str
     by: str
     records: bool
     client: str = ""
     access: Access | None = None  # None: nothing beyond the defaults
+    joining: _Joining | None = None
 
 
 class _Identity(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -61,7 +68,10 @@ def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
     hand_over = None
     if forwarded is not None:
         access = None if forwarded.access == NOTHING_SPECIAL else forwarded.access
-        hand_over = _Forwarded(forwarded.target, forwarded.by, forwarded.records, forwarded.client, access)
+        joining = None if forwarded.joining is None else _Joining(forwarded.joining.sid, forwarded.joining.modes)
+        hand_over = _Forwarded(
+            forwarded.target, forwarded.by, forwarded.records, forwarded.client, access, joining
+        )
     return _ENCODER.encode(_Identity(identity.user, identity.roles, identity.cluster, hand_over)).decode()
 
 
@@ -166,7 +176,8 @@ def _hand_over(said: _Forwarded) -> Forwarded:
         parse_client(said.client)
     access = said.access or NOTHING_SPECIAL
     mode_at_node(access.recording, relieved=said.records)
-    return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client, access)
+    joining = None if said.joining is None else Joining(parse_session_id(said.joining.sid), said.joining.modes)
+    return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client, access, joining)
 
 
 def _source_networks(contents: Certificate) -> tuple[str, ...]:

@@ -16,12 +16,14 @@ from interlock.core.transfer.command import ScpCommand, SftpCommand, transfer_co
 from interlock.domain.access import Strictness
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.coverage import Covered, Level, Manifest, coverage_field
-from interlock.domain.recording import Coverage, Header, Marker, Stream
+from interlock.domain.recording import Coverage, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window, end_fields, shortened
 from interlock.domain.tracker import TrackerState
-from interlock.ports import Clock
+from interlock.ports import Clock, PartReader
 from interlock.services.emitter import Journal
-from interlock.services.recorder import NoRecorder, SessionRecorder
+from interlock.services.parties import Parties
+from interlock.services.recorder import CallLater, NoRecorder, SessionRecorder, call_later
+from interlock.services.screens import Recorded, Remembered, Screens, Source
 from interlock.services.trackers import SessionTracker
 from interlock.services.transfers import FileTransfers, disallowed
 
@@ -58,6 +60,8 @@ class LiveSession:
         on_end: Callable[["LiveSession"], None],
         cluster: str,
         clock: Clock,
+        follow: Callable[[SessionId], PartReader],
+        call_later: CallLater = call_later,
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self.ctx = ctx
@@ -83,7 +87,19 @@ class LiveSession:
         self._lapses = 0
         self._early: list[tuple[Kind, dict[str, JsonValue]]] = []  # what came before the start, told behind it
         self._ended = False
+        self._follow = follow
+        self._remembered: Remembered | None = (
+            None  # of a terminal's session that this daemon has and nobody records
+        )
         self._common = ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()
+        self.parties = Parties(
+            ctx,
+            journal=journal,
+            people=tracker.people,
+            running=self._running,
+            screens=Screens(self._past, self._flush),
+            call_later=call_later,
+        )
 
     @property
     def sid(self) -> SessionId:
@@ -101,10 +117,10 @@ class LiveSession:
             self.on_lock(lock)
 
     def start(self, start: Start) -> None:
-        """The client asked for something to run, and it may.
+        """The client asked for something to run, and it may, unless `parties` is waiting.
 
-        Denied if the role forbids it, RecordingError if it cannot be recorded. The refusal is in the audit log
-        already when the error is raised.
+        Denied if the role forbids it or would have it watched where it cannot be, RecordingError if it cannot be
+        recorded. The refusal is in the audit log already when the error is raised.
         """
         if self._start is not None or self._ended:
             raise LocalProtocolError("a session starts once", reason=f"second start of session {self.sid}")
@@ -113,8 +129,12 @@ class LiveSession:
         best_effort = self.ctx.access.record_session is Strictness.BEST_EFFORT
         unrecorded: RecordingError | None = None
         try:
+            self.parties.check(start)
             on_lapse = self._recording_lapsed if best_effort else None
             self.recorder = self._open_recorder(self._header(start, began), self._recording_failed, on_lapse)
+        except Denied as error:
+            self.journal.add(Kind.SESSION_REJECTED, self._common | rejection(error.public, error.reason))
+            raise
         except RecordingError as error:
             if not best_effort:
                 self.journal.add(Kind.SESSION_REJECTED, self._common | rejection(error.public, error.reason))
@@ -130,7 +150,22 @@ class LiveSession:
             self.recorder.cover(row)
         if command is not None:
             self._observe(command)
-        self._tracker.move(TrackerState.RUNNING, command=(start.title,) if start.command else ())
+        if start.window is not None and self.ctx.duties.emits and isinstance(self.recorder, NoRecorder):
+            self._remembered = Remembered(start.window)
+        self.parties.begin(start)
+        state = TrackerState.PENDING if self.parties.waiting else TrackerState.RUNNING
+        self._tracker.move(state, start=start)
+
+    def _past(self) -> Source:
+        """What a screen is made from; OSError if the recording cannot be read."""
+        return self._remembered or Recorded(self._follow(self.sid))
+
+    def _flush(self) -> None:
+        self.recorder.flush()  # whichever it is then
+
+    def _running(self) -> None:
+        """Enough moderators are there."""
+        self._tracker.move(TrackerState.RUNNING)
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
         """Something was refused within the session; ``what`` is the request's name."""
@@ -172,6 +207,9 @@ class LiveSession:
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Bytes on their way to the client; copied before this returns."""
         self.recorder.output(stream, data)
+        if self._remembered is not None:
+            self._remembered.note(Output(stream, bytes(data)))
+        self.parties.output(data)
 
     @property
     def keeps_input(self) -> bool:
@@ -197,6 +235,9 @@ class LiveSession:
             return
         self._window = window
         self.recorder.resize(window)
+        if self._remembered is not None:
+            self._remembered.note(window)
+        self.parties.resize(window)
         self._resizes += 1
         if self._resizes <= RESIZE_EVENTS:
             self.journal.add(Kind.SESSION_RESIZE, self._common | {"size": str(window)})
@@ -222,6 +263,7 @@ class LiveSession:
             if self.transfers is not None:
                 self.transfers.finish()
             self._ended = True
+            self.parties.ended(reason)
             self.recorder.finish(self._exit or Exit(error=NO_STATUS), self._manifest.rows)
             self._say_end(self._start, self._began, vanished)
             self.journal.add(Kind.SESSION_DATA, self._common | {"tx": tx, "rx": rx})
@@ -247,10 +289,10 @@ class LiveSession:
     def _say_end(self, start: Start, began: datetime, reason: str) -> None:
         if reason:
             self.journal.add(Kind.CLIENT_DISCONNECT, self._common | {"reason": reason})
-        participants = (self.ctx.identity.user,)
+        participants = self.parties.participants
         fields = end_fields(start, began=began, ended=self._clock.now(), participants=participants)
         self.journal.add(Kind.SESSION_END, self._common | fields | coverage_field(self.covered()))
-        self.journal.add(Kind.SESSION_LEAVE, self.ctx.user_fields() | self.ctx.server_fields())
+        self.journal.add(Kind.SESSION_LEAVE, self.ctx.user_fields() | self.ctx.server_fields(), repeatable=True)
 
     def _recording_failed(self, error: RecordingError) -> None:
         _log.error("recording.failed", sid=self.sid, reason=error.reason)

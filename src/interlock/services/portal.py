@@ -15,12 +15,15 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
+from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.blocks import Decoder
 from interlock.domain.identity import Claims
+from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for
+from interlock.domain.tracker import Tracker
 from interlock.ports import (
     Clock,
     EventSink,
@@ -138,7 +141,7 @@ class Portal:
             case wire.Nodes():
                 return await self._nodes(roles)
             case wire.Sessions():
-                return await self._sessions(caller)
+                return await self._sessions(caller, roles)
             case wire.Recordings():
                 return await self._list_recordings(caller)
             case wire.Recording():
@@ -203,22 +206,18 @@ class Portal:
         ]
         return wire.NodeList(items)
 
-    async def _sessions(self, caller: Caller) -> wire.SessionList:
+    async def _sessions(self, caller: Caller, roles: list[Role]) -> wire.SessionList:
         now = self._clock.now()
-        items = [
-            wire.SessionItem(
-                sid=tracker.sid,
-                state=tracker.state.value,
-                created=rfc3339(tracker.created),
-                user=tracker.user,
-                login=tracker.login,
-                hostname=tracker.hostname,
-                command=list(tracker.command),
-                participants=list(tracker.participants),
+        targets = {target.id: target for target in await self._targets.targets()}
+        items = []
+        for tracker in await self._trackers.live():
+            target = targets.get(tracker.target_id)
+            modes = (
+                joinable_modes(caller.user, roles, owner=tracker.user, target=target) if tracker.terminal else ()
             )
-            for tracker in await self._trackers.live()
-            if tracker.user == caller.user and not tracker.expired(now=now)
-        ]
+            if tracker.expired(now=now) or not (modes or tracker.user == caller.user):
+                continue
+            items.append(_session(tracker, modes))
         return wire.SessionList(items)
 
     async def _list_recordings(self, caller: Caller) -> wire.RecordingList:
@@ -299,6 +298,22 @@ def refusal(error: InterlockError) -> wire.Refused:
             return wire.Refused("failed", "the gateway could not read its storage: try again later")
         case _:
             return wire.Refused("failed", error.public)
+
+
+def _session(tracker: Tracker, modes: tuple[JoinMode, ...]) -> wire.SessionItem:
+    return wire.SessionItem(
+        sid=tracker.sid,
+        state=tracker.state.value,
+        created=rfc3339(tracker.created),
+        user=tracker.user,
+        login=tracker.login,
+        hostname=tracker.hostname,
+        command=list(tracker.command),
+        participants=list(tracker.participants),
+        joinable=[mode.value for mode in modes],
+        reason=tracker.reason,
+        invited=list(tracker.invited),
+    )
 
 
 def _logins(roles: list[Role]) -> tuple[str, ...]:

@@ -80,6 +80,10 @@ class SessionRecorder(Protocol):
         """Note the terminal's new size."""
         ...
 
+    def flush(self) -> None:
+        """Write what is held back, for somebody who reads the part now."""
+        ...
+
     def cover(self, row: Covered) -> None:
         """Note what else there is in the session, and how it is kept."""
         ...
@@ -122,6 +126,9 @@ class NoRecorder:
 
     def resize(self, window: Window) -> None:
         """Forget the size."""
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
     def cover(self, row: Covered) -> None:
         """Forget it."""
@@ -208,6 +215,11 @@ class Recorder:
     def resize(self, window: Window) -> None:
         """Note the terminal's new size."""
         self._add(FrameKind.RESIZE, resize_payload(window))
+
+    def flush(self) -> None:
+        """Write what is held back, for somebody who reads the part now."""
+        self._disarm()
+        self._write()
 
     def cover(self, row: Covered) -> None:
         """Write the row now, so that it is known if the end is never written."""

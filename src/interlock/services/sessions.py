@@ -99,6 +99,10 @@ class Sessions:
         """The sessions that have not ended, oldest first."""
         return list(self._live)
 
+    def find(self, sid: SessionId) -> LiveSession | None:
+        """The live session with this ID, if it is this daemon that tells of it."""
+        return next((each for each in self._live if each.sid == sid and each.ctx.duties.emits), None)
+
     def agree(self, ctx: SessionContext) -> LiveSession:
         """The ID is agreed and the channel about to be accepted.
 
@@ -125,6 +129,8 @@ class Sessions:
             cluster=self._cluster,
             clock=self._clock,
             has_room=lambda: self._emitter.has_room,
+            follow=self._parts.follow,
+            call_later=self._call_later,
         )
         self._live[session] = None
         if self._locks is not None and duties.emits:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.session import SessionContext
+from interlock.domain.session import SessionContext, Start
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.ports import Clock, TrackerStore
 from interlock.services.outbox import Outbox, Sleep
@@ -70,8 +70,12 @@ class TrackerWriter:
 class SessionTracker(Protocol):
     """What a live session needs of its tracker."""
 
-    def move(self, state: TrackerState, *, command: tuple[str, ...] = ()) -> None:
-        """Show others the session's next state."""
+    def move(self, state: TrackerState, *, start: Start | None = None) -> None:
+        """Show others the session's next state, and what it runs."""
+        ...
+
+    def people(self, users: tuple[str, ...]) -> None:
+        """Show others who takes part."""
         ...
 
 
@@ -99,15 +103,32 @@ class LiveTracker:
         )
         writer.put(self._tracker)
 
-    def move(self, state: TrackerState, *, command: tuple[str, ...] = ()) -> None:
-        """Show others the session's next state."""
+    def move(self, state: TrackerState, *, start: Start | None = None) -> None:
+        """Show others the session's next state, and what it runs."""
         moved = self._tracker.moved(state, now=self._clock.now())
-        self._tracker = replace(moved, command=command or moved.command)
+        if start is not None:
+            moved = replace(
+                moved,
+                command=(start.title,) if start.command else (),
+                reason=start.reason,
+                invited=start.invited,
+                terminal=start.interactive,
+            )
+        self._tracker = moved
         self._writer.put(self._tracker)
+
+    def people(self, users: tuple[str, ...]) -> None:
+        """Show others who takes part."""
+        if self._tracker.state is not TrackerState.TERMINATED:
+            self._tracker = replace(self._tracker, participants=users)
+            self._writer.put(self._tracker)
 
 
 class NoTracker:
     """Of a session that another daemon tracks."""
 
-    def move(self, state: TrackerState, *, command: tuple[str, ...] = ()) -> None:
+    def move(self, state: TrackerState, *, start: Start | None = None) -> None:
+        """Nothing to show."""
+
+    def people(self, users: tuple[str, ...]) -> None:
         """Nothing to show."""

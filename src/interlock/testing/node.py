@@ -29,6 +29,9 @@ from interlock.domain.target import SubKind, Target
 from interlock.ports import AuthorityKey
 from interlock.services.authority import Authority
 from interlock.services.certificates import CertificateReader
+from interlock.services.emitter import NoJournal
+from interlock.services.parties import Parties
+from interlock.services.screens import Remembered, Screens
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.openssh import Key, SshClient, current_login, make_key
 from interlock.testing.procs import Completed
@@ -87,6 +90,13 @@ class FakeLive:
         self.ends: list[tuple[int, int, str]] = []
         self.refusals: list[tuple[str, str, str]] = []  # request, public text, reason
         self.ended = asyncio.Event()
+        self.parties = Parties(
+            ctx,
+            journal=NoJournal(),
+            people=lambda _users: None,
+            running=lambda: None,
+            screens=Screens(lambda: Remembered(Window(80, 24)), lambda: None),
+        )
 
     @property
     def sid(self) -> SessionId:
@@ -113,6 +123,7 @@ class FakeLive:
             raise self.fails
         self.begun = start
         self.transfers = SeenTransfers()
+        self.parties.begin(start)
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
         """Note what was refused."""
@@ -161,6 +172,10 @@ class FakeSessions:
         live.fails = self.failure
         self.all.append(live)
         return live
+
+    def find(self, sid: SessionId) -> FakeLive | None:
+        """The live session with this ID."""
+        return next((live for live in self.all if live.sid == sid and not live.ended.is_set()), None)
 
     def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
         """Note the rejection."""

@@ -33,6 +33,7 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import NotFound, SignInFailed
 from interlock.core.ids import DaemonId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S
+from interlock.domain.access import RoleOptions
 from interlock.domain.audit import JsonValue
 from interlock.domain.duties import RecordingMode
 from interlock.domain.modes import ModePolicy
@@ -42,6 +43,7 @@ from interlock.ports import RecordingParts, User
 from interlock.services.admission import RoleAdmission
 from interlock.services.authority import Authority
 from interlock.services.certificates import CertificateReader
+from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
@@ -173,12 +175,18 @@ class Gateway:
         self.users.known_targets[name] = target
         return target
 
+    def add_person(self, name: str, options: RoleOptions) -> None:
+        """A user with a role of their own, which reaches everything and has these options."""
+        role = Role(f"role-{name}", (LOGIN,), {"*": "*"}, options)
+        self.users.known_roles[role.name] = role
+        self.users.people[name] = User(name, (role.name,), None, must_change=False, created=_now())
+
     async def credential(self, user: str = USER, *, ttl: timedelta = timedelta(hours=1)) -> Credential:
         """A fresh key with a certificate of a user, who gets the account if there is none."""
         self.users.people.setdefault(user, User(user, ("access",), None, must_change=False, created=_now()))
         key = Ed25519PrivateKey.generate()
         public = asyncssh.import_private_key(_pem(key)).export_public_key().decode()
-        line = await self.authority.issue_user(user, ["access"], [LOGIN], public, ttl)
+        line = await self.authority.issue_user(user, self.users.people[user].roles, [LOGIN], public, ttl)
         return Credential("ssh-ed25519-cert-v01@openssh.com", public_blob(line), key)
 
     async def client(
@@ -284,10 +292,11 @@ async def gateway(
     tunnels = TunnelEntrance(
         certificates, clock, NOWHERE, sources=JoinSources(), keepalive_interval=keepalive_interval
     )
+    admission = RoleAdmission(users=users, roles=users, targets=users, modes=users, locks=locks, clock=clock)
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
         gate=Gate(certificates, clock, emitter, factory, tenures.locks),
-        permits=RoleAdmission(users=users, roles=users, targets=users, modes=users, locks=locks, clock=clock),
+        permits=admission,
         dialler=Dialler(
             authority, frozenset({public_data(authority.export("host"))}), tunnels, ciphers, dial_timeout
         ),
@@ -305,6 +314,16 @@ async def gateway(
             authority=authority,
             events=emitter,
             factory=factory,
+            clock=clock,
+        ),
+        desk=Desk(
+            sessions=sessions,
+            trackers=trackers,
+            targets=users,
+            lookup=audit,
+            current_roles=admission.current_roles,
+            cluster=CLUSTER,
+            daemon_id=DAEMON_ID,
             clock=clock,
         ),
         entropy=entropy,

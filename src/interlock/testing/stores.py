@@ -7,7 +7,7 @@ from datetime import datetime
 
 from interlock.core.errors import StoreError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue
+from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue, Kind
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter
 from interlock.testing.clock import FakeClock
@@ -38,6 +38,10 @@ class MemoryAuditLog:
                 for other in self.stored
             ):
                 self.stored.append(self._numbered(event))
+
+    def knows(self, sid: SessionId) -> bool:
+        """`ports.SessionLookup`."""
+        return any(event.sid == sid and event.kind is not Kind.SESSION_REJECTED for event in self.stored)
 
     def _numbered(self, event: AuditEvent) -> AuditEvent:
         if event.index != NEXT:

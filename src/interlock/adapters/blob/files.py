@@ -100,6 +100,24 @@ class LivePart:
             self._path.unlink()
 
 
+class PartFollower:
+    """`ports.PartReader`: a second descriptor of a file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def read(self) -> bytes:
+        """What was appended since the last call, in pieces; empty when nothing is left."""
+        return os.read(self._fd, CHUNK) if self._fd >= 0 else b""
+
+    def close(self) -> None:
+        """Close; harmless when closed already."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+
 class FileRecordings:
     """`ports.RecordingStore` and `ports.RecordingParts` over one directory, which it creates."""
 
@@ -125,6 +143,10 @@ class FileRecordings:
     def path(self, sid: SessionId) -> Path:
         """Where the part is."""
         return self._directory / _LIVE / f"{parse_session_id(sid)}{_PART}"
+
+    def follow(self, sid: SessionId) -> PartFollower:
+        """Read the part of a live session from its beginning; OSError if there is none."""
+        return PartFollower(self.path(sid))
 
     async def unfinished(self) -> list[SessionId]:
         """The sessions whose parts a process that is gone has left, oldest first."""

@@ -139,9 +139,7 @@ events = Table(
         "sid",
         "event",
         unique=True,
-        sqlite_where=text(
-            "event IN ('session.start', 'session.end', 'session.leave', 'session.data', 'session.upload')"
-        ),
+        sqlite_where=text("event IN ('session.start', 'session.end', 'session.data', 'session.upload')"),
     ),
     Index("events_made_up_by_auth", "sid", sqlite_where=text("synthesized = 'auth'")),
 )

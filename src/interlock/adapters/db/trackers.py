@@ -34,6 +34,9 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     kind: str
     command: tuple[str, ...]
     participants: tuple[str, ...]
+    reason: str = ""
+    invited: tuple[str, ...] = ()
+    terminal: bool = False
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -98,5 +101,8 @@ def _tracker(row: Row[Any]) -> Tracker:
         kind=body.kind,
         command=body.command,
         participants=body.participants,
+        reason=body.reason,
+        invited=body.invited,
+        terminal=body.terminal,
         swept=row.swept,
     )

@@ -35,6 +35,7 @@ RANDOM = 4
 NODES_TELL = frozenset(
     {
         Kind.SESSION_START,
+        Kind.SESSION_JOIN,
         Kind.SESSION_RESIZE,
         Kind.SESSION_LEAVE,
         Kind.SESSION_END,

@@ -36,6 +36,9 @@ MAX_REASONS = 5
 LOCK_GRACE_S = 1.0
 """Seconds that a node behind a jump has to tell a person of a lock before the gateway ends the jump."""
 
+Joins = Callable[[], Coroutine[None, None, asyncssh.SSHServerSession[bytes]]]
+"""Makes the next channel of somebody who joins a session; ChannelOpenError if they may not."""
+
 Jump = asyncssh.SSHTCPSession[bytes]
 """What takes the bytes of a jump: an SSH server of ours, or a bridge."""
 
@@ -185,6 +188,7 @@ class DoorServices:
     arrived: Callable[[ClientLegConnection], None]
     admitted: Callable[[ClientLegConnection], None]
     gone: Callable[[ClientLegConnection], None]
+    joins: Callable[[ClientLegConnection], Joins | None]  # a connection that was routed to a session here
 
 
 class Door(_Guarded, TunnelHooks):
@@ -305,10 +309,20 @@ class Door(_Guarded, TunnelHooks):
             self._lock_timer.cancel()
         self._services.gone(self.connection)
 
-    def session_requested(self) -> PortalSession:
-        """A session channel of a portal."""
+    def session_requested(
+        self,
+    ) -> (
+        PortalSession
+        | tuple[asyncssh.SSHServerChannel[bytes], Coroutine[None, None, asyncssh.SSHServerSession[bytes]]]
+    ):
+        """A session channel of a portal, or of somebody who joins a session."""
         if self._node is not None:
             raise _not_for_nodes()
+        if self._route is not None:
+            joins = self._services.joins(self.connection)
+            if joins is None:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "this session has ended")
+            return self.connection.create_server_channel(), joins()
         caller = Caller(
             user=self.claims.identity.user if self.claims else self._signed_in,
             claims=self.claims,
@@ -328,6 +342,9 @@ class Door(_Guarded, TunnelHooks):
         """``ssh -J`` or ``-W``: a jump to a node."""
         if self._node is not None:
             raise _not_for_nodes()
+        if self._route is not None:
+            public = "whoever joins a session can forward nothing"
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, public)
         return self._jump(dest_host, dest_port)
 
     async def auth_requested(self, payload: bytes) -> ByteSession:

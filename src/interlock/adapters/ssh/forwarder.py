@@ -16,6 +16,7 @@ import structlog
 from interlock.adapters.ssh.leg import Leg, join
 from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams import RelayedConnection
+from interlock.adapters.ssh.shared import RelayedHost
 from interlock.adapters.ssh.taps import make_taps
 from interlock.core import wire
 from interlock.core.effects import (
@@ -27,7 +28,9 @@ from interlock.core.effects import (
     ForwardFailed,
     ForwardOpened,
     Granted,
+    Hungry,
     ListenBegan,
+    Overfull,
     Refused,
     Resized,
     Send,
@@ -36,6 +39,7 @@ from interlock.core.effects import (
     StartTimer,
     StopTimer,
     TwinNamed,
+    Typed,
 )
 from interlock.core.errors import Denied, InterlockError, RecordingError, RemoteProtocolError
 from interlock.core.extensions import CLIENT_LEFT
@@ -98,6 +102,7 @@ class Forwarder:
             self._legs[Side.TARGET] = Leg(Side.TARGET, target, self, relay.flows[Side.TARGET])
             join(self._legs[Side.CLIENT], self._legs[Side.TARGET])
         self._live: dict[int, LiveSession] = {}  # by the client's channel number
+        self._hosts: dict[int, RelayedHost] = {}  # the same
         self._opened = 0  # how many sessions there were
         self._served = False  # whether there ever was a session
         self._record = ConnectionRecord(
@@ -257,6 +262,8 @@ class Forwarder:
                 case ForwardOpened() | ForwardClosed() | ForwardFailed() | ListenBegan():
                     if self._parties.emits:
                         self._record.perform(effect)
+                case Typed() | Hungry() | Overfull():
+                    self._shared(effect)
                 case _:
                     self._perform_for_session(effect)
 
@@ -281,6 +288,15 @@ class Forwarder:
             case _:
                 assert_never(effect)
 
+    def _shared(self, effect: Typed | Hungry | Overfull) -> None:
+        match effect:
+            case Typed(channel, data):
+                self._live[channel].parties.typed_while_held(data)
+            case Hungry(channel):
+                self._live[channel].parties.hungry()
+            case Overfull(channel):
+                self.terminate(channel, "The session wrote too much while it was paused.")
+
     def _agreed(self, channel: int, sid: SessionId) -> None:
         try:
             session = self._sessions.agree(self._parties.context(sid))
@@ -292,6 +308,8 @@ class Forwarder:
         self._opened += 1
         session.on_lock = lambda lock: self._locked(channel, lock)
         self._served = True
+        host = self._hosts[channel] = RelayedHost(self._relay, channel, self)
+        session.parties.host = host
         session.on_failure = lambda error: self._ends(channel, error)
         session.on_forbidden = lambda denied: self._ends(channel, denied)
         session.traffic = lambda: self._traffic(channel)
@@ -304,7 +322,10 @@ class Forwarder:
             command=request.command.decode("utf-8", "backslashreplace"),
             window=Window(*request.window) if request.window else None,
             term=request.term,
+            reason=request.reason,
+            invited=request.invited,
         )
+        self._hosts[effect.channel].asked(effect)
         try:
             session.start(start)
         except (Denied, RecordingError) as error:
@@ -312,16 +333,17 @@ class Forwarder:
             self._perform(self._relay.decline(effect.channel, text, want_reply=effect.want_reply))
             return
         self._record.session_began()
-        records = session.ctx.duties.records
-        if records and self._relay.has_twin(effect.channel):
+        duties = session.ctx.duties
+        if duties.records and self._relay.has_twin(effect.channel):
             self._sessions.has_twin(session, seen_from=self._parties.seen_from)
-        for side, tap in make_taps(session, records=records).items():
+        shown = duties.records or (duties.emits and start.interactive)  # to the recorder, or to whoever joins
+        for side, tap in make_taps(session, records=shown).items():
             self._relay.flow(effect.channel, side).tap = tap
-        self._perform(
-            self._relay.begin(effect.channel, request.kind, request.command, want_reply=effect.want_reply)
-        )
+        if not session.parties.waiting:
+            self._hosts[effect.channel].begin()
 
     def _closed(self, channel: int, sent: int, received: int) -> None:
+        self._hosts.pop(channel, None)
         session = self._live.pop(channel, None)
         if session is not None:
             session.end(tx=sent, rx=received, reason=self._end_reason)
@@ -384,12 +406,17 @@ class Forwarder:
 
     def _ends(self, channel: int, error: InterlockError) -> None:
         """Called from within the data path, so what follows waits for the next step of the loop."""
-        asyncio.get_running_loop().call_soon(self._terminate, channel, error.public)
+        asyncio.get_running_loop().call_soon(self.terminate, channel, error.public)
 
     def _locked(self, channel: int, lock: Denied) -> None:
-        self._terminate(channel, lock.public, reason=lock.reason)
+        self.terminate(channel, lock.public, reason=lock.reason)
 
-    def _terminate(self, channel: int, text: str, *, reason: str = "") -> None:
+    def perform(self, effects: list[Effect]) -> None:
+        """See `Performer.perform`."""
+        self._perform(effects)
+
+    def terminate(self, channel: int, text: str, *, reason: str = "") -> None:
+        """See `Performer.terminate`. ``reason``: for the audit log, if it is not the text."""
         self._end_reason = reason or text
         self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
         self._end_reason = ""

@@ -243,6 +243,9 @@ class Leg(asyncio.BufferedProtocol):
         if kind == wire.CHANNEL_WINDOW_ADJUST:
             if size != _ADJUST_SIZE:
                 raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "window adjust")
+            if flow.judged:
+                return None
+            flow.granted += _U32.unpack_from(buffer, at + 10)[0]
             return flow
         head = _DATA_HEAD if kind == wire.CHANNEL_DATA else _EXTENDED_HEAD
         (octets,) = _U32.unpack_from(buffer, at + 1 + head)

@@ -16,6 +16,7 @@ from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer
+from interlock.services.desk import Desk
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
@@ -50,6 +51,7 @@ class ProxyParts:
     tenures: Tenures
     passwords: PasswordCheck
     portal: Portal
+    desk: Desk
     entropy: Entropy
     tunnels: TunnelEntrance
     names: Sequence[str]  # what clients call the proxy: principals of its host certificate

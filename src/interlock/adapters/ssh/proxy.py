@@ -11,7 +11,8 @@ import structlog
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.bridge import open_bridge
 from interlock.adapters.ssh.dial import SSH_PORT
-from interlock.adapters.ssh.door import Door, DoorServices, Jump, JumpEnd, address
+from interlock.adapters.ssh.door import Door, DoorServices, Joins, Jump, JumpEnd, address
+from interlock.adapters.ssh.entrance import Entrance
 from interlock.adapters.ssh.forwarder import Forwarder
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.passage import Passage
@@ -24,12 +25,17 @@ from interlock.core.limits import LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import FORWARDER_DUTIES
 from interlock.domain.identity import Claims
+from interlock.domain.party import parse_wish
 from interlock.domain.target import Route, SubKind, Target
 
 _log = structlog.get_logger()
 
 RENEWAL_S = 24 * 3600.0
 """Seconds between two host certificates of a running gateway."""
+
+
+Way = Passage | Entrance
+"""How an authenticated client is led on."""
 
 
 class ProxyServer:
@@ -39,7 +45,7 @@ class ProxyServer:
         self._parts = parts
         self._host_key = host_key
         self._forwarders: set[Forwarder] = set()
-        self._dialling: dict[Passage, asyncio.Task[None]] = {}  # those that have no forwarder yet
+        self._dialling: dict[Way, asyncio.Task[None]] = {}  # those that have no forwarder yet
         self._doors: set[ClientLegConnection] = set()  # until they are routed or gone
         self._strangers = Strangers[ClientLegConnection](MAX_CONNECTIONS_PREAUTH)
         self._host_certificates: dict[str, asyncssh.SSHCertificate] = {}
@@ -48,6 +54,7 @@ class ProxyServer:
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
         self._stopping = asyncio.Event()
         self._farewell = ""  # what everybody is told at the end
+        self._joining: dict[ClientLegConnection, Entrance] = {}  # those that take part in a session here
         self._services = DoorServices(
             parts.passwords,
             parts.portal,
@@ -57,6 +64,7 @@ class ProxyServer:
             self._arrived,
             self._strangers.left,
             self._gone,
+            self._joins,
         )
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
@@ -101,7 +109,8 @@ class ProxyServer:
         for passage, task in list(self._dialling.items()):
             passage.disconnect(text)
             task.cancel()
-        for connection in list(self._doors):
+        here = [connection for connection, entrance in self._joining.items() if entrance.here]
+        for connection in [*self._doors, *here]:
             with contextlib.suppress(OSError):
                 connection.disconnect(asyncssh.DISC_BY_APPLICATION, text)
 
@@ -121,6 +130,8 @@ class ProxyServer:
 
     def _gone(self, connection: ClientLegConnection) -> None:
         self._doors.discard(connection)
+        if (entrance := self._joining.pop(connection, None)) is not None:
+            entrance.gone()
         self._strangers.left(connection)
 
     async def _options(
@@ -134,6 +145,7 @@ class ProxyServer:
             server_host_keys=[(self._host_key, certificate)],
             gss_host=None,
             host_based_auth=False,
+            agent_forwarding=False,  # asyncssh would make sockets for it; only relayed connections have it
             password_auth=False,
             login_timeout=LOGIN_TIMEOUT_S,
             kex_algs=list(algorithms.KEX),
@@ -157,7 +169,16 @@ class ProxyServer:
 
     def _route(self, connection: ClientLegConnection, claims: Claims, route: Route, client_addr: str) -> None:
         self._gone(connection)
-        self._serve(Passage(self._parts, connection, claims, route.login, route.target, client_addr))
+        wish = parse_wish(route)
+        if wish is None:
+            self._serve(Passage(self._parts, connection, claims, route.login, route.target, client_addr))
+        else:
+            entrance = self._joining[connection] = Entrance(self._parts, connection, claims, wish, client_addr)
+            self._serve(entrance)
+
+    def _joins(self, connection: ClientLegConnection) -> Joins | None:
+        entrance = self._joining.get(connection)
+        return entrance.session if entrance is not None else None
 
     async def _jump(self, outer: ClientLegConnection, claims: Claims | None, host: str, port: int) -> Jump:
         """Answer a direct-tcpip: our own SSH server in the target's place, or a bridge if the node records."""
@@ -208,19 +229,21 @@ class ProxyServer:
         )
         return cast(Jump, ClientLegConnection(asyncio.get_running_loop(), options))
 
-    def _serve(self, passage: "Passage") -> None:
+    def _serve(self, passage: Way) -> None:
         if self._tasks is None or self._stopping.is_set():
             passage.abort()
         else:
             self._dialling[passage] = self._tasks.create_task(self._pass(passage), name="proxy.passage")
 
-    async def _pass(self, passage: "Passage") -> None:
+    async def _pass(self, passage: Way) -> None:
         """One client's way through. Whatever goes wrong ends this connection and no other."""
         try:
             try:
                 forwarder = await passage.open()
             finally:
                 del self._dialling[passage]
+            if forwarder is None:
+                return
             self._forwarders.add(forwarder)
             try:
                 await forwarder.run()

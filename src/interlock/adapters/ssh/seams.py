@@ -115,8 +115,35 @@ class PatientTcpChannel(PatientChannel, asyncssh.SSHTCPChannel[bytes]):
             super().write(data, datatype)
 
 
+class Terminable(ABC):
+    """Somebody's part in a session of somebody else, as their channel sees it."""
+
+    @abstractmethod
+    def force_terminate(self) -> None:
+        """``x-teleport-force-terminate``: a moderator ends the session."""
+
+    @abstractmethod
+    def env_requested(self, name: bytes, value: bytes) -> bool:
+        """One environment variable; False refuses it."""
+
+
 class PatientServerChannel(PatientChannel, asyncssh.SSHServerChannel[bytes]):
     """A session channel."""
+
+    def _process_env_request(self, packet: SSHPacket) -> bool:
+        """Keep none of it, unless the session does: there is no process that could have it (R19)."""
+        name, value = packet.get_string(), packet.get_string()
+        packet.check_end()
+        session = self._session
+        return isinstance(session, Terminable) and session.env_requested(name, value)
+
+    def _process_x_teleport_force_terminate_request(self, packet: SSHPacket) -> bool:
+        packet.check_end()
+        session = self._session
+        if not isinstance(session, Terminable):
+            return False
+        session.force_terminate()
+        return True
 
 
 # --- user certificates, judged by us: node and proxy ---------------------------------------------
@@ -472,6 +499,13 @@ class RelayedConnection(PatientConnection):
         if self._transport is not None:
             self._transport.pause_reading()
 
+    def thaw(self) -> None:
+        """Undo `freeze`: asyncssh serves the connection after all."""
+        self._frozen = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+            super().data_received(b"")
+
     def _recv_pkthdr(self) -> bool:
         return False if self._frozen else super()._recv_pkthdr()
 
@@ -601,11 +635,11 @@ class ClientLegConnection(RelayedConnection, CertifiedConnection):
     def create_server_channel(
         self, encoding: str | None = "", errors: str = "", window: int = 0, max_pktsize: int = 0
     ) -> PatientServerChannel:
-        """The channel of a portal request."""
+        """The channel of a portal request, or of somebody who joins a session."""
         del encoding, errors, window, max_pktsize  # always bytes, always our own sizes
         self._update_recv_pktlen(PORTAL_PACKET)
         return PatientServerChannel(
-            self, self._loop, False, False, False, 0, 0, None, "strict", PORTAL_WINDOW, PORTAL_PACKET
+            self, self._loop, True, False, False, 0, 0, None, "strict", PORTAL_WINDOW, PORTAL_PACKET
         )
 
     def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:

@@ -15,7 +15,7 @@ class Screen:
 
     def __init__(self, cols: int, rows: int) -> None:
         self._canvas = Canvas(cols, rows)
-        self._filter = TerminalFilter(_Language(self._canvas))
+        self.reader = TerminalFilter(_Language(self._canvas))  # for others to `follow`
 
     @property
     def size(self) -> tuple[int, int]:
@@ -27,9 +27,14 @@ class Screen:
         """The text of the page that is shown, without the blanks at the end of lines."""
         return ["".join(row.chars).rstrip() for row in self._canvas.page.rows]
 
+    @property
+    def on_alternate(self) -> bool:
+        """Whether a full-screen program has the alternate page."""
+        return self._canvas.on_alternate
+
     def feed(self, data: bytes) -> None:
         """The next bytes of the output."""
-        self._filter.feed(data)
+        self.reader.feed(data)
 
     def resize(self, cols: int, rows: int) -> None:
         """The terminal has another size."""

@@ -195,9 +195,15 @@ async def test_joining_is_refused(world: World) -> None:
     async with visit(world) as connection:
         with pytest.raises(asyncssh.ChannelOpenError) as refused:
             await Channel(connection).open(wanted.encode())
-        assert (refused.value.code, refused.value.reason) == (1, "joining sessions is not supported yet")
+        assert (refused.value.code, refused.value.reason) == (
+            1,
+            "join sessions through the gateway: ssh join%11111111-1111-4111-8111-111111111111@GATEWAY",
+        )
         assert world.sessions.all == []
-    assert world.sessions.refused[0][1] == "wanted to join 11111111-1111-4111-8111-111111111111"
+    assert (
+        world.sessions.refused[0][1]
+        == "wanted to join 11111111-1111-4111-8111-111111111111 without the gateway's word"
+    )
 
 
 async def test_malformed_parameters_cost_the_channel_only(world: World) -> None:

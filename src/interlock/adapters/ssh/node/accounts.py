@@ -22,6 +22,10 @@ class Account:
     shell: str
 
 
+NOBODY = Account("nobody", 65534, 65534, (), "/", "/bin/false")
+"""Of whoever takes part in somebody else's session, and may start nothing."""
+
+
 def find_account(login: str) -> Account:
     """The account that sessions for ``login`` run as; Denied if there is none or this process cannot become it.
 

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
-from interlock.adapters.ssh.node.accounts import Account, find_account
+from interlock.adapters.ssh.node.accounts import NOBODY, Account, find_account
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.ids import parse_login
 from interlock.domain.access import Access
@@ -111,4 +111,6 @@ class Judgement:
         except ValueError as error:
             public = f"access denied: {target.hostname} does not know the recording mode that it is asked for"
             raise Denied(public, reason=str(error)) from None
+        if claims.forwarded is not None and claims.forwarded.joining is not None:
+            return Guest(claims, NOBODY, access, mode)
         return Guest(claims, await asyncio.to_thread(find_account, login), access, mode)

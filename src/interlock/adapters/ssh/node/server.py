@@ -17,14 +17,17 @@ from interlock.adapters.ssh.node.child import Children
 from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.forwarding.reach import Protected
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
+from interlock.adapters.ssh.node.party import NodePartySession
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.session import Announcement, Live, ShellSession
 from interlock.adapters.ssh.node.spawn import restore_ignored_signals
 from interlock.adapters.ssh.node.visitor import Visitor
+from interlock.adapters.ssh.party import Place, Shared
 from interlock.adapters.ssh.seams import NodeConnection, NodeSession
 from interlock.adapters.ssh.seams_forward import ForwardingConnection
-from interlock.core.errors import ConfigError
-from interlock.core.extensions import SESSION_ID_QUERY_V1, SESSION_ID_QUERY_V2, SOFTWARE
+from interlock.core.errors import ConfigError, Denied
+from interlock.core.extensions import SESSION_ID_QUERY_V1, SESSION_ID_QUERY_V2, SOFTWARE, JoinMode
+from interlock.core.ids import SessionId
 from interlock.core.limits import (
     KEEPALIVE_INTERVAL_S,
     KEEPALIVE_MAX_MISSED,
@@ -34,7 +37,8 @@ from interlock.core.limits import (
     REKEY_SECONDS,
 )
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
-from interlock.domain.identity import Claims, Forwarded
+from interlock.domain.identity import Claims, Forwarded, Joining
+from interlock.domain.party import Participant, choose_mode
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy, EventSink
@@ -51,6 +55,10 @@ class Registry(Protocol, Generic[LiveT_co]):
 
     def agree(self, ctx: SessionContext) -> LiveT_co:
         """A session whose ID is agreed; InterlockError refuses it."""
+        ...
+
+    def find(self, sid: SessionId) -> Shared | None:
+        """The live session with this ID, if it is this daemon that tells of it."""
         ...
 
     def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
@@ -214,6 +222,19 @@ class NodeServer:
     def occupants(self, connection: NodeConnection) -> list[ShellSession]:
         """The sessions of one connection."""
         return [session for session in self._running if session.belongs_to(connection)]
+
+    def join(
+        self, connection: NodeConnection, ctx: SessionContext, joining: Joining, mode: JoinMode | None
+    ) -> NodeSession:
+        """A channel of somebody who takes part in a session here; Denied if that cannot be."""
+        live = self._sessions.find(joining.sid)
+        if live is None:
+            raise Denied("this session has ended", reason=f"{joining.sid} is not live on this node")
+        owner = live.ctx.identity.user
+        chosen = choose_mode(ctx.identity.user, joining.modes, mode, owner=owner)
+        live.parties.check_open()
+        place = Place(live, Participant(ctx.identity, chosen, ctx.client_addr), joining.modes)
+        return NodePartySession(place, connection)
 
     def arrived(self, visitor: Visitor) -> bool:
         """Keep the connection, unless too many others have not said who they are (R17)."""

@@ -26,6 +26,7 @@ from interlock.core.wire import boolean, string, uint32
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionKind, Start, Window
 from interlock.services.forwarding import Told
+from interlock.services.parties import Parties
 
 ENDED_BY_GATEWAY = 254
 """Exit status of a session that we refused to run or ended; ssh itself uses 255."""
@@ -59,6 +60,11 @@ class Live(Refusable, Told, Protocol):
     @property
     def sid(self) -> SessionId:
         """The agreed ID."""
+        ...
+
+    @property
+    def parties(self) -> Parties:
+        """Who else takes part."""
         ...
 
     @property
@@ -129,12 +135,18 @@ class ShellSession(NodeSession):
         self._terminal: tty.TerminalRequest | None = None
         self._environment = RequestedEnvironment()
         self._start_seen = False  # a second shell, exec or subsystem is refused
+        self._start_answered = False
         self._started = False  # the recording runs
         self._exit_told = False
         self._over = False
         self._window: Window | None = None
         self._tx = 0  # bytes from the client
         self._rx = 0  # bytes to the client
+        self._program: Program | None = None  # once it was asked for
+        self._paused = False  # a moderator is missing
+        self._client_full = False  # the client's channel takes no more for now
+        self._child_full = False  # the process takes no more for now
+        live.parties.host = self
         live.on_failure = self._recording_failed
         live.on_forbidden = lambda denied: self.terminate(f"Session terminated: {denied.public}")
         live.on_lock = self._locked
@@ -226,13 +238,13 @@ class ShellSession(NodeSession):
 
     def signal_received(self, signal: str) -> None:
         """Deliver to the process group (RFC 4254 §6.9)."""
-        if signal in _SIGNALS and self._child is not None:
+        if signal in _SIGNALS and self._child is not None and not self._paused:
             self._child.signal(_number(signal))
 
     def break_received(self, msec: int) -> bool:
         """RFC 4335; meaningless without a terminal."""
         del msec
-        if self._child is None or self._child.terminal_fd is None:
+        if self._child is None or self._child.terminal_fd is None or self._paused:
             return False
         tty.send_break(self._child.terminal_fd)
         return True
@@ -243,13 +255,13 @@ class ShellSession(NodeSession):
         """Input. What the process does not take stops the channel's window."""
         del datatype
         self._tx += len(data)
-        if self._child is None:
-            return
-        self._live.input(data)
-        if self._live.transfers is not None:
-            data = self._live.transfers.passing(Side.CLIENT, data)
-        if not self._child.feed(data) and self._channel is not None:
-            self._channel.pause_reading()
+        if self._paused or self._live.parties.waiting:
+            self._live.parties.typed_while_held(data)
+        elif self._child is not None:
+            self._live.input(data)
+            if self._live.transfers is not None:
+                data = self._live.transfers.passing(Side.CLIENT, data)
+            self._feed(self._child, data)
 
     def eof_received(self) -> bool:
         """No more input; our direction stays open."""
@@ -259,8 +271,16 @@ class ShellSession(NodeSession):
 
     def child_hungry(self) -> None:
         """The process took everything."""
+        self._child_full = False
         if self._channel is not None:
             self._channel.resume_reading()
+        self._live.parties.hungry()
+
+    def _feed(self, child: Child, data: bytes) -> None:
+        if not child.feed(data):
+            self._child_full = True
+            if self._channel is not None:
+                self._channel.pause_reading()
 
     # from the process to the client
 
@@ -275,13 +295,18 @@ class ShellSession(NodeSession):
 
     def pause_writing(self) -> None:
         """The client does not keep up: leave the output with the process."""
-        if self._child is not None:
-            self._child.pause()
+        self._client_full = True
+        self._read_child()
 
     def resume_writing(self) -> None:
         """The client caught up."""
+        self._client_full = False
+        self._read_child()
+
+    def _read_child(self) -> None:
+        """Read the process's output unless there is a reason to leave it there."""
         if self._child is not None:
-            self._child.resume()
+            (self._child.pause if self._client_full or self._paused else self._child.resume)()
 
     def child_ended(self, ended: Ended) -> None:
         """All output was told: now how it ended (RFC 4254 §6.10)."""
@@ -295,6 +320,39 @@ class ShellSession(NodeSession):
             payload = string(name) + boolean(ended.core) + string("") + string("")
             self._finish(b"exit-signal", payload)
 
+    # what the parties want (services.parties.Host)
+
+    def hold(self) -> None:
+        """Nothing runs before `begin`."""
+
+    def begin(self) -> None:
+        """Enough moderators are there."""
+        if self._program is not None:
+            self._connection.run(self._launch(self._program))
+
+    def type(self, data: bytes) -> int:
+        """A peer typed."""
+        if self._child is None or self._child_full or self._paused:
+            return 0
+        self._feed(self._child, data)
+        return len(data)
+
+    def tell(self, data: bytes) -> None:
+        """Show the owner a notice; not while they do not keep up."""
+        if self._channel is not None and self._terminal is not None and not self._client_full:
+            self._channel.send(data)
+
+    def pause(self) -> None:
+        """Neither input nor output passes: the process waits when its terminal is full."""
+        self._paused = True
+        self._read_child()
+
+    def resume(self) -> None:
+        """Both pass again."""
+        self._paused = False
+        self._read_child()
+        self._live.parties.hungry()
+
     # life
 
     def terminate(self, text: str, *, reason: str = "") -> None:
@@ -307,10 +365,23 @@ class ShellSession(NodeSession):
     async def _start(self, start: Start, program: Program) -> None:
         if self._over:
             return
+        self._program = program
         try:
             self._live.start(start)
-            self._started = True
-            self._forwards.began()
+        except InterlockError as error:
+            self._fail_start(error.public)
+            return
+        self._started = True
+        self._forwards.began()
+        if self._live.parties.waiting:
+            self._answer_start()  # so that the client shows what we say
+        else:
+            await self._launch(program)
+
+    async def _launch(self, program: Program) -> None:
+        if self._over:
+            return
+        try:
             child = await self._children.start(lambda: self._spawn(program), self)
         except InterlockError as error:
             self._fail_start(error.public)
@@ -323,10 +394,17 @@ class ShellSession(NodeSession):
             child.abandon()
             return
         self._child = child
+        self._answer_start()
+        self._read_child()
+        self._live.parties.hungry()
+
+    def _answer_start(self) -> None:
+        if self._start_answered or self._channel is None:
+            return
+        self._start_answered = True
         self._channel.answer(True)
         if self._announcement.at_start and self._channel is not None:
             self._channel.announce(CURRENT_SESSION_ID, self._live.sid.encode())
-        child.resume()
 
     def _spawn(self, program: Program) -> Spawned:
         """Runs in a thread: starting a process blocks for milliseconds."""
@@ -352,7 +430,7 @@ class ShellSession(NodeSession):
 
     def _fail_start(self, text: str) -> None:
         """The request is granted and a process that only says why is played: ssh shows no text with a refusal."""
-        if self._channel is not None:
+        if self._channel is not None and not self._start_answered:
             self._channel.answer(True)
         self.terminate(text)
 

@@ -27,13 +27,13 @@ from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
 from interlock.adapters.ssh.seams_forward import ForwardingConnection
 from interlock.core.address import format_address
 from interlock.core.errors import Denied, InterlockError, LimitReached, Locked, RemoteProtocolError
-from interlock.core.extensions import SessionParams
+from interlock.core.extensions import JoinMode, SessionParams
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
 from interlock.domain.access import NOTHING_SPECIAL
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import NODE_DUTIES
-from interlock.domain.identity import Claims, Forwarded
+from interlock.domain.identity import Claims, Forwarded, Joining
 from interlock.domain.modes import mode_at_node
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
@@ -124,6 +124,12 @@ class House(Protocol):
         on_over: Callable[[], None],
     ) -> NodeSession:
         """What takes the channel of a session that was agreed."""
+        ...
+
+    def join(
+        self, connection: NodeConnection, ctx: SessionContext, joining: Joining, mode: JoinMode | None
+    ) -> NodeSession:
+        """A channel of somebody who takes part in a session here; ``ctx`` says who. InterlockError refuses it."""
         ...
 
     def arrived(self, visitor: "Visitor") -> bool:
@@ -319,9 +325,9 @@ class Visitor(NodeHooks):
         try:
             if too_many:
                 raise Denied(_TOO_MANY)
-            if params.join_session_id is not None:
-                reason = f"wanted to join {params.join_session_id}"
-                raise Denied("joining sessions is not supported yet", reason=reason)
+            joining = self._joining(guest.claims, params)
+            if joining is not None:
+                return self._house.join(connection, ctx, joining, params.join_mode)
             self._stay.open_session(guest)
             return self._begin(connection, ctx, guest, params)
         except InterlockError as error:
@@ -342,6 +348,20 @@ class Visitor(NodeHooks):
             self._sessions.pop(key, None)
 
         return self._house.begin(connection, live, guest.account, facts, self._refusals, forwards, over)
+
+    def _joining(self, claims: Claims, params: SessionParams) -> Joining | None:
+        """The session that is to be joined: by the certificate alone, and then nothing else may be opened."""
+        forwarded = self._house.forwarded(claims)
+        joining = forwarded.joining if forwarded is not None else None
+        if joining is None and claims.forwarded is not None and claims.forwarded.joining is not None:
+            raise Denied("this node cannot share sessions")
+        if joining is None and params.join_session_id is not None:
+            public = f"join sessions through the gateway: ssh join%{params.join_session_id}@GATEWAY"
+            raise Denied(public, reason=f"wanted to join {params.join_session_id} without the gateway's word")
+        if joining is not None and params.join_session_id != joining.sid:
+            public = "this connection is good for joining one session only"
+            raise Denied(public, reason=f"wanted {params.join_session_id}, may join {joining.sid}")
+        return joining
 
     async def _admitted(self) -> Guest:
         """Whoever may be here now; ChannelOpenError if nobody. A change of mind is an event, once each time."""
