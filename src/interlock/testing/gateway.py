@@ -281,6 +281,15 @@ class Cluster:
         """The cluster's user, signed in once."""
         return self.login()
 
+    @cached_property
+    def forwarder(self) -> Person:
+        """Another user, whose role allows every kind of forward."""
+        kinds = ("local", "remote", "x11", "agent")
+        options = [word for kind in kinds for word in ("--option", f"{kind}_forwarding=yes")]
+        self.ilctl("roles", "add", "forwards", "--logins", self.login_name, "--labels", "env=test", *options)
+        self.add_user("frida", "forwards")
+        return self.login("frida")
+
     def try_login(self, home: Path, name: str, password: str, options: Sequence[str] = ()) -> Completed:
         """Sign in without demanding success."""
         arguments = ["--proxy", f"{self.host}:{self.port}", "--user", name, "--host-ca", str(self.host_ca)]

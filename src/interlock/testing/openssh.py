@@ -159,6 +159,8 @@ class Sshd:
             f"TrustedUserCAKeys {self.directory}/trusted_cas",
             f"AuthorizedKeysFile {self.directory}/authorized_keys",
             "UsePAM no",
+            "X11Forwarding yes",
+            f"SetEnv XAUTHORITY={self.directory}/xauthority",  # not into the login's own file
             "StrictModes no",
             "PermitRootLogin yes",
             "PasswordAuthentication no",
