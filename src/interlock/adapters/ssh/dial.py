@@ -132,7 +132,9 @@ class Dialler:
             client_version=SOFTWARE,
             host=target.host or target.hostname,
             port=target.port or SSH_PORT,
-            host_key_alias=target.hostname,
+            host_key_alias=target.id
+            if target.sub_kind is SubKind.NODE
+            else target.hostname,  # nodes may share a name
             known_hosts=b"",
             username=permit.login,
             client_keys=None,

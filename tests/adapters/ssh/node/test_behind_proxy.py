@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from interlock.domain.duties import RecordingMode
@@ -32,3 +33,20 @@ async def test_the_node_knows_where_the_person_is(
             await node.stop()
         assert said.stdout == f"{host} {port} {node.port}\n"
         assert node.sessions.all[0].ctx.client_addr == f"{host}:{port}"
+
+
+async def test_a_node_of_the_same_name_is_not_the_one_that_was_meant(tmp_path: Path) -> None:
+    """Its certificate is genuine and names that host; the ID tells them apart, so it gets nobody's sessions."""
+    async with ssh_pair.gateway(tmp_path) as gateway:
+        target = Target(NODE_ID, HOSTNAME, "127.0.0.1", 22, SubKind.NODE)
+        node = World(tmp_path, gateway.authority, CertificateReader([gateway.authority.export("user")]), target)
+        await node.start()
+        meant = Target(ssh_pair.DAEMON_ID, HOSTNAME, "127.0.0.1", node.port, SubKind.NODE)
+        gateway.users.known_targets[HOSTNAME] = meant
+        try:
+            async with await gateway.client(HOSTNAME) as client:
+                with pytest.raises(asyncssh.ChannelOpenError, match="host key verification failed for web1"):
+                    await client.run("true")
+        finally:
+            await node.stop()
+        assert node.sessions.all == []
