@@ -229,6 +229,17 @@ async def test_keys_are_exchanged_anew_while_data_flows(world: Gateway) -> None:
         assert got == data
 
 
+async def test_what_is_written_after_the_end_is_dropped(world: Gateway) -> None:
+    """As by a socket's transport: an SSH connection in the channel learns of the end a moment later."""
+    async with tunnelled_node(world):
+        end = await world.tunnels.connect(world.users.known_targets[HOSTNAME], ChannelEnd, CLIENT)
+        channel = end._channel
+        assert channel is not None
+        end.close()
+        channel.write(b"late")
+        end.send(b"later")
+
+
 # --- who may --------------------------------------------------------------------------------------
 
 
