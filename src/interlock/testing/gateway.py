@@ -302,7 +302,7 @@ class Cluster:
     def client(self, name: str, person: Person, options: Mapping[str, str] | None = None) -> SshClient:
         """A stock ``ssh`` with the person's certificate, and nothing else of ours; a bare target is a jump."""
         gateway = f"Host gateway\n  HostName {self.host}\n  Port {self.port}\n  User {person.name}"
-        jumps = f"Host {self.node_name} {self.agentless_name}\n  ProxyJump gateway"
+        jumps = f"Host {' '.join(self.targets)}\n  ProxyJump gateway"
         return SshClient(
             self.directory / f"client-{name}",
             keys=[person.key],
