@@ -1,12 +1,13 @@
 """What a role forbids never reaches the target, and its answer says why; all else passes as it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import cycle
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interlock.core.errors import RemoteProtocolError
 from interlock.core.sides import Side
 from interlock.core.transfer import messages as m
 from interlock.core.transfer.operations import Action, Allowed, Direction, Forbidden, Moved, Operation, Stopped
@@ -276,3 +277,59 @@ def test_a_role_that_allows_both_changes_nothing() -> None:
     passage.piece(Side.CLIENT, sent[31:])
     assert passage.passed[Side.CLIENT].removeprefix(before) == sent
     assert [type(op) for op in passage.told] == [Stopped]
+
+
+def packets_of(stream: bytes) -> Iterator[bytes]:
+    """What a target would make of it: complete packets, up to the first that is none."""
+    at = 0
+    while at + 4 <= len(stream):
+        size = int.from_bytes(stream[at : at + 4], "big")
+        if size < 5 or at + 4 + size > len(stream):
+            return
+        yield stream[at + 4 : at + 4 + size]
+        at += 4 + size
+
+
+def changes_something(request: bytes, version: int) -> bool:
+    """Whether a target that takes this would change anything."""
+    kind, reader = request[0], Reader(request[5:])
+    try:
+        match kind:
+            case m.OPEN:
+                return m.read_open(reader, version).writes
+            case m.EXTENDED:
+                return m.read_extension(reader.string(), reader) is not None
+            case _:
+                return m.read_change(kind, reader) is not None
+    except RemoteProtocolError:
+        return False
+
+
+names = st.sampled_from([b"", b"/a", b"posix-rename@openssh.com", b"hardlink@openssh.com", bytes(8), b"/b" * 40])
+rests = st.one_of(st.sampled_from([b"", string(b""), string(b"/c")]), st.binary(max_size=12))
+pairs = st.builds(lambda one, two, rest: string(one) + string(two) + rest, names, names, rests)
+flags = st.sampled_from([uint32(value) for value in (0, 1, 2, 4, 8, 0x1A, 0x20)])
+opens = st.builds(lambda name, one, two: string(name) + one + two, names, flags, flags)
+kinds = st.sampled_from([*range(3, 24), 200, 201])
+requests = st.one_of(
+    st.builds(lambda kind, number, fields: packet(kind, uint32(number), fields), kinds, st.integers(0, 99), pairs),
+    st.builds(lambda number, fields: packet(m.OPEN, uint32(number), fields), st.integers(0, 99), opens),
+    st.binary(max_size=30),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    version=st.sampled_from([3, 4, 5, 6]),
+    said=st.lists(requests, max_size=12),
+    sizes=st.just([1000]) | st.lists(st.integers(1, 60), min_size=1, max_size=6),
+)
+def test_nothing_that_changes_the_target_passes(version: int, said: list[bytes], sizes: list[int]) -> None:
+    """Whatever a client says, in whatever pieces: what the target gets is never what the role forbids."""
+    passage = Passage(ONLY_DOWN).play(SftpTalk(version))
+    before = passage.passed[Side.CLIENT]
+    for side, data in pieces([(Side.CLIENT, each) for each in said], cycle(sizes)):
+        passage.piece(side, data)
+    passed = passage.passed[Side.CLIENT].removeprefix(before)
+    assert len(passed) == sum(map(len, said))
+    assert not any(changes_something(each, version) for each in packets_of(passed))
