@@ -220,23 +220,11 @@ class PartReader(Protocol):
         ...
 
 
-class RecordingParts(Protocol):
-    """Recordings on local disk that are not in the RecordingStore yet."""
-
-    def create(self, sid: SessionId) -> RecordingPart:
-        """A new, empty part; OSError if the disk refuses or there is one already. Short and synchronous."""
-        ...
+class ClosedParts(Protocol):
+    """Recordings that nobody writes any more and that are not in the RecordingStore yet."""
 
     def path(self, sid: SessionId) -> Path:
         """Where the part is."""
-        ...
-
-    def follow(self, sid: SessionId) -> PartReader:
-        """Read the part of a live session from its beginning; OSError if there is none."""
-        ...
-
-    async def unfinished(self) -> list[SessionId]:
-        """The sessions whose parts a process that is gone has left, oldest first."""
         ...
 
     async def survey(self, sid: SessionId) -> Survey:
@@ -253,6 +241,73 @@ class RecordingParts(Protocol):
 
     async def discard(self, sid: SessionId) -> None:
         """Remove a part that was stored; harmless if it is gone."""
+        ...
+
+
+class RecordingParts(ClosedParts, Protocol):
+    """A daemon's recordings on its own disk, those in the making included."""
+
+    def create(self, sid: SessionId) -> RecordingPart:
+        """A new, empty part; OSError if the disk refuses or there is one already. Short and synchronous."""
+        ...
+
+    def follow(self, sid: SessionId) -> PartReader:
+        """Read the part of a live session from its beginning; OSError if there is none."""
+        ...
+
+    async def unfinished(self) -> list[SessionId]:
+        """The sessions whose parts a process that is gone has left, oldest first."""
+        ...
+
+
+class SyncStore(Protocol):
+    """Auth's storage as a recording in the making reaches it (sync modes)."""
+
+    async def ready(self, sid: SessionId) -> None:
+        """Return if such a recording may begin.
+
+        StoreError if auth is away or has no room, RecordingError if it is there already.
+        """
+        ...
+
+    async def extend(self, sid: SessionId, offset: int, data: bytes) -> None:
+        """Take the part's bytes from ``offset`` on; they are durable when this returns. Repeating is harmless.
+
+        StoreError if it may be tried again, RecordingError if the bytes do not continue what is there.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivingPart:
+    """What auth has of a recording that a daemon sends as it happens."""
+
+    daemon: DaemonId
+    sid: SessionId
+    changed: datetime
+    finished: bool  # its recording is stored, whoever made it
+
+
+class Arriving(Protocol):
+    """All that has arrived."""
+
+    async def parts(self) -> list[ArrivingPart]:
+        """What is there, the longest untouched first."""
+        ...
+
+    def of(self, daemon: DaemonId) -> ClosedParts:
+        """One daemon's."""
+        ...
+
+
+class CompletedStore(Protocol):
+    """Finished recordings, as auth makes them of what has arrived."""
+
+    async def complete(self, sid: SessionId, path: Path, keep: int, tail: bytes) -> str:
+        """Store the first ``keep`` bytes of the file, then ``tail``; the URL. Harmless if there is a recording.
+
+        It gives way to a recording that `RecordingStore.store` gets later, if that begins with those bytes.
+        """
         ...
 
 

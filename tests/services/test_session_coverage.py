@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock.adapters.blob.files import FileRecordings, LivePart
-from interlock.core.errors import NotFound, RecordingError
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.blob.parts import LivePart
+from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import NOTHING_SPECIAL, Access, Strictness
 from interlock.domain.audit import JsonValue
@@ -27,6 +28,7 @@ from interlock.domain.survey import Survey, survey
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
 from interlock.services.emitter import Emitter
+from interlock.services.mirror import PAUSE_S
 from interlock.services.sessions import LiveSession, Sessions
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
@@ -59,6 +61,26 @@ class Disk(FileRecordings):
         return Part(self.path(sid))
 
 
+class Auth:
+    """`ports.SyncStore` in memory, which may be away."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.away = False
+        self.grew = asyncio.Event()
+
+    async def ready(self, sid: SessionId) -> None:
+        assert sid == SID
+        if self.away:
+            raise StoreError("auth cannot be reached")
+
+    async def extend(self, sid: SessionId, offset: int, data: bytes) -> None:
+        await self.ready(sid)
+        assert offset == len(self.data)
+        self.data += data
+        self.grew.set()
+
+
 @dataclass
 class Daemon:
     """A recording daemon."""
@@ -72,6 +94,7 @@ class Daemon:
 
     def __post_init__(self) -> None:
         self.disk = Disk(self.directory)
+        self.auth = Auth()
         self.sleep = VirtualSleep(self.clock)
         self.emitter = Emitter(self.audit, sleep=self.sleep)
         self.sessions = Sessions(
@@ -83,6 +106,7 @@ class Daemon:
             trackers=self.trackers,
             parts=self.disk,
             recordings=self.disk,
+            sync=self.auth,
             sleep=self.sleep,
             call_later=self.timers.call_later,
         )
@@ -290,3 +314,78 @@ async def test_the_roles_limit_is_the_recorders(daemon: Daemon, limit: int | Non
         session.start(Start(SessionKind.EXEC, command="ls"))
         session.output(Stream.STDOUT, b"123456789")
     assert await daemon.kept(Stream.STDOUT) == b"123456789"[: 9 if limit is None else limit]
+
+
+SYNC = [mode for mode in RecordingMode if mode.sync]
+
+
+@pytest.mark.parametrize("mode", SYNC)
+async def test_in_sync_modes_auth_has_it_while_it_happens(daemon: Daemon, mode: RecordingMode) -> None:
+    """Every block that is written is there too before the session ends; the rest follows, with one upload."""
+    async with daemon.session(mode=mode) as session:
+        await session.ready()
+        session.start(Start(SessionKind.SHELL, window=TERMINAL))
+        session.output(Stream.STDOUT, b"evidence")
+        daemon.timers.fire()
+        while survey([daemon.auth.data]).last == 0 and b"evidence" not in daemon.auth.data:
+            daemon.auth.grew.clear()
+            await daemon.auth.grew.wait()
+        assert daemon.auth.data == daemon.disk.path(SID).read_bytes()
+    assert daemon.names().count("session.upload") == 1
+    assert (await daemon.kept(Stream.STDOUT)) == b"evidence"
+
+
+@pytest.mark.parametrize("mode", SYNC)
+@pytest.mark.parametrize("strictness", Strictness)
+async def test_nothing_starts_that_auth_would_not_have(
+    daemon: Daemon, strictness: Strictness, mode: RecordingMode
+) -> None:
+    """R10: an auth that is away refuses the session, in words; by best effort it starts."""
+    daemon.auth.away = True
+    async with daemon.session(Access(record_session=strictness), mode) as session:
+        if strictness is Strictness.STRICT:
+            with pytest.raises(RecordingError, match="cannot be recorded as it happens: auth cannot be reached"):
+                await session.ready()
+        else:
+            await session.ready()
+    assert daemon.names() == (["session.rejected"] if strictness is Strictness.STRICT else [])
+
+
+@pytest.mark.parametrize("strictness", Strictness)
+async def test_an_auth_that_goes_away_in_the_middle(daemon: Daemon, strictness: Strictness) -> None:
+    """R10: strict ends the session within seconds; best effort tells. The disk here has and delivers it all."""
+    async with daemon.session(Access(record_session=strictness), RecordingMode.NODE_SYNC) as session:
+        await session.ready()
+        session.start(Start(SessionKind.SHELL, window=TERMINAL))
+        daemon.auth.away = True
+        session.output(Stream.STDOUT, b"evidence")
+        daemon.timers.fire()
+        while not daemon.failures and "session.recording.lapse" not in daemon.names():
+            await daemon.sleep.wait_sleeper(PAUSE_S)
+            daemon.sleep.advance(PAUSE_S)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        assert (len(daemon.failures), daemon.names().count("session.recording.lapse")) == (
+            (1, 0) if strictness is Strictness.STRICT else (0, 1)
+        )
+    stored = await daemon.stored()
+    assert stored is not None
+    assert await daemon.kept(Stream.STDOUT) == b"evidence"
+    assert stored.exit == Exit(status=0)
+    assert [(row.what, row.level) for row in stored.coverage] == [
+        ("session", Level.FULL),
+        ("input", Level.NONE),
+        ("sync", Level.PARTIAL),
+    ]
+    assert daemon.names().count("session.upload") == 1
+
+
+@pytest.mark.parametrize("mode", [mode for mode in RecordingMode if not mode.sync])
+async def test_other_modes_need_no_auth(daemon: Daemon, mode: RecordingMode) -> None:
+    """They start and go on while it is away."""
+    daemon.auth.away = True
+    async with daemon.session(mode=mode) as session:
+        await session.ready()
+        session.start(Start(SessionKind.SHELL, window=TERMINAL))
+    assert daemon.failures == []
+    assert daemon.auth.data == b""

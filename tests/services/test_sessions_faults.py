@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import pytest
 
-from interlock.adapters.blob.files import FileRecordings, LivePart
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.blob.parts import LivePart
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId

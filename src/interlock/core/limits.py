@@ -50,6 +50,22 @@ at once, but may open and close forwards for days."""
 MAX_COVERED_TEXT = 256
 """Bytes of each text in such a row; host names have 255."""
 
+MAX_RECORDING = 64 * 1024**3
+"""Bytes of one recording that auth takes from a node, whole or as it happens."""
+
+STORAGE_RESERVE = 256 * 1024 * 1024
+"""Bytes of free space that arriving recordings leave to the database and to live sessions."""
+
+SYNC_BACKLOG = 4 * 1024 * 1024
+"""Bytes of one recording that may wait for auth's storage in sync modes; then the session cannot be recorded."""
+
+SYNC_BATCH = 1024 * 1024
+"""Bytes of a recording in one call to auth's storage; one call of a session is in progress at a time."""
+
+SYNC_LAG_S = 5.0
+"""Seconds that a block of a recording may be missing from auth's storage in sync modes: an auth that is started
+again within them is not noticed."""
+
 MAX_SESSION_PARAMS = 16 * 1024
 """Bytes of extra data in a CHANNEL_OPEN."""
 

@@ -45,6 +45,7 @@ async def auth_rpc_server(
             events=local.audit,
             trackers=local.trackers,
             recordings=local.recordings,
+            arriving=local.arriving,
             inventory=local.inventory,
             admission=local.admission,
             locks=locks,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.rpc.server import Bound
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
@@ -31,6 +32,7 @@ from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.supervise import finished, sole_user
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.claims import SessionClaims
+from interlock.services.completer import Completer
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.joining import JoinSources
@@ -114,6 +116,7 @@ async def _serve(
     await sessions.prepare()
     names, sources = _proxy_names(config), JoinSources()
     sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock, lives_here=claims.held)
+    completer = _completer(local, factory)
     rpc = await auth_rpc_server(local, claims, sources, tenures.locks, reserved=names)
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
@@ -130,7 +133,7 @@ async def _serve(
             storing = tasks.create_task(emitter.run(), name="gateway.emitter")
             tending = tasks.create_task(sessions.run(), name="gateway.sessions")
             upkeep = (
-                tasks.create_task(_sweep(sweeper, sessions), name="gateway.sweeper"),
+                tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
             )
             serving = tasks.create_task(proxy.run(), name="gateway.proxy")
@@ -162,12 +165,14 @@ async def _serve(
         await rpc.stop()
 
 
-async def _sweep(sweeper: Sweeper, sessions: Sessions) -> None:
+async def _sweep(sweeper: Sweeper, completer: Completer, sessions: Sessions) -> None:
     """Recovery first, which knows more of how a session ended, unless it cannot get on."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(TRACKER_TTL.total_seconds()):
             await sessions.wait_recovered()
-    await sweeper.run()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sweeper.run(), name="gateway.sweeping")
+        tasks.create_task(completer.run(), name="gateway.completing")
 
 
 async def _listen(proxy: ProxyServer, where: Address) -> tuple[str, int]:
@@ -204,8 +209,15 @@ def _sessions(local: Local, emitter: Emitter, claims: SessionClaims, locks: Lock
         parts=local.recordings,
         recordings=local.recordings,
         claims=claims,
+        sync=SyncedParts(local.recordings),
         twins=local.twins,
         locks=locks,
+    )
+
+
+def _completer(local: Local, factory: EventFactory) -> Completer:
+    return Completer(
+        local.arriving, local.recordings, local.trackers, local.audit, local.audit, factory, clock=local.clock
     )
 
 
@@ -305,6 +317,7 @@ async def _node(
                 local.admission,
                 locks,
                 local.leases,
+                local.arriving.of,
                 claims,
             ),
             clock=local.clock,

@@ -13,6 +13,7 @@ from pathlib import Path
 from pwd import getpwuid
 from uuid import UUID
 
+from interlock.adapters.blob.arriving import ArrivingRecordings
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
@@ -37,6 +38,7 @@ from interlock.services.signin import Passwords, SignIn
 
 DATABASE = "interlock.db"
 RECORDINGS = "recordings"
+ARRIVING = "sync"  # below it
 _DAEMON_ID = "daemon-id"
 
 
@@ -62,6 +64,7 @@ class Local:
     clusters: SqlClusterStore
     authorities: SqlAuthorityStore
     recordings: FileRecordings
+    arriving: ArrivingRecordings  # in sync modes
     catalogue: Catalogue
     authority: Authority
     claims: CertificateReader
@@ -135,6 +138,9 @@ async def open_local(
             clusters=clusters,
             authorities=authorities,
             recordings=recordings,
+            arriving=ArrivingRecordings(
+                data_dir / RECORDINGS / ARRIVING, recordings.quarantined, stored=recordings.stored
+            ),
             catalogue=Catalogue(
                 daemon_id,
                 trackers=trackers,

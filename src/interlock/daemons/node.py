@@ -35,6 +35,7 @@ from interlock.ports import (
     LeaseStore,
     LockFeed,
     RecordingStore,
+    SyncStore,
     TrackerStore,
 )
 from interlock.services.certificates import CertificateReader
@@ -101,6 +102,7 @@ class NodePorts:
     admission: Admission
     locks: LockFeed
     leases: LeaseStore
+    sync: Callable[[DaemonId], SyncStore] | None = None  # for recordings of this node that are sent as they happen
     claims: SessionClaims | None = None  # shared with auth in the same process; None: the node's own
 
 
@@ -145,6 +147,7 @@ async def serve_node(
         recordings=ports.recordings,
         claims=ports.claims,
         locks=tenures.locks,
+        sync=ports.sync(identity.id) if ports.sync is not None else None,
     )
     await sessions.prepare()
     server = NodeServer(

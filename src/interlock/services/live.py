@@ -4,7 +4,7 @@ All calls are synchronous and none waits for a store. What the daemon has no dut
 nothing, chosen once from the duties table, so the code below asks for no mode.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import structlog
@@ -57,6 +57,7 @@ class LiveSession:
         journal: Journal,
         tracker: SessionTracker,
         open_recorder: OpenRecorder,
+        is_ready: Callable[[], Awaitable[None]] | None = None,
         on_end: Callable[["LiveSession"], None],
         cluster: str,
         clock: Clock,
@@ -75,6 +76,7 @@ class LiveSession:
         self._has_room = has_room  # for events that a client can cause in any number
         self._tracker = tracker
         self._open_recorder = open_recorder
+        self._is_ready = is_ready  # None: what the recorder needs is in this process
         self._on_end = on_end
         self._cluster = cluster
         self._clock = clock
@@ -116,6 +118,25 @@ class LiveSession:
         if self.on_lock is not None and not self._ended:
             self.on_lock(lock)
 
+    async def ready(self) -> None:
+        """Wait until the session may start; RecordingError, which is in the audit log, if it may not.
+
+        For servers whose storage is elsewhere: in sync modes nothing starts while that is away.
+        """
+        if self._is_ready is None:
+            return
+        try:
+            await self._is_ready()
+        except RecordingError as error:
+            if self._best_effort:  # the recorder will find out, and say so
+                return
+            self.journal.add(Kind.SESSION_REJECTED, self._common | rejection(error.public, error.reason))
+            raise
+
+    @property
+    def _best_effort(self) -> bool:
+        return self.ctx.access.record_session is Strictness.BEST_EFFORT
+
     def start(self, start: Start) -> None:
         """The client asked for something to run, and it may, unless `parties` is waiting.
 
@@ -126,7 +147,7 @@ class LiveSession:
             raise LocalProtocolError("a session starts once", reason=f"second start of session {self.sid}")
         command = self._judge(start)
         began = self._clock.now()
-        best_effort = self.ctx.access.record_session is Strictness.BEST_EFFORT
+        best_effort = self._best_effort
         unrecorded: RecordingError | None = None
         try:
             self.parties.check(start)

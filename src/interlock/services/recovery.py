@@ -6,26 +6,20 @@ the start of the daemon.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import ENVELOPE, JsonValue, Kind
-from interlock.domain.coverage import coverage_field, cut_off
-from interlock.domain.recording import DIED, Header
-from interlock.domain.session import Exit, SessionKind, Start, Window, end_fields
+from interlock.domain.recording import Header
 from interlock.domain.survey import Survey
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventSink, RecordingParts
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import EventFactory, RetoldJournal
-from interlock.services.live import command_event
 from interlock.services.outbox import Sleep
+from interlock.services.story import start_of, story, told_by, without_connection
 from interlock.services.trackers import TrackerWriter
 from interlock.services.uploads import Upload, Uploads
 
@@ -33,13 +27,6 @@ PAUSE_S = 5.0
 """Seconds until what could not be recovered, because a store was away, is tried again."""
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    kind: Kind
-    fields: dict[str, JsonValue]
-    time: datetime | None = None  # None: now
 
 
 class Recovery:
@@ -121,49 +108,16 @@ class Recovery:
 
     def _recover(self, sid: SessionId, header: Header, found: Survey) -> None:
         journal = RetoldJournal(sid, self._sink, self._factory)
-        for event in _story(header, found):
+        for event in story(header, found):
             journal.retell(event.kind, event.fields, time=event.time)
         self._trackers.put(_terminated(sid, header))
-        fields = _without_connection(_told_by(header))
+        fields = without_connection(told_by(header))
         done = partial(self._claims.release, sid)
         self._uploads.add(Upload(sid, journal, fields, closed=False, done=done))
 
 
-def _story(header: Header, found: Survey) -> list[_Event]:
-    """The events that a session has at least, in order, as far as its recording tells them."""
-    start, began = _start_of(header)
-    stopped = began + timedelta(microseconds=found.last)
-    fields = _told_by(header)
-    end = end_fields(start, began=began, ended=stopped, participants=(header.user,))
-    story = [_Event(Kind.SESSION_START, fields | start.fields(), began)]
-    if (command := command_event(start, found.exit or Exit(error=DIED))) is not None:
-        story.append(_Event(command[0], fields | command[1]))
-    rows = found.coverage if found.exit is not None else cut_off(found.coverage, DIED)
-    story.append(_Event(Kind.SESSION_END, fields | end | coverage_field(rows)))
-    story.append(_Event(Kind.SESSION_LEAVE, _without_connection(fields)))
-    return story
-
-
-def _start_of(header: Header) -> tuple[Start, datetime]:
-    window = Window(header.cols, header.rows) if header.interactive else None
-    try:
-        kind, began = SessionKind(header.kind), datetime.fromisoformat(header.start).astimezone(UTC)
-    except ValueError:
-        kind, began = SessionKind.SHELL, datetime.fromtimestamp(0, UTC)
-    return Start(kind, header.command, window, header.term), began
-
-
-def _told_by(header: Header) -> dict[str, JsonValue]:
-    """The session's common fields; a file may have been written by anybody, so nothing more."""
-    return {name: value for name, value in header.event.items() if name not in ENVELOPE}
-
-
-def _without_connection(fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    return {name: value for name, value in fields.items() if name not in ("addr.remote", "addr.local", "proto")}
-
-
 def _terminated(sid: SessionId, header: Header) -> Tracker:
-    began = _start_of(header)[1]
+    began = start_of(header)[1]
     return Tracker(
         sid=sid,
         state=TrackerState.TERMINATED,

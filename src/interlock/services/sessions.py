@@ -17,11 +17,12 @@ from interlock.domain.lock import Subject
 from interlock.domain.recording import Header
 from interlock.domain.session import SessionContext
 from interlock.domain.twin import Twin
-from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, TrackerStore, TwinStore
+from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, SyncStore, TrackerStore, TwinStore
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, OnFailure, rejection
 from interlock.services.locks import Locks, LockWatch
+from interlock.services.mirror import MirroredPart, Mirrors
 from interlock.services.outbox import Outbox, Sleep
 from interlock.services.recorder import (
     COMMAND_OUTPUT_LIMIT,
@@ -57,6 +58,7 @@ class Sessions:
         parts: RecordingParts,
         recordings: RecordingStore,
         claims: SessionClaims | None = None,
+        sync: SyncStore | None = None,
         twins: TwinStore | None = None,
         locks: Locks | None = None,
         sleep: Sleep = asyncio.sleep,
@@ -78,6 +80,7 @@ class Sessions:
         self._compressor = new_compressor()
         self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, sleep=sleep)
         self._uploads = Uploads(parts, recordings, events_stored=emitter.flush, sleep=sleep)
+        self._mirrors = Mirrors(sync, clock=clock, sleep=sleep)
         self._twins = Outbox("twins", partial(_put_twins, twins), sleep=sleep)
         self._claims = claims or SessionClaims()  # of the process, if it has more than this registry
         self._recovery = Recovery(
@@ -124,6 +127,7 @@ class Sessions:
                 if duties.tracks
                 else NoTracker()
             ),
+            is_ready=partial(self._mirrors.ready, ctx.sid) if duties.records and ctx.mode.sync else None,
             open_recorder=partial(self._open_recorder, ctx) if duties.records else partial(_no_recorder, ctx),
             on_end=self._ended,
             cluster=self._cluster,
@@ -185,6 +189,7 @@ class Sessions:
             until_stop = [
                 tasks.create_task(self._recovery.run(), name="sessions.recovery"),
                 tasks.create_task(self._uploads.run(), name="sessions.uploads"),
+                tasks.create_task(self._mirrors.run(), name="sessions.mirrors"),
                 tasks.create_task(self._beat(), name="sessions.heartbeat"),
             ]
             tasks.create_task(self._trackers.run(), name="sessions.trackers")
@@ -208,14 +213,17 @@ class Sessions:
         self, ctx: SessionContext, header: Header, on_failure: OnFailure, on_lapse: OnFailure | None
     ) -> SessionRecorder:
         sid = parse_session_id(header.sid)
+        mirror = self._mirrors.open(sid) if ctx.mode.sync else None
         try:
             part = self._parts.create(sid)
         except OSError as error:
+            if mirror is not None:
+                mirror.abandon()
             raise not_recordable(error) from error
         self._recovery.opened(sid)
         limit = ctx.access.exec_output_limit
-        return Recorder(
-            part,
+        recorder = Recorder(
+            part if mirror is None else MirroredPart(part, mirror),
             header,
             salt=self._entropy.token(SALT_SIZE),
             compressor=self._compressor,
@@ -226,6 +234,9 @@ class Sessions:
             command_output_limit=self._command_output_limit if limit is None else limit,
             record_input=ctx.access.record_input,
         )
+        if mirror is not None:
+            mirror.on_lost = recorder.not_in_sync
+        return recorder
 
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)

@@ -20,7 +20,7 @@ from interlock.domain.coverage import cut_off
 from interlock.domain.recording import DIED, Coverage, FrameKind, Marker, to_payload
 from interlock.domain.session import Exit
 from interlock.domain.survey import Survey
-from interlock.ports import RecordingParts, RecordingStore
+from interlock.ports import ClosedParts, RecordingParts, RecordingStore
 from interlock.services.emitter import Journal
 from interlock.services.outbox import Sleep
 
@@ -135,7 +135,7 @@ class Uploads:
             pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
-async def close_part(parts: RecordingParts, sid: SessionId, end: Sequence[Marker | Coverage | Exit] = ()) -> bool:
+async def close_part(parts: ClosedParts, sid: SessionId, end: Sequence[Marker | Coverage | Exit] = ()) -> bool:
     """Give a part that was cut off its end; False if it has no header and went to quarantine.
 
     ``end``: what the recorder would have written; by default what can be told from the part.
@@ -146,11 +146,11 @@ async def close_part(parts: RecordingParts, sid: SessionId, end: Sequence[Marker
         await parts.quarantine(sid)
         return False
     if found.exit is None:
-        await parts.mend(sid, found.good, _ending(found, end))
+        await parts.mend(sid, found.good, ending(found, end))
     return True
 
 
-def _ending(found: Survey, end: Sequence[Marker | Coverage | Exit]) -> bytes:
+def ending(found: Survey, end: Sequence[Marker | Coverage | Exit] = ()) -> bytes:
     """Two blocks, as the recorder writes them: what is missing and covered, then the exit."""
     frames: list[Marker | Coverage | Exit] = [Marker("gap", DIED, lost=found.lost)] if found.lost else []
     frames += end or [Coverage(cut_off(found.coverage, DIED), final=True), Exit(error=DIED)]

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
 
+from interlock.adapters.blob.arriving import ArrivingRecordings
 from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import Membership, join
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices, Bound
@@ -153,6 +154,12 @@ class Auth:
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
         self.directory = directory
+        self.arriving = ArrivingRecordings(
+            directory.with_name("sync"),
+            directory.with_name("quarantine"),
+            stored=lambda sid: sid in self.stored_elsewhere,
+        )
+        self.stored_elsewhere: set[SessionId] = set()  # whose recordings count as finished
         self._server: AuthRpcServer | None = None
 
     def services(self) -> AuthServices:
@@ -179,6 +186,7 @@ class Auth:
             events=stores,
             trackers=stores,
             recordings=self.recordings,
+            arriving=self.arriving,
             inventory=stores,
             admission=stores,
             locks=self.locks,

@@ -116,6 +116,9 @@ class FakeLive:
         """Note it."""
         self.told.append((kind, fields))
 
+    async def ready(self) -> None:
+        """At once."""
+
     def start(self, start: Start) -> None:
         """Once; fails if told to."""
         assert self.begun is None

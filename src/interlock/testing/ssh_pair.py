@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
@@ -286,6 +287,7 @@ async def gateway(
         parts=parts(recordings),
         recordings=recordings,
         locks=tenures.locks,
+        sync=SyncedParts(recordings),
     )
 
     certificates = CertificateReader([authority.export("user")])

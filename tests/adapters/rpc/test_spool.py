@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock.adapters.rpc.messages import MAX_RECORDING
 from interlock.adapters.rpc.spool import Spool
 from interlock.core.errors import RecordingError, RemoteProtocolError, StoreError
+from interlock.core.limits import MAX_RECORDING
 
 
 def left_in(directory: Path) -> list[Path]:

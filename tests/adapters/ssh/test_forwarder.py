@@ -8,7 +8,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from interlock.adapters.blob.files import FileRecordings, LivePart
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.blob.parts import LivePart
 from interlock.adapters.ssh import leg
 from interlock.adapters.ssh.algorithms import ALL_CIPHERS
 from interlock.core import wire

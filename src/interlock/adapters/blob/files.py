@@ -2,12 +2,14 @@
 
 ::
 
-    <directory>/<sid>.ilr             finished; never changed again
+    <directory>/<sid>.ilr             finished; never changed again, with one exception
+    <directory>/<sid>.completed       says of how many bytes of it a daemon that died is the author
     <directory>/live/<sid>.part       being written, or left by a process that died
     <directory>/quarantine/<sid>.part without a readable header, or refused by auth
     <directory>/quarantine/<sid>.rival  came for a session whose recording is there already, and is another
 
-What is in quarantine is for a person to look at; no program does.
+The exception: what auth made of what had arrived of a recording (sync modes) gives way to the daemon's own copy,
+if that begins with all that had arrived. What is in quarantine is for a person to look at; no program does.
 
 Everything is 0600 in directories of 0700. A finished file appears by link or rename after fsync, so that it is
 whole or absent.
@@ -16,11 +18,10 @@ whole or absent.
 import asyncio
 import contextlib
 import errno
-import fcntl
 import filecmp
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,15 +30,23 @@ from types import MappingProxyType
 
 import structlog
 
+from interlock.adapters.blob.parts import (
+    CHUNK,
+    PART,
+    LivePart,
+    PartFiles,
+    PartFollower,
+    chunks,
+    sid_of,
+    sync_directory,
+    unreadable,
+)
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue
 from interlock.domain.recording import RecordingState
-from interlock.domain.survey import Survey, describe, survey
+from interlock.domain.survey import describe
 from interlock.ports import RecordingInfo
-
-CHUNK = 256 * 1024
-"""Bytes read or sent at once."""
 
 REMEMBERED = 20_000
 """Recordings whose descriptions are kept in memory for the next list: some 2 KiB each at most."""
@@ -46,7 +55,7 @@ _REMEMBERED_COMMAND = 1024
 _LIVE = "live"
 _QUARANTINE = "quarantine"
 _DONE = ".ilr"
-_PART = ".part"
+_COMPLETED = ".completed"
 _RIVAL = ".rival"
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})  # then a copy is made
 _log = structlog.get_logger()
@@ -60,71 +69,14 @@ class _Described:
     meta: Mapping[str, JsonValue]
 
 
-class LivePart:
-    """`ports.RecordingPart`: an open file that only ever holds whole blocks.
-
-    It is locked while it is open, so that recovery never takes a living session's part for an orphan.
-    """
-
-    def __init__(self, path: Path) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._path = path
-        self._fd = os.open(path, flags, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._size = 0
-
-    def append(self, data: bytes) -> None:
-        """Write all of it; OSError if the disk refuses, and then nothing of it remains in the file."""
-        rest = memoryview(data)
-        try:
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, self._size)
-                os.lseek(self._fd, self._size, os.SEEK_SET)
-            raise
-        self._size += len(data)
-
-    def close(self) -> None:
-        """Close the file; harmless when closed already."""
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._fd)
-            self._fd = -1
-
-    def remove(self) -> None:
-        """Close and delete a part that never got its header."""
-        self.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-
-
-class PartFollower:
-    """`ports.PartReader`: a second descriptor of a file that grows."""
-
-    def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-    def read(self) -> bytes:
-        """What was appended since the last call, in pieces; empty when nothing is left."""
-        return os.read(self._fd, CHUNK) if self._fd >= 0 else b""
-
-    def close(self) -> None:
-        """Close; harmless when closed already."""
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._fd)
-            self._fd = -1
-
-
-class FileRecordings:
-    """`ports.RecordingStore` and `ports.RecordingParts` over one directory, which it creates."""
+class FileRecordings(PartFiles):
+    """`ports.RecordingStore`, `CompletedStore` and `RecordingParts` over one directory, which it creates."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        for folder in (directory, directory / _LIVE, directory / _QUARANTINE):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.quarantined = directory / _QUARANTINE
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        super().__init__(directory / _LIVE, self.quarantined)
         # One thread of its own: people who ask for lists wait for each other, and nobody else waits for them.
         self._lister = ThreadPoolExecutor(1, "recordings.list")
         self._described: dict[Path, _Described] = {}  # used by that thread only
@@ -140,51 +92,13 @@ class FileRecordings:
             raise FileExistsError(errno.EEXIST, "there is a recording of this session already", str(sid))
         return LivePart(self.path(sid))
 
-    def path(self, sid: SessionId) -> Path:
-        """Where the part is."""
-        return self._directory / _LIVE / f"{parse_session_id(sid)}{_PART}"
-
     def follow(self, sid: SessionId) -> PartFollower:
         """Read the part of a live session from its beginning; OSError if there is none."""
         return PartFollower(self.path(sid))
 
-    async def unfinished(self) -> list[SessionId]:
-        """The sessions whose parts a process that is gone has left, oldest first."""
-        return await asyncio.to_thread(self._unfinished)
-
-    async def survey(self, sid: SessionId) -> Survey:
-        """What a part contains; RecordingError if it cannot be read at all."""
-        try:
-            return await asyncio.to_thread(_survey, self.path(sid))
-        except OSError as error:
-            raise _unreadable(error) from error
-
     async def left_behind(self) -> list[RecordingInfo]:
         """What is not stored: in the making, left by a process that died, or in quarantine; newest first."""
-        return await asyncio.get_running_loop().run_in_executor(self._lister, self._parts)
-
-    async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
-        """Cut the part to its first ``keep`` bytes and append ``tail``; RecordingError if the disk refuses."""
-        try:
-            await asyncio.to_thread(_mend, self.path(sid), keep, tail)
-        except OSError as error:
-            raise _unreadable(error) from error
-
-    async def quarantine(self, sid: SessionId) -> None:
-        """Put a part that nobody can read aside; harmless if it is gone."""
-        try:
-            await asyncio.to_thread(os.replace, self.path(sid), self._directory / _QUARANTINE / f"{sid}{_PART}")
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise _unreadable(error) from error
-
-    async def discard(self, sid: SessionId) -> None:
-        """Remove a part that was stored; harmless if it is gone."""
-        try:
-            await asyncio.to_thread(self.path(sid).unlink, missing_ok=True)
-        except OSError as error:
-            raise _unreadable(error) from error
+        return await asyncio.get_running_loop().run_in_executor(self._lister, self._list_parts)
 
     # --- finished recordings -------------------------------------------------------------------
 
@@ -199,6 +113,8 @@ class FileRecordings:
         rival = self._directory / _QUARANTINE / f"{sid}{_RIVAL}"
         try:
             if await asyncio.to_thread(_differs, path, done):
+                if await asyncio.to_thread(self._supersede, sid, path, copy):
+                    return done.as_uri()
                 _log.error("recording.rival", sid=sid, kept=str(rival))
                 await asyncio.to_thread(_place, path, rival, copy)
                 public = "there is another recording of this session already"
@@ -208,6 +124,19 @@ class FileRecordings:
             reason = f"storing the recording {sid}: {error}"
             raise StoreError("the recording could not be stored", reason=reason) from error
         return done.as_uri()
+
+    def stored(self, sid: SessionId) -> bool:
+        """Whether the session's recording is finished. Short and synchronous."""
+        return self._done(sid).exists()
+
+    async def complete(self, sid: SessionId, path: Path, keep: int, tail: bytes) -> str:
+        """`ports.CompletedStore`: the first ``keep`` bytes of the file at ``path``, then ``tail``."""
+        try:
+            await asyncio.to_thread(self._complete, sid, path, keep, tail)
+        except OSError as error:
+            reason = f"completing the recording {sid}: {error}"
+            raise StoreError("the recording could not be stored", reason=reason) from error
+        return self._done(sid).as_uri()
 
     async def recordings(self) -> list[RecordingInfo]:
         """What is stored, newest first."""
@@ -220,7 +149,7 @@ class FileRecordings:
         except FileNotFoundError:
             raise NotFound(f"no recording of session {sid}") from None
         except OSError as error:
-            raise _unreadable(error) from error
+            raise unreadable(error) from error
         try:
             while chunk := await asyncio.to_thread(file.read, CHUNK):
                 yield chunk
@@ -230,20 +159,41 @@ class FileRecordings:
     def _done(self, sid: SessionId) -> Path:
         return self._directory.absolute() / f"{parse_session_id(sid)}{_DONE}"
 
-    def _unfinished(self) -> list[SessionId]:
-        found = []
-        for path in (self._directory / _LIVE).glob(f"*{_PART}"):
-            sid = _sid_of(path)
-            with contextlib.suppress(FileNotFoundError):  # its session has just been stored
-                if sid is not None and not _in_use(path):
-                    found.append((path.stat().st_mtime, sid))
-        return [sid for _, sid in sorted(found)]
+    def _note(self, sid: SessionId) -> Path:
+        return self._done(sid).with_suffix(_COMPLETED)
 
-    def _parts(self) -> list[RecordingInfo]:
+    def _complete(self, sid: SessionId, path: Path, keep: int, tail: bytes) -> None:
+        done, made = self._done(sid), self.path(sid).with_suffix(".made")
+        if done.exists():
+            return
+        _copy(path, made, keep, tail)
+        self._note(sid).write_text(str(keep))
+        with contextlib.suppress(FileExistsError):  # the daemon's own came meanwhile
+            os.link(made, done)
+        made.unlink()
+        sync_directory(done.parent)
+
+    def _supersede(self, sid: SessionId, path: Path, copy: Path) -> bool:
+        """Put the daemon's own recording in the place of one that was completed here, if it has all of that."""
+        done, note = self._done(sid), self._note(sid)
+        try:
+            keep = int(note.read_text())
+        except (FileNotFoundError, ValueError):
+            return False
+        if not _same_start(path, done, keep):
+            return False
+        _copy(path, copy)
+        copy.replace(done)
+        note.unlink(missing_ok=True)
+        sync_directory(done.parent)
+        _log.info("recording.superseded", sid=sid)
+        return True
+
+    def _list_parts(self) -> list[RecordingInfo]:
         found = []
         for folder, kind in ((_LIVE, RecordingState.UNFINISHED), (_QUARANTINE, RecordingState.QUARANTINED)):
-            for path in (self._directory / folder).glob(f"*{_PART}"):
-                sid = _sid_of(path)
+            for path in (self._directory / folder).glob(f"*{PART}"):
+                sid = sid_of(path)
                 with contextlib.suppress(FileNotFoundError):  # its session has just been stored
                     if sid is not None:
                         state = path.stat()
@@ -254,7 +204,7 @@ class FileRecordings:
     def _recordings(self) -> list[RecordingInfo]:
         found = []
         for path in self._directory.glob(f"*{_DONE}"):
-            sid = _sid_of(path)
+            sid = sid_of(path)
             with contextlib.suppress(FileNotFoundError):  # removed by an administrator meanwhile
                 if sid is not None:
                     state = path.stat()
@@ -278,46 +228,11 @@ class FileRecordings:
         return meta
 
 
-def _sid_of(path: Path) -> SessionId | None:
-    try:
-        return parse_session_id(path.stem)
-    except ValueError:
-        return None
-
-
-def _in_use(path: Path) -> bool:
-    """Whether a living process is writing this part."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _chunks(path: Path, size: int = CHUNK) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(size):
-            yield chunk
-
-
-def _survey(path: Path) -> Survey:
-    return survey(_chunks(path))
-
-
 def _meta(path: Path) -> dict[str, JsonValue]:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _ENDS))
         tail = file.read()
-    return describe(_chunks(path, _ENDS), tail)
-
-
-def _mend(path: Path, keep: int, tail: bytes) -> None:
-    with path.open("r+b", buffering=0) as file:
-        file.truncate(keep)
-        file.seek(keep)
-        file.write(tail)
-        os.fsync(file.fileno())
+    return describe(chunks(path, _ENDS), tail)
 
 
 def _differs(path: Path, done: Path) -> bool:
@@ -341,24 +256,28 @@ def _place(path: Path, done: Path, copy: Path) -> None:
             raise
         _copy(path, copy)
         copy.replace(done)
-    _sync_directory(done.parent)
+    sync_directory(done.parent)
 
 
-def _copy(path: Path, copy: Path) -> None:
+def _same_start(path: Path, done: Path, size: int) -> bool:
+    """Whether both files have the same first ``size`` bytes."""
+    with path.open("rb") as one, done.open("rb") as other:
+        for start in range(0, size, CHUNK):
+            piece = one.read(min(CHUNK, size - start))
+            if len(piece) != min(CHUNK, size - start) or piece != other.read(len(piece)):
+                return False
+    return True
+
+
+def _copy(path: Path, copy: Path, size: int | None = None, tail: bytes = b"") -> None:
+    """The first ``size`` bytes of a file, or all of it, and ``tail``; on the disk when this returns."""
     with path.open("rb") as source, copy.open("wb") as target:
         copy.chmod(0o600)
-        shutil.copyfileobj(source, target, CHUNK)
+        if size is None:
+            shutil.copyfileobj(source, target, CHUNK)
+        else:
+            for start in range(0, size, CHUNK):
+                target.write(source.read(min(CHUNK, size - start)))
+        target.write(tail)
         target.flush()
         os.fsync(target.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _unreadable(error: OSError) -> RecordingError:
-    return RecordingError("the recording could not be read or mended", reason=str(error))

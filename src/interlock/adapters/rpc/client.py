@@ -1,7 +1,8 @@
 """Auth as a daemon apart from it sees it: the same ports, over gRPC.
 
-Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `Inventory`, `Admission`, `LockFeed`, `LeaseStore`
-and `TrustSource`. Nothing is kept or repeated here: whoever appends or stores tries again after a StoreError.
+Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `SyncStore`, `Inventory`, `Admission`, `LockFeed`,
+`LeaseStore` and `TrustSource`. Nothing is kept or repeated here: whoever appends or stores tries again after a
+StoreError.
 """
 
 import asyncio
@@ -83,6 +84,14 @@ class AuthClient:
         except OSError as error:
             raise StoreError("the recording could not be read", reason=f"uploading {sid}: {error}") from error
         return stored.url
+
+    async def ready(self, sid: SessionId) -> None:
+        """`ports.SyncStore`."""
+        await call(self._channel, m.SYNC_READY, m.SyncReady(sid))
+
+    async def extend(self, sid: SessionId, offset: int, data: bytes) -> None:
+        """`ports.SyncStore`."""
+        await call(self._channel, m.SYNC_EXTEND, m.SyncExtend(sid, offset, data))
 
     async def recordings(self) -> list[RecordingInfo]:
         """`ports.RecordingStore`, of which a node has only one direction: LocalProtocolError."""

@@ -40,9 +40,6 @@ CHUNK = 256 * 1024
 MAX_LEASES = 10_000
 """Leases in one message: more connections than one daemon can have."""
 
-MAX_RECORDING = 64 * 1024**3
-"""Bytes of one recording that auth takes from a node."""
-
 WireValue = str | int | bool | list[str | dict[str, str | int]] | dict[str, str]
 """`audit.JsonValue` as msgspec can describe it."""
 
@@ -196,6 +193,22 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncReady:
+    """May a recording begin that is sent as it happens?"""
+
+    sid: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class SyncExtend:
+    """The bytes of such a recording from ``offset`` on; the answer is the acknowledgement."""
+
+    sid: SessionId
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CaCertificate:
     """The daemons' authority, PEM: worth nothing until it matches a pin."""
 
@@ -223,6 +236,8 @@ RELEASE_ALL = Method(AUTH_SERVICE, "ReleaseAll", Nothing, Nothing)
 RENEW = Method(AUTH_SERVICE, "Renew", Renew, Renewed)
 TRUST = Method(AUTH_SERVICE, "Trust", Nothing, Trust)
 STORE_RECORDING = Method(AUTH_SERVICE, "StoreRecording", RecordingHeader, Stored)
+SYNC_READY = Method(AUTH_SERVICE, "SyncReady", SyncReady, Nothing)
+SYNC_EXTEND = Method(AUTH_SERVICE, "SyncExtend", SyncExtend, Nothing)
 
 AUTHORITY = Method(JOIN_SERVICE, "Authority", Nothing, CaCertificate)
 JOIN = Method(JOIN_SERVICE, "Join", JoinRequest, Joined)

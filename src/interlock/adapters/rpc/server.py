@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 
@@ -27,6 +28,7 @@ from interlock.adapters.rpc.serving import Service, identify_daemon, identify_so
 from interlock.adapters.rpc.spool import Spool
 from interlock.adapters.rpc.tls import ServerTls
 from interlock.core.errors import ConfigError, Denied
+from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.lease import Lease
 from interlock.domain.lock import in_force
@@ -39,6 +41,7 @@ from interlock.ports import (
     LeaseStore,
     LockFeed,
     RecordingStore,
+    SyncStore,
     TrackerStore,
     TrustSource,
 )
@@ -59,6 +62,14 @@ _OPTIONS: list[tuple[str, int]] = [
 ]
 
 
+class SyncArea(Protocol):
+    """Where recordings arrive as they happen."""
+
+    def of(self, daemon: DaemonId) -> SyncStore:
+        """One daemon's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AuthServices:
     """What of auth daemons apart may use."""
@@ -71,6 +82,7 @@ class AuthServices:
     events: EventReader
     trackers: TrackerStore
     recordings: RecordingStore
+    arriving: SyncArea
     inventory: Inventory
     admission: Admission
     locks: LockFeed
@@ -154,6 +166,8 @@ class _DaemonHandlers:
         service.unary(m.RENEW, self._renew)
         service.unary(m.TRUST, self._trust)
         service.upload(m.STORE_RECORDING, self._store_recording)
+        service.unary(m.SYNC_READY, self._sync_ready)
+        service.unary(m.SYNC_EXTEND, self._sync_extend)
         return service
 
     async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:
@@ -232,6 +246,16 @@ class _DaemonHandlers:
             self._spool.received(request.size, chunks) as path,
         ):
             return m.Stored(await self._services.recordings.store(request.sid, path))
+
+    async def _sync_ready(self, caller: HostIdentity, request: m.SyncReady) -> m.Nothing:
+        async with self._owners.speaking(caller, [request.sid]):
+            await self._services.arriving.of(caller.id).ready(request.sid)
+        return m.Nothing()
+
+    async def _sync_extend(self, caller: HostIdentity, request: m.SyncExtend) -> m.Nothing:
+        async with self._owners.speaking(caller, [request.sid]):
+            await self._services.arriving.of(caller.id).extend(request.sid, request.offset, request.data)
+        return m.Nothing()
 
 
 def _server(

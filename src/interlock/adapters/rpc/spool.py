@@ -8,11 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from interlock.adapters.rpc.messages import MAX_RECORDING
 from interlock.core.errors import RecordingError, RemoteProtocolError, Rule, StoreError
-
-RESERVE = 256 * 1024 * 1024
-"""Bytes of free space that arriving recordings leave to the database and to live sessions."""
+from interlock.core.limits import MAX_RECORDING, STORAGE_RESERVE
 
 _SUFFIX = ".arriving"
 
@@ -20,7 +17,7 @@ _SUFFIX = ".arriving"
 class Spool:
     """A directory of files that belong to calls in progress; what an earlier process left there is removed."""
 
-    def __init__(self, directory: Path, *, reserve: int = RESERVE) -> None:
+    def __init__(self, directory: Path, *, reserve: int = STORAGE_RESERVE) -> None:
         self._directory = directory
         self._reserve = reserve
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

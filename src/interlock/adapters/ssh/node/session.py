@@ -72,6 +72,10 @@ class Live(Refusable, Told, Protocol):
         """Who is to see what passes; None before the start, and if no files are moved or others record."""
         ...
 
+    async def ready(self) -> None:
+        """Wait until the command may run; InterlockError if it must not."""
+        ...
+
     def start(self, start: Start) -> None:
         """The command is about to run; InterlockError if it must not."""
         ...
@@ -367,6 +371,9 @@ class ShellSession(NodeSession):
             return
         self._program = program
         try:
+            await self._live.ready()
+            if self._is_over():  # the client has left meanwhile
+                return
             self._live.start(start)
         except InterlockError as error:
             self._fail_start(error.public)
@@ -405,6 +412,9 @@ class ShellSession(NodeSession):
         self._channel.answer(True)
         if self._announcement.at_start and self._channel is not None:
             self._channel.announce(CURRENT_SESSION_ID, self._live.sid.encode())
+
+    def _is_over(self) -> bool:
+        return self._over
 
     def _spawn(self, program: Program) -> Spawned:
         """Runs in a thread: starting a process blocks for milliseconds."""

@@ -1,0 +1,187 @@
+"""Parts: files of recordings that are not finished, in one directory. Names are session IDs and nothing else.
+
+Everything is 0600 in directories of 0700. What is in quarantine is for a person to look at; no program does.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from interlock.core.errors import RecordingError
+from interlock.core.ids import SessionId, parse_session_id
+from interlock.domain.survey import Survey, survey
+
+CHUNK = 256 * 1024
+"""Bytes read or sent at once."""
+
+PART = ".part"
+"""What parts are called."""
+
+
+class LivePart:
+    """`ports.RecordingPart`: an open file that only ever holds whole blocks.
+
+    It is locked while it is open, so that recovery never takes a living session's part for an orphan.
+    """
+
+    def __init__(self, path: Path) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._path = path
+        self._fd = os.open(path, flags, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._size = 0
+
+    def append(self, data: bytes) -> None:
+        """Write all of it; OSError if the disk refuses, and then nothing of it remains in the file."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+                os.lseek(self._fd, self._size, os.SEEK_SET)
+            raise
+        self._size += len(data)
+
+    def close(self) -> None:
+        """Close the file; harmless when closed already."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+    def remove(self) -> None:
+        """Close and delete a part that never got its header."""
+        self.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+
+class PartFollower:
+    """`ports.PartReader`: a second descriptor of a file that grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def read(self) -> bytes:
+        """What was appended since the last call, in pieces; empty when nothing is left."""
+        return os.read(self._fd, CHUNK) if self._fd >= 0 else b""
+
+    def close(self) -> None:
+        """Close; harmless when closed already."""
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+
+class PartFiles:
+    """What can be done with closed parts; ``quarantine`` is where those go that nobody can use."""
+
+    def __init__(self, directory: Path, quarantine: Path) -> None:
+        self._parts = directory
+        self._quarantine = quarantine
+        for folder in (directory, quarantine):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, sid: SessionId) -> Path:
+        """Where the part is."""
+        return self._parts / f"{parse_session_id(sid)}{PART}"
+
+    async def unfinished(self) -> list[SessionId]:
+        """The sessions whose parts a process that is gone has left, oldest first."""
+        return await asyncio.to_thread(self._unfinished)
+
+    async def survey(self, sid: SessionId) -> Survey:
+        """What a part contains; RecordingError if it cannot be read at all."""
+        try:
+            return await asyncio.to_thread(_survey, self.path(sid))
+        except OSError as error:
+            raise unreadable(error) from error
+
+    async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
+        """Cut the part to its first ``keep`` bytes and append ``tail``; RecordingError if the disk refuses."""
+        try:
+            await asyncio.to_thread(_mend, self.path(sid), keep, tail)
+        except OSError as error:
+            raise unreadable(error) from error
+
+    async def quarantine(self, sid: SessionId) -> None:
+        """Put a part that nobody can read aside; harmless if it is gone."""
+        try:
+            await asyncio.to_thread(os.replace, self.path(sid), self._quarantine / f"{sid}{PART}")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise unreadable(error) from error
+
+    async def discard(self, sid: SessionId) -> None:
+        """Remove a part that was stored; harmless if it is gone."""
+        try:
+            await asyncio.to_thread(self.path(sid).unlink, missing_ok=True)
+        except OSError as error:
+            raise unreadable(error) from error
+
+    def _unfinished(self) -> list[SessionId]:
+        found = []
+        for path in self._parts.glob(f"*{PART}"):
+            sid = sid_of(path)
+            with contextlib.suppress(FileNotFoundError):  # its session has just been stored
+                if sid is not None and not _in_use(path):
+                    found.append((path.stat().st_mtime, sid))
+        return [sid for _, sid in sorted(found)]
+
+
+def sid_of(path: Path) -> SessionId | None:
+    """The session whose file this is; None if it is nobody's."""
+    try:
+        return parse_session_id(path.stem)
+    except ValueError:
+        return None
+
+
+def chunks(path: Path, size: int = CHUNK) -> Iterator[bytes]:
+    """The file's bytes in pieces."""
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(size):
+            yield chunk
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in it durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def unreadable(error: OSError) -> RecordingError:
+    """What a caller learns of a disk that refuses."""
+    return RecordingError("the recording could not be read or mended", reason=str(error))
+
+
+def _in_use(path: Path) -> bool:
+    """Whether a living process is writing this part."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _survey(path: Path) -> Survey:
+    return survey(chunks(path))
+
+
+def _mend(path: Path, keep: int, tail: bytes) -> None:
+    with path.open("r+b", buffering=0) as file:
+        file.truncate(keep)
+        file.seek(keep)
+        file.write(tail)
+        os.fsync(file.fileno())

@@ -1,0 +1,126 @@
+"""The completer: auth's recordings of sessions whose daemon sent them as they happened and then died (sync modes).
+
+What auth has is enough: nobody waits for the daemon to come back. The recording is what arrived, with an end that
+says what is missing; if the daemon does come back with its own copy, that takes the place of the end that was made
+up here, and never of what had arrived (`ports.CompletedStore`). Whether a daemon is dead is the sweeper's to say.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from interlock.core.errors import InterlockError
+from interlock.core.ids import SessionId
+from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, JsonValue, Kind
+from interlock.domain.recording import Header
+from interlock.domain.survey import Survey
+from interlock.ports import (
+    Arriving,
+    ArrivingPart,
+    AuditLog,
+    Clock,
+    CompletedStore,
+    EventFilter,
+    EventReader,
+    TrackerStore,
+)
+from interlock.services.emitter import EventFactory
+from interlock.services.outbox import Sleep
+from interlock.services.story import story, told_by, without_connection
+from interlock.services.sweeper import EVENTS_OF_ONE_SESSION
+from interlock.services.trackers import HEARTBEAT_S
+from interlock.services.uploads import ending
+
+UNKNOWN_AFTER = timedelta(seconds=60)
+"""Silence after which a part counts as left behind though nobody ever told of its session."""
+
+UNDELIVERED_AFTER = timedelta(hours=1)
+"""Silence after which the recording of a session that its daemon has ended is made here. The daemon lives, or did
+then, and has the better copy, which still takes the place of ours when it comes."""
+
+_log = structlog.get_logger()
+
+
+class Completer:
+    """Makes recordings of what is left behind."""
+
+    def __init__(
+        self,
+        arriving: Arriving,
+        recordings: CompletedStore,
+        trackers: TrackerStore,
+        reader: EventReader,
+        log: AuditLog,
+        factory: EventFactory,
+        *,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._arriving = arriving
+        self._recordings = recordings
+        self._trackers = trackers
+        self._reader = reader
+        self._log = log
+        self._factory = factory
+        self._clock = clock
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        """Complete until cancelled."""
+        while True:
+            try:
+                await self.complete()
+            except InterlockError as error:
+                _log.warning("completer.retry", reason=error.reason)
+            await self._sleep(HEARTBEAT_S)
+
+    async def complete(self) -> list[SessionId]:
+        """Complete what is left behind by now, and return it; one that fails holds up no other."""
+        parts = await self._arriving.parts()
+        live = {tracker.sid for tracker in await self._trackers.live()} if parts else set()
+        completed = []
+        for part in parts:
+            try:
+                if part.finished:
+                    await self._arriving.of(part.daemon).discard(part.sid)
+                elif part.sid not in live and await self._left_behind(part):
+                    await self._complete(part)
+                    completed.append(part.sid)
+            except InterlockError as error:
+                _log.warning("completer.retry", sid=part.sid, reason=error.reason)
+        return completed
+
+    async def _left_behind(self, part: ArrivingPart) -> bool:
+        stored = await self._reader.events(EventFilter(sid=part.sid, limit=EVENTS_OF_ONE_SESSION))
+        end = next((event for event in stored if event["event"] == Kind.SESSION_END.event), None)
+        silence = self._clock.now() - part.changed
+        if end is None:
+            return silence >= UNKNOWN_AFTER
+        return end.get(SYNTHESIZED) == BY_AUTH or silence >= UNDELIVERED_AFTER
+
+    async def _complete(self, part: ArrivingPart) -> None:
+        area, sid = self._arriving.of(part.daemon), part.sid
+        found = await area.survey(sid)
+        if found.header is None:
+            _log.error("recording.quarantined", sid=sid)
+            await area.quarantine(sid)
+            return
+        tail = b"" if found.exit is not None else ending(found)
+        url = await self._recordings.complete(sid, area.path(sid), found.good, tail)
+        await self._tell(part, found.header, found, url)
+        await area.discard(sid)
+        _log.warning("recording.completed", sid=sid, daemon=part.daemon, bytes=found.good)
+
+    async def _tell(self, part: ArrivingPart, header: Header, found: Survey, url: str) -> None:
+        """The whole story: the audit log keeps of it what it lacks."""
+        marked: dict[str, JsonValue] = {"recorded_by": part.daemon, SYNTHESIZED: BY_AUTH}
+        upload = without_connection(told_by(header)) | marked | {"url": url}
+        events = [
+            self._factory.make(
+                each.kind, each.fields | marked, sid=part.sid, index=NEXT, time=each.time, repeatable=True
+            )
+            for each in story(header, found)
+        ]
+        events.append(self._factory.make(Kind.SESSION_UPLOAD, upload, sid=part.sid, index=NEXT, repeatable=True))
+        await self._log.append(events)
