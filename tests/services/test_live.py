@@ -26,6 +26,7 @@ from interlock.services.live import LiveSession
 from interlock.services.recorder import NoRecorder, Recorder
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.stores import FakeTimers
+from interlock.testing.transfers import SftpTalk
 
 NODE = DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166")
 CONTEXT = SessionContext(
@@ -226,3 +227,24 @@ def test_a_transfer_that_cannot_be_judged_ends_the_session() -> None:
             session.end(tx=0, rx=0)
         session.transfers.feed(Side.CLIENT, memoryview(bytearray(b"not SFTP at all")))
     assert len(denied) == 1
+
+
+def test_files_through_a_terminal_are_not_observed() -> None:
+    """Who may move them may do so, and the summary says that it cannot tell of them."""
+    told = Told()
+    session = session_of(CONTEXT, told)
+    session.start(Start(SessionKind.SUBSYSTEM, "sftp", Window(80, 24), "xterm"))
+    assert session.transfers is not None
+    for side, data in SftpTalk().open(b"/a", write=True).close().steps:
+        session.transfers.feed(side, memoryview(data))
+    session.end(tx=0, rx=0)
+    [summary] = [fields for kind, fields in told.events if kind is Kind.SFTP_SUMMARY]
+    assert (summary["files"], summary["partial"]) == (0, True)
+    assert str(summary["error"]).endswith("the session has a terminal, which edits what passes")
+
+
+def test_a_restricted_role_moves_no_files_through_a_terminal() -> None:
+    """Whatever the direction."""
+    context = replace(CONTEXT, access=Access(file_transfer=FileTransfer.DOWNLOAD))
+    with pytest.raises(Denied, match="through a terminal"):
+        session_of(context, Told()).start(Start(SessionKind.EXEC, "scp -f x", Window(80, 24), "xterm"))

@@ -285,6 +285,16 @@ def test_commands_that_a_role_forbids(
         assert refused.fields.get("path") == ("/tmp/x" if code == "T3010E" else None)
 
 
+@pytest.mark.parametrize("command", [SftpCommand(), UPLOAD, DOWNLOAD])
+@pytest.mark.parametrize("role", ROLES)
+def test_a_terminal_in_between(command: SftpCommand | ScpCommand, role: FileTransfer) -> None:
+    """It edits what passes, as the client wishes, so who is restricted gets none."""
+    refused = disallowed(command, Access(file_transfer=role), terminal=True)
+    assert (refused is not None) == (role is not FileTransfer.BOTH)
+    if refused is not None:
+        assert refused.denied.public == "your role does not allow file transfers through a terminal"
+
+
 class Restricted:
     """SFTP under a role that allows downloads only."""
 

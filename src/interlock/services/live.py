@@ -25,7 +25,7 @@ from interlock.services.parties import Parties
 from interlock.services.recorder import CallLater, NoRecorder, SessionRecorder, call_later
 from interlock.services.screens import Recorded, Remembered, Screens, Source
 from interlock.services.trackers import SessionTracker
-from interlock.services.transfers import FileTransfers, disallowed
+from interlock.services.transfers import TERMINAL, FileTransfers, disallowed
 
 RESIZE_EVENTS = 1000
 """Resizes of one session that become audit events, so that nobody can flood the audit log by dragging a window.
@@ -171,6 +171,8 @@ class LiveSession:
             self.recorder.cover(row)
         if command is not None:
             self._observe(command)
+            if start.interactive and self.transfers is not None:
+                self.transfers.stop(TERMINAL)
         if start.window is not None and self.ctx.duties.emits and isinstance(self.recorder, NoRecorder):
             self._remembered = Remembered(start.window)
         self.parties.begin(start)
@@ -206,7 +208,7 @@ class LiveSession:
     def _judge(self, start: Start) -> SftpCommand | ScpCommand | None:
         """How it moves files, if it does and whoever emits its events is this daemon, who then enforces, too."""
         command = transfer_command(start.kind.value, start.command) if self.ctx.duties.emits else None
-        refused = disallowed(command, self.ctx.access) if command is not None else None
+        refused = disallowed(command, self.ctx.access, terminal=start.interactive) if command is not None else None
         if refused is not None:
             why = rejection(refused.denied.public, refused.denied.reason)
             self.journal.add(refused.kind, self._common | refused.fields | why)

@@ -52,6 +52,7 @@ _SCP_FILE: dict[Direction, tuple[Kind, Kind]] = {
 NOT_FOLLOWED = "file transfers of this session are no longer observed"
 
 
+TERMINAL = "the session has a terminal, which edits what passes"
 CUT = "your role restricts file transfers, and this one could not be judged"
 
 
@@ -64,9 +65,15 @@ class Disallowed:
     denied: Denied
 
 
-def disallowed(command: SftpCommand | ScpCommand, access: Access) -> Disallowed | None:
-    """Whether the role forbids the command; None if it may run, with SFTP judged file by file."""
+def disallowed(command: SftpCommand | ScpCommand, access: Access, *, terminal: bool = False) -> Disallowed | None:
+    """Whether the role forbids the command; None if it may run, with SFTP judged file by file.
+
+    A terminal edits what passes, as its modes say, which the client chooses: nothing can be judged through one.
+    """
     allowed = access.file_transfer
+    if terminal and allowed is not FileTransfer.BOTH:
+        kind = Kind.SCP_DISALLOWED if isinstance(command, ScpCommand) else Kind.SFTP_DISALLOWED
+        return Disallowed(kind, {}, _denied("file transfers through a terminal", allowed))
     if isinstance(command, ScpCommand):
         upload = command.direction is Direction.UPLOAD
         if allowed.uploads if upload else allowed.downloads:
@@ -145,6 +152,10 @@ class FileTransfers:
         self._any = True
         self._take(self._observer.stop("the client sent data that is neither input nor anything else"))
         self._observer.feed(Side.CLIENT, data)
+
+    def stop(self, reason: str) -> None:
+        """Observe nothing."""
+        self._take(self._observer.stop(reason))
 
     def finish(self) -> None:
         """The channel is over: tell what is left, and the summary if the protocol was spoken at all."""

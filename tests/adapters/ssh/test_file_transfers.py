@@ -222,3 +222,16 @@ async def test_a_client_that_leaves_within_a_file(world: Gateway, tmp_path: Path
     [event] = await world.events("sftp")
     assert (event["code"], event["bytes"], event["partial"]) == ("TS001E", 5000, True)
     assert event["error"] == "the session ended before the file was closed"
+
+
+async def test_a_terminal_between_a_restricted_client_and_the_server(world: Gateway) -> None:
+    """Its modes could make an allowed request a forbidden one behind the gateway."""
+    allow(world, FileTransfer.DOWNLOAD)
+    async with plain_target(world, sftp_factory=True), await world.client("plain1") as client:
+        for asked in ({"subsystem": "sftp"}, {"command": "scp -f /tmp/x"}):
+            async with client.create_process(**asked, term_type="xterm") as process:
+                done = await process.wait()
+            assert done.exit_status == 254
+            assert "your role does not allow file transfers through a terminal" in str(done.stderr)
+    await world.wait_clean()
+    assert [each["code"] for name in ("sftp", "scp") for each in await world.events(name)] == ["TS020E", "T3010E"]
