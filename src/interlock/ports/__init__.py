@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Protocol
 
 from interlock.core.ids import DaemonId, SessionId
@@ -16,11 +15,38 @@ from interlock.domain.lock import Lock, LockList
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
-from interlock.domain.recording import RecordingState
-from interlock.domain.survey import Survey
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
+from interlock.ports.recordings import (
+    Arriving,
+    ArrivingPart,
+    ClosedParts,
+    CompletedStore,
+    LeftBehind,
+    PartReader,
+    RecordingInfo,
+    RecordingPart,
+    RecordingParts,
+    RecordingStore,
+    SyncStore,
+    UnstoredSessions,
+)
+
+__all__ = [  # what is passed on; the rest is defined here
+    "Arriving",
+    "ArrivingPart",
+    "ClosedParts",
+    "CompletedStore",
+    "LeftBehind",
+    "PartReader",
+    "RecordingInfo",
+    "RecordingPart",
+    "RecordingParts",
+    "RecordingStore",
+    "SyncStore",
+    "UnstoredSessions",
+]
 
 
 class Clock(Protocol):
@@ -126,36 +152,6 @@ class TrackerStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class RecordingInfo:
-    """A stored recording."""
-
-    sid: SessionId
-    size: int
-    stored: datetime
-    meta: Mapping[str, JsonValue]  # user, login, hostname, start, duration…: the recording's own header
-    state: RecordingState = RecordingState.COMPLETE
-
-
-class RecordingStore(Protocol):
-    """Finished recordings."""
-
-    async def store(self, sid: SessionId, path: Path) -> str:
-        """Store the finished file at ``path`` and return its URL. Storing the same recording again is harmless.
-
-        The file stays the caller's, to be removed when everything about its session is stored.
-        """
-        ...
-
-    async def recordings(self) -> list[RecordingInfo]:
-        """What is stored, newest first."""
-        ...
-
-    def read(self, sid: SessionId) -> AsyncIterator[bytes]:
-        """The stored bytes in pieces; NotFound if there are none."""
-        ...
-
-
 class LiveSessions(Protocol):
     """Live sessions as people list them: each once."""
 
@@ -173,141 +169,6 @@ class Recordings(Protocol):
 
     def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """The stored bytes in pieces; NotFound if there are none."""
-        ...
-
-
-class RecordingPart(Protocol):
-    """The file of a recording in the making, on local disk. The packet path calls it, so its calls are short."""
-
-    def append(self, data: bytes) -> None:
-        """Write all of it; OSError if the disk refuses, and then nothing of it remains in the file."""
-        ...
-
-    def close(self) -> None:
-        """Close; never fails, since what matters was appended or is checked when the recording is stored."""
-        ...
-
-    def remove(self) -> None:
-        """Close and delete a part that never got its header."""
-        ...
-
-
-class LeftBehind(Protocol):
-    """Recordings on local disk that are not in the RecordingStore, for whoever lists what exists."""
-
-    async def left_behind(self) -> list[RecordingInfo]:
-        """Those in the making or left by a daemon that died (`UNFINISHED`), and those in quarantine."""
-        ...
-
-
-class UnstoredSessions(Protocol):
-    """Sessions whose recordings may be elsewhere."""
-
-    async def unstored(self) -> list[dict[str, JsonValue]]:
-        """The starts of recorded sessions, of which no upload is known, newest first."""
-        ...
-
-
-class PartReader(Protocol):
-    """Follows a part while it is written."""
-
-    def read(self) -> bytes:
-        """What was appended since the last call, in pieces; empty when nothing is left. Waits for the disk."""
-        ...
-
-    def close(self) -> None:
-        """Close; never fails."""
-        ...
-
-
-class ClosedParts(Protocol):
-    """Recordings that nobody writes any more and that are not in the RecordingStore yet."""
-
-    def path(self, sid: SessionId) -> Path:
-        """Where the part is."""
-        ...
-
-    async def survey(self, sid: SessionId) -> Survey:
-        """What a part contains; RecordingError if it cannot be read at all."""
-        ...
-
-    async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
-        """Cut the part to its first ``keep`` bytes and append ``tail``; RecordingError if the disk refuses."""
-        ...
-
-    async def quarantine(self, sid: SessionId) -> None:
-        """Put a part that nobody can read aside, for a person to look at; harmless if it is gone."""
-        ...
-
-    async def discard(self, sid: SessionId) -> None:
-        """Remove a part that was stored; harmless if it is gone."""
-        ...
-
-
-class RecordingParts(ClosedParts, Protocol):
-    """A daemon's recordings on its own disk, those in the making included."""
-
-    def create(self, sid: SessionId) -> RecordingPart:
-        """A new, empty part; OSError if the disk refuses or there is one already. Short and synchronous."""
-        ...
-
-    def follow(self, sid: SessionId) -> PartReader:
-        """Read the part of a live session from its beginning; OSError if there is none."""
-        ...
-
-    async def unfinished(self) -> list[SessionId]:
-        """The sessions whose parts a process that is gone has left, oldest first."""
-        ...
-
-
-class SyncStore(Protocol):
-    """Auth's storage as a recording in the making reaches it (sync modes)."""
-
-    async def ready(self, sid: SessionId) -> None:
-        """Return if such a recording may begin.
-
-        StoreError if auth is away or has no room, RecordingError if it is there already.
-        """
-        ...
-
-    async def extend(self, sid: SessionId, offset: int, data: bytes) -> None:
-        """Take the part's bytes from ``offset`` on; they are durable when this returns. Repeating is harmless.
-
-        StoreError if it may be tried again, RecordingError if the bytes do not continue what is there.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ArrivingPart:
-    """What auth has of a recording that a daemon sends as it happens."""
-
-    daemon: DaemonId
-    sid: SessionId
-    changed: datetime
-    finished: bool  # its recording is stored, whoever made it
-
-
-class Arriving(Protocol):
-    """All that has arrived."""
-
-    async def parts(self) -> list[ArrivingPart]:
-        """What is there, the longest untouched first."""
-        ...
-
-    def of(self, daemon: DaemonId) -> ClosedParts:
-        """One daemon's."""
-        ...
-
-
-class CompletedStore(Protocol):
-    """Finished recordings, as auth makes them of what has arrived."""
-
-    async def complete(self, sid: SessionId, path: Path, keep: int, tail: bytes) -> str:
-        """Store the first ``keep`` bytes of the file, then ``tail``; the URL. Harmless if there is a recording.
-
-        It gives way to a recording that `RecordingStore.store` gets later, if that begins with those bytes.
-        """
         ...
 
 
