@@ -1,5 +1,7 @@
 """What the forwarder keeps of sessions between asyncssh peers: by mode, role and terminal, never by the client."""
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +155,37 @@ async def test_a_session_that_is_off_has_its_id_all_the_same(tmp_path: Path) -> 
         [start] = await world.events("session.start")
         assert start["session_recording"] == "off"
         assert "forwarded_by" not in start
+
+
+@pytest.mark.parametrize("mode", [mode for mode in RecordingMode if mode.sync])
+@pytest.mark.parametrize("strictness", Strictness)
+async def test_a_disk_that_does_not_confirm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strictness: Strictness, mode: RecordingMode
+) -> None:
+    """R10, sync: what the disk took and then could not keep ends the session with a message, or is told."""
+    async with gateway(tmp_path) as world, plain_target(world):
+        world.record_in(mode)
+        allow(world, record_session=strictness)
+        async with await world.client("plain1") as client, client.create_process("cat") as process:
+            process.stdin.write(TYPED)
+            assert await process.stdout.readline() == TYPED
+
+            def fails(_fd: int) -> None:
+                raise OSError(5, "Input/output error")
+
+            monkeypatch.setattr(os, "fdatasync", fails)
+            process.stdin.write(TYPED)
+            assert await process.stdout.readline() == TYPED
+            if strictness is Strictness.STRICT:
+                said = await process.stderr.read()
+                assert "cannot be recorded as it happens: Input/output error" in str(said)
+            else:
+                while not await world.events("session.recording.lapse"):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                process.stdin.write_eof()
+                assert (await process.wait()).exit_status == 0
+        await world.wait_clean()
+        assert len(await world.events("session.end")) == 1
+        assert (await levels(world))["sync"] == "partial"
+        await world.sessions.end_all("")
+        assert await kept(world.recordings, await only_session(world), Stream.STDOUT) == (TYPED * 2).encode()

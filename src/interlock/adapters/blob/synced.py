@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from interlock.adapters.blob.parts import PartFiles
-from interlock.core.errors import StoreError
+from interlock.core.errors import RecordingError
 from interlock.core.ids import SessionId
 
 
@@ -19,13 +19,16 @@ class SyncedParts:
         del sid
 
     async def extend(self, sid: SessionId, offset: int, data: bytes) -> None:
-        """The bytes are in the part already; StoreError if the disk does not confirm them."""
+        """The bytes are in the part already; RecordingError if the disk does not confirm them.
+
+        It is not asked again: after a failure the kernel counts what it could not write as written.
+        """
         del offset, data
         try:
             await asyncio.to_thread(self._sync, sid)
         except OSError as error:
-            reason = f"syncing the recording {sid}: {error}"
-            raise StoreError("the storage failed", reason=reason) from error
+            words = error.strerror or "the storage failed"
+            raise RecordingError(words, reason=f"syncing the recording {sid}: {error}") from error
 
     def _sync(self, sid: SessionId) -> None:
         fd = os.open(self._parts.path(sid), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
