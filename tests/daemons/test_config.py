@@ -40,6 +40,7 @@ def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ('recording_mode = "both"', "recording_mode"),
         ('[auth]\nlisten = "127.0.0.1:99999"', "auth.listen"),
         ('[auth]\njoin_listen = "localhost"', "auth.join_listen"),
+        ('[auth]\nlocking = "maybe"', "locking"),
         ('[proxy]\nlisten = "22"', "proxy.listen"),
         ('[node]\nlisten = ":x"', "node.listen"),
         ('[node]\nproxy = "gateway:0"', "node.proxy"),

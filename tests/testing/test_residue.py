@@ -1,10 +1,10 @@
-"""What a process holds, and which trackers are live."""
+"""What a process holds, which trackers are live, and which places are taken."""
 
 import os
 import sqlite3
 from pathlib import Path
 
-from interlock.testing.residue import descriptors, live_trackers
+from interlock.testing.residue import descriptors, leases, live_trackers
 
 NOBODY = 2**22 + 1
 """More than the kernel's highest process ID."""
@@ -31,3 +31,14 @@ def test_live_trackers_are_those_neither_ended_nor_swept(tmp_path: Path) -> None
         db.executemany("insert into trackers values (?, ?, ?)", rows)
     db.close()
     assert live_trackers(tmp_path) == ["pending", "running"]
+
+
+def test_every_lease_is_a_place_that_is_taken(tmp_path: Path) -> None:
+    """Also one that nobody keeps alive any more: whoever held it did not give it back."""
+    with sqlite3.connect(tmp_path / "interlock.db") as db:
+        db.execute("create table leases (id, semaphore, daemon_id, expires)")
+        db.execute(
+            "insert into leases values ('l1', 'connections/demo/alice', 'd1', '2026-01-01T00:00:00.000000Z')"
+        )
+    db.close()
+    assert leases(tmp_path) == ["connections/demo/alice"]

@@ -1,7 +1,7 @@
 """What sessions leave behind in a cluster's daemons once they are over: nothing, and this is where that is seen.
 
 A `Residue` is made while the cluster is idle and asked again after each test. It looks from outside, at what the
-kernel holds for a process and at the trackers that auth has stored; a task that waits for somebody holds a socket.
+kernel holds for a process and at the trackers and leases that auth has stored; a task that waits holds a socket.
 The database's own connections are a pool, whose size says nothing of sessions.
 """
 
@@ -47,6 +47,12 @@ def live_trackers(data: Path) -> list[str]:
         return [sid for (sid,) in db.execute(_LIVE, (order.index(TrackerState.TERMINATED),))]
 
 
+def leases(data: Path) -> list[str]:
+    """What places of limited numbers are taken; an expired one that nobody gave back included."""
+    with closing(sqlite3.connect(f"file:{data}/{DATABASE}?mode=ro", uri=True)) as db:
+        return [semaphore for (semaphore,) in db.execute("select semaphore from leases")]
+
+
 class Residue:
     """What one cluster's daemons hold when nobody uses it."""
 
@@ -64,6 +70,7 @@ class Residue:
     def found(self) -> list[str]:
         """What is left now, in words."""
         left = [f"live tracker {sid}" for sid in live_trackers(self._cluster.data)]
+        left += [f"lease under {semaphore}" for semaphore in leases(self._cluster.data)]
         for name, pid in self._pids().items():
             more = descriptors(pid) - self._idle[name]
             left += [f"{name}: {count} more of {kind}" for kind, count in sorted(more.items())]

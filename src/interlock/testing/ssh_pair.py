@@ -253,7 +253,7 @@ class Gateway:
             for tracker in self.trackers.stored.values()
             if tracker.state.value != "terminated"
         ]
-        return live + tracked
+        return live + tracked + [f"lease under {lease.semaphore}" for lease in self.leases.stored.values()]
 
 
 @contextlib.asynccontextmanager
