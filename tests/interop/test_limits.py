@@ -114,10 +114,11 @@ def test_a_deadline_ends_a_session(
     client = cluster.client("limits", limited)
     witness = Witness(cluster)
     with options(cluster, **{option: value}), shell(client, *way(cluster, road, target)) as terminal:
-        sid = witness.wait_live()[0]
         terminal.expect(words)
         terminal.wait()
-    assert words in witness.wait_event("client.disconnect", sid=sid)["reason"]
+    event = witness.wait_event("client.disconnect", user="lin")
+    assert words in event["reason"]
+    sid = event["sid"]
     witness.wait_event("session.upload", sid=sid)
     names = [event["event"] for event in cluster.events(sid)]
     assert all(
