@@ -63,7 +63,8 @@ def test_clients_that_leave(cluster: Cluster, person: Person, target: str) -> No
         asyncio.run(leaves(cluster, person, target, when))
     after = asyncio.run(stays(cluster, person, target))
     witness.wait_settled([after])
-    started = {e["sid"] for e in witness.new_events() if e["event"] == "session.start"}
+    starts = [e for e in witness.new_events() if e["event"] == "session.start"]
+    started = {e["sid"] for e in starts if e["initial_command"]}  # a slow connection has a record of its own
     assert len(started) == 2, "the one that was running, and the last one"
     events = witness.wait_settled(sorted(started))
     ends = [e["sid"] for e in events if e["event"] == "session.end" and e["sid"] in started]

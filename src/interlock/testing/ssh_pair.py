@@ -54,7 +54,7 @@ from interlock.testing.hostile import Credential, RawSsh, connect_raw
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.node import FakeAuthorityStore
 from interlock.testing.ports import LOOPBACK
-from interlock.testing.stores import MemoryAuditLog, MemoryTrackers
+from interlock.testing.stores import MemoryAuditLog, MemoryTrackers, MemoryTwins
 
 DAEMON_ID = DaemonId("99999999-2222-4333-8444-555555555555")
 USER = "alice"
@@ -159,6 +159,7 @@ class Gateway:
     tunnels: TunnelEntrance
     locks: MemoryLocks
     leases: MemoryLeases
+    twins: MemoryTwins
     port: int = 0
     idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
 
@@ -268,6 +269,7 @@ async def gateway(
     """A gateway on a free port, stopped in order at the end; ``parts`` may put something before the disk."""
     clock, entropy = SystemClock(), SystemEntropy()
     audit, trackers, users = MemoryAuditLog(), MemoryTrackers(), Directory()
+    twins = MemoryTwins()
     recordings = FileRecordings(directory / "recordings")
     users.known_roles["access"] = Role("access", (LOGIN,), {"*": "*"})
     authority = await Authority.load(
@@ -286,6 +288,7 @@ async def gateway(
         trackers=trackers,
         parts=parts(recordings),
         recordings=recordings,
+        twins=twins,
         locks=tenures.locks,
         sync=SyncedParts(recordings),
     )
@@ -336,7 +339,19 @@ async def gateway(
     )
     proxy = ProxyServer(proxy_parts, asyncssh.generate_private_key("ssh-ed25519"))
     world = Gateway(
-        directory, authority, users, audit, trackers, emitter, sessions, recordings, proxy, tunnels, locks, leases
+        directory,
+        authority,
+        users,
+        audit,
+        trackers,
+        emitter,
+        sessions,
+        recordings,
+        proxy,
+        tunnels,
+        locks,
+        leases,
+        twins,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(emitter.run(), name="gateway.emitter")

@@ -9,6 +9,7 @@ from interlock.core.errors import StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue, Kind
 from interlock.domain.tracker import Tracker, TrackerState
+from interlock.domain.twin import Twin
 from interlock.ports import EventFilter
 from interlock.testing.clock import FakeClock
 
@@ -102,6 +103,25 @@ class MemoryTrackers:
         if self.failures:
             self.failures -= 1
             raise StoreError("the tracker store is away")
+
+
+class MemoryTwins:
+    """`ports.TwinStore` that keeps what it is told and finds nothing."""
+
+    def __init__(self) -> None:
+        self.told: list[Twin] = []
+
+    async def put(self, twin: Twin) -> None:
+        """Keep it."""
+        self.told.append(twin)
+
+    async def folded(self) -> dict[SessionId, SessionId]:
+        """None."""
+        return {}
+
+    async def one(self, sid: SessionId) -> SessionId:
+        """Each is its own."""
+        return sid
 
 
 class VirtualSleep:
