@@ -10,6 +10,7 @@ import pytest
 from interlock.cli.user_profile import Login, Profile
 from interlock.cli.user_ssh import (
     Destination,
+    join_argv,
     parse_destination,
     route_names,
     scp_argv,
@@ -18,6 +19,8 @@ from interlock.cli.user_ssh import (
     ssh_config,
 )
 from interlock.core.errors import ConfigError
+from interlock.core.extensions import JoinMode
+from interlock.core.ids import SessionId
 from interlock.core.portal import NodeItem
 from interlock.testing.clock import START
 
@@ -169,3 +172,27 @@ def test_stock_ssh_reads_the_configuration_as_it_is_meant(
     assert settings["stricthostkeychecking"] == "true"
     assert settings["identityfile"].replace("%%", "%") == str(directory / "id")
     assert settings["identitiesonly"] == "yes"
+
+
+def test_a_session_is_joined_by_the_stock_ssh() -> None:
+    """The mode is in the user name, so that a refusal comes with the channel."""
+    sid = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
+    assert join_argv(login(), sid, JoinMode.PEER)[-3:] == ["-t", "--", f"join-peer%{sid}@gw"]
+    assert join_argv(login(), sid, None)[-3:] == ["-t", "--", f"join%{sid}@gw"]
+
+
+def test_reason_and_invitations_are_one_setting() -> None:
+    """ssh takes the first SetEnv alone; quotes in a reason stay in it."""
+    plain = split_ssh(["root@web1"])
+    argv = ssh_argv(login(), plain, reason=r'say "hi\n"', invite=["bob", "carol"])
+    words = next(word for word in argv if word.startswith("SetEnv="))
+    reason = r'"TELEPORT_SESSION_REASON=say \"hi\\n\""'
+    assert words == f'SetEnv={reason} "TELEPORT_SESSION_INVITED_USERS=bob,carol"'
+    assert not any(word.startswith("SetEnv") for word in ssh_argv(login(), plain))
+
+
+@pytest.mark.parametrize(("reason", "invite"), [("two\nlines", []), ("\x1b[2J", []), ("", ["a,b"]), ("", ["-o"])])
+def test_words_that_cannot_be_said(reason: str, invite: list[str]) -> None:
+    """Refused before ssh is started."""
+    with pytest.raises(ValueError, match=r"reason|name"):
+        ssh_argv(login(), split_ssh(["root@web1"]), reason=reason, invite=invite)

@@ -6,9 +6,16 @@ from hypothesis import strategies as st
 
 from interlock.core import extensions
 from interlock.core.errors import RemoteProtocolError, Rule
-from interlock.core.extensions import JoinMode, SessionParams
+from interlock.core.extensions import (
+    SESSION_INVITED,
+    SESSION_REASON,
+    JoinMode,
+    SessionParams,
+    Words,
+    invited_users,
+)
 from interlock.core.ids import parse_session_id
-from interlock.core.limits import MAX_SESSION_PARAMS
+from interlock.core.limits import MAX_INVITED, MAX_SESSION_PARAMS, MAX_WORDS
 from interlock.core.wire import boolean, string
 
 ID = parse_session_id("0a1b2c3d-4e5f-4a6b-8c7d-0123456789ab")
@@ -143,3 +150,25 @@ NAMES = [
 def test_names_are_the_fields(ours: bytes, field: bytes) -> None:
     """A peer of another make compares them byte by byte."""
     assert ours == field
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ()),
+        ("bob", ("bob",)),
+        ("bob, carol,", ("bob", "carol")),
+        ('["bob","carol"]', ("bob", "carol")),
+        (",".join(map(str, range(100))), tuple(map(str, range(MAX_INVITED)))),
+    ],
+)
+def test_who_is_invited(text: str, names: tuple[str, ...]) -> None:
+    """As our tools write it and as the field's do, and not without bound."""
+    assert invited_users(text) == names
+
+
+def test_words_of_a_session() -> None:
+    """What the environment says is kept up to a limit; other variables are not ours."""
+    words = Words().heard(SESSION_REASON, b"disk \xff full").heard(SESSION_INVITED, b"bob").heard(b"LANG", b"C")
+    assert words == Words("disk \ufffd full", ("bob",))
+    assert len(words.heard(SESSION_REASON, b"x" * 100_000).reason) == MAX_WORDS

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import open_database
 from interlock.core.ids import SessionId
-from interlock.domain.audit import BY_AUTH, BY_RECOVERY, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, Kind
+from interlock.domain.audit import (
+    BY_AUTH,
+    BY_RECOVERY,
+    NEXT,
+    ONCE_PER_SESSION,
+    SYNTHESIZED,
+    AuditEvent,
+    Kind,
+    repeatable_uid,
+)
 from interlock.ports import AuditLog, EventFilter, EventReader
 from interlock.testing.clock import START
 from interlock.testing.stores import MemoryAuditLog
@@ -164,3 +173,12 @@ async def test_any_retry_pattern_stores_each_event_once(log: Log, order: list[in
     stored = [uid for uid in await uids(log) if str(uid).startswith("r")]
     assert len(stored) == len(set(stored))
     assert {f"r{number}" for number in order} <= set(map(str, stored))
+
+
+async def test_every_party_leaves(log: Log) -> None:
+    """A session has a leave for each; the owner's has one uid, so that recovery may tell it again."""
+    owners = repeatable_uid(SID, Kind.SESSION_LEAVE.event)
+    await log.append([event("u1", Kind.SESSION_LEAVE), event("u2", Kind.SESSION_LEAVE, index=1)])
+    for _ in range(2):
+        await log.append([event(owners, Kind.SESSION_LEAVE, index=NEXT)])
+    assert await uids(log) == ["u1", "u2", owners]

@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from interlock.core import portal as wire
 from interlock.core.errors import NotFound, StoreError
+from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
+from interlock.domain.access import RoleOptions
 from interlock.domain.audit import AuditEvent, rfc3339
 from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.identity import Claims, Identity
@@ -88,6 +90,10 @@ class World:
     files: dict[SessionId, bytes] = field(default_factory=dict)
     closed: int = 0  # recordings that were opened and closed again
     broken: bool = False
+    known_roles: list[Role] = field(default_factory=lambda: list(ROLES))
+    live_sessions: list[Tracker] = field(
+        default_factory=lambda: [tracker(SID, "alice"), tracker(OTHER_SID, "bob")]
+    )
 
     async def user(self, name: str) -> User:
         if name not in self.accounts:
@@ -96,7 +102,7 @@ class World:
 
     async def roles(self, names: Iterable[str]) -> list[Role]:
         wanted = set(names)
-        return [role for role in ROLES if role.name in wanted]
+        return [role for role in self.known_roles if role.name in wanted]
 
     async def target(self, name: str) -> Target:
         raise NotFound(name)
@@ -114,7 +120,7 @@ class World:
         raise AssertionError(daemon, sids, expires)
 
     async def live(self) -> list[Tracker]:
-        return [tracker(SID, "alice"), tracker(OTHER_SID, "bob")]
+        return self.live_sessions
 
     async def store(self, sid: SessionId, path: Path) -> str:
         raise AssertionError(sid, path)
@@ -388,3 +394,17 @@ async def test_refusals_cannot_flood_the_audit_log(
     for name in ("x", "y", "z"):
         await refused(portal, signed_in(name), request)
     assert list(portal._told) == ["y", "z"]
+
+
+async def test_sessions_that_one_may_join_are_listed(portal: Portal, world: World) -> None:
+    """With the modes: where a role of one's own reaches the target and says so, and there is a terminal."""
+    host = await world.targets()
+    on = replace(tracker(OTHER_SID, "bob"), target_id=host[0].id, terminal=True, reason="why", invited=("alice",))
+    world.live_sessions = [on, replace(on, sid=SID, terminal=False)]
+    joining = RoleOptions(join_sessions=(JoinMode.OBSERVER,))
+    world.known_roles = [Role("web", ("root",), {"*": "*"}, joining)]
+    reply = await portal.answer(signed_in("alice"), wire.Sessions())
+    assert isinstance(reply, wire.SessionList)
+    [item] = reply.sessions
+    assert (item.sid, item.user, item.joinable) == (OTHER_SID, "bob", ["observer"])
+    assert (item.reason, item.invited) == ("why", ["alice"])

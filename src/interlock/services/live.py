@@ -286,7 +286,7 @@ class LiveSession:
             if self.transfers is not None:
                 self.transfers.finish()
             self._ended = True
-            self.parties.ended(reason)
+            self.parties.ended()
             self.recorder.finish(self._exit or Exit(error=NO_STATUS), self._manifest.rows)
             self._say_end(self._start, self._began, vanished)
             self.journal.add(Kind.SESSION_DATA, self._common | {"tx": tx, "rx": rx})

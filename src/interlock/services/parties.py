@@ -22,7 +22,7 @@ from interlock.domain.access import OnLeave
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.notice import notice
 from interlock.domain.party import Moderation, Participant, Stage, counted
-from interlock.domain.session import SessionContext, Start, Window
+from interlock.domain.session import SessionContext, SessionKind, Start, Window
 from interlock.domain.terminal import PARTY_RESTORE, TerminalFilter, party_screen
 from interlock.services.emitter import Journal
 from interlock.services.recorder import CallLater, Timer, call_later
@@ -177,8 +177,9 @@ class Parties:
     # --- the session ------------------------------------------------------------------------------
 
     def check(self, start: Start) -> None:
-        """Denied if such a session may not run at all."""
-        if not start.interactive and self._moderation.required:
+        """Denied if such a session may not run at all; what is only forwarded is for other options to allow."""
+        watchable = start.interactive or start.kind is SessionKind.CONNECTION
+        if self._moderation.required and not watchable:
             public = "your sessions must be moderated, which needs a terminal: use ssh -t"
             raise Denied(public, reason=f"{start.kind.value} without a terminal by {self.owner}, who is moderated")
 
@@ -186,7 +187,7 @@ class Parties:
         """Something is to run; it must wait while `waiting`."""
         self._start = start
         self._window = start.window or self._window
-        if self._missing:
+        if self._missing and start.interactive:
             self.stage = Stage.WAITING
             if self.host is not None:
                 self.host.hold()
@@ -222,8 +223,8 @@ class Parties:
             if not party.unsent:
                 party.seat.listen(True)
 
-    def ended(self, reason: str) -> None:
-        """The session is over: everybody goes."""
+    def ended(self) -> None:
+        """The session is over: everybody goes. Why is for the owner and the audit log."""
         if self.stage is Stage.OVER:
             return
         if self.stage is Stage.RUNNING:
@@ -233,7 +234,7 @@ class Parties:
         present, self._present = list(self._present), {}
         for party in present:
             self._leave_event(party)
-            party.seat.close(_goodbye(f"the session has ended{f': {reason}' if reason else ''}"), 0)
+            party.seat.close(_goodbye("the session has ended"), 0)
         self._screens.close()
 
     # --- the parties ------------------------------------------------------------------------------

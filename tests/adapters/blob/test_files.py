@@ -295,3 +295,22 @@ async def test_a_list_reads_no_recording_twice(
     await finished(recordings, OTHER)
     await recordings.recordings()
     assert len(recordings._described) == 1
+
+
+def test_a_part_is_followed_while_it_grows(recordings: FileRecordings) -> None:
+    """Everything that was appended, once, and nothing after the end; whoever follows disturbs nobody."""
+    part = recordings.create(SID)
+    reader = recordings.follow(SID)
+    assert reader.read() == b""
+    part.append(b"one")
+    part.append(b"two")
+    assert reader.read() == b"onetwo"
+    assert reader.read() == b""
+    part.append(b"three")
+    part.close()
+    assert reader.read() == b"three"
+    reader.close()
+    reader.close()
+    assert reader.read() == b""
+    with pytest.raises(FileNotFoundError):
+        recordings.follow(OTHER)

@@ -13,7 +13,9 @@ from interlock.core.extensions import JoinMode, SessionParams
 from interlock.core.ids import SessionId
 from interlock.domain.access import OnLeave, RoleOptions
 from interlock.domain.audit import JsonValue
+from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.screen import Screen
+from interlock.testing.clock import START
 from interlock.testing.ssh_pair import Gateway, plain_target
 
 ALL = tuple(JoinMode)
@@ -294,6 +296,36 @@ async def test_who_may_not_join_is_refused(shared: Gateway, options: RoleOptions
         assert "nobody moderates their own session" in refused.reason
         alice.process.stdin.write_eof()
     assert not await told(shared, "session.join")
+
+
+async def test_the_end_of_a_session_is_the_end_of_a_connection_to_it(shared: Gateway) -> None:
+    """Another channel is refused, since it is asked anew."""
+    async with person(shared, "alice") as alice:
+        alice.type("x")
+        await alice.sees("x")
+        async with await shared.client("plain1", user=f"join%{sid_of(shared)}", as_user="bob") as connection:
+            process = await connection.create_process(term_type="xterm", encoding=None)
+            assert await process.stdout.read(1)
+            alice.process.stdin.write_eof()
+            await alice.ended()
+            with pytest.raises(asyncssh.ChannelOpenError, match="this session has ended"):
+                await connection.create_process(term_type="xterm", encoding=None)
+
+
+async def test_a_lock_ends_taking_part(shared: Gateway) -> None:
+    """Whoever is locked out sees nothing more, and the session they were in goes on."""
+    lock = Lock("l1", LockKind.USER, "bob", START, "call 4711")
+    async with person(shared, "alice") as alice:
+        alice.type("x")
+        await alice.sees("x")
+        async with await shared.client("plain1", user=f"join%{sid_of(shared)}", as_user="bob") as connection:
+            process = await connection.create_process(term_type="xterm", encoding=None)
+            assert await process.stdout.read(1)
+            shared.locks.stored = [lock]
+            shared.locks.tell(LockList((lock,)))
+            await connection.wait_closed()
+        await alice.sees("bob left")
+        alice.process.stdin.write_eof()
 
 
 async def test_a_joined_connection_is_good_for_nothing_else(shared: Gateway) -> None:

@@ -17,7 +17,7 @@ from interlock.core.errors import Denied, InterlockError
 from interlock.core.extensions import SessionParams
 from interlock.core.forward import NOTHING_FORWARDED
 from interlock.core.ids import SessionId, parse_session_id
-from interlock.core.limits import PARTY_KEEPALIVE_MISSED, PARTY_KEEPALIVE_S
+from interlock.core.limits import PARTY_KEEPALIVE_MISSED, PARTY_KEEPALIVE_S, REFUSALS_TOLD
 from interlock.core.negotiation import Support
 from interlock.core.refusal import Refusal
 from interlock.core.relay import Relay, RelayOptions
@@ -49,6 +49,7 @@ class Entrance:
         self._wish = wish
         self.here = False  # set when the connection's channels are served by `session`
         self._tenure: Tenure | None = None  # while it is looked after
+        self._refusals = 0  # of channels
         self._judged = 0.0  # when the desk was asked last, on the monotonic clock
 
     def abort(self) -> None:
@@ -138,7 +139,9 @@ class Entrance:
         try:
             found = await self._ask()
         except InterlockError as error:
-            self._parts.sessions.rejected(self._facts(), public=error.public, reason=error.reason)
+            self._refusals += 1
+            if self._refusals <= REFUSALS_TOLD:
+                self._parts.sessions.rejected(self._facts(), public=error.public, reason=error.reason)
             raise asyncssh.ChannelOpenError(refused(error).code, error.public) from None
         if not isinstance(found, Here):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "this session has ended")
