@@ -82,6 +82,20 @@ def test_no_file_transfers(cluster: Cluster, target: str, original: Path, tmp_pa
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_no_file_transfers_by_jump(cluster: Cluster, target: str, original: Path, tmp_path: Path) -> None:
+    """Also where the proxy only passes bytes on to the node: the node asks auth what the role says."""
+    client = client_of(cluster, "none")
+    to = cluster.jump(target)[-1]
+    witness = Witness(cluster)
+    done = client.run("-J", "gateway", "-s", str(original), f"{to}:{tmp_path}/there", program="scp")
+    assert done.rc != 0
+    assert "your role does not allow file transfers" in done.stderr
+    assert not (tmp_path / "there").exists()
+    refused = witness.wait_event("sftp", code="TS020E")
+    assert refused["server_hostname"] == target
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_downloads_only(cluster: Cluster, target: str, original: Path, tmp_path: Path) -> None:
     """What is read passes with its hash. What would change anything is denied, each with an event of its own."""
     client = client_of(cluster, "download")
