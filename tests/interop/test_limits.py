@@ -14,7 +14,7 @@ from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 ROADS = [("route", Cluster.node_name), ("jump", Cluster.node_name), ("route", Cluster.agentless_name)]
 
 
