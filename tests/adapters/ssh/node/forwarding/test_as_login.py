@@ -44,6 +44,16 @@ def test_a_socket_of_root_is_out_of_reach(nobody: Account, place: Path) -> None:
             assert client.fileno() >= 0
 
 
+def test_a_socket_that_nobody_accepts_from_is_an_error(nobody: Account, place: Path) -> None:
+    """To wait for it would hold up one of the few threads that every session of the node needs."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place / "full"))
+        (place / "full").chmod(0o666)
+        server.listen(0)
+        with as_login.connect(nobody, str(place / "full")), pytest.raises(BlockingIOError):
+            as_login.connect(nobody, str(place / "full"))
+
+
 def test_the_other_end_sees_the_login(nobody: Account, place: Path) -> None:
     """Services that trust SO_PEERCRED must not take a login for the daemon."""
     with socket.socket(socket.AF_UNIX) as server:

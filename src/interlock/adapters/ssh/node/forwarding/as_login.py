@@ -49,8 +49,8 @@ def remove(account: Account, path: str) -> None:
 def _connected(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     try:
+        made.setblocking(False)  # a full backlog, which the login can make, is an error and holds up no thread
         made.connect(path)
-        made.setblocking(False)
     except BaseException:
         made.close()
         raise
