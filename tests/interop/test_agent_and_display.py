@@ -69,10 +69,12 @@ def test_agent_is_lent_to_the_session(
     assert used["sid"] == granted["sid"]
 
 
+@pytest.mark.parametrize("target", TARGETS)
 def test_agent_is_kept_back_without_a_role(
-    cluster: Cluster, client: SshClient, place: str, agent: dict[str, str]
+    cluster: Cluster, client: SshClient, target: str, agent: dict[str, str]
 ) -> None:
     """-A is refused, the session runs without, and the log says so."""
+    place = cluster.place(target, "route")
     witness = Witness(cluster)
     argv = client.argv("-A", "-o", f"IdentityAgent={agent['SSH_AUTH_SOCK']}", place, 'echo "[$SSH_AUTH_SOCK]"')
     assert run(argv, env=agent).check().stdout == "[]\n"
@@ -81,13 +83,15 @@ def test_agent_is_kept_back_without_a_role(
     assert "agent forwarding is not allowed" in event["message"]
 
 
-@pytest.mark.parametrize("trust", ["-X", "-Y"])
+@pytest.mark.parametrize(("trust", "road"), [("-X", "route"), ("-Y", "jump")])
+@pytest.mark.parametrize("target", TARGETS)
 def test_display_is_lent_to_the_session(
-    cluster: Cluster, allowed: SshClient, place: str, display: dict[str, str], trust: str
+    cluster: Cluster, allowed: SshClient, target: str, road: Road, display: dict[str, str], trust: str
 ) -> None:
     """A program there opens the display here, as an untrusted client (-X) or a trusted one (-Y)."""
     witness = Witness(cluster)
-    done = run(allowed.argv(trust, place, "echo $DISPLAY; exec xdpyinfo"), env=display).check()
+    to = cluster.place(target, road)
+    done = run(allowed.argv(trust, to, "echo $DISPLAY; exec xdpyinfo"), env=display).check()
     there, _, info = done.stdout.partition("\n")
     assert there.startswith("localhost:")
     assert "dimensions:    640x480 pixels" in info
@@ -97,10 +101,12 @@ def test_display_is_lent_to_the_session(
     assert used["sid"] == granted["sid"]
 
 
+@pytest.mark.parametrize("target", TARGETS)
 def test_display_is_kept_back_without_a_role(
-    cluster: Cluster, client: SshClient, place: str, display: dict[str, str]
+    cluster: Cluster, client: SshClient, target: str, display: dict[str, str]
 ) -> None:
     """ssh tells the person, the session runs without, and the log has the reason."""
+    place = cluster.place(target, "route")
     witness = Witness(cluster)
     done = run(client.argv("-X", place, 'echo "[$DISPLAY]"'), env=display).check()
     assert done.stdout == "[]\n"
