@@ -12,10 +12,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh import seams, seams_tunnel
+from interlock.adapters.ssh import seams, seams_certificates, seams_tunnel
+from interlock.adapters.ssh.seams_certificates import CertifiedConnection
 from interlock.core.tunnel import TO_AUTH, TO_NODE
 
-MODULES = (seams, seams_tunnel)
+MODULES = (seams, seams_certificates, seams_tunnel)
 SOURCE = "\n".join(Path(inspect.getfile(each)).read_text() for each in MODULES)
 ASYNCSSH = "\n".join(path.read_text() for path in Path(inspect.getfile(asyncssh)).parent.rglob("*.py"))
 CLASSES = [
@@ -104,7 +105,9 @@ def test_query_handlers_are_found_by_name(request_name: str, handler: str) -> No
 
 
 @pytest.mark.parametrize("cls", [seams.ClientLegConnection, seams.NodeConnection])
-def test_servers_announce_by_which_rule_they_judge_a_guess(cls: type[seams.CertifiedConnection]) -> None:
+def test_servers_announce_by_which_rule_they_judge_a_guess(
+    cls: type[CertifiedConnection],
+) -> None:
     """asyncssh ignores a guessed packet unless the client's first method is chosen: Dropbear's second rule."""
     connection = cls.__new__(cls)
     connection._server = True

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import asyncssh
 
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PasswordCheck, PortalSession
-from interlock.adapters.ssh.seams import CertificateHooks, ClientLegConnection
+from interlock.adapters.ssh.seams import ClientLegConnection
+from interlock.adapters.ssh.seams_certificates import CertificateHooks
 from interlock.adapters.ssh.seams_tunnel import ByteSession, DoorConnection, TunnelHooks
 from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError

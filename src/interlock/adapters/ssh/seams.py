@@ -16,16 +16,12 @@ from dataclasses import dataclass
 import asyncssh
 from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
 from asyncssh.channel import SSHChannel
-from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
+from asyncssh.connection import SSHClientConnection, SSHConnection
 from asyncssh.encryption import BasicEncryption, ChachaEncryption, Encryption, ETMEncryption, GCMEncryption
-from asyncssh.packet import PacketDecodeError, SSHPacket, String
-from asyncssh.public_key import (
-    KeyImportError,
-    SSHOpenSSHCertificate,
-    decode_ssh_certificate,
-)
+from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
+from interlock.adapters.ssh.seams_certificates import CertificateHooks, CertifiedConnection
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import MAX_CHANNELS, MAX_PENDING_REPLIES, MAX_REASON, WRITE_HIGH_WATER
 from interlock.core.wire import (
@@ -146,69 +142,6 @@ class PatientServerChannel(PatientChannel, asyncssh.SSHServerChannel[bytes]):
         return True
 
 
-# --- user certificates, judged by us: node and proxy ---------------------------------------------
-
-_CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
-
-_WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
-"""SHA-1 signatures, which OpenSSH refuses since 8.8."""
-
-_GUESS_RULE = b"kexguess2@matt.ucc.asn.au"
-"""Dropbear's rule for a client's first key exchange packet that comes unasked, and the one asyncssh has: it counts
-if the client's first method is chosen. Without the name Dropbear goes by RFC 4253 §7 and sends it again."""
-
-
-class CertificateHooks(asyncssh.SSHServer, ABC):
-    """What a `CertifiedConnection` asks of the object that its server factory made."""
-
-    @abstractmethod
-    def judge(self, user: str, certificate: bytes) -> bool:
-        """Whether a certificate (wire form) is genuine. Grants nothing: no signature was seen yet (R12)."""
-
-    @abstractmethod
-    def proven(self, user: str, certificate: bytes) -> None:
-        """The client has signed with the certificate's key; called right before authentication succeeds."""
-
-    def plain_key(self, user: str) -> None:
-        """A key without certificate was offered, and is refused. ssh tries the bare key before its certificate."""
-
-
-class CertifiedConnection(SSHServerConnection):
-    """A client's connection on which only our own verdict on user certificates counts."""
-
-    def run(self, work: Coroutine[None, None, None]) -> None:
-        """Do ``work`` in a task that this connection owns; it goes on to its end when the connection closes."""
-        task = self.create_task(work)
-        del task
-
-    def _get_extra_kex_algs(self) -> list[bytes]:
-        return [*super()._get_extra_kex_algs(), _GUESS_RULE]
-
-    async def reload_config(self) -> None:
-        """Nothing: our options never depend on the user's name, so the thread that parses them is spared."""
-
-    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
-        """Our verdict instead of asyncssh's; without ``msg`` this is only a question (RFC 4252 §7)."""
-        hooks = self._owner
-        if not isinstance(hooks, CertificateHooks):
-            return False
-        if not _is_certificate(key_data):
-            hooks.plain_key(username)
-            return False
-        certificate = _user_certificate(key_data)
-        if not hooks.judge(username, key_data) or certificate is None:
-            return False
-        if not msg:
-            return True
-        key = certificate.key
-        key.set_touch_required(True)
-        if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
-            return False
-        self._cert_options = certificate.options  # asyncssh refuses what it does not permit, a PTY for example
-        hooks.proven(username, key_data)
-        return True
-
-
 # --- node: our SSH server on a host --------------------------------------------------------------
 
 
@@ -242,28 +175,6 @@ class NodeSession(asyncssh.SSHServerSession[bytes], ABC):
     @abstractmethod
     def finished(self) -> None:
         """All that `NodeChannel.finish` had to send is sent, the close included."""
-
-
-def _user_certificate(certificate: bytes) -> SSHOpenSSHCertificate | None:
-    try:
-        decoded = decode_ssh_certificate(certificate)
-    except KeyImportError:
-        return None
-    return decoded if isinstance(decoded, SSHOpenSSHCertificate) else None
-
-
-def _is_certificate(key_data: bytes) -> bool:
-    try:
-        return Reader(key_data).string().endswith(_CERTIFICATE_SUFFIX)
-    except RemoteProtocolError:
-        return False
-
-
-def _strong(signature: bytes) -> bool:
-    try:
-        return Reader(signature).string() not in _WEAK_SIGNATURES
-    except RemoteProtocolError:
-        return False
 
 
 def _disconnect_text(contents: bytes) -> str:

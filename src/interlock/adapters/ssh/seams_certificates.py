@@ -1,0 +1,98 @@
+"""User certificates, judged by us alone: the part of the seams that the node and the proxy share.
+
+asyncssh's own verdict does not know our claims, nor tells when a signature has proven them. What `seams` says of
+itself is true of this module as well.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+
+import asyncssh
+from asyncssh.connection import SSHServerConnection
+from asyncssh.packet import String
+from asyncssh.public_key import KeyImportError, SSHOpenSSHCertificate, decode_ssh_certificate
+
+from interlock.core.errors import RemoteProtocolError
+from interlock.core.wire import Reader
+
+_CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
+
+_WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
+"""SHA-1 signatures, which OpenSSH refuses since 8.8."""
+
+_GUESS_RULE = b"kexguess2@matt.ucc.asn.au"
+"""Dropbear's rule for a client's first key exchange packet that comes unasked, and the one asyncssh has: it counts
+if the client's first method is chosen. Without the name Dropbear goes by RFC 4253 §7 and sends it again."""
+
+
+class CertificateHooks(asyncssh.SSHServer, ABC):
+    """What a `CertifiedConnection` asks of the object that its server factory made."""
+
+    @abstractmethod
+    def judge(self, user: str, certificate: bytes) -> bool:
+        """Whether a certificate (wire form) is genuine. Grants nothing: no signature was seen yet (R12)."""
+
+    @abstractmethod
+    def proven(self, user: str, certificate: bytes) -> None:
+        """The client has signed with the certificate's key; called right before authentication succeeds."""
+
+    def plain_key(self, user: str) -> None:
+        """A key without certificate was offered, and is refused. ssh tries the bare key before its certificate."""
+
+
+class CertifiedConnection(SSHServerConnection):
+    """A client's connection on which only our own verdict on user certificates counts."""
+
+    def run(self, work: Coroutine[None, None, None]) -> None:
+        """Do ``work`` in a task that this connection owns; it goes on to its end when the connection closes."""
+        task = self.create_task(work)
+        del task
+
+    def _get_extra_kex_algs(self) -> list[bytes]:
+        return [*super()._get_extra_kex_algs(), _GUESS_RULE]
+
+    async def reload_config(self) -> None:
+        """Nothing: our options never depend on the user's name, so the thread that parses them is spared."""
+
+    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+        """Our verdict instead of asyncssh's; without ``msg`` this is only a question (RFC 4252 §7)."""
+        hooks = self._owner
+        if not isinstance(hooks, CertificateHooks):
+            return False
+        if not _is_certificate(key_data):
+            hooks.plain_key(username)
+            return False
+        certificate = _user_certificate(key_data)
+        if not hooks.judge(username, key_data) or certificate is None:
+            return False
+        if not msg:
+            return True
+        key = certificate.key
+        key.set_touch_required(True)
+        if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
+            return False
+        self._cert_options = certificate.options  # asyncssh refuses what it does not permit, a PTY for example
+        hooks.proven(username, key_data)
+        return True
+
+
+def _user_certificate(certificate: bytes) -> SSHOpenSSHCertificate | None:
+    try:
+        decoded = decode_ssh_certificate(certificate)
+    except KeyImportError:
+        return None
+    return decoded if isinstance(decoded, SSHOpenSSHCertificate) else None
+
+
+def _is_certificate(key_data: bytes) -> bool:
+    try:
+        return Reader(key_data).string().endswith(_CERTIFICATE_SUFFIX)
+    except RemoteProtocolError:
+        return False
+
+
+def _strong(signature: bytes) -> bool:
+    try:
+        return Reader(signature).string() not in _WEAK_SIGNATURES
+    except RemoteProtocolError:
+        return False
