@@ -196,3 +196,27 @@ def test_words_that_cannot_be_said(reason: str, invite: list[str]) -> None:
     """Refused before ssh is started."""
     with pytest.raises(ValueError, match=r"reason|name"):
         ssh_argv(login(), split_ssh(["root@web1"]), reason=reason, invite=invite)
+
+
+@pytest.mark.parametrize(("cluster", "node"), [("leaf", "web1.leaf"), ("", "web1"), ("TEST", "web1")])
+def test_a_node_of_a_leaf_is_named_with_its_cluster(cluster: str, node: str) -> None:
+    """One's own cluster is no leaf."""
+    assert ssh_argv(login(), split_ssh(["root@web1"]), cluster)[-1] == f"root%{node}@gw"
+    assert scp_argv(login(), ["a", "root@web1:b"], cluster)[-1] == f"root%{node}@gw:b"
+
+
+@pytest.mark.parametrize("cluster", ["-oProxyCommand=x", "a b", "a%b"])
+def test_a_cluster_that_is_none_is_refused(cluster: str) -> None:
+    """It becomes part of an argument."""
+    with pytest.raises(ValueError, match="not a valid name"):
+        ssh_argv(login(), split_ssh(["root@web1"]), cluster)
+
+
+def test_a_leafs_nodes_have_blocks_of_their_own() -> None:
+    """The jump goes by one's own gateway, under the name with the leaf's; both get the certificate."""
+    text = ssh_config(login(), [("web1", ["root"])], "leaf")
+    assert "Host web1.leaf\n    HostName web1.leaf\n" in text
+    assert "    ProxyJump gateway.test\n" in text
+    assert "Host root.web1.leaf\n" in text
+    assert "    User root+web1.leaf\n" in text
+    assert "Host *.leaf gateway.test\n" in text

@@ -44,6 +44,20 @@ JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("options", "guarded"),
+    [
+        (RoleOptions(), False),
+        (RoleOptions(local_forwarding=True, max_sessions=1), False),
+        (RoleOptions(file_transfer=FileTransfer.DOWNLOAD), True),
+        (RoleOptions(require_moderators=1), True),
+    ],
+)
+def test_what_only_the_keeper_of_the_record_enforces(options: RoleOptions, guarded: bool) -> None:
+    """A leaf does not leave that to its root."""
+    assert Access.of([options]).guarded is guarded
+
+
 def test_every_option_has_a_rule_and_a_place() -> None:
     """An option that is stored but merged nowhere would restrict nobody (R6)."""
     names = [field.name for field in msgspec.structs.fields(RoleOptions)]

@@ -71,8 +71,13 @@ FIELD = {
     Kind.TOKEN_CREATE: ("join_token.create", "TJT00I"),
     Kind.LOCK_CREATE: ("lock.created", "TLK00I"),
     Kind.LOCK_DELETE: ("lock.deleted", "TLK01I"),
+    Kind.CLUSTER_CREATE: ("trusted_cluster.create", "T7000I"),
+    Kind.CLUSTER_DELETE: ("trusted_cluster.delete", "T7001I"),
+    Kind.CLUSTER_TOKEN_CREATE: ("trusted_cluster_token.create", "T7002I"),
     Kind.MODE_UPDATE: ("session_recording_config.update", "TCREC003I"),
     # ours (ADR-0003)
+    Kind.SESSION_ELSEWHERE: ("session.elsewhere", "ILS00I"),
+    Kind.CLUSTER_UPDATE: ("trusted_cluster.update", "ILC00I"),
     Kind.NODE_CREATE: ("node.create", "ILN00I"),
     Kind.NODE_DELETE: ("node.delete", "ILN01I"),
     Kind.TOKEN_DELETE: ("join_token.delete", "ILT01I"),

@@ -2,7 +2,17 @@
 
 import pytest
 
-from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, NONE, Duties, RecordingMode
+from interlock.domain.duties import (
+    FORWARDER_DUTIES,
+    LEAF_DUTIES,
+    NODE_DUTIES,
+    NONE,
+    Duties,
+    RecordingMode,
+    leaf_accepts,
+    root_duties,
+    root_offers,
+)
 from interlock.domain.target import SubKind
 
 EVERY = [(mode, sub_kind) for mode in RecordingMode for sub_kind in SubKind]
@@ -73,6 +83,63 @@ def test_where_recordings_are_made(mode: RecordingMode) -> None:
     assert FORWARDER_DUTIES[mode, SubKind.AGENTLESS].records is not off
     assert NODE_DUTIES[mode, False].records is not off
     assert not NODE_DUTIES[mode, True].records
+
+
+CHAINS = [
+    (root, leaf, sub_kind, insists)
+    for root in RecordingMode
+    for leaf in RecordingMode
+    for sub_kind in SubKind
+    for insists in (False, True)
+]
+"""A session through two clusters: both modes, the kind of target, and whether the leaf insists on recording."""
+
+
+def chain(root: RecordingMode, leaf: RecordingMode, sub_kind: SubKind, insists: bool) -> dict[str, Duties]:
+    """The rows of all servers of such a session, each by what it is told and by nothing else."""
+    offered = root_offers(root)
+    accepted = leaf_accepts(leaf, offered=offered, insists=insists, guarded=False)
+    leaf_forwarder = LEAF_DUTIES[sub_kind] if accepted else FORWARDER_DUTIES[leaf, sub_kind]
+    servers = {"root": root_duties(root, accepted=accepted), "leaf": leaf_forwarder}
+    if sub_kind is SubKind.NODE:
+        servers["node"] = NODE_DUTIES[leaf, leaf_forwarder.emits or accepted]
+    return servers
+
+
+@pytest.mark.parametrize(("root", "leaf", "sub_kind", "insists"), CHAINS)
+@pytest.mark.parametrize("duty", ["mints", "emits", "tracks"])
+def test_each_duty_is_exactly_one_servers_of_two_clusters(
+    root: RecordingMode, leaf: RecordingMode, sub_kind: SubKind, insists: bool, duty: str
+) -> None:
+    """Root, leaf and node together do what one cluster does: nothing twice, nothing never."""
+    assert sum(getattr(server, duty) for server in chain(root, leaf, sub_kind, insists).values()) == 1
+
+
+@pytest.mark.parametrize(("root", "leaf", "sub_kind", "insists"), CHAINS)
+def test_which_cluster_records(root: RecordingMode, leaf: RecordingMode, sub_kind: SubKind, insists: bool) -> None:
+    """The root if it would and the leaf does not insist; the leaf as by its own mode otherwise."""
+    servers = chain(root, leaf, sub_kind, insists)
+    off = leaf is RecordingMode.OFF
+    at_root = root.at_proxy and (off or not insists)
+    assert servers["root"].records is at_root
+    assert sum(server.records for server in servers.values()) == (at_root or not off)
+    if not at_root:
+        assert servers["leaf"] == FORWARDER_DUTIES[leaf, sub_kind]
+
+
+@pytest.mark.parametrize("mode", RecordingMode)
+@pytest.mark.parametrize("insists", [False, True])
+def test_a_leaf_keeps_what_its_roles_restrict(mode: RecordingMode, insists: bool) -> None:
+    """Whoever has the record enforces it, and that is not another cluster; also if nothing is recorded."""
+    assert not leaf_accepts(mode, offered=True, insists=insists, guarded=True)
+
+
+@pytest.mark.parametrize(("root", "leaf", "sub_kind", "insists"), CHAINS)
+def test_the_root_never_mints(root: RecordingMode, leaf: RecordingMode, sub_kind: SubKind, insists: bool) -> None:
+    """The ID comes from the end of the way: from the node, or from the leaf's forwarder in its place."""
+    servers = chain(root, leaf, sub_kind, insists)
+    assert servers["leaf" if sub_kind is SubKind.AGENTLESS else "node"].mints
+    assert not servers["root"].mints
 
 
 @pytest.mark.parametrize("mode", [mode for mode in RecordingMode if not mode.at_proxy])

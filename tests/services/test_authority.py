@@ -16,6 +16,7 @@ from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.cluster import LeafPass, Relation, TrustedCluster, door_of
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -253,3 +254,31 @@ async def test_authorities_are_made_once_and_differ(clock: FakeClock) -> None:
     assert len({line.split()[1] for line in lines}) == 3
     trust = await first.trust()
     assert (trust.user_cas, trust.host_cas) == ((lines[0],), (lines[1],))
+
+
+async def test_a_certificate_for_a_leaf_is_for_its_door_alone(
+    authority: Authority, clock: FakeClock, public_key: str
+) -> None:
+    """It names user, roles, login and the person's address, for minutes, and a target that no node is."""
+    claims = Claims(Identity("alice", ("dev",), "demo"), ("root",), START, START + HOUR, 1)
+    leaf = TrustedCluster("leaf", NODE, Relation.LEAF, START, proxy="leaf:3023")
+    granted = LeafPass.decide(claims, ("dev",), leaf, login="www", node="web1", now=START)
+    made = await authority.issue_for_leaf(granted, public_key, offers=True, client_addr="192.0.2.7:50022")
+    found = read(authority, made.certificate, clock)
+    assert (found.identity, found.logins) == (claims.identity, ("www",))
+    assert found.valid_before <= START + timedelta(minutes=5)
+    assert found.forwarded == Forwarded(door_of(NODE), PROXY, records=True, client="192.0.2.7:50022")
+    portal = LeafPass.decide(claims, ("dev",), leaf, login="", node="", now=START)
+    made = await authority.issue_for_leaf(portal, public_key, offers=False)
+    assert read(authority, made.certificate, clock).logins == ("portal",)
+
+
+async def test_a_certificate_for_a_leaf_does_not_outlive_the_persons(
+    authority: Authority, clock: FakeClock, public_key: str
+) -> None:
+    """A minute before the end, it lives for a minute."""
+    claims = Claims(Identity("alice", ("dev",), "demo"), ("root",), START, START + timedelta(minutes=1), 1)
+    leaf = TrustedCluster("leaf", NODE, Relation.LEAF, START, proxy="leaf:3023")
+    granted = LeafPass.decide(claims, ("dev",), leaf, login="www", node="web1", now=START)
+    made = await authority.issue_for_leaf(granted, public_key, offers=True)
+    assert read(authority, made.certificate, clock).valid_before <= START + timedelta(minutes=1)

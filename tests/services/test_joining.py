@@ -9,6 +9,7 @@ import pytest
 from interlock.core.errors import ConfigError, Denied, SignInFailed
 from interlock.core.ids import DaemonId
 from interlock.domain.target import SubKind, Target
+from interlock.ports import TokenKind
 from interlock.services.daemonca import DaemonCa, create_authority, create_key, create_request, read_identity
 from interlock.services.joining import (
     FAILURE_WINDOW_S,
@@ -230,3 +231,17 @@ async def test_nodes_may_share_a_name(desk: Desk) -> None:
     second = await desk.joining.join(request(token, "db1"), source="a")
     assert second.id != first.id
     assert second.tunnel_certificate == f"{HOST_KEY} for the tunnel of {second.id}"
+
+
+async def test_a_clusters_token_lets_no_node_in(desk: Desk) -> None:
+    """Neither as text, which says what it is for, nor by its secret."""
+    pin, clock, entropy = desk.ca.pin, desk.clock, desk.entropy
+    token = await create_token(desk.stores, pin=pin, clock=clock, entropy=entropy, kind=TokenKind.CLUSTER)
+    assert str(token).startswith("ilc1.")
+    assert TokenText.parse(str(token), TokenKind.CLUSTER) == token
+    with pytest.raises(ConfigError, match="is for a leaf cluster"):
+        TokenText.parse(str(token))
+    with pytest.raises(ConfigError, match="is for a node"):
+        TokenText.parse(str(await desk.token()), TokenKind.CLUSTER)
+    with pytest.raises(SignInFailed):
+        await desk.joining.join(request(token), source="192.0.2.1")

@@ -20,9 +20,9 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.access import RoleOptions
-from interlock.domain.audit import AuditEvent, rfc3339
+from interlock.domain.audit import AuditEvent, Kind, rfc3339
 from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
-from interlock.domain.identity import Claims, Identity
+from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.rbac import Role
 from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.domain.target import SubKind, Target
@@ -68,11 +68,12 @@ def tracker(sid: SessionId, user: str) -> Tracker:
     )
 
 
-def recording(user: str) -> bytes:
+def recording(user: str, **more: str) -> bytes:
     """A stored recording of a user's session."""
     salt = bytes(SALT_SIZE)
     builder = BlockBuilder(salt)
     header = Header("sid", user, "root", "web1", "id", "openssh", "proxy", "proxy", "exec", "id", "start", "test")
+    header = replace(header, **more)  # type: ignore[arg-type]
     builder.add(FrameKind.HEADER, 0, to_payload(header))
     head = preamble(salt) + builder.take()
     for at in range(20):
@@ -178,7 +179,13 @@ def events() -> Events:
 
 
 @pytest.fixture
-async def portal(world: World, clock: FakeClock, events: Events) -> Portal:
+def elsewhere() -> "Elsewhere":
+    """The other clusters."""
+    return Elsewhere()
+
+
+@pytest.fixture
+async def portal(world: World, clock: FakeClock, events: Events, elsewhere: "Elsewhere") -> Portal:
     """The service over the real authority and stores in memory."""
     entropy = FakeEntropy()
     authority = await Authority.load(
@@ -192,6 +199,8 @@ async def portal(world: World, clock: FakeClock, events: Events) -> Portal:
         trackers=world,
         recordings=world,
         authority=authority,
+        leaves=elsewhere,
+        foreign=elsewhere,
         events=events,
         factory=EventFactory(cluster="test", clock=clock, entropy=entropy),
         clock=clock,
@@ -408,3 +417,71 @@ async def test_sessions_that_one_may_join_are_listed(portal: Portal, world: Worl
     [item] = reply.sessions
     assert (item.sid, item.user, item.joinable) == (OTHER_SID, "bob", ["observer"])
     assert (item.reason, item.invited) == ("why", ["alice"])
+
+
+@dataclass
+class Elsewhere:
+    """The other clusters: `LeafDirectory` and `ForeignRoles` in one."""
+
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def nodes(self, claims: Claims, cluster: str, client_addr: str) -> list[wire.NodeItem]:
+        """One node in every cluster."""
+        self.asked.append((claims.identity.user, cluster, client_addr))
+        return [wire.NodeItem("id-of-far1", "far1", "interlock", {}, ["root"])]
+
+    async def current_roles(self, claims: Claims) -> list[Role]:
+        """The same for everybody."""
+        return [role for role in ROLES if role.name == "db" and claims.forwarded is not None]
+
+
+def foreigner(user: str = "alice") -> Caller:
+    """Somebody of a root cluster, whose forwarder is at the door."""
+    forwarded = Forwarded(DaemonId("cluster/here"), DaemonId("proxy"), records=False)
+    claims = Claims(Identity(user, ("web",), "main"), ("portal",), START, START + timedelta(hours=1), 7, forwarded)
+    return Caller(user, claims, ("publickey",), START, "192.0.2.7:4711")
+
+
+async def test_nodes_of_a_leaf_are_asked_for_there(portal: Portal, elsewhere: Elsewhere) -> None:
+    """As this user, who may be somebody else in that cluster; one's own cluster is no leaf."""
+    reply = await portal.answer(certified("alice", "web"), wire.Nodes("leaf"))
+    assert isinstance(reply, wire.NodeList)
+    assert [node.hostname for node in reply.nodes] == ["far1"]
+    assert elsewhere.asked == [("alice", "leaf", "")]
+    own = await portal.answer(certified("alice", "web"), wire.Nodes("TEST"))
+    assert isinstance(own, wire.NodeList)
+    assert [node.hostname for node in own.nodes] == ["web1", "web2"]
+
+
+async def test_without_a_certificate_nobody_is_shown_elsewhere(portal: Portal) -> None:
+    """The leaf has to be told by a certificate who asks."""
+    reply = await portal.answer(signed_in(), wire.Nodes("leaf"))
+    assert reply == wire.Refused("denied", "other clusters admit by certificate: run ilsh login")
+
+
+async def test_people_of_a_root_may_ask_for_nodes(portal: Portal) -> None:
+    """With the roles that they have here, not those of a namesake."""
+    reply = await portal.answer(foreigner(), wire.Nodes())
+    assert isinstance(reply, wire.NodeList)
+    assert [node.hostname for node in reply.nodes] == ["db1"]
+
+
+@pytest.mark.parametrize(
+    "request_", [wire.Sign("key"), wire.Sessions(), wire.Recordings(), wire.Recording(SID), wire.Nodes("far")]
+)
+async def test_and_for_nothing_else(portal: Portal, events: Events, request_: wire.AnyRequest) -> None:
+    """Not for a namesake's sessions, and not for the way on to a third cluster."""
+    reply = await portal.answer(foreigner(), request_)
+    assert reply == wire.Refused("denied", "people of other clusters can only ask for nodes here")
+    assert [event.kind for event in events] == [Kind.AUTH_FAILURE]
+
+
+async def test_a_namesakes_sessions_are_not_ones_own(portal: Portal, world: World) -> None:
+    """Sessions and recordings of alice of another cluster are in no list of our alice."""
+    world.live_sessions = [replace(each, origin_cluster="main") for each in world.live_sessions]
+    world.infos = [RecordingInfo(SID, 1, START, {"user": "alice", "origin_cluster": "main"})]
+    world.files = {SID: recording("alice", origin_cluster="main")}
+    assert await portal.answer(certified("alice", "web"), wire.Sessions()) == wire.SessionList([])
+    assert await portal.answer(certified("alice", "web"), wire.Recordings()) == wire.RecordingList([])
+    reply = await portal.answer(certified("alice", "web"), wire.Recording(SID))
+    assert isinstance(reply, wire.Refused)

@@ -12,9 +12,10 @@ import pytest
 from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import LocalProtocolError, RecordingError, RemoteProtocolError, StoreError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import Kind
 from interlock.domain.blocks import decode
 from interlock.domain.coverage import Covered, Level
-from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, Duties, RecordingMode
+from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, NONE, Duties, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
@@ -584,3 +585,32 @@ async def test_many_sessions_at_once_are_kept_apart(daemon: Daemon) -> None:
         expected = ["session.start", "session.end", "session.leave", "session.data", "session.upload"]
         assert daemon.names(sid) == expected
         assert (await daemon.recording(sid))[1].body == Output(Stream.STDOUT, sid.encode())
+
+
+async def test_a_session_that_another_cluster_records_leaves_a_trace(daemon: Daemon) -> None:
+    """One event with the ID that the other cluster's audit log has: who, from where, where to, and who records."""
+    elsewhere = replace(context(NONE), target_cluster="leaf", recorded_in="leaf")
+    async with daemon.running() as sessions:
+        session = sessions.agree(elsewhere)
+        session.start(Start(SessionKind.SHELL))
+        session.end(tx=1, rx=2)
+    [told] = [event.to_json() for event in daemon.audit.stored]
+    assert (told["event"], told["sid"], told["ei"]) == ("session.elsewhere", SID, 0)
+    expected = {"recorded_in": "leaf", "target_cluster": "leaf", "forwarded_by": PROXY, "user": "jeff"}
+    assert (expected | CONNECTION).items() <= told.items()
+    assert "recorded_by" not in told
+    assert daemon.trackers.stored == {}
+
+
+async def test_somebody_from_another_cluster_is_shown_as_such(daemon: Daemon) -> None:
+    """In every event, the recording and the tracker: a namesake here is another person."""
+    async with daemon.running() as sessions:
+        session = sessions.agree(replace(context(), identity=Identity("jeff", ("access",), "main")))
+        session.start(Start(SessionKind.SHELL))
+        session.end(tx=1, rx=2)
+    started = next(event.to_json() for event in daemon.audit.stored if event.kind is Kind.SESSION_START)
+    assert (started["origin_cluster"], started["user_cluster_name"]) == ("main", "main")
+    header = (await daemon.recording())[0].body
+    assert isinstance(header, Header)
+    assert header.origin_cluster == "main"
+    assert [each.origin_cluster for each in daemon.trackers.stored.values()] == ["main"]

@@ -11,6 +11,7 @@ import typer
 from interlock.cli import (
     admin_access,
     admin_audit,
+    admin_clusters,
     admin_locks,
     admin_mode,
     admin_nodes,
@@ -29,6 +30,7 @@ app.add_typer(admin_access.users, name="users")
 app.add_typer(admin_access.roles, name="roles")
 app.add_typer(admin_nodes.app, name="nodes")
 app.add_typer(admin_tokens.app, name="tokens")
+app.add_typer(admin_clusters.app, name="clusters")
 app.add_typer(admin_trust.auth, name="auth")
 app.add_typer(admin_locks.app, name="locks")
 app.add_typer(admin_audit.events, name="events")

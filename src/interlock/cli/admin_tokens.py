@@ -1,7 +1,8 @@
-"""``ilctl tokens``: join tokens, with which a node enters the cluster once."""
+"""``ilctl tokens``: join tokens, with which a node enters the cluster once, or a leaf cluster trusts it."""
 
 import sys
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,21 @@ if TYPE_CHECKING:
     from interlock.daemons.local import Local
     from interlock.services.joining import TokenText
 
-app = typer.Typer(help="Join tokens, with which nodes enter the cluster.")
+app = typer.Typer(help="Join tokens, with which nodes enter the cluster and leaf clusters trust it.")
+
+
+class TokenType(StrEnum):
+    """`ports.TokenKind` as an argument."""
+
+    NODE = "node"
+    CLUSTER = "cluster"
+
+
+_CREATED = {TokenType.NODE: Kind.TOKEN_CREATE, TokenType.CLUSTER: Kind.CLUSTER_TOKEN_CREATE}
+_WHAT_NEXT = {
+    TokenType.NODE: "On the node: interlock start --roles node --auth HOST:PORT --join TOKEN",
+    TokenType.CLUSTER: "On the leaf: ilctl clusters trust TOKEN --auth HOST:PORT --own-proxy HOST:PORT --map …",
+}
 
 
 @app.command("add")
@@ -25,9 +40,13 @@ def add_token(
         timedelta, typer.Option(parser=duration, metavar="TIME", help="How long it can be used; at most 7d.")
     ] = "1h",  # type: ignore[assignment]  # typer parses defaults too
     uses: Annotated[int, typer.Option(min=1, max=1000, help="How many nodes may join with it.")] = 1,
+    kind: Annotated[
+        TokenType, typer.Option("--type", help="What may join with it: nodes, or clusters that become our leaves.")
+    ] = TokenType.NODE,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Make a join token. It is printed once and stored as a hash only."""
+    from interlock.ports import TokenKind
     from interlock.services.daemonca import open_daemon_ca
     from interlock.services.joining import create_token
 
@@ -36,17 +55,23 @@ def add_token(
             local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
         )
         made = await create_token(
-            local.tokens, pin=ca.pin, clock=local.clock, entropy=local.entropy, ttl=ttl, uses=uses
+            local.tokens,
+            pin=ca.pin,
+            clock=local.clock,
+            entropy=local.entropy,
+            ttl=ttl,
+            uses=uses,
+            kind=TokenKind(kind.value),
         )
         expires = rfc3339(local.clock.now() + ttl)
-        await report(local, Kind.TOKEN_CREATE, {"name": made.id, "uses": uses, "expires": expires})
+        await report(local, _CREATED[kind], {"name": made.id, "uses": uses, "expires": expires})
         return made
 
     token = in_local(context, work)
     if form is Format.JSON:
         print_json({"id": token.id, "token": str(token), "ttl_s": int(ttl.total_seconds()), "uses": uses})
         return
-    print("On the node: interlock start --roles node --auth HOST:PORT --join TOKEN", file=sys.stderr)
+    print(_WHAT_NEXT[kind], file=sys.stderr)
     print(token)
 
 
@@ -59,6 +84,7 @@ def list_tokens(context: typer.Context, form: FormatOption = Format.TEXT) -> Non
         return [
             {
                 "id": token.id,
+                "kind": token.kind.value,
                 "created": token.created,
                 "expires": token.expires,
                 "uses": token.uses,
@@ -67,7 +93,14 @@ def list_tokens(context: typer.Context, form: FormatOption = Format.TEXT) -> Non
             for token in await local.tokens.tokens()
         ]
 
-    columns = {"id": "ID", "created": "Created", "expires": "Expires", "uses": "Uses left", "valid": "Valid"}
+    columns = {
+        "id": "ID",
+        "kind": "For",
+        "created": "Created",
+        "expires": "Expires",
+        "uses": "Uses left",
+        "valid": "Valid",
+    }
     print_rows(in_local(context, work), columns, form)
 
 

@@ -20,6 +20,7 @@ from interlock.cli import user_lists
 from interlock.cli.options import duration
 from interlock.cli.output import EXIT_CODES, run_app
 from interlock.cli.user_context import (
+    ClusterOption,
     ProxyOption,
     now,
     user_name,
@@ -192,6 +193,7 @@ def logout(proxy: ProxyOption = None) -> None:
 @app.command(context_settings=PASSED_ON)
 def ssh(
     arguments: Annotated[list[str], typer.Argument(metavar="[SSH OPTIONS] LOGIN@NODE [COMMAND]…")],
+    cluster: ClusterOption = None,
     proxy: ProxyOption = None,
     invite: Annotated[
         str, typer.Option(metavar="A,B", help="Users whom you ask to join; it allows them nothing more.")
@@ -204,7 +206,7 @@ def ssh(
     login = valid_login(proxy)
     try:
         invited = [name.strip() for name in invite.split(",") if name.strip()]
-        argv = ssh_argv(login, split_ssh(arguments), reason=reason, invite=invited)
+        argv = ssh_argv(login, split_ssh(arguments), cluster or "", reason=reason, invite=invited)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _become(argv)
@@ -232,6 +234,7 @@ def join(
 @app.command(context_settings=PASSED_ON)
 def scp(
     arguments: Annotated[list[str], typer.Argument(metavar="[SCP OPTIONS] SOURCE… TARGET")],
+    cluster: ClusterOption = None,
     proxy: ProxyOption = None,
 ) -> None:
     """Copy files with the system's scp; a file on a node is LOGIN@NODE:PATH."""
@@ -239,7 +242,7 @@ def scp(
 
     login = valid_login(proxy)
     try:
-        argv = scp_argv(login, arguments)
+        argv = scp_argv(login, arguments, cluster or "")
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _become(argv)

@@ -45,6 +45,12 @@ ProxyOption = Annotated[
 ]
 
 
+ClusterOption = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="NAME", parser=user_name, help="A leaf cluster that the gateway leads to."),
+]
+
+
 def now() -> datetime:
     """The time by which certificates are judged."""
     return SystemClock().now()

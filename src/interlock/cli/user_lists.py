@@ -6,7 +6,7 @@ import typer
 
 from interlock.cli.options import FormatOption
 from interlock.cli.output import ExitCode, Format, print_json, print_rows, printable
-from interlock.cli.user_context import ProxyOption, now, valid_login, with_portal
+from interlock.cli.user_context import ClusterOption, ProxyOption, now, valid_login, with_portal
 from interlock.cli.user_profile import Home, Profile
 from interlock.core import portal as wire
 from interlock.core.errors import SignInFailed
@@ -56,9 +56,9 @@ def print_facts(profile: Profile) -> None:
         print(f"{name.replace('_', ' ').capitalize() + ':':<13}{printable(shown)}")
 
 
-def list_nodes(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
+def list_nodes(proxy: ProxyOption = None, cluster: ClusterOption = None, form: FormatOption = Format.TEXT) -> None:
     """List the nodes that your roles let you reach, with the logins that you may use."""
-    reply = with_portal(proxy, lambda portal: portal.ask(wire.Nodes(), wire.NodeList))
+    reply = with_portal(proxy, lambda portal: portal.ask(wire.Nodes(cluster or ""), wire.NodeList))
     rows = [
         {
             "hostname": node.hostname,
@@ -128,6 +128,7 @@ def list_recordings(proxy: ProxyOption = None, form: FormatOption = Format.TEXT)
 
 def config(
     proxy: ProxyOption = None,
+    cluster: ClusterOption = None,
     nodes: Annotated[bool, typer.Option(help="Write a block for each node that you reach.")] = True,
 ) -> None:
     """Print an ssh_config for stock ssh, scp, rsync and git; append it to ~/.ssh/config or Include it."""
@@ -136,6 +137,6 @@ def config(
     login = valid_login(proxy)
     found: list[tuple[str, list[str]]] = []
     if nodes:
-        reply = with_portal(proxy, lambda portal: portal.ask(wire.Nodes(), wire.NodeList))
+        reply = with_portal(proxy, lambda portal: portal.ask(wire.Nodes(cluster or ""), wire.NodeList))
         found = list(zip(route_names(reply.nodes), (node.logins for node in reply.nodes), strict=True))
-    print(ssh_config(login, found), end="")
+    print(ssh_config(login, found, cluster or ""), end="")

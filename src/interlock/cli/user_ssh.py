@@ -49,20 +49,31 @@ def split_ssh(arguments: Sequence[str]) -> SshArguments:
     return SshArguments(options, rest[0], rest[1:])
 
 
-def parse_destination(text: str, profile: Profile) -> Destination:
-    """``LOGIN@NODE``, or ``NODE`` for people who have one login only; ValueError otherwise."""
+def parse_destination(text: str, profile: Profile, cluster: str = "") -> Destination:
+    """``LOGIN@NODE``, or ``NODE`` for people who have one login only; ValueError otherwise.
+
+    ``cluster``: the leaf that the node is in.
+    """
     login, at, node = text.rpartition("@")
     if at:
-        return Destination(parse_login(login), parse_name(node))
+        return Destination(parse_login(login), in_cluster(node, profile, cluster))
     if len(profile.logins) != 1:
         msg = f"no login: say LOGIN@{text[:64]} with one of {', '.join(profile.logins)}"
         raise ValueError(msg)
-    return Destination(profile.logins[0], parse_name(text))
+    return Destination(profile.logins[0], in_cluster(text, profile, cluster))
 
 
-def ssh_argv(login: Login, arguments: SshArguments, *, reason: str = "", invite: Sequence[str] = ()) -> list[str]:
+def in_cluster(node: str, profile: Profile, cluster: str) -> str:
+    """The name by which the gateway knows the node; ValueError if it is none."""
+    elsewhere = cluster and cluster.lower() != profile.cluster.lower()
+    return parse_name(f"{parse_name(node)}.{parse_name(cluster)}" if elsewhere else node)
+
+
+def ssh_argv(
+    login: Login, arguments: SshArguments, cluster: str = "", *, reason: str = "", invite: Sequence[str] = ()
+) -> list[str]:
     """The arguments of ``ssh``, its name first; ValueError for a destination that is none, or unusable words."""
-    to = parse_destination(arguments.destination, login.profile)
+    to = parse_destination(arguments.destination, login.profile, cluster)
     port = ["-p", str(login.profile.port)]
     route = f"{to.login}%{to.node}@{login.profile.host}"
     own = [*_own_options(login), *_words(reason, invite)]
@@ -90,21 +101,21 @@ def _quoted_word(word: str) -> str:
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def scp_argv(login: Login, arguments: Sequence[str]) -> list[str]:
+def scp_argv(login: Login, arguments: Sequence[str], cluster: str = "") -> list[str]:
     """The arguments of ``scp``, its name first; ValueError for a remote file that is none."""
     options, files = _split_options(arguments, _SCP_WITH_VALUE)
     if len(files) < 2:
         msg = "scp needs a source and a target"
         raise ValueError(msg)
-    routed = [_scp_file(text, login.profile) for text in files]
+    routed = [_scp_file(text, login.profile, cluster) for text in files]
     return ["scp", *_own_options(login), "-P", str(login.profile.port), *options, "--", *routed]
 
 
-def _scp_file(text: str, profile: Profile) -> str:
+def _scp_file(text: str, profile: Profile, cluster: str) -> str:
     remote = _REMOTE.fullmatch(text)
     if remote is None:
         return text
-    to = parse_destination(remote[1], profile)
+    to = parse_destination(remote[1], profile, cluster)
     host = f"[{profile.host}]" if ":" in profile.host else profile.host
     return f"{to.login}%{to.node}@{host}:{remote[2]}"
 
@@ -153,26 +164,27 @@ def route_names(nodes: Sequence[NodeItem]) -> list[str]:
     return [node.hostname if times[node.hostname] == 1 else node.id for node in nodes]
 
 
-def ssh_config(login: Login, nodes: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """An ssh_config for stock ssh. ``nodes``: `route_names` and logins of what the gateway listed.
+def ssh_config(login: Login, nodes: Sequence[tuple[str, Sequence[str]]], leaf: str = "") -> str:
+    """An ssh_config for stock ssh. ``nodes``: `route_names` and logins of what the gateway listed; of ``leaf``.
 
     ``NODE.CLUSTER`` goes by ProxyJump with the login that the person names, ``LOGIN.NODE.CLUSTER`` by the route,
     which needs one handshake instead of two.
     """
     profile = login.profile
-    cluster = parse_name(profile.cluster)
-    gateway = f"gateway.{cluster}"
+    gateway = f"gateway.{parse_name(profile.cluster)}"
+    cluster = parse_name(leaf or profile.cluster)
     there = [("HostName", profile.host), ("Port", str(profile.port))]
     blocks = [_block(gateway, [*there, ("User", profile.user)])]
     for routed, logins in nodes:
-        node = parse_name(routed)
-        name = f"{node}.{cluster}"
+        name = f"{parse_name(routed)}.{cluster}"
+        node = in_cluster(routed, profile, leaf)
         jump = [("HostName", node), ("HostKeyAlias", node), ("ProxyJump", gateway)]
         blocks.append(_block(name, jump))
         blocks += [
             _block(f"{each}.{name}", [*there, ("User", f"{each}+{node}")]) for each in map(parse_login, logins)
         ]
-    blocks.append(_block(f"*.{cluster}", _settings(login)))
+    everywhere = f"*.{cluster}" if cluster == profile.cluster else f"*.{cluster} {gateway}"
+    blocks.append(_block(everywhere, _settings(login)))
     return "\n".join(blocks)
 
 

@@ -26,6 +26,9 @@ HOSTKEYS_UPDATE = b"hostkeys-00@openssh.com"
 HOSTKEYS_PROVE = b"hostkeys-prove-00@openssh.com"
 NO_MORE_SESSIONS = b"no-more-sessions@openssh.com"
 
+HAND_OVER = b"hand-over@interlock.dev"
+"""Of a root's forwarder to a leaf's proxy: who records, and what is there? PROTOCOL.md §2.8."""
+
 SOFTWARE = "Interlock_0.1"
 """What follows ``SSH-2.0-`` in our version string (RFC 4253 §4.2)."""
 

@@ -72,11 +72,17 @@ MAX_SESSION_PARAMS = 16 * 1024
 MAX_REASON = 1024
 """Bytes of a refusal's text that we pass on from a target."""
 
+MAX_HAND_OVER = 64 * 1024
+"""Bytes of a leaf cluster's answer about a target: its labels are what varies."""
+
 SESSION_ID_WAIT_S = 10.0
 """Seconds that a target may take to report the session ID after it accepted the channel (teleport-facts §1.2)."""
 
 DIAL_TIMEOUT_S = 15.0
 """Seconds to reach, verify and log in to a target."""
+
+LEAF_TIMEOUT_S = 25.0
+"""Seconds to reach and verify a leaf's proxy and to have its answer, for which it dials a target of its own."""
 
 LOGIN_TIMEOUT_S = 120.0
 """Seconds that a client has to authenticate, as in sshd: somebody may be choosing a new password."""

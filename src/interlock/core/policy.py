@@ -33,6 +33,7 @@ GLOBAL_REQUESTS: dict[tuple[Side, bytes], Verdict] = {
     (Side.CLIENT, extensions.VERSION_QUERY): Verdict.ANSWER,
     (Side.CLIENT, extensions.CLUSTER_DETAILS): Verdict.ANSWER,
     (Side.CLIENT, extensions.NO_MORE_SESSIONS): Verdict.ANSWER,
+    (Side.CLIENT, extensions.HAND_OVER): Verdict.ANSWER,
     (Side.CLIENT, extensions.HOSTKEYS_PROVE): Verdict.REFUSE,  # we have announced no keys
     (Side.CLIENT, b"tcpip-forward"): Verdict.LISTEN,
     (Side.CLIENT, b"streamlocal-forward@openssh.com"): Verdict.LISTEN,

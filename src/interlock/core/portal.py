@@ -43,8 +43,10 @@ class Sign(Request, frozen=True, tag="sign"):
     ttl: Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)] | None = None  # seconds; None: the gateway's default
 
 
-class Nodes(Request, frozen=True, tag="nodes"):
+class Nodes(Request, frozen=True, tag="nodes", omit_defaults=True):
     """Which nodes do I reach, under which logins?"""
+
+    cluster: str = ""  # a leaf cluster; empty: this one
 
 
 class Sessions(Request, frozen=True, tag="sessions"):

@@ -74,6 +74,7 @@ class RelayOptions:
     grants: Grants = NOTHING_FORWARDED  # what may be forwarded, at first
     reach: Reach = _anywhere  # where forwards must not lead
     joins: extensions.SessionParams | None = None  # the session there that is joined, whatever the client says
+    hand_over: bytes | None = None  # the answer to a root cluster's forwarder; None: the client is no such
 
 
 class Relay:
@@ -273,7 +274,8 @@ class Relay:
         if request.name in _QUERIES and not self._options.minted_counts and side is Side.CLIENT:
             verdict = Verdict.PASS_ON  # the target names the sessions that it records, so it knows when it does
         if verdict is Verdict.ANSWER:
-            return self._reply(side, request, request_success(self._answer(request.name)))
+            answer = self._answer(request.name)
+            return self._reply(side, request, REQUEST_FAILURE if answer is None else request_success(answer))
         if verdict in {Verdict.REFUSE, Verdict.DROP} or self._options.refusal is not None:
             return self._reply(side, request, REQUEST_FAILURE)
         asked: Listening | None = None
@@ -288,7 +290,7 @@ class Relay:
             self._answered_by[side.other].pass_on(asked)
         return [*effects, Send(side.other, payload)]
 
-    def _answer(self, name: bytes) -> bytes:
+    def _answer(self, name: bytes) -> bytes | None:
         match name:
             case extensions.NO_MORE_SESSIONS:
                 self._opening.no_more_sessions = True
@@ -296,6 +298,8 @@ class Relay:
                 return extensions.SOFTWARE.encode()
             case extensions.CLUSTER_DETAILS:
                 return extensions.cluster_details(recording_proxy=self._options.recording_proxy)
+            case extensions.HAND_OVER:
+                return self._options.hand_over
             case _:
                 pass
         return b""

@@ -7,7 +7,9 @@ from interlock.daemons.local import Local
 from interlock.ports import LockFeed
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import open_daemon_ca
+from interlock.services.emitter import EventFactory
 from interlock.services.joining import Joining, JoinSources
+from interlock.services.trusting import Trusting
 
 SPOOL = "arriving"
 
@@ -35,11 +37,21 @@ async def auth_rpc_server(
         entropy=entropy,
         reserved=reserved,
     )
+    trusting = Trusting(
+        cluster=local.cluster,
+        tokens=local.tokens,
+        trusts=local.trusts,
+        authorities=local.authority,
+        audit=local.audit,
+        factory=EventFactory(cluster=cluster, clock=clock, entropy=entropy),
+        clock=clock,
+    )
     return AuthRpcServer(
         AuthServices(
             cluster=cluster,
             ca=ca,
             joining=joining,
+            trusting=trusting,
             claims=claims,
             audit=local.audit,
             events=local.audit,

@@ -20,6 +20,7 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
 from interlock.adapters.ssh.hostkey import load_host_key, public_data
+from interlock.adapters.ssh.leaf import LeafDialler, LeafPortals
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
@@ -30,11 +31,13 @@ from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.supervise import finished, sole_user
+from interlock.domain.cluster import door_of
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.claims import SessionClaims
 from interlock.services.completer import Completer
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.joining import JoinSources
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
@@ -115,6 +118,7 @@ async def _serve(
     sessions = _sessions(local, emitter, claims, tenures.locks)
     await sessions.prepare()
     names, sources = _proxy_names(config), JoinSources()
+    door_claims = await _door_claims(local)
     sweeper = Sweeper(local.trackers, local.audit, local.audit, factory, clock=local.clock, lives_here=claims.held)
     completer = _completer(local, factory)
     rpc = await auth_rpc_server(local, claims, sources, tenures.locks, reserved=names)
@@ -123,7 +127,7 @@ async def _serve(
     )
     try:
         tunnels = TunnelEntrance(local.claims, local.clock, _auth_addresses(bound), sources=sources)
-        parts = _proxy_parts(config, local, emitter, factory, sessions, tenures, names, tunnels)
+        parts = _proxy_parts(config, local, emitter, factory, sessions, tenures, names, tunnels, door_claims)
         proxy = ProxyServer(replace(parts, coordinates=coordinates), load_host_key(local.data_dir / _HOST_KEY))
         where = Address.parse("proxy.listen", config.proxy.listen)
         proxy_host, proxy_port = await _listen(proxy, where)
@@ -135,6 +139,7 @@ async def _serve(
             upkeep = (
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
+                tasks.create_task(door_claims.run(), name="gateway.clusters"),
             )
             serving = tasks.create_task(proxy.run(), name="gateway.proxy")
             node: asyncio.Task[None] | None = None
@@ -144,8 +149,7 @@ async def _serve(
                 )
             else:
                 node_ready.set_result("")
-            node_address = await node_ready
-            on_ready(Listening(f"{proxy_host}:{proxy_port}", bound.service, bound.join, node_address))
+            on_ready(Listening(f"{proxy_host}:{proxy_port}", bound.service, bound.join, await node_ready))
             await stopping.wait()
             await proxy.stop(FAREWELL)
             await serving
@@ -163,6 +167,13 @@ async def _serve(
             await finished(storing, within=DELIVERY_GRACE_S)
     finally:
         await rpc.stop()
+
+
+async def _door_claims(local: Local) -> FederatedClaims:
+    """Whom the proxy's door believes; its `run` keeps up with what administrators change."""
+    claims = FederatedClaims(local.claims, local.trusts, local.cluster)
+    await claims.refresh()
+    return claims
 
 
 async def _sweep(sweeper: Sweeper, completer: Completer, sessions: Sessions) -> None:
@@ -255,7 +266,19 @@ def _proxy_parts(
     tenures: Tenures,
     names: tuple[str, ...],
     tunnels: TunnelEntrance,
+    door_claims: FederatedClaims,
 ) -> ProxyParts:
+    federated = FederatedAdmission(
+        users=local.users,
+        roles=local.roles,
+        targets=local.inventory,
+        modes=local.clusters,
+        locks=local.locks,
+        clock=local.clock,
+        cluster=local.cluster,
+        trusts=local.trusts,
+    )
+    leaves = Leaves(federated, cluster=local.cluster, trusts=local.trusts, modes=local.clusters, clock=local.clock)
     portal = Portal(
         cluster=local.cluster.name,
         users=local.users,
@@ -264,6 +287,8 @@ def _proxy_parts(
         trackers=local.catalogue,
         recordings=local.catalogue,
         authority=local.authority,
+        leaves=LeafPortals(local.authority, leaves),
+        foreign=federated,
         events=emitter,
         factory=factory,
         clock=local.clock,
@@ -280,8 +305,10 @@ def _proxy_parts(
     )
     return ProxyParts(
         daemon_id=local.daemon_id,
-        gate=Gate(local.claims, local.clock, emitter, factory, tenures.locks),
-        permits=local.admission,
+        gate=Gate(door_claims, local.clock, emitter, factory, tenures.locks, door_of(local.cluster.id)),
+        permits=federated,
+        leaves=leaves,
+        leaf_dialler=LeafDialler(local.authority),
         dialler=Dialler(local.authority, frozenset({public_data(local.authority.export("host"))}), tunnels),
         hosts=local.authority,
         sessions=sessions,
@@ -291,7 +318,7 @@ def _proxy_parts(
         desk=desk,
         entropy=local.entropy,
         tunnels=tunnels,
-        names=names,
+        names=(*names, local.cluster.id),  # the ID for root clusters, whatever they call this host
         ciphers=config.proxy.ciphers or algorithms.FAST_CIPHERS,
     )
 

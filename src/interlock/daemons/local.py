@@ -18,6 +18,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
+from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
@@ -58,6 +59,7 @@ class Local:
     roles: SqlRoleStore
     inventory: SqlInventory
     tokens: SqlTokenStore
+    trusts: SqlTrustStore
     locks: SqlLockStore
     leases: SqlLeaseStore
     database: Database
@@ -132,6 +134,7 @@ async def open_local(
             roles=roles,
             inventory=inventory,
             tokens=SqlTokenStore(database),
+            trusts=SqlTrustStore(database),
             locks=locks,
             leases=SqlLeaseStore(database, clock),
             database=database,

@@ -97,6 +97,11 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     require_moderators: int = 0
     on_leave: OnLeave = OnLeave.PAUSE
 
+    @property
+    def guarded(self) -> bool:
+        """Whether something is said that only whoever has a session's record enforces."""
+        return self.file_transfer is not FileTransfer.BOTH or self.require_moderators > 0
+
     @classmethod
     def of(cls, roles: Iterable[RoleOptions]) -> "Access":
         """What these roles come to together."""

@@ -23,6 +23,7 @@ class Kind(Enum):
     SESSION_DATA = ("session.data", "T2006I")
     RECORDING_LAPSE = ("session.recording.lapse", "ILR00W")
     SESSION_REJECTED = ("session.rejected", "T1006W")
+    SESSION_ELSEWHERE = ("session.elsewhere", "ILS00I")
     EXEC = ("exec", "T3002I")
     EXEC_FAILURE = ("exec", "T3002E")
     SUBSYSTEM = ("subsystem", "T3001I")
@@ -74,6 +75,10 @@ class Kind(Enum):
     TOKEN_DELETE = ("join_token.delete", "ILT01I")
     LOCK_CREATE = ("lock.created", "TLK00I")
     LOCK_DELETE = ("lock.deleted", "TLK01I")
+    CLUSTER_CREATE = ("trusted_cluster.create", "T7000I")
+    CLUSTER_UPDATE = ("trusted_cluster.update", "ILC00I")
+    CLUSTER_DELETE = ("trusted_cluster.delete", "T7001I")
+    CLUSTER_TOKEN_CREATE = ("trusted_cluster_token.create", "T7002I")
     MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
 
     @property

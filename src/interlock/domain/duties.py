@@ -85,3 +85,28 @@ NODE_DUTIES: dict[tuple[RecordingMode, bool], Duties] = {
     (RecordingMode.PROXY, False): _all(),  # whoever comes past the proxy is recorded all the same
     (RecordingMode.PROXY_SYNC, False): _all(names_mode=True),
 }
+
+LEAF_DUTIES: dict[SubKind, Duties] = {
+    # of a leaf's forwarder while the root's has the session's record: it offered that, and the leaf accepted
+    SubKind.NODE: NONE,
+    SubKind.AGENTLESS: _RELIEVED,
+}
+
+
+def root_offers(mode: RecordingMode) -> bool:
+    """Whether a root's forwarder would record what happens in a leaf: as it would of a node of its own."""
+    return FORWARDER_DUTIES[mode, SubKind.NODE].records
+
+
+def root_duties(mode: RecordingMode, *, accepted: bool) -> Duties:
+    """Of a root's forwarder. To it a leaf's proxy is a node: that mints the ID, and announces it."""
+    return FORWARDER_DUTIES[mode, SubKind.NODE] if accepted else NONE
+
+
+def leaf_accepts(mode: RecordingMode, *, offered: bool, insists: bool, guarded: bool) -> bool:
+    """Whether the leaf, in this mode, leaves a session's record to the root: if it is offered.
+
+    A leaf that insists on recording itself does not, unless it would record nothing. ``guarded``: its roles say
+    what only whoever has the record can enforce, which is not left to another cluster.
+    """
+    return offered and not guarded and not (insists and mode is not RecordingMode.OFF)

@@ -24,6 +24,14 @@ class Identity:
     roles: tuple[str, ...]
     cluster: str
 
+    def origin(self, here: str) -> str:
+        """The cluster that the user is of, if that is another one than ``here``; empty otherwise."""
+        return "" if self.cluster == here else self.cluster
+
+    def named(self, here: str) -> str:
+        """The user's name in the cluster ``here``, as no namesake there is called: no user's name has a slash."""
+        return self.user if self.cluster == here else f"{self.cluster}/{self.user}"
+
 
 @dataclass(frozen=True, slots=True)
 class Joining:

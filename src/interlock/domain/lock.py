@@ -37,18 +37,19 @@ class Subject:
     login: str = ""
     nodes: tuple[str, ...] = ()  # name and ID of the target
     session: str = ""
+    cluster: str = ""  # the user's
 
     @classmethod
     def of(cls, identity: Identity, login: str = "", target: Target | None = None) -> "Subject":
         """A person, on the way to a login on a target if these are known."""
         nodes = (target.hostname, target.id) if target is not None else ()
-        return cls(identity.user, identity.roles, login, nodes)
+        return cls(identity.user, identity.roles, login, nodes, cluster=identity.cluster)
 
     def names(self, kind: LockKind) -> tuple[str, ...]:
         """What a lock of this kind is compared with."""
         match kind:
             case LockKind.USER:
-                return (self.user,)
+                return (self.user, f"{self.user}@{self.cluster}")  # the latter: one of several namesakes
             case LockKind.ROLE:
                 return self.roles
             case LockKind.LOGIN:

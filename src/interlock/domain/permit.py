@@ -9,6 +9,7 @@ import msgspec
 
 from interlock.core.errors import Denied
 from interlock.domain.access import NOTHING_SPECIAL, Access
+from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Identity, Joining
 from interlock.domain.modes import ModePolicy
@@ -80,3 +81,12 @@ class Permit:
             raise Denied(public, reason=f"certificate {claims.serial} of {claims.identity.user} is not valid now")
         access = msgspec.structs.replace(NOTHING_SPECIAL, recording=RecordingMode.NODE.value)
         return cls(claims.identity, JOIN_LOGIN, target, claims.valid_before, access, _DECIDER, joining)
+
+    @classmethod
+    def by_leaf(cls, granted: LeafPass, target: Target, access: Access, mode: RecordingMode) -> Self:
+        """What a leaf has decided on somebody whom this cluster let go there; the leaf dials, not this gateway.
+
+        ``mode``: this cluster's, for the case that it records. Places are the leaf's to count.
+        """
+        access = msgspec.structs.replace(access, recording=mode.value, max_connections=None)
+        return cls(granted.identity, granted.login, target, granted.expires, access, _DECIDER)

@@ -83,6 +83,7 @@ class Header:
     cols: int = 0
     rows: int = 0
     term: str = ""
+    origin_cluster: str = ""  # the user's, if it is another: people of the same name are not the same person
     event: Mapping[str, Any] = field(default_factory=dict)  # JsonValue, which is too wide a union to decode
 
 

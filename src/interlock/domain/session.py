@@ -57,6 +57,8 @@ class SessionContext:
     client_addr: str  # host:port of the person's client
     local_addr: str = ""  # host:port on which the recording daemon was reached
     access: Access = NOTHING_SPECIAL  # what the roles allow on the connection, and how it is watched
+    target_cluster: str = ""  # the leaf that the target is in; empty: this cluster
+    recorded_in: str = ""  # the other cluster that records; empty: this one
 
     def user_fields(self) -> dict[str, JsonValue]:
         """User and login as events name them (teleport-facts §3.7)."""
@@ -81,11 +83,19 @@ class SessionContext:
         }
         if self.target.addr:
             fields["server_addr"] = self.target.addr
+        if self.target_cluster:
+            fields["target_cluster"] = self.target_cluster
         if self.duties.names_forwarder:
             fields["forwarded_by"] = self.daemon_id
         if self.duties.names_mode:
             fields["session_recording"] = self.mode.value
         return fields
+
+    def elsewhere_fields(self) -> dict[str, JsonValue]:
+        """Who goes from where to where, for the audit log of the cluster that does not record it."""
+        fields = self.user_fields() | self.server_fields() | self.connection_fields()
+        del fields["recorded_by"]
+        return fields | {"forwarded_by": self.daemon_id, "recorded_in": self.recorded_in}
 
     def connection_fields(self) -> dict[str, JsonValue]:
         """Addresses of the client's connection."""

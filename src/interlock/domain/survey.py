@@ -118,6 +118,8 @@ def describe(chunks: Iterable[bytes], tail: bytes) -> dict[str, JsonValue]:
         "cluster": header.cluster,
         "interactive": header.interactive,
     }
+    if header.origin_cluster:
+        meta["origin_cluster"] = header.origin_cluster
     last = _last_frames(tail, decoder.salt)
     if last and isinstance(last[-1].body, Exit):
         meta["duration_ms"] = last[-1].at // 1000

@@ -40,7 +40,13 @@ class Tracker:
     reason: str = ""  # in the owner's words
     invited: tuple[str, ...] = ()
     terminal: bool = False  # there is something to see: others may join
+    origin_cluster: str = ""  # the user's, if it is another
     swept: bool = False  # its daemon was silent and counts as dead, until it is heard again
+
+    @property
+    def owner(self) -> str:
+        """Whose session it is, as no namesake of another cluster is called: no user's name has a slash."""
+        return f"{self.origin_cluster}/{self.user}" if self.origin_cluster else self.user
 
     def moved(self, state: TrackerState, *, now: datetime) -> "Tracker":
         """The tracker in a later state; an earlier one is ignored."""

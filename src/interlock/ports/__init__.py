@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Protocol
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access, RoleOptions
 from interlock.domain.audit import AuditEvent, JsonValue
+from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, TunnelPass
 from interlock.domain.lease import Lease
@@ -216,6 +218,19 @@ class TargetIssuer(Protocol):
         ...
 
 
+class LeafIssuer(Protocol):
+    """Auth, as a forwarder needs it whose target is in a leaf cluster."""
+
+    async def issue_for_leaf(
+        self, granted: LeafPass, public_key: str, *, offers: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """Sign ``public_key`` (one line) for exactly this user, login and leaf, for minutes.
+
+        ``offers``: this cluster's forwarder would record the sessions. ``client_addr``: as for a target.
+        """
+        ...
+
+
 class HostIssuer(Protocol):
     """Auth, as SSH servers need it."""
 
@@ -264,6 +279,13 @@ class Inventory(Protocol):
         ...
 
 
+class TokenKind(Enum):
+    """What may join with a token."""
+
+    NODE = "node"
+    CLUSTER = "cluster"  # a leaf
+
+
 @dataclass(frozen=True, slots=True)
 class JoinToken:
     """A join token as it is stored: never the secret itself."""
@@ -273,6 +295,7 @@ class JoinToken:
     created: datetime
     expires: datetime
     uses: int  # how many daemons may still join with it
+    kind: TokenKind = TokenKind.NODE
 
 
 class TokenStore(Protocol):
@@ -370,6 +393,26 @@ class ModeStore(ModeSource, Protocol):
 
     async def remove_mode_rule(self, labels: Mapping[str, str]) -> None:
         """Forget the rule for exactly these labels; NotFound if there is none."""
+        ...
+
+
+class TrustStore(Protocol):
+    """The other clusters that this one has to do with."""
+
+    async def trusted_clusters(self, relation: Relation | None = None) -> list[TrustedCluster]:
+        """All of them, or those that are this to us, by name, without those that cannot be read."""
+        ...
+
+    async def trusted_cluster(self, relation: Relation, name: str) -> TrustedCluster:
+        """The one with this name; NotFound otherwise."""
+        ...
+
+    async def put_trust(self, cluster: TrustedCluster) -> None:
+        """Store the record, in the place of an older one of the same cluster; Denied if another has the name."""
+        ...
+
+    async def remove_trust(self, relation: Relation, name: str) -> None:
+        """Forget the cluster; NotFound if there is none."""
         ...
 
 

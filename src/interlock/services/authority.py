@@ -28,6 +28,7 @@ from interlock.core.errors import Denied, StoreError
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
+from interlock.domain.cluster import LeafPass, door_of
 from interlock.domain.identity import Forwarded, Identity, parse_client
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind
@@ -51,6 +52,9 @@ MAX_HOST_TTL = timedelta(days=3660)
 
 CLOCK_SKEW = timedelta(minutes=1)
 """Certificates are valid from this long before now, for hosts whose clocks are slow."""
+
+PORTAL_LOGIN = "portal"
+"""The principal of a certificate for a leaf's portal: there must be one, and no login is asked for there."""
 
 _KINDS = ("user", "host", "openssh")
 _PERMISSIONS: dict[str, Callable[[Access], bool]] = {
@@ -144,6 +148,20 @@ class Authority:
         user = _checked(parse_name, permit.identity.user)
         line = self._sign(kind, CertKind.USER, public_key, user, _logins([permit.login]), before, extensions)
         return TargetCredential(line)
+
+    async def issue_for_leaf(
+        self, granted: LeafPass, public_key: str, *, offers: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """`ports.LeafIssuer`: sign for exactly this user, login and leaf, for minutes.
+
+        Nothing but the door of that leaf takes it: it names a cluster's proxy as its target, which no node is.
+        """
+        before = min(self._clock.now() + TARGET_TTL, granted.expires)
+        forwarded = Forwarded(door_of(granted.leaf.id), self._daemon_id, offers, _client(client_addr))
+        extensions = (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(granted.identity, forwarded)))
+        user = _checked(parse_name, granted.identity.user)
+        logins = _logins([granted.login or PORTAL_LOGIN])
+        return TargetCredential(self._sign("user", CertKind.USER, public_key, user, logins, before, extensions))
 
     async def issue_host(self, public_key: str, principals: Sequence[str], *, ttl: timedelta = HOST_TTL) -> str:
         """A host certificate for these names and addresses, one line; Denied for bad names or keys."""

@@ -63,13 +63,16 @@ class Desk:
 
     async def ask(self, claims: Claims, wish: Wish, client_addr: str) -> Here | Elsewhere:
         """Where to go; Denied, or NotFound if there is no such session now."""
+        if claims.identity.cluster != self._cluster:
+            public = f"sessions of the cluster {self._cluster} cannot be joined from another cluster"
+            raise Denied(public, reason=f"{claims.identity.user} of {claims.identity.cluster} wanted {wish.sid}")
         roles = await self._current_roles(claims)
         live = self._sessions.find(wish.sid)
         if live is not None:
             return self._here(claims, roles, live, wish, client_addr)
         tracker = await self._tracker(wish)
         target = await self._target(tracker)
-        user, owner = claims.identity.user, tracker.user
+        user, owner = claims.identity.user, tracker.owner
         modes = joinable_modes(user, roles, owner=owner, target=target)
         mode = choose_mode(user, modes, wish.mode, owner=owner)
         if target is None or tracker.daemon_id != target.id or target.sub_kind is not SubKind.NODE:
@@ -79,7 +82,10 @@ class Desk:
         return Elsewhere(Permit.to_join(claims, target, joining, now=self._clock.now()), mode)
 
     def _here(self, claims: Claims, roles: list[Role], live: LiveSession, wish: Wish, client_addr: str) -> Here:
-        user, owner = claims.identity.user, live.ctx.identity.user
+        user, owner = claims.identity.user, live.ctx.identity.named(self._cluster)
+        if live.ctx.target_cluster:  # its roles say who may see what happens there, and we do not know them
+            public = f"this session is in the cluster {live.ctx.target_cluster}: it cannot be joined from here"
+            raise Denied(public, reason=f"{user} wanted to join {wish.sid} of {owner}")
         modes = joinable_modes(user, roles, owner=owner, target=live.ctx.target)
         mode = choose_mode(user, modes, wish.mode, owner=owner)
         live.parties.check_open()

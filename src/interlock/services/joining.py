@@ -15,7 +15,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -28,6 +28,7 @@ from interlock.ports import (
     HostIssuer,
     JoinToken,
     TargetSource,
+    TokenKind,
     TokenStore,
     TrustBundle,
     TrustSource,
@@ -52,10 +53,14 @@ FAILURE_WINDOW_S = 60.0
 MAX_SOURCES = 4096
 """Sources whose failures are remembered; the longest silent is forgotten first."""
 
-_PREFIX = "ilj1"
-_TEXT = re.compile(r"ilj1\.([0-9a-f]{16})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
+_PREFIXES = {TokenKind.NODE: "ilj1", TokenKind.CLUSTER: "ilc1"}
+_TEXT = re.compile(r"(il[jc]1)\.([0-9a-f]{16})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
+_NOT_THIS = {
+    TokenKind.NODE: "this join token is for a leaf cluster: use it there with ilctl clusters trust",
+    TokenKind.CLUSTER: "this join token is for a node: make one with ilctl tokens add --type cluster",
+}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_REFUSED = "the join token is not valid: it may be used up or expired; make a new one with ilctl tokens add"
+REFUSED = "the join token is not valid: it may be used up or expired; make a new one with ilctl tokens add"
 
 _log = structlog.get_logger()
 
@@ -67,18 +72,24 @@ class TokenText:
     id: str
     secret: str
     pin: str  # daemonca.certificate_pin of the daemons' authority
+    kind: TokenKind = TokenKind.NODE
 
     def __str__(self) -> str:
         """The one line that `parse` reads."""
-        return f"{_PREFIX}.{self.id}.{self.secret}.{self.pin}"
+        return f"{_PREFIXES[self.kind]}.{self.id}.{self.secret}.{self.pin}"
 
     @classmethod
-    def parse(cls, text: str) -> "TokenText":
-        """Read a token; ConfigError, without repeating it, if it is none."""
+    def parse(cls, text: str, kind: TokenKind = TokenKind.NODE) -> "TokenText":
+        """Read a token of this kind; ConfigError, without repeating it, if it is none."""
+        prefix = _PREFIXES[kind]
         match = _TEXT.fullmatch(text.strip())
         if match is None:
-            raise ConfigError("this is not a join token: it starts with ilj1. and is one line of ilctl tokens add")
-        return cls(*match.groups())
+            raise ConfigError(
+                f"this is not a join token: it starts with {prefix}. and is one line of ilctl tokens add"
+            )
+        if match[1] != prefix:
+            raise ConfigError(_NOT_THIS[kind])
+        return cls(match[2], match[3], match[4], kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +134,33 @@ async def create_token(
     entropy: Entropy,
     ttl: timedelta = TOKEN_TTL,
     uses: int = 1,
+    kind: TokenKind = TokenKind.NODE,
 ) -> TokenText:
     """Make and store a token; its text is nowhere but in the result. ConfigError if ttl or uses are too much."""
     if not timedelta(0) < ttl <= MAX_TOKEN_TTL or not 1 <= uses <= 1000:
         raise ConfigError("a join token lasts at most 7 days and lets 1 to 1000 daemons in")
     secret = _base64(entropy.token(32))
-    text = TokenText(entropy.token(8).hex(), secret, pin)
+    text = TokenText(entropy.token(8).hex(), secret, pin, kind)
     now = clock.now()
-    await tokens.add_token(JoinToken(text.id, _hash(secret), created=now, expires=now + ttl, uses=uses))
+    stored = JoinToken(text.id, _hash(secret), created=now, expires=now + ttl, uses=uses, kind=kind)
+    await tokens.add_token(stored)
     return text
+
+
+async def check_token(
+    tokens: TokenStore, token_id: str, secret: str, kind: TokenKind, *, now: datetime
+) -> JoinToken:
+    """The stored token that this secret belongs to and that may still be spent; SignInFailed otherwise."""
+    token = await tokens.token(token_id)
+    expected = b"\0" * 32 if token is None else token.secret_hash
+    matches = hmac.compare_digest(expected, _hash(secret))
+    if token is None or not matches or token.kind is not kind:
+        raise SignInFailed(REFUSED, reason=f"no {kind.value} join token {token_id[:32]!r} with this secret")
+    if now >= token.expires:
+        raise SignInFailed(REFUSED, reason=f"join token {token.id} has expired")
+    if token.uses < 1:
+        raise SignInFailed(REFUSED, reason=f"join token {token.id} was used up before")
+    return token
 
 
 class Joining:
@@ -175,7 +204,8 @@ class Joining:
                 "too many refused attempts to join: wait a minute", reason=f"{source} failed too often"
             )
         try:
-            await self._check(request)
+            now = self._clock.now()
+            await check_token(self._tokens, request.token_id, request.secret, TokenKind.NODE, now=now)
         except SignInFailed as error:
             self._failures.add(source)
             _log.warning("join.refused", source=source, reason=error.reason)
@@ -185,7 +215,7 @@ class Joining:
         fresh = await self.renew(identity, request.csr, request.host_key)
         # Last, so that a request that could not be served does not cost the token.
         if not await self._tokens.spend_token(request.token_id):
-            raise SignInFailed(_REFUSED, reason=f"join token {request.token_id} was used up meanwhile")
+            raise SignInFailed(REFUSED, reason=f"join token {request.token_id} was used up meanwhile")
         _log.info("join.admitted", source=source, node=identity.id, names=names, token=request.token_id)
         return JoinReply(
             identity.id,
@@ -205,17 +235,6 @@ class Joining:
             await self._trust.trust(),
             await self._tunnels.issue_tunnel(host_key, identity.id),
         )
-
-    async def _check(self, request: JoinRequest) -> None:
-        token = await self._tokens.token(request.token_id)
-        expected = b"\0" * 32 if token is None else token.secret_hash
-        matches = hmac.compare_digest(expected, _hash(request.secret))
-        if token is None or not matches:
-            raise SignInFailed(_REFUSED, reason=f"no join token {request.token_id[:32]!r} with this secret")
-        if self._clock.now() >= token.expires:
-            raise SignInFailed(_REFUSED, reason=f"join token {token.id} has expired")
-        if token.uses < 1:
-            raise SignInFailed(_REFUSED, reason=f"join token {token.id} was used up before")
 
     async def _free_names(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names, each valid and no registered host's: a token must not divert its sessions.

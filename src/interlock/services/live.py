@@ -94,6 +94,9 @@ class LiveSession:
             None  # of a terminal's session that this daemon has and nobody records
         )
         self._common = ctx.user_fields() | ctx.server_fields() | ctx.connection_fields()
+        self._origin = ctx.identity.origin(cluster)
+        if self._origin:
+            self._common["origin_cluster"] = self._origin
         self.parties = Parties(
             ctx,
             journal=journal,
@@ -349,6 +352,7 @@ class LiveSession:
             cols=window.cols,
             rows=window.rows,
             term=shortened(start.term, MAX_TERM),
+            origin_cluster=self._origin,
             event=self._common,
         )
 

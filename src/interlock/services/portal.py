@@ -92,6 +92,22 @@ class UserCertifier(Protocol):
         ...
 
 
+class LeafDirectory(Protocol):
+    """The portals of leaf clusters; adapters.ssh.leaf.LeafPortals."""
+
+    async def nodes(self, claims: Claims, cluster: str, client_addr: str) -> list[wire.NodeItem]:
+        """The nodes that the user reaches there; NotFound for a cluster that is no leaf."""
+        ...
+
+
+class ForeignRoles(Protocol):
+    """Policy for people of root clusters; services.federation.FederatedAdmission."""
+
+    async def current_roles(self, claims: Claims) -> list[Role]:
+        """The roles that count here now; Denied if there are none."""
+        ...
+
+
 class Portal:
     """Answers one request at a time; between requests it only remembers how many refusals it has reported."""
 
@@ -105,6 +121,8 @@ class Portal:
         trackers: LiveSessions,
         recordings: Recordings,
         authority: UserCertifier,
+        leaves: LeafDirectory,
+        foreign: ForeignRoles,
         events: EventSink,
         factory: EventFactory,
         clock: Clock,
@@ -116,6 +134,8 @@ class Portal:
         self._trackers = trackers
         self._recordings = recordings
         self._authority = authority
+        self._leaves = leaves
+        self._foreign = foreign
         self._events = events
         self._factory = factory
         self._clock = clock
@@ -124,6 +144,8 @@ class Portal:
     async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
         """The reply to one request; a refusal is a reply too, with its private reason in the audit log."""
         try:
+            if caller.claims is not None and caller.claims.forwarded is not None:
+                return await self._answer_foreign(caller.claims, request)
             roles = await self._current_roles(caller)
             return await self._answer(caller, roles, request)
         except Denied as error:
@@ -138,6 +160,8 @@ class Portal:
         match request:
             case wire.Sign():
                 return await self._sign(caller, roles, request)
+            case wire.Nodes(cluster=cluster) if cluster and cluster.lower() != self._cluster.lower():
+                return await self._leaf_nodes(caller, cluster)
             case wire.Nodes():
                 return await self._nodes(roles)
             case wire.Sessions():
@@ -150,6 +174,18 @@ class Portal:
                 return self._myself(caller, roles)
             case wire.Cluster():
                 return wire.ClusterInfo(cluster=self._cluster, host_ca=self._host_ca())
+
+    async def _answer_foreign(self, claims: Claims, request: wire.AnyRequest) -> wire.NodeList:
+        """Somebody of a root cluster, by its gateway: which nodes there are for him, and nothing else."""
+        if not isinstance(request, wire.Nodes) or request.cluster:
+            public = "people of other clusters can only ask for nodes here"
+            raise Denied(public, reason=f"{claims.identity.user} asked for {type(request).__name__}")
+        return await self._nodes(await self._foreign.current_roles(claims))
+
+    async def _leaf_nodes(self, caller: Caller, cluster: str) -> wire.NodeList:
+        if caller.claims is None:
+            raise Denied("other clusters admit by certificate: run ilsh login")
+        return wire.NodeList(await self._leaves.nodes(caller.claims, cluster, caller.source))
 
     async def _current_roles(self, caller: Caller) -> list[Role]:
         """The roles that count now: those of the account, and with a certificate only those it names too."""
@@ -213,9 +249,9 @@ class Portal:
         for tracker in await self._trackers.live():
             target = targets.get(tracker.target_id)
             modes = (
-                joinable_modes(caller.user, roles, owner=tracker.user, target=target) if tracker.terminal else ()
+                joinable_modes(caller.user, roles, owner=tracker.owner, target=target) if tracker.terminal else ()
             )
-            if tracker.expired(now=now) or not (modes or tracker.user == caller.user):
+            if tracker.expired(now=now) or not (modes or tracker.owner == caller.user):
                 continue
             items.append(_session(tracker, modes))
         return wire.SessionList(items)
@@ -321,9 +357,9 @@ def _logins(roles: list[Role]) -> tuple[str, ...]:
 
 
 def _owner(info: RecordingInfo) -> str | None:
-    """Whose session it was; a header without a user belongs to nobody."""
+    """Which of our users' session it was; a header without a user belongs to nobody."""
     owner = info.meta.get("user")
-    return owner if isinstance(owner, str) and owner else None
+    return owner if isinstance(owner, str) and owner and not info.meta.get("origin_cluster") else None
 
 
 async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], str | None]:
@@ -336,7 +372,8 @@ async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], str | None]
         held.append(piece)
         if any(True for _ in decoder.feed(piece)) or sum(map(len, held)) > FRONT:
             break
-    return held, (decoder.header.user or None) if decoder.header is not None else None
+    header = decoder.header
+    return held, (header.user or None) if header is not None and not header.origin_cluster else None
 
 
 async def _chained(held: list[bytes], pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

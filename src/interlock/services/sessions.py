@@ -139,6 +139,8 @@ class Sessions:
         self._live[session] = None
         if self._locks is not None and duties.emits:
             self._lock_watches[session] = self._locks.watch(Subject(session=ctx.sid), session.locked)
+        if ctx.recorded_in:
+            self._emitter.emit(self._factory.make(Kind.SESSION_ELSEWHERE, ctx.elsewhere_fields(), sid=ctx.sid))
         return session
 
     def has_twin(self, session: LiveSession, *, seen_from: str, named: SessionId | None = None) -> None:

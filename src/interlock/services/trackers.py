@@ -100,6 +100,7 @@ class LiveTracker:
             sub_kind=ctx.target.sub_kind.value,
             recording_mode=ctx.mode.value,
             participants=(ctx.identity.user,),
+            origin_cluster=ctx.identity.origin(cluster),
         )
         writer.put(self._tracker)
 

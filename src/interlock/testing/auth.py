@@ -16,14 +16,27 @@ from interlock.core.errors import Denied, NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import Clock, EventFilter, JoinToken, RecordingInfo, RecordingStore, TrustBundle
+from interlock.ports import (
+    Clock,
+    Cluster,
+    EventFilter,
+    JoinToken,
+    RecordingInfo,
+    RecordingStore,
+    TokenKind,
+    TrustBundle,
+)
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, KeyPair, create_authority, create_key
+from interlock.services.emitter import EventFactory
 from interlock.services.joining import Joining, TokenText, create_token
+from interlock.services.trusting import Trusting
 from interlock.testing.limits import MemoryLeases, MemoryLocks
+from interlock.testing.stores import MemoryTrusts
 
 CLUSTER = "example"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZha2UgaG9zdCBrZXkgZm9yIHRlc3RzIG9ubHkhISEh"
@@ -146,6 +159,7 @@ class Auth:
         self.clock: Clock = SystemClock()
         self.entropy = SystemEntropy()
         self.stores = Stores()
+        self.trusts = MemoryTrusts()
         self.recordings: RecordingStore = self.stores
         self.locks = MemoryLocks()
         self.leases = MemoryLeases(self.clock)
@@ -177,10 +191,21 @@ class Auth:
             entropy=self.entropy,
             reserved=["proxy.example.com"],
         )
+        cluster = Cluster("0a0a0a0a-0000-4000-8000-000000000001", CLUSTER, RecordingMode.PROXY, self.clock.now())
+        trusting = Trusting(
+            cluster=cluster,
+            tokens=stores,
+            trusts=self.trusts,
+            authorities=stores,
+            audit=stores,
+            factory=EventFactory(cluster=CLUSTER, clock=self.clock, entropy=self.entropy),
+            clock=self.clock,
+        )
         return AuthServices(
             cluster=CLUSTER,
             ca=self.ca,
             joining=joining,
+            trusting=trusting,
             claims=self.claims,
             audit=stores,
             events=stores,
@@ -208,9 +233,11 @@ class Auth:
             await self._server.stop(0)
             self._server = None
 
-    async def token(self, uses: int = 1) -> TokenText:
+    async def token(self, uses: int = 1, kind: TokenKind = TokenKind.NODE) -> TokenText:
         """A fresh join token."""
-        return await create_token(self.stores, pin=self.ca.pin, clock=self.clock, entropy=self.entropy, uses=uses)
+        return await create_token(
+            self.stores, pin=self.ca.pin, clock=self.clock, entropy=self.entropy, uses=uses, kind=kind
+        )
 
     async def join(self, *names: str) -> tuple[Membership, KeyPair]:
         """A daemon that has just joined under these names, and its X.509 identity."""

@@ -60,8 +60,15 @@ class Cluster:
     """Every kind of target: the same is true of each of them."""
 
     def __init__(
-        self, directory: Path, *, mode: Mode = "proxy", with_node: bool = True, ciphers: Sequence[str] = ()
+        self,
+        directory: Path,
+        *,
+        mode: Mode = "proxy",
+        with_node: bool = True,
+        ciphers: Sequence[str] = (),
+        name: str = "demo",
     ) -> None:
+        self.name = name
         self.directory = directory
         self.mode: Mode = mode
         self.login_name = current_login()
@@ -193,6 +200,12 @@ class Cluster:
         if mode != self.mode:
             self.ilctl("mode", "set", mode)
             self.mode = mode
+
+    def become_leaf_of(self, root: "Cluster", mapping: str, *options: str) -> None:
+        """Trust another cluster: its people come here by its gateway, with the roles that ``mapping`` gives."""
+        token = root.ilctl("tokens", "add", "--type", "cluster").stdout.split()[-1]
+        where = ["--auth", f"{root.host}:{root.join_port}", "--own-proxy", f"{self.host}:{self.port}"]
+        self.ilctl("clusters", "trust", token, *where, "--map", mapping, *options)
 
     def wait_listed(self) -> None:
         """Wait until the inventory has every target."""
@@ -355,7 +368,7 @@ class Cluster:
     def _gateway_config(self) -> str:
         return f"""\
 data_dir = "{self.data}"
-cluster = "demo"
+cluster = "{self.name}"
 recording_mode = "{self.mode}"
 
 [auth]

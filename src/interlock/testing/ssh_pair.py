@@ -27,6 +27,7 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
 from interlock.adapters.ssh.hostkey import public_data
+from interlock.adapters.ssh.leaf import LeafDialler, LeafPortals
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
@@ -36,16 +37,17 @@ from interlock.core.ids import DaemonId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import JsonValue
+from interlock.domain.cluster import door_of
 from interlock.domain.duties import RecordingMode
 from interlock.domain.modes import ModePolicy
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
-from interlock.ports import RecordingParts, User
-from interlock.services.admission import RoleAdmission
+from interlock.ports import Cluster, RecordingParts, User
 from interlock.services.authority import Authority
 from interlock.services.certificates import CertificateReader
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
@@ -54,7 +56,7 @@ from interlock.testing.hostile import Credential, RawSsh, connect_raw
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.node import FakeAuthorityStore
 from interlock.testing.ports import LOOPBACK
-from interlock.testing.stores import MemoryAuditLog, MemoryTrackers, MemoryTwins
+from interlock.testing.stores import MemoryAuditLog, MemoryTrackers, MemoryTrusts, MemoryTwins
 
 DAEMON_ID = DaemonId("99999999-2222-4333-8444-555555555555")
 USER = "alice"
@@ -157,6 +159,9 @@ class Gateway:
     recordings: FileRecordings
     proxy: ProxyServer
     tunnels: TunnelEntrance
+    cluster: Cluster
+    trusts: MemoryTrusts
+    door: FederatedClaims
     locks: MemoryLocks
     leases: MemoryLeases
     twins: MemoryTwins
@@ -264,6 +269,7 @@ async def gateway(
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS,
     dial_timeout: float = 5.0,
     keepalive_interval: float = KEEPALIVE_INTERVAL_S,
+    cluster_name: str = CLUSTER,
     parts: Callable[[FileRecordings], RecordingParts] = lambda recordings: recordings,
 ) -> AsyncIterator[Gateway]:
     """A gateway on a free port, stopped in order at the end; ``parts`` may put something before the disk."""
@@ -272,16 +278,17 @@ async def gateway(
     twins = MemoryTwins()
     recordings = FileRecordings(directory / "recordings")
     users.known_roles["access"] = Role("access", (LOGIN,), {"*": "*"})
+    cluster, trusts = Cluster(entropy.uuid(), cluster_name, RecordingMode.PROXY, clock.now()), MemoryTrusts()
     authority = await Authority.load(
-        FakeAuthorityStore(), cluster=CLUSTER, daemon_id=DAEMON_ID, clock=clock, entropy=entropy
+        FakeAuthorityStore(), cluster=cluster_name, daemon_id=DAEMON_ID, clock=clock, entropy=entropy
     )
     emitter = Emitter(audit)
-    factory = EventFactory(cluster=CLUSTER, clock=clock, entropy=entropy)
+    factory = EventFactory(cluster=cluster_name, clock=clock, entropy=entropy)
     locks, leases = MemoryLocks(), MemoryLeases(clock)
     tenures = make_tenures(DAEMON_ID, clock=clock, entropy=entropy, locks=locks, leases=leases)
     sessions = Sessions(
         daemon_id=DAEMON_ID,
-        cluster=CLUSTER,
+        cluster=cluster_name,
         clock=clock,
         entropy=entropy,
         emitter=emitter,
@@ -293,15 +300,28 @@ async def gateway(
         sync=SyncedParts(recordings),
     )
 
+    federated = FederatedAdmission(
+        users=users,
+        roles=users,
+        targets=users,
+        modes=users,
+        locks=locks,
+        clock=clock,
+        cluster=cluster,
+        trusts=trusts,
+    )
+    leaves = Leaves(federated, cluster=cluster, trusts=trusts, modes=users, clock=clock)
     certificates = CertificateReader([authority.export("user")])
+    door = FederatedClaims(certificates, trusts, cluster)
     tunnels = TunnelEntrance(
         certificates, clock, NOWHERE, sources=JoinSources(), keepalive_interval=keepalive_interval
     )
-    admission = RoleAdmission(users=users, roles=users, targets=users, modes=users, locks=locks, clock=clock)
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
-        gate=Gate(certificates, clock, emitter, factory, tenures.locks),
-        permits=admission,
+        gate=Gate(door, clock, emitter, factory, tenures.locks, door_of(cluster.id)),
+        permits=federated,
+        leaves=leaves,
+        leaf_dialler=LeafDialler(authority, ciphers, dial_timeout),
         dialler=Dialler(
             authority, frozenset({public_data(authority.export("host"))}), tunnels, ciphers, dial_timeout
         ),
@@ -310,13 +330,15 @@ async def gateway(
         tenures=tenures,
         passwords=NoPasswords(),
         portal=Portal(
-            cluster=CLUSTER,
+            cluster=cluster_name,
             users=users,
             roles=users,
             targets=users,
             trackers=trackers,
             recordings=recordings,
             authority=authority,
+            leaves=LeafPortals(authority, leaves),
+            foreign=federated,
             events=emitter,
             factory=factory,
             clock=clock,
@@ -326,14 +348,14 @@ async def gateway(
             trackers=trackers,
             targets=users,
             lookup=audit,
-            current_roles=admission.current_roles,
-            cluster=CLUSTER,
+            current_roles=federated.current_roles,
+            cluster=cluster_name,
             daemon_id=DAEMON_ID,
             clock=clock,
         ),
         entropy=entropy,
         tunnels=tunnels,
-        names=[LOOPBACK],
+        names=[LOOPBACK, cluster.id],
         ciphers=ciphers,
         keepalive_interval=keepalive_interval,
     )
@@ -349,6 +371,9 @@ async def gateway(
         recordings,
         proxy,
         tunnels,
+        cluster,
+        trusts,
+        door,
         locks,
         leases,
         twins,

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from interlock.core.errors import StoreError
+from interlock.core.errors import Denied, NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue, Kind
+from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.domain.twin import Twin
 from interlock.ports import EventFilter
@@ -187,3 +188,38 @@ class FakeTimers:
         due, self.pending = self.pending, []
         for timer in due:
             timer.callback()
+
+
+class MemoryTrusts:
+    """`ports.TrustStore` in memory."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[Relation, str], TrustedCluster] = {}
+
+    async def trusted_clusters(self, relation: Relation | None = None) -> list[TrustedCluster]:
+        """All of them, or those of one kind, by name."""
+        found = sorted(self.stored.items(), key=lambda each: (each[0][1], each[0][0].value))
+        return [cluster for (kind, _), cluster in found if relation in (None, kind)]
+
+    async def trusted_cluster(self, relation: Relation, name: str) -> TrustedCluster:
+        """The one with this name; NotFound otherwise."""
+        found = self.stored.get((relation, name.lower()))
+        if found is None:
+            raise NotFound(f"there is no {relation.value} cluster called {name}")
+        return found
+
+    async def put_trust(self, cluster: TrustedCluster) -> None:
+        """Store, in the place of an older record of the same cluster; Denied if another has the name."""
+        key = (cluster.relation, cluster.name.lower())
+        if self.stored.get(key, cluster).id != cluster.id:
+            raise Denied(f"another {cluster.relation.value} cluster is called {cluster.name} already")
+        for known in [
+            known for known, each in self.stored.items() if each.id == cluster.id and known[0] is cluster.relation
+        ]:
+            del self.stored[known]
+        self.stored[key] = replace(cluster, name=cluster.name.lower())
+
+    async def remove_trust(self, relation: Relation, name: str) -> None:
+        """Forget; NotFound if there is none."""
+        await self.trusted_cluster(relation, name)
+        del self.stored[relation, name.lower()]

@@ -99,7 +99,7 @@ async def test_writers_in_two_processes_wait_for_each_other(database: Database, 
 
     def add(connection: Connection) -> None:
         count = connection.execute(text("SELECT count(*) FROM tokens")).scalar()
-        connection.execute(text("INSERT INTO tokens VALUES (:id, x'00', 't', 't', 1)"), {"id": str(count)})
+        connection.execute(text("INSERT INTO tokens VALUES (:id, x'00', 't', 't', 1, 'node')"), {"id": str(count)})
 
     async def increment(mine: Database) -> None:
         for _ in range(10):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from interlock.adapters.rpc.joiner import join
+from interlock.adapters.rpc.joiner import join, trust_root
 from interlock.adapters.rpc.tls import server_certificate, split_address
 from interlock.core.errors import ConfigError, Denied, SignInFailed, StoreError
+from interlock.ports import TokenKind
 from interlock.services.daemonca import DaemonCa, KeyPair, create_key, read_identity
 from interlock.services.joining import create_token
 from interlock.testing.auth import CLUSTER, HOST_KEY, Auth
@@ -146,3 +147,30 @@ def test_addresses_are_split() -> None:
     """Names, IPv4 and IPv6."""
     assert split_address("auth.example.com:3025") == ("auth.example.com", 3025)
     assert split_address("[::1]:22") == ("::1", 22)
+
+
+async def test_a_leaf_trusts_its_root(auth: Auth) -> None:
+    """By a token for clusters: the leaf gets the root's user authority and the root knows the leaf."""
+    token = await auth.token(kind=TokenKind.CLUSTER)
+    leaf_id = "22222222-0000-4000-8000-000000000002"
+    reply = await trust_root(
+        auth.bound.join, token, name="leaf", cluster_id=leaf_id, proxy="leaf:3023", host_cas=(HOST_KEY,)
+    )
+    assert (reply.name, reply.user_cas) == ("example", ("user-ca",))
+    [leaf] = await auth.trusts.trusted_clusters()
+    assert (leaf.name, leaf.id, leaf.host_cas) == ("leaf", leaf_id, (HOST_KEY,))
+
+
+async def test_a_leafs_secret_is_told_to_the_pinned_root_only(auth: Auth, tmp_path: Path) -> None:
+    """As a joining node's."""
+    other = Auth(tmp_path / "other")
+    await other.start()
+    token = await auth.token(kind=TokenKind.CLUSTER)
+    try:
+        with pytest.raises(ConfigError, match="is not the auth service that the join token was made by"):
+            await trust_root(
+                other.bound.join, token, name="leaf", cluster_id=CLUSTER, proxy="leaf:3023", host_cas=(HOST_KEY,)
+            )
+    finally:
+        await other.stop()
+    assert other.trusts.stored == {}

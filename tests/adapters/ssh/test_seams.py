@@ -12,11 +12,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh import seams, seams_certificates, seams_tunnel
+from interlock.adapters.ssh import seams, seams_certificates, seams_leaf, seams_tunnel
 from interlock.adapters.ssh.seams_certificates import CertifiedConnection
 from interlock.core.tunnel import TO_AUTH, TO_NODE
 
-MODULES = (seams, seams_certificates, seams_tunnel)
+MODULES = (seams, seams_certificates, seams_leaf, seams_tunnel)
 SOURCE = "\n".join(Path(inspect.getfile(each)).read_text() for each in MODULES)
 ASYNCSSH = "\n".join(path.read_text() for path in Path(inspect.getfile(asyncssh)).parent.rglob("*.py"))
 CLASSES = [

@@ -7,6 +7,7 @@ import msgspec
 _ENCODER = msgspec.json.Encoder()
 
 _STRINGS = msgspec.json.Decoder(tuple[str, ...], strict=True)
+_ROLE_MAP = msgspec.json.Decoder(dict[str, tuple[str, ...]], strict=True)
 _LABELS = msgspec.json.Decoder(dict[str, str], strict=True)
 
 
@@ -41,6 +42,16 @@ def load_strings(column: str) -> tuple[str, ...]:
 def load_labels(column: str) -> dict[str, str]:
     """An object of strings; ValueError for anything else."""
     return _LABELS.decode(column)
+
+
+def dump_role_map(values: Mapping[str, tuple[str, ...]]) -> str:
+    """An object of arrays of strings."""
+    return dump(dict(values))
+
+
+def load_role_map(column: str) -> dict[str, tuple[str, ...]]:
+    """An object of arrays of strings; ValueError for anything else."""
+    return _ROLE_MAP.decode(column)
 
 
 def _whole(value: object) -> object:

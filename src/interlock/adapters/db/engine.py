@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from interlock.core.errors import ConfigError, StoreError
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
 BUSY_TIMEOUT_MS = 10_000

@@ -117,6 +117,22 @@ tokens = Table(
     Column("created", Moment, nullable=False),
     Column("expires", Moment, nullable=False),
     Column("uses", Integer, nullable=False),  # how many are left
+    Column("kind", Text, nullable=False),  # what may join with it: node or cluster
+)
+
+trusted_clusters = Table(
+    "trusted_clusters",
+    metadata,
+    Column("relation", Text, primary_key=True),  # what it is to us: root or leaf
+    Column("name", Text, primary_key=True),  # in lower case
+    Column("id", String(36), nullable=False),
+    Column("user_cas", Text, nullable=False),  # JSON array of OpenSSH lines
+    Column("host_cas", Text, nullable=False),  # JSON array of OpenSSH lines
+    Column("proxy", Text, nullable=False),  # of a leaf
+    Column("roles", Text, nullable=False),  # of a root: JSON object of arrays
+    Column("insists", Boolean, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("created", Moment, nullable=False),
 )
 
 events = Table(

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
 from interlock.core.errors import NotFound
-from interlock.ports import JoinToken
+from interlock.ports import JoinToken, TokenKind
 
 
 class SqlTokenStore:
@@ -25,6 +25,7 @@ class SqlTokenStore:
             "created": token.created,
             "expires": token.expires,
             "uses": token.uses,
+            "kind": token.kind.value,
         }
         await self._database.change(insert(schema.tokens).values(row))
 
@@ -51,4 +52,4 @@ class SqlTokenStore:
 
 
 def _token(row: Row[Any]) -> JoinToken:
-    return JoinToken(row.id, row.secret_hash, row.created, row.expires, row.uses)
+    return JoinToken(row.id, row.secret_hash, row.created, row.expires, row.uses, TokenKind(row.kind))

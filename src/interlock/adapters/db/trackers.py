@@ -37,6 +37,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = ""
     invited: tuple[str, ...] = ()
     terminal: bool = False
+    origin_cluster: str = ""
 
 
 _DECODER = msgspec.json.Decoder(_Body)
@@ -104,5 +105,6 @@ def _tracker(row: Row[Any]) -> Tracker:
         reason=body.reason,
         invited=body.invited,
         terminal=body.terminal,
+        origin_cluster=body.origin_cluster,
         swept=row.swept,
     )

@@ -14,6 +14,7 @@ from interlock.adapters.rpc.calling import call
 from interlock.adapters.rpc.tls import UNIX, check_pin, open_channel, server_certificate
 from interlock.services.daemonca import create_request
 from interlock.services.joining import JoinReply, JoinRequest, TokenText
+from interlock.services.trusting import LeafRequest, RootReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,7 @@ async def join(address: str, token: TokenText, *, names: tuple[str, ...], key: s
     ConfigError if the server is not the one that the token was made by or the address is malformed, StoreError if
     it cannot be reached, SignInFailed or Denied as auth decides.
     """
-    shown = await server_certificate(address)
-    async with open_channel(address, shown, max_message=m.MAX_MESSAGE) as channel:
-        roots = (await call(channel, m.AUTHORITY, m.Nothing())).certificate
-    check_pin(roots, token.pin)
+    roots = await _pinned_roots(address, token)
     request = JoinRequest(token.id, token.secret, names, create_request(key), host_key)
     async with open_channel(address, roots, max_message=m.MAX_MESSAGE) as channel:
         joined = await call(channel, m.JOIN, request)
@@ -46,3 +44,25 @@ async def join(address: str, token: TokenText, *, names: tuple[str, ...], key: s
     elif service.startswith(":"):
         service = address.rpartition(":")[0] + service
     return Membership(joined.reply, roots, service)
+
+
+async def trust_root(
+    address: str, token: TokenText, *, name: str, cluster_id: str, proxy: str, host_cas: tuple[str, ...]
+) -> RootReply:
+    """Tell the root cluster behind a join listener (host:port) of the leaf; what it tells in return.
+
+    Errors as those of `join`.
+    """
+    roots = await _pinned_roots(address, token)
+    request = LeafRequest(token.id, token.secret, name, cluster_id, proxy, host_cas)
+    async with open_channel(address, roots, max_message=m.MAX_MESSAGE) as channel:
+        return await call(channel, m.TRUST_LEAF, request)
+
+
+async def _pinned_roots(address: str, token: TokenText) -> str:
+    """The authority of the daemons there, PEM, which the token's pin vouches for."""
+    shown = await server_certificate(address)
+    async with open_channel(address, shown, max_message=m.MAX_MESSAGE) as channel:
+        roots = (await call(channel, m.AUTHORITY, m.Nothing())).certificate
+    check_pin(roots, token.pin)
+    return roots

@@ -17,6 +17,7 @@ from interlock.domain.lock import Lock
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.services.joining import JoinReply, JoinRequest, Renewed
+from interlock.services.trusting import LeafRequest, RootReply
 
 AUTH_SERVICE = "interlock.v1.Auth"
 JOIN_SERVICE = "interlock.v1.Join"
@@ -241,3 +242,4 @@ SYNC_EXTEND = Method(AUTH_SERVICE, "SyncExtend", SyncExtend, Nothing)
 
 AUTHORITY = Method(JOIN_SERVICE, "Authority", Nothing, CaCertificate)
 JOIN = Method(JOIN_SERVICE, "Join", JoinRequest, Joined)
+TRUST_LEAF = Method(JOIN_SERVICE, "TrustLeaf", LeafRequest, RootReply)

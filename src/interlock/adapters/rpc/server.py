@@ -48,6 +48,7 @@ from interlock.ports import (
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewed
+from interlock.services.trusting import LeafRequest, RootReply, Trusting
 
 MAX_CALLS = 256
 """Calls in progress on one listener, beside those that only watch; more are refused, and the daemons try again.
@@ -77,6 +78,7 @@ class AuthServices:
     cluster: str
     ca: DaemonCa
     joining: Joining
+    trusting: Trusting
     claims: SessionClaims  # shared with the proxy of the same process
     audit: AuditLog
     events: EventReader
@@ -114,6 +116,7 @@ class AuthRpcServer:
         joining: Service[str] = Service(m.JOIN_SERVICE, identify_source(services.sources))
         joining.unary(m.AUTHORITY, self._authority)
         joining.unary(m.JOIN, self._join)
+        joining.unary(m.TRUST_LEAF, self._trust_leaf)
         self._join_listener = _server(joining, m.MAX_JOIN_MESSAGE)
         self._join_credentials = tls.credentials(mutual=False)
 
@@ -140,6 +143,9 @@ class AuthRpcServer:
 
     async def _join(self, source: str, request: JoinRequest) -> m.Joined:
         return m.Joined(await self._services.joining.join(request, source=source), self._advertised)
+
+    async def _trust_leaf(self, source: str, request: LeafRequest) -> RootReply:
+        return await self._services.trusting.accept(request, source=source)
 
 
 class _DaemonHandlers:

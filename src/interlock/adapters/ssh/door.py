@@ -8,7 +8,7 @@ refusals can be told in words.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import asyncssh
 
@@ -18,9 +18,10 @@ from interlock.adapters.ssh.seams_certificates import CertificateHooks
 from interlock.adapters.ssh.seams_tunnel import ByteSession, DoorConnection, TunnelHooks
 from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError
+from interlock.core.ids import DaemonId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.identity import Claims, Identity
+from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
 from interlock.ports import ClaimsReader, Clock, EventSink
@@ -55,6 +56,7 @@ class Gate:
     events: EventSink
     factory: EventFactory
     locks: Locks
+    door_id: DaemonId  # what certificates of a root cluster's forwarders call this proxy
 
 
 class _Guarded(CertificateHooks):
@@ -167,14 +169,19 @@ class _Guarded(CertificateHooks):
     def _check(self, user: str, claims: Claims) -> None:
         """What else a certificate must satisfy here; Denied otherwise."""
         del user
-        self.gate.locks.check(Subject.of(claims.identity))
-        if claims.forwarded is not None:
+        self.gate.locks.check(_subject(claims))
+        if claims.forwarded is not None and not self._expects(claims.forwarded):
             reason = f"{claims.identity.user} showed a certificate that was made for a forwarding node"
             raise Denied("your certificate was not accepted: run ilsh login", reason=reason)
         host = self.client_addr().rpartition(":")[0].strip("[]")
         if not claims.allows_source(host):
             reason = f"certificate {claims.serial} of {claims.identity.user} is not valid from {host}"
             raise Denied("your certificate does not allow this network address", reason=reason)
+
+    def _expects(self, forwarded: Forwarded) -> bool:
+        """Whether this forwarder's certificate is for this very server."""
+        del forwarded
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +388,15 @@ class Door(_Guarded, TunnelHooks):
         }
         self.gate.events.emit(self.gate.factory.make(Kind.PORT_FAILURE, fields))
 
+    def client_addr(self) -> str:
+        """host:port of the person's client, which the forwarder of a root cluster tells in its certificate."""
+        forwarded = self.claims.forwarded if self.claims is not None else None
+        return (forwarded.client if forwarded is not None else "") or super().client_addr()
+
+    def _expects(self, forwarded: Forwarded) -> bool:
+        """A root cluster's forwarder comes to this door, and no other forwarder."""
+        return forwarded.target == self.gate.door_id
+
     def _check(self, user: str, claims: Claims) -> None:
         super()._check(user, claims)
         if self._route is None and user != claims.identity.user:
@@ -423,6 +439,12 @@ class JumpEnd(_Guarded):
 
 def _not_for_nodes() -> asyncssh.ChannelOpenError:
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "this connection is a node's")
+
+
+def _subject(claims: Claims) -> Subject:
+    """Whom a lock may concern; another cluster's roles are not what ours are, whatever they are called."""
+    identity = claims.identity
+    return Subject.of(identity if claims.forwarded is None else replace(identity, roles=()))
 
 
 def address(name: object) -> str:

@@ -7,16 +7,19 @@ from typing import Protocol
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.door import Gate
+from interlock.adapters.ssh.leaf import LeafDialler
 from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.core.ids import DaemonId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S
+from interlock.domain.cluster import TrustedCluster
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer
 from interlock.services.desk import Desk
+from interlock.services.federation import Leaves
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
@@ -37,6 +40,10 @@ class Permits(Protocol):
         """The target that a person names; NotFound or Denied if there is not exactly one."""
         ...
 
+    async def root_of(self, claims: Claims) -> TrustedCluster:
+        """The cluster that somebody from elsewhere comes from; Denied if it is not trusted any more."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyParts:
@@ -45,6 +52,8 @@ class ProxyParts:
     daemon_id: DaemonId
     gate: Gate
     permits: Permits
+    leaves: Leaves
+    leaf_dialler: LeafDialler
     dialler: Dialler
     hosts: HostIssuer
     sessions: Sessions

@@ -43,6 +43,7 @@ class Gateway:
     host: str
     port: int
     user: str
+    alias: str = ""  # the name in its host certificate, if that is not the host's
 
     def __str__(self) -> str:
         """The address as people write it."""
@@ -189,6 +190,7 @@ async def connect(
 async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str] | None) -> Any:
     options: dict[str, Any] = {
         "username": gateway.user,
+        "host_key_alias": gateway.alias or (),
         "known_hosts": _known(client.trust),
         "client_keys": [_load(identity)] if identity else None,
         "agent_path": None,

@@ -135,9 +135,9 @@ class ProxyServer:
         self._strangers.left(connection)
 
     async def _options(
-        self, names: Sequence[str], owner: Callable[[], asyncssh.SSHServer]
+        self, names: Sequence[str], owner: Callable[[], asyncssh.SSHServer], *, keep: bool = True
     ) -> asyncssh.SSHServerConnectionOptions:
-        certificate = await self._host_certificate(tuple(names))
+        certificate = await self._host_certificate(tuple(names), keep=keep)
         options: asyncssh.SSHServerConnectionOptions = await asyncssh.SSHServerConnectionOptions.construct(
             server_factory=owner,
             config=None,
@@ -157,12 +157,14 @@ class ProxyServer:
         )
         return options
 
-    async def _host_certificate(self, names: tuple[str, ...]) -> asyncssh.SSHCertificate:
+    async def _host_certificate(self, names: tuple[str, ...], *, keep: bool) -> asyncssh.SSHCertificate:
         key = ",".join(names)
         cached = self._host_certificates.get(key)
         if cached is None:
             line = await self._parts.hosts.issue_host(self._host_key.export_public_key().decode(), names)
-            cached = self._host_certificates[key] = asyncssh.import_certificate(line)
+            cached = asyncssh.import_certificate(line)
+            if keep:
+                self._host_certificates[key] = cached
         return cached
 
     # --- the two roads ----------------------------------------------------------------------------
@@ -185,6 +187,10 @@ class ProxyServer:
         if claims is None:
             text = "a jump needs a certificate: run ilsh login"
             raise Denied(text, reason="direct-tcpip after a sign-in by password")
+        if claims.forwarded is not None:
+            raise Denied("other clusters' people reach nodes here by their own gateway only")
+        if await self._parts.leaves.find(host) is not None:
+            return await self._jump_to_leaf(outer, claims, host, port)
         target = await self._parts.permits.find(claims, host)
         mode = await self._parts.permits.mode_before_login(claims, target)
         if port not in (SSH_PORT, target.port):
@@ -192,7 +198,17 @@ class ProxyServer:
             raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
         if target.sub_kind is SubKind.NODE and not FORWARDER_DUTIES[mode, target.sub_kind].emits:
             return await self._bridge(outer, claims, target)
-        return await self._jump_end(claims, target, host, address(outer.get_extra_info("peername")))
+        names = tuple(dict.fromkeys((host, target.hostname)))
+        return await self._jump_end(claims, target.id, names, address(outer.get_extra_info("peername")))
+
+    async def _jump_to_leaf(self, outer: ClientLegConnection, claims: Claims, host: str, port: int) -> Jump:
+        """Always answered here: the leaf does not know the person's certificate."""
+        if port != SSH_PORT:
+            text = f"only the SSH port of {host} can be reached through this gateway"
+            raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
+        # Its certificate is not kept: only the leaf knows its nodes, so there could be any number of names.
+        client_addr = address(outer.get_extra_info("peername"))
+        return await self._jump_end(claims, host, (host,), client_addr, keep=False)
 
     async def _bridge(self, outer: ClientLegConnection, claims: Claims, target: Target) -> Jump:
         """Bytes to and from our node, encrypted end to end: the node records.
@@ -219,13 +235,14 @@ class ProxyServer:
         gate.events.emit(gate.factory.make(Kind.PORT, fields))
         return bridged
 
-    async def _jump_end(self, claims: Claims, target: Target, host: str, client_addr: str) -> Jump:
+    async def _jump_end(
+        self, claims: Claims, target: str, names: tuple[str, ...], client_addr: str, *, keep: bool = True
+    ) -> Jump:
         def serve(connection: ClientLegConnection, own: Claims, login: str, addr: str) -> None:
-            self._serve(Passage(self._parts, connection, own, login, target.id, addr))
+            self._serve(Passage(self._parts, connection, own, login, target, addr))
 
-        names = tuple(dict.fromkeys((host, target.hostname)))
         options = await self._options(
-            names, lambda: JumpEnd(self._parts.gate, claims.identity, client_addr, serve)
+            names, lambda: JumpEnd(self._parts.gate, claims.identity, client_addr, serve), keep=keep
         )
         return cast(Jump, ClientLegConnection(asyncio.get_running_loop(), options))
 
