@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from interlock.adapters.rpc.guard import NODES_TELL
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import JsonValue, rfc3339
-from interlock.domain.twin import CLOCKS_APART, DEDUPLICATED, NODE_SID, TOLD_BY_BOTH, Twin, folded, same_session
+from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.twin import CLOCKS_APART, DEDUPLICATED, NODE_SID, Twin, folded, same_session
 from interlock.testing.clock import START
 
 OURS = SessionId("aaaaaaaa-0000-4000-8000-000000000001")
@@ -70,11 +71,15 @@ def test_a_twin_is_of_a_session_that_we_had_with_that_node(ours: dict[str, JsonV
     assert not same_session(NAMED, OUR_START | ours, None, THEIR_START)
 
 
-@pytest.mark.parametrize("event", ["session.start", "exec", "session.rejected"])
-def test_what_is_folded_says_so(event: str) -> None:
+NEWS = {Kind.SESSION_REJECTED, Kind.X11_FAILURE, Kind.AGENT_FAILURE, Kind.SESSION_JOIN, Kind.RECORDING_LAPSE}
+"""Of what a node may tell within a session: what the forwarder does not know."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind in NODES_TELL and kind is not Kind.AUTH_FAILURE])
+def test_what_is_folded_says_so(kind: Kind) -> None:
     """What the forwarder tells too is marked as a duplicate; the node's own news are not."""
-    told: dict[str, JsonValue] = THEIR_START | {"event": event}
+    told: dict[str, JsonValue] = THEIR_START | {"event": kind.event, "code": kind.code}
     shown = folded(told, OURS)
     assert (shown["sid"], shown[NODE_SID]) == (OURS, THEIRS)
-    assert shown.get(DEDUPLICATED, False) is (event in TOLD_BY_BOTH)
+    assert shown.get(DEDUPLICATED, False) is (kind not in NEWS)
     assert shown.keys() - {NODE_SID, DEDUPLICATED} == told.keys()

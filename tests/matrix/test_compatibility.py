@@ -190,6 +190,7 @@ def test_cell(
     assert cell.count("subsystem") == (dict.fromkeys(cell.sids, 1) if kind == "sftp" else {})
     known = [each for each in cell.found if each] if Flaw.UNKNOWN in flaws else cell.found
     assert set(known) == set(cell.sids), "an ID that somebody was shown does not lead to the session"
+    assert not [each for each in cell.events if "node_sid" in each], "a duplicate is shown as news"
     if cluster.proxy == "new" and mode == "proxy" and node != "new":
         assert cell.folded
         assert {each["sid"] for each in cell.folded} == set(cell.sids)

@@ -15,7 +15,7 @@ from interlock.domain.audit import JsonValue, Kind
 CLOCKS_APART = timedelta(seconds=60)
 """By how much the clocks of gateway and node may differ; where they differ more, both records are shown."""
 
-TOLD_BY_BOTH = frozenset(
+_NAMES_TOLD_BY_BOTH = frozenset(
     kind.event
     for kind in (
         Kind.SESSION_START,
@@ -26,10 +26,19 @@ TOLD_BY_BOTH = frozenset(
         Kind.SESSION_DATA,
         Kind.EXEC,
         Kind.SUBSYSTEM,
+        Kind.SFTP_OPEN,
+        Kind.SFTP_SUMMARY,
+        Kind.SCP_UPLOAD,
+        Kind.PORT,
         Kind.CLIENT_DISCONNECT,
     )
 )
-"""What the forwarder tells of every session that it records. Anything else of the node is news, and stays."""
+
+TOLD_BY_BOTH = frozenset(
+    kind.code for kind in Kind if kind.event in _NAMES_TOLD_BY_BOTH or kind in {Kind.X11, Kind.AGENT}
+)
+"""Codes of what the forwarder tells of every session that it records. Anything else of the node is news, and
+stays: also why it refused X11 or the agent, which it alone knows."""
 
 DEDUPLICATED = "deduplicated"
 """Field of a node's event that says again what the forwarder's record of the session says."""
@@ -75,7 +84,7 @@ def same_session(twin: Twin, ours: Told, ended: datetime | None, theirs: Told) -
 def folded(event: Told, sid: SessionId) -> dict[str, JsonValue]:
     """A node's event as one of the session ``sid``."""
     marks: dict[str, JsonValue] = {"sid": sid, NODE_SID: str(event.get("sid", ""))}
-    if event["event"] in TOLD_BY_BOTH:
+    if event["code"] in TOLD_BY_BOTH:
         marks[DEDUPLICATED] = True
     return {**event, **marks}
 

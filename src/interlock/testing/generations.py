@@ -125,7 +125,9 @@ class Visitor:
     async def leave(self) -> tuple[str, ...]:
         """End the input and wait for the end; every ID that the client was told."""
         self._peer.send(channel_message(wire.CHANNEL_EOF, self._target_no))
-        return await self._closed()
+        told = await self._closed()
+        self._peer.send(channel_message(wire.CHANNEL_CLOSE, self._target_no))
+        return told
 
     async def close(self) -> tuple[str, ...]:
         """Close the channel, whatever runs, and wait for the other side's close."""

@@ -80,7 +80,8 @@ class SqlAuditLog:
         if wanted.event is not None:
             query = query.where(table.c.event == wanted.event)
         if not (wanted.as_told or wanted.duplicates):
-            query = query.where(or_(twins.c.sid.is_(None), table.c.event.not_in(TOLD_BY_BOTH)))
+            code = func.json_extract(table.c.body, "$.code")
+            query = query.where(or_(twins.c.sid.is_(None), code.not_in(TOLD_BY_BOTH)))
         rows = await self._database.rows(query)
         found = [(_DECODER.decode(row.body), row.one) for row in (reversed(rows) if wanted.newest else rows)]
         return [body if one is None or wanted.as_told else folded(body, one) for body, one in found]
