@@ -10,8 +10,8 @@ import asyncssh
 
 from interlock.adapters.ssh.door import address
 from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
-from interlock.adapters.ssh.seams import ClientLegConnection
-from interlock.adapters.ssh.seams_tunnel import TunnelLost
+from interlock.adapters.ssh.seams.relayed import ClientLegConnection
+from interlock.adapters.ssh.seams.tunnel import TunnelLost
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.adapters.ssh.words import words
 from interlock.core.errors import TargetError

@@ -12,7 +12,7 @@ from typing import Protocol
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from interlock.adapters.ssh.seams import Keys
+from interlock.adapters.ssh.seams.relayed import Keys
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import MAX_PACKET
 

@@ -12,7 +12,7 @@ import asyncssh
 import structlog
 
 from interlock.adapters.ssh import algorithms
-from interlock.adapters.ssh.seams import TargetLegConnection
+from interlock.adapters.ssh.seams.relayed import TargetLegConnection
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.adapters.ssh.words import words
 from interlock.core.errors import InterlockError, TargetError

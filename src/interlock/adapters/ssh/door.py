@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import asyncssh
 
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PasswordCheck, PortalSession
-from interlock.adapters.ssh.seams import ClientLegConnection
-from interlock.adapters.ssh.seams_certificates import CertificateHooks
-from interlock.adapters.ssh.seams_tunnel import ByteSession, DoorConnection, TunnelHooks
+from interlock.adapters.ssh.seams.certificates import CertificateHooks
+from interlock.adapters.ssh.seams.relayed import ClientLegConnection
+from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection, TunnelHooks
 from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.ids import DaemonId

@@ -11,7 +11,7 @@ from interlock.adapters.ssh.door import address
 from interlock.adapters.ssh.forwarder import Forwarder, Parties
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.party import PartySession, Place
-from interlock.adapters.ssh.seams import ClientLegConnection, TargetLegConnection
+from interlock.adapters.ssh.seams.relayed import ClientLegConnection, TargetLegConnection
 from interlock.core import wire
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.extensions import SessionParams

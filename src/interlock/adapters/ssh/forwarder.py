@@ -15,7 +15,7 @@ import structlog
 
 from interlock.adapters.ssh.leg import Leg, join
 from interlock.adapters.ssh.record import ConnectionRecord
-from interlock.adapters.ssh.seams import RelayedConnection
+from interlock.adapters.ssh.seams.relayed import RelayedConnection
 from interlock.adapters.ssh.shared import RelayedHost
 from interlock.adapters.ssh.taps import make_taps
 from interlock.core import wire

@@ -12,7 +12,7 @@ import asyncssh
 
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, connect, new_key_pair
-from interlock.adapters.ssh.seams_leaf import LeafLegConnection
+from interlock.adapters.ssh.seams.leaf import LeafLegConnection
 from interlock.adapters.ssh.words import words
 from interlock.core import portal as wire
 from interlock.core.errors import ConfigError, Denied, InterlockError, TargetError

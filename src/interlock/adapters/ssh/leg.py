@@ -18,7 +18,7 @@ from typing import Protocol
 
 from interlock.adapters.ssh.cipher import PacketCipher, make_cipher
 from interlock.adapters.ssh.leg_ports import ByteTransport
-from interlock.adapters.ssh.seams import RelayedConnection
+from interlock.adapters.ssh.seams.relayed import RelayedConnection
 from interlock.core import wire
 from interlock.core.errors import InterlockError, RemoteProtocolError, Rule
 from interlock.core.flows import Flow, Flows

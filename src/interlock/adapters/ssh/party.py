@@ -12,7 +12,8 @@ from typing import Protocol
 
 import asyncssh
 
-from interlock.adapters.ssh.seams import ClientLegConnection, PatientServerChannel, Terminable
+from interlock.adapters.ssh.seams.patience import PatientServerChannel, Terminable
+from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.core.errors import Denied
 from interlock.core.extensions import JOIN_MODE, JoinMode
 from interlock.core.ids import SessionId

@@ -9,7 +9,7 @@ import asyncssh
 from interlock.adapters.ssh.door import address
 from interlock.adapters.ssh.forwarder import Forwarder, Parties
 from interlock.adapters.ssh.parts import ProxyParts
-from interlock.adapters.ssh.seams import ClientLegConnection, TargetLegConnection
+from interlock.adapters.ssh.seams.relayed import ClientLegConnection, TargetLegConnection
 from interlock.core import extensions, wire
 from interlock.core.errors import Denied, InterlockError, LimitReached, NotFound
 from interlock.core.forward import NOTHING_FORWARDED, Grants

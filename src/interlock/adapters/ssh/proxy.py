@@ -16,8 +16,8 @@ from interlock.adapters.ssh.entrance import Entrance
 from interlock.adapters.ssh.forwarder import Forwarder
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.passage import Passage
-from interlock.adapters.ssh.seams import ClientLegConnection
-from interlock.adapters.ssh.seams_tunnel import DoorConnection
+from interlock.adapters.ssh.seams.relayed import ClientLegConnection
+from interlock.adapters.ssh.seams.tunnel import DoorConnection
 from interlock.adapters.ssh.strangers import Strangers
 from interlock.core import extensions
 from interlock.core.errors import Denied, InterlockError, TargetError

@@ -6,7 +6,7 @@ import asyncssh
 import pytest
 
 from interlock.adapters.ssh.pipe import ChannelEnd
-from interlock.adapters.ssh.seams_tunnel import AgentConnection
+from interlock.adapters.ssh.seams.tunnel import AgentConnection
 from interlock.adapters.ssh.tunnel import agent as module
 from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
 from interlock.core.errors import TargetError

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh import door, seams_tunnel
+from interlock.adapters.ssh import door
 from interlock.adapters.ssh.pipe import ChannelEnd
+from interlock.adapters.ssh.seams import tunnel as tunnel_seams
 from interlock.adapters.ssh.tunnel import entrance
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses
 from interlock.core import wire
@@ -195,7 +196,7 @@ async def test_visits_have_a_limit_at_both_ends(world: Gateway, monkeypatch: pyt
     async with tunnelled_node(world):
         target = world.users.known_targets[HOSTNAME]
         with monkeypatch.context() as lower:
-            lower.setattr(seams_tunnel, "MAX_TUNNEL_VISITS", 3)
+            lower.setattr(tunnel_seams, "MAX_TUNNEL_VISITS", 3)
             ends = [await world.tunnels.connect(target, ChannelEnd, CLIENT) for _ in range(3)]
             with pytest.raises(TargetError, match="in one tunnel"):
                 await world.tunnels.connect(target, ChannelEnd, CLIENT)

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 
 from interlock.adapters.ssh.party import QUEUE, Joined, Place
-from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, NodeSession
+from interlock.adapters.ssh.seams.node import NodeChannel, NodeConnection, NodeSession
 from interlock.core.extensions import CURRENT_SESSION_ID
 from interlock.core.wire import uint32
 

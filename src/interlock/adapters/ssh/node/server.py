@@ -23,8 +23,8 @@ from interlock.adapters.ssh.node.session import Announcement, Live, ShellSession
 from interlock.adapters.ssh.node.spawn import restore_ignored_signals
 from interlock.adapters.ssh.node.visitor import Visitor
 from interlock.adapters.ssh.party import Place, Shared
-from interlock.adapters.ssh.seams import NodeConnection, NodeSession
-from interlock.adapters.ssh.seams_forward import ForwardingConnection
+from interlock.adapters.ssh.seams.forward import ForwardingConnection
+from interlock.adapters.ssh.seams.node import NodeConnection, NodeSession
 from interlock.core.errors import ConfigError, Denied
 from interlock.core.extensions import SESSION_ID_QUERY_V1, SESSION_ID_QUERY_V2, SOFTWARE, JoinMode
 from interlock.core.ids import SessionId

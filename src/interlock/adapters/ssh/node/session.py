@@ -17,7 +17,7 @@ from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.refusals import Refusable, Refusals
 from interlock.adapters.ssh.node.sftp import subsystem_command
 from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
-from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, NodeSession
+from interlock.adapters.ssh.seams.node import NodeChannel, NodeConnection, NodeSession
 from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID
 from interlock.core.ids import SessionId

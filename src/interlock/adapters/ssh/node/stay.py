@@ -12,7 +12,7 @@ from typing import Protocol
 import asyncssh
 
 from interlock.adapters.ssh.node.judgement import Guest
-from interlock.adapters.ssh.seams import NodeConnection
+from interlock.adapters.ssh.seams.node import NodeConnection
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.extensions import CLIENT_LEFT
 from interlock.domain.target import Target

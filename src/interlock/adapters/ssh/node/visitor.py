@@ -23,8 +23,8 @@ from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.session import Live
 from interlock.adapters.ssh.node.stay import Occupant, Stay
 from interlock.adapters.ssh.record import ConnectionRecord
-from interlock.adapters.ssh.seams import NodeConnection, NodeHooks, NodeSession
-from interlock.adapters.ssh.seams_forward import ForwardingConnection
+from interlock.adapters.ssh.seams.forward import ForwardingConnection
+from interlock.adapters.ssh.seams.node import NodeConnection, NodeHooks, NodeSession
 from interlock.core.address import format_address
 from interlock.core.errors import Denied, InterlockError, LimitReached, Locked, RemoteProtocolError
 from interlock.core.extensions import JoinMode, SessionParams

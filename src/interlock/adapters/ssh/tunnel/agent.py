@@ -17,8 +17,8 @@ import asyncssh
 
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
-from interlock.adapters.ssh.seams import NodeConnection
-from interlock.adapters.ssh.seams_tunnel import AgentConnection, AgentHooks, ByteSession, TunnelChannel
+from interlock.adapters.ssh.seams.node import NodeConnection
+from interlock.adapters.ssh.seams.tunnel import AgentConnection, AgentHooks, ByteSession, TunnelChannel
 from interlock.adapters.ssh.words import words
 from interlock.core.address import format_address
 from interlock.core.errors import RemoteProtocolError, TargetError

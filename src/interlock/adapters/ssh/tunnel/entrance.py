@@ -16,7 +16,7 @@ import asyncssh
 import structlog
 
 from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
-from interlock.adapters.ssh.seams_tunnel import ByteSession, DoorConnection
+from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection
 from interlock.core.address import format_address, parse_address
 from interlock.core.errors import Denied, RemoteProtocolError, TargetError
 from interlock.core.limits import DIAL_TIMEOUT_S, JOIN_TIME_S, TUNNEL_KEEPALIVE_S, TUNNEL_MAX_MISSED, TUNNEL_WAIT_S

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 import asyncssh
 from asyncssh.packet import Boolean, SSHPacket, String
 
-from interlock.adapters.ssh.seams import TargetLegConnection
+from interlock.adapters.ssh.seams.relayed import TargetLegConnection
 from interlock.core.wire import GLOBAL_REQUEST, REQUEST_FAILURE, REQUEST_SUCCESS
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh import seams, seams_certificates, seams_leaf, seams_tunnel
-from interlock.adapters.ssh.seams_certificates import CertifiedConnection
+from interlock.adapters.ssh.seams import certificates, forward, leaf, node, patience, relayed, tunnel
+from interlock.adapters.ssh.seams.certificates import CertifiedConnection
 from interlock.core.tunnel import TO_AUTH, TO_NODE
 
-MODULES = (seams, seams_certificates, seams_leaf, seams_tunnel)
+MODULES = (certificates, forward, leaf, node, patience, relayed, tunnel)
 SOURCE = "\n".join(Path(inspect.getfile(each)).read_text() for each in MODULES)
 ASYNCSSH = "\n".join(path.read_text() for path in Path(inspect.getfile(asyncssh)).parent.rglob("*.py"))
 CLASSES = [
@@ -31,13 +31,13 @@ def private_names() -> set[str]:
     """Attributes with a leading underscore that the seams use and do not define."""
     tree = ast.parse(SOURCE)
     used, ours = set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
-            used.add(node.attr)
-        elif isinstance(node, ast.ImportFrom):
-            used |= {alias.name for alias in node.names if alias.name.startswith("_")}
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            ours.add(node.name)
+    for found in ast.walk(tree):
+        if isinstance(found, ast.Attribute) and re.match(r"_[a-z]", found.attr):
+            used.add(found.attr)
+        elif isinstance(found, ast.ImportFrom):
+            used |= {alias.name for alias in found.names if alias.name.startswith("_")}
+        elif isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
+            ours.add(found.name)
     overridden = {name for each in CLASSES for name in vars(each) if _base_of(each, name) is not None}
     return used - (ours - overridden)
 
@@ -101,10 +101,10 @@ def test_query_handlers_are_found_by_name(request_name: str, handler: str) -> No
     from asyncssh.misc import map_handler_name
 
     assert f"_process_{map_handler_name(request_name)}_global_request" == handler
-    assert hasattr(seams.NodeConnection, handler)
+    assert hasattr(node.NodeConnection, handler)
 
 
-@pytest.mark.parametrize("cls", [seams.ClientLegConnection, seams.NodeConnection])
+@pytest.mark.parametrize("cls", [relayed.ClientLegConnection, node.NodeConnection])
 def test_servers_announce_by_which_rule_they_judge_a_guess(
     cls: type[CertifiedConnection],
 ) -> None:
@@ -117,7 +117,7 @@ def test_servers_announce_by_which_rule_they_judge_a_guess(
 
 
 @pytest.mark.parametrize(
-    ("kind", "connection"), [(TO_NODE, seams_tunnel.AgentConnection), (TO_AUTH, seams_tunnel.DoorConnection)]
+    ("kind", "connection"), [(TO_NODE, tunnel.AgentConnection), (TO_AUTH, tunnel.DoorConnection)]
 )
 def test_channel_handlers_are_found_by_name(kind: bytes, connection: type) -> None:
     """The same for channels of types of our own."""

@@ -1,4 +1,4 @@
-"""asyncssh's private names that reverse tunnels need; `seams` has the others, and the reasons.
+"""Reverse tunnels: channels of types of our own.
 
 asyncssh has no public way to open or take channels of a type of our own, with a payload of our own.
 """
@@ -12,7 +12,8 @@ import asyncssh
 from asyncssh.connection import SSHClientConnection
 from asyncssh.packet import SSHPacket
 
-from interlock.adapters.ssh.seams import ClientLegConnection, PatientConnection, PatientTcpChannel
+from interlock.adapters.ssh.seams.patience import PatientConnection, PatientTcpChannel
+from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.core.errors import TargetError
 from interlock.core.limits import MAX_TUNNEL_CALLS, MAX_TUNNEL_VISITS, TUNNEL_WINDOW
 from interlock.core.tunnel import TO_AUTH, TO_NODE

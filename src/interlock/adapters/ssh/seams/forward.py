@@ -1,4 +1,4 @@
-"""asyncssh's private names for what a node forwards, beside `seams`; test_seams_forward.py pins them.
+"""What a node forwards: channels either way.
 
 Reasons: channels that wait for the socket like all of ours, X11 and agent channels without asyncssh's own
 listeners, which would run as the daemon, and requests to cancel what does not listen, on which asyncssh drops the
@@ -12,7 +12,8 @@ import asyncssh
 from asyncssh.channel import SSHAgentChannel, SSHX11Channel
 from asyncssh.packet import SSHPacket
 
-from interlock.adapters.ssh.seams import NodeChannel, NodeConnection, PatientChannel, PatientTcpChannel
+from interlock.adapters.ssh.seams.node import NodeChannel, NodeConnection
+from interlock.adapters.ssh.seams.patience import PatientChannel, PatientTcpChannel
 
 FORWARD_WINDOW = 1 << 20
 """Bytes that a client may send on one forwarded channel before they are taken."""

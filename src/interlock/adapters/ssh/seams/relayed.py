@@ -1,0 +1,254 @@
+"""The proxy's connections: a leg takes them over once asyncssh has authenticated them."""
+
+import inspect
+import socket
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+import asyncssh
+from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
+from asyncssh.connection import SSHClientConnection
+from asyncssh.encryption import BasicEncryption, ChachaEncryption, Encryption, ETMEncryption, GCMEncryption
+from asyncssh.packet import PacketDecodeError, SSHPacket
+
+from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
+from interlock.adapters.ssh.seams.certificates import CertifiedConnection
+from interlock.adapters.ssh.seams.patience import PatientConnection, PatientServerChannel, PatientTcpChannel
+from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.limits import MAX_CHANNELS
+from interlock.core.wire import (
+    CHANNEL_OPEN,
+    KEX_LAST,
+)
+
+PORTAL_WINDOW = 2 * 1024 * 1024
+PORTAL_PACKET = 32 * 1024
+
+_KEX_METHOD_FIRST = 30
+"""Messages 30 to 49 belong to the key exchange method (RFC 4253 §12)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """One direction's cipher as the last key exchange left it."""
+
+    encryption: Encryption
+    block: int  # bytes that the encrypted part is padded to
+    header: int  # how many bytes of length and padding-length fields count for the padding (RFC 4253 §6)
+    mac: int  # bytes of the tag behind a packet; 0 if not known, which is so when sending
+    aead: tuple[bytes, bytes] | None  # key and initial nonce of AES-GCM (RFC 5647)
+    chacha: bool
+    strict: bool  # sequence numbers start at 0 with each new key (strict kex)
+
+
+def _keys(encryption: Encryption | None, block: int, header: int, mac: int, *, strict: bool) -> Keys:
+    if encryption is None:
+        raise asyncssh.ProtocolError("no keys yet")
+    aead = None
+    if isinstance(encryption, GCMEncryption):
+        aead = (encryption._cipher._key, encryption._cipher._iv)
+    return Keys(encryption, block, header, mac, aead, isinstance(encryption, ChachaEncryption), strict)
+
+
+async def _step(work: Awaitable[None]) -> None:
+    """A step of a key exchange that takes time."""
+    try:
+        await work
+    except (PacketDecodeError, asyncssh.DisconnectError) as error:
+        raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"key exchange: {error}") from error
+
+
+class RelayedConnection(PatientConnection):
+    """A connection for which asyncssh does versions, key exchanges and authentication, and a leg all the rest."""
+
+    _leg: LegHooks | None = None
+    _frozen = False
+
+    # before the hand-over
+
+    def freeze(self) -> None:
+        """Leave all further packets unread, so that the leg finds them; call when authentication succeeds."""
+        self._frozen = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def thaw(self) -> None:
+        """Undo `freeze`: asyncssh serves the connection after all."""
+        self._frozen = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+            super().data_received(b"")
+
+    def _recv_pkthdr(self) -> bool:
+        return False if self._frozen else super()._recv_pkthdr()
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        """Pass bytes on to the leg, or to asyncssh while it authenticates."""
+        if self._leg is not None:
+            self._leg.feed(data)
+        else:
+            super().data_received(data, datatype)
+            self._acknowledge_now()
+
+    def _acknowledge_now(self) -> None:
+        """No delayed ACK during set-up: a client with Nagle's algorithm would wait 40 ms for it (baselines §4)."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is not None and hasattr(socket, "TCP_QUICKACK"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def attach(self, leg: LegHooks) -> tuple[ByteTransport, bytes]:
+        """Hand over: the transport, and what was read beyond the last packet that asyncssh took."""
+        if self._transport is None or self._packet or self._decompressor is not None:
+            raise asyncssh.ProtocolError("the connection cannot be relayed in this state")
+        leftover, self._inpbuf = self._inpbuf, b""
+        self._leg = leg
+        return self._transport, leftover
+
+    # after the hand-over
+
+    @property
+    def sequence(self) -> tuple[int, int]:
+        """Sequence numbers of the next packets to be received and sent (RFC 4253 §6.4), valid at the hand-over."""
+        return self._recv_seq, self._send_seq
+
+    @property
+    def receive_keys(self) -> Keys:
+        """For what comes in."""
+        cipher = self._recv_encryption
+        header = 5 if isinstance(cipher, BasicEncryption) and not isinstance(cipher, ETMEncryption) else 1
+        return _keys(cipher, self._recv_blocksize, header, self._recv_macsize, strict=self._strict_kex)
+
+    @property
+    def send_keys(self) -> Keys:
+        """For what goes out."""
+        return _keys(self._send_encryption, self._send_blocksize, self._send_enchdrlen, 0, strict=self._strict_kex)
+
+    @property
+    def exchanging(self) -> bool:
+        """Whether only messages of the transport layer may be sent: from our KEXINIT to our NEWKEYS."""
+        return not self._kex_complete
+
+    def exchange_keys(self) -> None:
+        """Begin a key exchange."""
+        self._send_kexinit()
+        self._kexinit_sent = True
+
+    def dispatch(self, payload: bytes, seq: int) -> Awaitable[None] | None:
+        """Let asyncssh handle a transport-layer message; what it returns must end before the next packet.
+
+        Either way, RemoteProtocolError if the message is wrong.
+        """
+        packet = SSHPacket(payload)
+        kind = packet.get_byte()
+        handler = self._kex if _KEX_METHOD_FIRST <= kind <= KEX_LAST else self
+        if handler is None:
+            raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"message {kind} without a key exchange")
+        if handler is self._kex and self._ignore_first_kex:  # the remote guessed another method (RFC 4253 §7)
+            self._ignore_first_kex = False
+            return None
+        try:
+            result = handler.process_packet(kind, seq, packet)
+        except (PacketDecodeError, asyncssh.DisconnectError) as error:
+            raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, str(error)) from error
+        if inspect.isawaitable(result):
+            return _step(result)
+        if not result:
+            raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"message {kind}")
+        return None
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: object = None) -> None:
+        """Send through the leg once there is one."""
+        if self._leg is not None:
+            self._leg.send_transport(bytes([pkttype]) + b"".join(args))
+        else:
+            super().send_packet(pkttype, *args, handler=handler)
+
+    def send_newkeys(self, k: bytes, h: bytes) -> None:
+        """End our half of a key exchange."""
+        super().send_newkeys(k, h)
+        if self._leg is not None:
+            self._leg.keys_sent()
+
+    def pause_writing(self) -> None:
+        """Tell the leg, when the transport is a channel and so calls us instead of it."""
+        if self._leg is not None:
+            self._leg.pause_writing()
+        else:
+            super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """Tell the leg."""
+        if self._leg is not None:
+            self._leg.resume_writing()
+        else:
+            super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None = None) -> None:
+        """Tell the leg, then let asyncssh clean up."""
+        leg, self._leg = self._leg, None
+        if leg is not None:
+            leg.connection_lost(exc)
+        super().connection_lost(exc)
+
+
+class ClientLegConnection(RelayedConnection, CertifiedConnection):
+    """The proxy's connection to a client: relayed, or a portal with channels of its own."""
+
+    def create_tcp_channel(
+        self,
+        encoding: str | None = None,
+        errors: str = "strict",
+        window: int = PORTAL_WINDOW,
+        max_pktsize: int = PORTAL_PACKET,
+    ) -> PatientTcpChannel:
+        """The channel of a jump."""
+        self._update_recv_pktlen(max_pktsize)
+        return PatientTcpChannel(self, self._loop, encoding, errors, window, max_pktsize)
+
+    def create_server_channel(
+        self, encoding: str | None = "", errors: str = "", window: int = 0, max_pktsize: int = 0
+    ) -> PatientServerChannel:
+        """The channel of a portal request, or of somebody who joins a session."""
+        del encoding, errors, window, max_pktsize  # always bytes, always our own sizes
+        self._update_recv_pktlen(PORTAL_PACKET)
+        return PatientServerChannel(
+            self, self._loop, True, False, False, 0, 0, None, "strict", PORTAL_WINDOW, PORTAL_PACKET
+        )
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        """Count channels, those that are still being opened included."""
+        if pkttype == CHANNEL_OPEN and self.count_channels() >= MAX_CHANNELS:
+            raise asyncssh.ProtocolError(Rule.TOO_MANY_CHANNELS.value)
+        return super().process_packet(pkttype, pktid, packet)
+
+    def count_channels(self) -> int:
+        """How many there are."""
+        return len(self._channels)
+
+
+class _SignedFirst(_ClientPublicKeyAuth):
+    """Public key authentication without the unsigned question: we know our only key."""
+
+    async def _start(self) -> None:
+        self._keypair = await self._conn.public_key_auth_requested()
+        if self._keypair is None:
+            self._conn.try_next_auth(next_method=True)
+        else:
+            await self._send_signed_request()
+
+    _packet_handlers = {MSG_USERAUTH_PK_OK: _ClientPublicKeyAuth._process_public_key_ok}  # noqa: RUF012
+
+
+class TargetLegConnection(RelayedConnection, SSHClientConnection):
+    """The proxy's connection to a target."""
+
+    _asked = False
+
+    def try_next_auth(self, *, next_method: bool = False) -> None:
+        """Sign at once: sshd delays its answer to the usual ``none`` request (baselines §4)."""
+        if self._asked:
+            super().try_next_auth(next_method=next_method)
+        else:
+            self._asked = True
+            self._auth_methods = [b"publickey"]
+            self._auth = _SignedFirst(self, b"publickey")
