@@ -1,132 +1,36 @@
 """A session's life as auditors see it: events in order, one recording, one tracker."""
 
-import asyncio
 import errno
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from interlock.adapters.blob.files import FileRecordings
-from interlock.core.errors import LocalProtocolError, RecordingError, RemoteProtocolError, StoreError
-from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import Kind
-from interlock.domain.blocks import decode
+from interlock.core.errors import LocalProtocolError, RecordingError, StoreError
+from interlock.core.ids import SessionId
 from interlock.domain.coverage import Covered, Level
-from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, NONE, Duties, RecordingMode
-from interlock.domain.identity import Identity
+from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, Duties, RecordingMode
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
-from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
-from interlock.domain.target import SubKind, Target
+from interlock.domain.session import Exit, SessionKind, Start, Window
+from interlock.domain.target import SubKind
 from interlock.domain.tracker import TrackerState
-from interlock.services.account import OF_TERMINALS
-from interlock.services.claims import SessionClaims
-from interlock.services.emitter import Emitter
 from interlock.services.live import NO_STATUS, RESIZE_EVENTS
-from interlock.services.sessions import LiveSession, Sessions
 from interlock.services.trackers import HEARTBEAT_S
-from interlock.testing.clock import FakeClock
-from interlock.testing.entropy import FakeEntropy
-from interlock.testing.stores import FakeTimers, MemoryAuditLog, MemoryTrackers, VirtualSleep
-
-SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
-OTHER = SessionId("8d57a9d5-3e0f-4c0b-8f0e-0a4f1f5f7a11")
-PROXY = DaemonId("31486a8f-ed19-45e7-9610-ddb916493e52")
-NODE = DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166")
-SHELL = Start(SessionKind.SHELL, window=Window(80, 24), term="xterm")
-EXEC = Start(SessionKind.EXEC, command="ls /")
-SFTP = Start(SessionKind.SUBSYSTEM, command="sftp")
-
-COMMON = {
-    "user": "jeff", "login": "root", "user_kind": 1, "user_cluster_name": "demo", "user_roles": ["access"],
-    "namespace": "default", "server_id": NODE, "server_hostname": "web1", "server_addr": "10.0.0.5:22",
-    "server_labels": {"env": "dev"}, "server_sub_kind": "interlock", "server_version": "0.1",
-    "recorded_by": PROXY, "forwarded_by": PROXY, "session_recording": "proxy",
-}  # fmt: skip
-CONNECTION = {"addr.remote": "10.5.5.3:65066", "addr.local": "10.0.0.1:3022", "proto": "ssh"}
-
-
-WHOLE = Covered("session", Level.FULL)
-NO_INPUT = Covered("input", Level.NONE, OF_TERMINALS)
-
-
-def context(duties: Duties = FORWARDER_DUTIES[RecordingMode.PROXY, SubKind.NODE]) -> SessionContext:
-    """A session of jeff, as root, on web1, recorded at the proxy."""
-    target = Target(NODE, "web1", "10.0.0.5", 22, SubKind.NODE, labels={"env": "dev"}, version="0.1")
-    return SessionContext(
-        sid=SID,
-        identity=Identity("jeff", ("access",), "demo"),
-        login="root",
-        target=target,
-        mode=RecordingMode.PROXY,
-        duties=duties,
-        daemon_id=PROXY,
-        client_addr="10.5.5.3:65066",
-        local_addr="10.0.0.1:3022",
-    )
-
-
-@dataclass
-class Daemon:
-    """A daemon's services over stores in memory and files in a temporary directory."""
-
-    directory: Path
-    audit: MemoryAuditLog = field(default_factory=MemoryAuditLog)
-    trackers: MemoryTrackers = field(default_factory=MemoryTrackers)
-    clock: FakeClock = field(default_factory=FakeClock)
-    timers: FakeTimers = field(default_factory=FakeTimers)
-    claims: SessionClaims = field(default_factory=SessionClaims)
-    backlog: int = 1000
-
-    def __post_init__(self) -> None:
-        self.files = FileRecordings(self.directory)
-        self.sleep = VirtualSleep(self.clock)
-        self.emitter = Emitter(self.audit, backlog=self.backlog, sleep=self.sleep)
-        self.sessions = Sessions(
-            daemon_id=PROXY,
-            cluster="demo",
-            clock=self.clock,
-            entropy=FakeEntropy(),
-            emitter=self.emitter,
-            trackers=self.trackers,
-            parts=self.files,
-            recordings=self.files,
-            claims=self.claims,
-            sleep=self.sleep,
-            call_later=self.timers.call_later,
-            command_output_limit=100,
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Sessions]:
-        """Run the services; at the end all sessions are ended and everything is stored."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.emitter.run())
-            tasks.create_task(self.sessions.run())
-            try:
-                yield self.sessions
-                await self.sessions.end_all("the gateway stops")
-            finally:
-                self.sessions.stop()
-                self.emitter.stop()
-
-    async def recording(self, sid: SessionId = SID) -> list[Frame]:
-        """The frames of the stored recording."""
-        return list(decode([chunk async for chunk in self.files.read(sid)]))
-
-    def names(self, sid: SessionId = SID) -> list[str]:
-        """The session's events; fails if their numbers have a gap."""
-        events = self.audit.of(sid)
-        assert [index for index, _, _ in events] == list(range(len(events)))
-        return [name for _, name, _ in events]
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Daemon:
-    """A daemon that has never run."""
-    return Daemon(tmp_path / "recordings")
+from interlock.testing.daemon import (
+    COMMON,
+    CONNECTION,
+    EXEC,
+    NO_INPUT,
+    NODE,
+    OTHER,
+    PROXY,
+    SFTP,
+    SHELL,
+    SID,
+    WHOLE,
+    Daemon,
+    context,
+)
 
 
 async def test_an_interactive_session(daemon: Daemon) -> None:
@@ -432,50 +336,6 @@ async def test_an_audit_log_that_is_away_refuses_new_sessions(tmp_path: Path) ->
     session.recorder.finish(Exit(status=0))
 
 
-async def test_an_id_of_another_live_session_is_refused(daemon: Daemon) -> None:
-    """A target that reports one ID for two sessions does not get two sessions into one recording."""
-    daemon.sessions.agree(context())
-    with pytest.raises(RemoteProtocolError, match="ID of another session"):
-        daemon.sessions.agree(context())
-
-
-async def test_an_id_of_an_ended_session_is_refused(daemon: Daemon) -> None:
-    """Neither does one that repeats an old ID get a session, started or not."""
-    never = daemon.sessions.agree(replace(context(), sid=OTHER))
-    never.end(tx=0, rx=0)
-    with pytest.raises(RemoteProtocolError, match="ID of another session"):
-        daemon.sessions.agree(replace(context(), sid=OTHER))
-    async with daemon.running() as sessions:
-        first = sessions.agree(context())
-        first.start(SHELL)
-        first.end(tx=0, rx=0)
-        await sessions._uploads.wait_idle()
-        with pytest.raises(RemoteProtocolError, match="ID of another session"):
-            sessions.agree(context())
-
-
-async def test_an_id_that_another_daemon_claimed_is_refused(daemon: Daemon) -> None:
-    """It never becomes a session of this one; without the duty to record there is nothing to claim."""
-    daemon.claims.hold(SID, NODE)
-    with pytest.raises(RemoteProtocolError, match="ID of another session"):
-        daemon.sessions.agree(context())
-    daemon.sessions.agree(context(NODE_DUTIES[RecordingMode.PROXY, True]))
-    assert daemon.claims.owner(SID) == NODE
-
-
-async def test_a_session_is_claimed_until_everything_about_it_is_stored(daemon: Daemon) -> None:
-    """Nobody else may speak of it in between; afterwards the audit log knows whose it was."""
-    async with daemon.running() as sessions:
-        session = sessions.agree(context())
-        assert daemon.claims.held(SID)
-        session.start(SHELL)
-        session.end(tx=0, rx=0)
-        assert daemon.claims.held(SID)
-    assert not daemon.claims.held(SID)
-    assert daemon.names()[-1] == "session.upload"
-    assert not daemon.claims.hold(SID, NODE)
-
-
 async def test_resizes_cannot_flood_the_audit_log(daemon: Daemon) -> None:
     """All resizes are recorded, repeated sizes are no resizes, and events stop at a limit."""
     async with daemon.running() as sessions:
@@ -568,49 +428,3 @@ async def test_rejections_are_in_the_audit_log(daemon: Daemon) -> None:
         }
         == second
     )
-
-
-async def test_many_sessions_at_once_are_kept_apart(daemon: Daemon) -> None:
-    """Twenty interleaved sessions have twenty complete, separate stories."""
-    sids = [SessionId(f"d46d710b-24b9-4f86-af68-{number:012x}") for number in range(20)]
-    async with daemon.running() as sessions:
-        live: list[LiveSession] = [sessions.agree(replace(context(), sid=sid)) for sid in sids]
-        for session in live:
-            session.start(SHELL)
-        for session in live:
-            session.output(Stream.STDOUT, session.sid.encode())
-        for session in reversed(live):
-            session.end(tx=0, rx=0)
-    for sid in sids:
-        expected = ["session.start", "session.end", "session.leave", "session.data", "session.upload"]
-        assert daemon.names(sid) == expected
-        assert (await daemon.recording(sid))[1].body == Output(Stream.STDOUT, sid.encode())
-
-
-async def test_a_session_that_another_cluster_records_leaves_a_trace(daemon: Daemon) -> None:
-    """One event with the ID that the other cluster's audit log has: who, from where, where to, and who records."""
-    elsewhere = replace(context(NONE), target_cluster="leaf", recorded_in="leaf")
-    async with daemon.running() as sessions:
-        session = sessions.agree(elsewhere)
-        session.start(Start(SessionKind.SHELL))
-        session.end(tx=1, rx=2)
-    [told] = [event.to_json() for event in daemon.audit.stored]
-    assert (told["event"], told["sid"], told["ei"]) == ("session.elsewhere", SID, 0)
-    expected = {"recorded_in": "leaf", "target_cluster": "leaf", "forwarded_by": PROXY, "user": "jeff"}
-    assert (expected | CONNECTION).items() <= told.items()
-    assert "recorded_by" not in told
-    assert daemon.trackers.stored == {}
-
-
-async def test_somebody_from_another_cluster_is_shown_as_such(daemon: Daemon) -> None:
-    """In every event, the recording and the tracker: a namesake here is another person."""
-    async with daemon.running() as sessions:
-        session = sessions.agree(replace(context(), identity=Identity("jeff", ("access",), "main")))
-        session.start(Start(SessionKind.SHELL))
-        session.end(tx=1, rx=2)
-    started = next(event.to_json() for event in daemon.audit.stored if event.kind is Kind.SESSION_START)
-    assert (started["origin_cluster"], started["user_cluster_name"]) == ("main", "main")
-    header = (await daemon.recording())[0].body
-    assert isinstance(header, Header)
-    assert header.origin_cluster == "main"
-    assert [each.origin_cluster for each in daemon.trackers.stored.values()] == ["main"]
