@@ -12,7 +12,7 @@ from interlock.testing.openssh import SshClient
 from interlock.testing.procs import poll_until
 from interlock.testing.terminal import Terminal
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 TARGETS = Cluster.targets
 ROADS = [("route", Cluster.node_name), ("jump", Cluster.node_name), ("route", Cluster.agentless_name)]

@@ -12,7 +12,7 @@ from interlock.testing.gateway import Cluster, Person
 from interlock.testing.procs import poll_until
 from interlock.testing.terminal import Terminal
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
 PROMISE = timedelta(seconds=2)
 """From the lock to the end of what it is about."""
