@@ -33,7 +33,7 @@ _OTHER = st.one_of(
         lambda rest: f"\x1b{rest}"
     ),
 )
-_TEXT = st.text(st.sampled_from("abcdefgh xyzqlmk中文\u0301é🙂"), min_size=1, max_size=20)
+_TEXT = st.text(st.sampled_from("abcdefgh xyzqlmk中文\u0301\u202eé🙂"), min_size=1, max_size=20)
 _PLAIN = st.one_of(_TEXT, _PEN, _SEQUENCE.filter(lambda sequence: not sequence.endswith(("b", "u"))))
 OUTPUT = st.lists(st.one_of(_TEXT, _SEQUENCE, _PEN, _MODE, _OTHER), max_size=40).map("".join)
 

@@ -34,7 +34,7 @@ _STRING_END = re.compile(r"[\x07\x18\x1a\x1b\x9c]")
 _SEQUENCE = re.compile(r"([<=>?]?)([0-9;:]*)([ !\"#$%&'()*+,\-./]*)([@-~])")
 _WHOLE_SEQUENCE = re.compile(r"\x1b\[([<=>?]?)([0-9;:]{0,62})([ !\"#$%&'()*+,\-./]?)([@-~])")
 """The same with its CSI, if it came in one piece and is not remarkable: read at once instead of step by step."""
-_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")  # they reorder what a person reads (CVE-2021-42574)
+BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")  # they reorder what a person reads (CVE-2021-42574)
 _STRING_OPENERS = "PX]^_k"  # DCS SOS OSC PM APC, and the title string of screen and tmux
 _C1_STRING_OPENERS = "\x90\x98\x9d\x9e\x9f"
 _C1_SEQUENCE = "\x9b"
@@ -211,7 +211,7 @@ class _Screen:
     escapes: frozenset[str] = _ESCAPES
 
     def text(self, text: str) -> str:
-        return _BIDI.sub("", text)
+        return BIDI.sub("", text)
 
     def control(self, char: str) -> str:
         return char if char in _CONTROLS else ""
@@ -264,7 +264,7 @@ class _PlainText:
     def text(self, text: str) -> str:
         done = [self._finish()] if self._returned and self._line else []
         self._returned = False
-        text = _BIDI.sub("", text)
+        text = BIDI.sub("", text)
         while text:
             piece = text[: MAX_LINE - self._column]
             text = text[len(piece) :]

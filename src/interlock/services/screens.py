@@ -39,6 +39,10 @@ Shown = Header | Output | Window
 class Source(Protocol):
     """Where a session's output can be read again."""
 
+    def prepare(self) -> None:
+        """Called on the event loop, before `read` is called, maybe in a thread."""
+        ...
+
     def read(self) -> tuple[int, list[Shown]]:
         """Some more of it, and its size in bytes; size 0 when that was all for now."""
         ...
@@ -55,6 +59,9 @@ class Recorded:
         self._part = part
         self._decoder = Decoder()
 
+    def prepare(self) -> None:
+        """Nothing: the file is there."""
+
     def read(self) -> tuple[int, list[Shown]]:
         """See `Source.read`."""
         data = self._part.read()
@@ -70,8 +77,9 @@ class Remembered:
     """The last output of a session that is not recorded."""
 
     def __init__(self, window: Window) -> None:
-        self._kept: deque[Output | Window] = deque([window])
+        self._kept: deque[Output | Window] = deque([window])  # touched on the event loop alone
         self._size = 0
+        self._ready: list[Output | Window] = []  # for whoever reads
 
     def note(self, shown: Output | Window) -> None:
         """Keep it, and let go of the oldest."""
@@ -80,11 +88,16 @@ class Remembered:
         while self._size > REMEMBERED:
             self._size -= _size(self._kept.popleft())
 
+    def prepare(self) -> None:
+        """See `Source.prepare`."""
+        self._ready += self._kept
+        self._kept.clear()
+        self._size = 0
+
     def read(self) -> tuple[int, list[Shown]]:
         """See `Source.read`; what was read once is kept nowhere but on the screen."""
-        kept, self._kept = self._kept, deque()
-        size, self._size = self._size, 0
-        return size + len(kept), [*kept]
+        ready, self._ready = self._ready, []
+        return sum(map(_size, ready)) + len(ready), [*ready]
 
     def close(self) -> None:
         """See `Source.close`."""
@@ -97,6 +110,10 @@ class Past:
     def __init__(self, source: Source) -> None:
         self.screen = Screen(80, 24)  # until the source tells its size
         self._source = source
+
+    def prepare(self) -> None:
+        """Called on the event loop before `catch_up`."""
+        self._source.prepare()
 
     def catch_up(self) -> int:
         """Follow what was written since the last time; its bytes in the file."""
@@ -171,9 +188,11 @@ class Screens:
     async def _caught_up(self, past: Past) -> Screen:
         for _ in range(ROUNDS):
             self._flush()
+            past.prepare()
             if await asyncio.to_thread(past.catch_up) < SMALL:
                 break
         self._flush()
+        past.prepare()
         past.catch_up()
         return past.screen
 

@@ -7,7 +7,7 @@ an unfinished sequence holds no more than that one keeps.
 from interlock.domain.screen.canvas import MAX_COLS, Canvas
 from interlock.domain.screen.painting import paint
 from interlock.domain.screen.sequences import ESCAPES, SEQUENCES
-from interlock.domain.terminal import TerminalFilter
+from interlock.domain.terminal import BIDI, TerminalFilter
 
 
 class Screen:
@@ -52,7 +52,8 @@ class _Language:
         self._screen = canvas
 
     def text(self, text: str) -> str:
-        self._screen.write(text)
+        if shown := BIDI.sub("", text):
+            self._screen.write(shown)
         return ""
 
     def control(self, char: str) -> str:
