@@ -81,6 +81,11 @@ class SessionParams:
     join_mode: JoinMode | None = None
     moderated_session_id: SessionId | None = None
 
+    @property
+    def words(self) -> Words:
+        """What is shown of the session, cut off where it is too much."""
+        return Words(self.reason[:MAX_WORDS], self.invited[:MAX_INVITED])
+
     def encode(self) -> bytes:
         """The extra data."""
         return b"".join(

@@ -6,7 +6,7 @@ code and text where the target refused (RFC 4254 §5.1).
 
 from collections.abc import Callable
 
-from interlock.core import extensions, limits, wire
+from interlock.core import extensions, wire
 from interlock.core.channel import Phase, SessionChannel
 from interlock.core.effects import Agreed, Effect, Refused, Send, StartTimer, StopTimer, TwinNamed
 from interlock.core.errors import RemoteProtocolError, Rule
@@ -76,7 +76,7 @@ class Opening:
             negotiation=Negotiation(self._support, self._mint),
             client_window=wanted.window,
             client_packet=wanted.max_packet,
-            words=extensions.Words(params.reason[: limits.MAX_WORDS], params.invited[: limits.MAX_INVITED]),
+            words=params.words,
         )
         self._table.add(channel)
         extra = self._joins.encode() if self._joins else wanted.extra

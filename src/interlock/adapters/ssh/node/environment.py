@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from interlock.adapters.ssh.node.accounts import Account
+from interlock.core.extensions import Words
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import MAX_ENV_BYTES, MAX_ENV_VARS
 
@@ -49,6 +50,7 @@ class SessionFacts:
     client: tuple[str, int]  # address and port
     server: tuple[str, int]
     web_proxy_addr: str = ""
+    words: Words = field(default_factory=Words)  # what the person said of it when it was opened
     variables: Mapping[str, str] = field(default_factory=dict)  # of what is forwarded for the session
     extra_path: str = ""  # a directory to find `interlock` in, after the system's own
 

@@ -19,7 +19,7 @@ from interlock.adapters.ssh.node.sftp import subsystem_command
 from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
 from interlock.adapters.ssh.seams.node import NodeChannel, NodeConnection, NodeSession
 from interlock.core.errors import Denied, InterlockError, RecordingError
-from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID
+from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID, SESSION_INVITED, SESSION_REASON
 from interlock.core.ids import SessionId
 from interlock.core.sides import Side
 from interlock.core.wire import boolean, string, uint32
@@ -138,6 +138,7 @@ class ShellSession(NodeSession):
         self._child: Child | None = None  # once started
         self._terminal: tty.TerminalRequest | None = None
         self._environment = RequestedEnvironment()
+        self._words = facts.words
         self._start_seen = False  # a second shell, exec or subsystem is refused
         self._start_answered = False
         self._started = False  # the recording runs
@@ -195,8 +196,13 @@ class ShellSession(NodeSession):
         return True
 
     def env_requested(self, name: bytes, value: bytes) -> bool:
-        """Take a variable, if it comes in time and is on the list."""
-        return not self._start_seen and self._environment.add(name, value)
+        """Take a variable, if it comes in time and is on the list, or is for us."""
+        if self._start_seen:
+            return False
+        if name in (SESSION_REASON, SESSION_INVITED):
+            self._words = self._words.heard(name, value)
+            return True
+        return self._environment.add(name, value)
 
     def start_requested(self, kind: str, argument: bytes) -> bool:
         """Start once per channel (R19)."""
@@ -436,7 +442,7 @@ class ShellSession(NodeSession):
             cols, rows, _, _ = self._terminal.size
             self._window = Window(cols, rows) if cols and rows else _DEFAULT_WINDOW
             term = self._terminal.term
-        return Start(kind, command, self._window, term)
+        return Start(kind, command, self._window, term, self._words.reason, self._words.invited)
 
     def _fail_start(self, text: str) -> None:
         """The request is granted and a process that only says why is played: ssh shows no text with a refusal."""

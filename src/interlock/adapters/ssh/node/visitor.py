@@ -411,6 +411,7 @@ class Visitor(NodeHooks):
             client=self._client,
             server=self._local,
             web_proxy_addr=params.web_proxy_addr,
+            words=params.words,
         )
 
     def session_requested(self) -> bool:
