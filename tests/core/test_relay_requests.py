@@ -10,6 +10,8 @@ from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import KEEPALIVE_MAX_MISSED, MAX_ENV_BYTES, MAX_ENV_VARS, MAX_PENDING_REPLIES
 from interlock.core.messages import stderr_data
 from interlock.core.negotiation import Support
+from interlock.core.refusal import Refusal
+from interlock.core.relay import Relay, RelayOptions
 from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
 from interlock.testing import script as say
@@ -331,6 +333,21 @@ def test_a_gateway_that_does_not_record_says_so() -> None:
     """The other answer to cluster-details."""
     script = Script(recording_proxy=False)
     script.client(say.requests(extensions.CLUSTER_DETAILS)) >> [to_client(say.yes(b"\x00\x00"))]
+
+
+@pytest.mark.parametrize("refusal", [None, Refusal.by_policy("no")])
+@pytest.mark.parametrize(("answer", "reply"), [(b"{}", say.yes(b"{}")), (None, say.no())])
+def test_only_a_roots_forwarder_is_told_who_records(
+    refusal: Refusal | None, answer: bytes | None, reply: bytes
+) -> None:
+    """Also when nobody may pass; to others, the request is one that nobody knows."""
+    options = RelayOptions(
+        Support.NO, passes_params=False, recording_proxy=True, refusal=refusal, hand_over=answer
+    )
+    relay = Relay(options, lambda: say.sid(1))
+    asked = say.requests(extensions.HAND_OVER)
+    assert relay.receive(Side.CLIENT, asked) == [to_client(reply)]
+    assert relay.receive(Side.TARGET, asked) == [to_target(say.no())]
 
 
 def test_keepalives_pass_both_ways(script: Script) -> None:

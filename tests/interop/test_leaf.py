@@ -260,3 +260,15 @@ def test_what_goes_wrong_is_said(pair: Pair) -> None:
     assert f"host key verification failed for the cluster {LEAF}" in pair.refusal(Cluster.node_name)
     pair.root.ilctl("clusters", "set", LEAF, "--proxy", address)
     assert pair.ssh(Cluster.node_name, "true").rc == 0
+
+
+def test_a_leafs_node_behind_nat_is_like_any_other(pair: Pair) -> None:
+    """The leaf reaches it by its tunnel; the root, which records, neither knows nor needs an address."""
+    pair.policy(root="proxy", leaf="node", insists=False)
+    books = Books(pair)
+    done = pair.ssh(Cluster.tunnel_name, "echo $SSH_SESSION_ID").check()
+    [(sid, events)] = books.settled(pair.root, 1).items()
+    assert done.stdout.strip() == sid
+    start = next(each for each in events if each["event"] == "session.start")
+    assert (start["server_hostname"], start["target_cluster"]) == (Cluster.tunnel_name, LEAF)
+    assert "server_addr" not in start
