@@ -29,7 +29,7 @@ run: setup  ## Leave the demo's cluster running, with a note on how to log in (C
 
 .PHONY: test
 test: setup tools lint  ## Set up, then all checks and all tests
-	$(PYTEST) -n $(JOBS) --dist loadgroup
+	@scripts/test.sh $(JOBS)
 
 .PHONY: check
 check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)

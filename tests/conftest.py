@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from interlock.testing.gateway import Cluster, Mode, Person
+from interlock.testing.procs import Profiles
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 """One of each family, in the default's order of preference."""
@@ -24,6 +25,7 @@ def pytest_configure() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    Profiles.hide()
 
 
 @pytest.fixture(autouse=True)

@@ -86,6 +86,35 @@ def run(
     return Completed(tuple(args), child.returncode, out, err)
 
 
+class Profiles:
+    """Whether the shells of daemons started from now on read the profile of the account that runs the tests.
+
+    What a developer's profile does is none of our business, and may take a second for each of thousands of shells,
+    or a minute while one that a test has killed holds a lock. So daemons get a mount namespace where it is empty.
+    """
+
+    hidden = False  # set once, before anything is started
+
+    @classmethod
+    def hide(cls) -> None:
+        """From now on, if this machine lets us."""
+        cls.hidden = subprocess.run([*_IN_NAMESPACE, "true"], check=False, capture_output=True).returncode == 0
+
+    @classmethod
+    def wrapped(cls, argv: Sequence[str]) -> list[str]:
+        """The command that starts ``argv`` under the same process ID."""
+        return [*_IN_NAMESPACE, *argv] if cls.hidden else list(argv)
+
+
+_EMPTY = """
+for each in .profile .bash_profile .bash_login .bashrc; do
+    [ ! -e "$HOME/$each" ] || mount --bind /dev/null "$HOME/$each" || exit 1
+done
+exec "$@"
+"""
+_IN_NAMESPACE = ("unshare", "--mount", "sh", "-c", _EMPTY, "sh")
+
+
 class Daemon:
     """A long-running child: started on construction, stopped by `stop` or the end of the ``with`` block."""
 
@@ -97,7 +126,7 @@ class Daemon:
         self.log = log
         with log.open("ab") as output:
             self._child = subprocess.Popen(
-                self.argv,
+                Profiles.wrapped(self.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
