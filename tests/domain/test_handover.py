@@ -38,7 +38,7 @@ def test_a_target_without_an_address_is_told_without_one() -> None:
     answer["target"]["addr"] = ""
     said = parse_hand_over(json.dumps(answer).encode())
     assert said.target is not None
-    assert told_target(said.target).port == 0
+    assert told_target(said.target).addr == ""
 
 
 def test_what_a_newer_leaf_says_beside_it_is_ignored() -> None:

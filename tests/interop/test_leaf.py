@@ -248,7 +248,9 @@ def test_what_goes_wrong_is_said(pair: Pair) -> None:
     assert f"the cluster {LEAF} is closed to this gateway's users for now" in pair.refusal(Cluster.node_name)
     pair.root.ilctl("clusters", "set", LEAF, "--enable")
     pair.leaf.ilctl("clusters", "rm", ROOT)
+    # At once by the decision; and by the door as well, as soon as it has heard of it.
     text = f"the cluster {LEAF} does not accept this gateway's users: it may not trust this cluster any more"
+    poll_until(lambda: text in (words := pair.refusal(Cluster.node_name)) or ended not in words, "a closed door")
     assert text in pair.refusal(Cluster.node_name)
     pair.leaf.become_leaf_of(pair.root, "access:access")
     pair.wait_open()

@@ -87,4 +87,5 @@ def told_target(told: Told) -> Target:
         sub_kind=SubKind(told.sub_kind),
         labels=dict(told.labels),
         version=told.version[:128],
+        tunnel=not told.addr,
     )
