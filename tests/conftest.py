@@ -25,6 +25,8 @@ def pytest_configure() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: clients would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     Profiles.hide()
 
 
