@@ -14,7 +14,7 @@ from interlock.testing.procs import Daemon, run
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 ROADS: list[Road] = ["route", "jump"]
 
 

@@ -55,7 +55,7 @@ def test_fifty_channels_opened_at_once(cluster: Cluster, person: Person) -> None
 LEAVES = ["before it opens", "before the answer", "after the answer", "with a close", "running"]
 
 
-@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
+@pytest.mark.parametrize("target", Cluster.targets)
 def test_clients_that_leave(cluster: Cluster, person: Person, target: str) -> None:
     """In whatever state: what began ends once, what did not begin leaves no trace, and others are served."""
     witness = Witness(cluster)

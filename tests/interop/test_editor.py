@@ -15,7 +15,7 @@ from interlock.testing.procs import accepts, poll_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
-TARGETS = [Cluster.node_name, Cluster.agentless_name]
+TARGETS = Cluster.targets
 ROADS: list[Road] = ["route", "jump"]
 DATA = bytes(range(256)) * 8_000
 SCRIPT = """\

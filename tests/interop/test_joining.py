@@ -21,10 +21,11 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 COLS, ROWS = 80, 24
 
 
-@pytest.fixture(params=["node", "agentless"])
-def target(cluster: Cluster, request: pytest.FixtureRequest) -> str:
-    """Both kinds of target."""
-    return cluster.node_name if request.param == "node" else cluster.agentless_name
+@pytest.fixture(params=Cluster.targets)
+def target(request: pytest.FixtureRequest) -> str:
+    """Every kind of target."""
+    name: str = request.param
+    return name
 
 
 @pytest.fixture
