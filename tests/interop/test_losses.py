@@ -52,6 +52,7 @@ def test_killed_node_ends_its_session_once(
     witness = Witness(cluster)
     with open_shell(client, cluster.route(target), tmp_path / "mark") as terminal:
         live = witness.wait_live()
+        cluster.wait_kept(live, "it-was-42")
         try:
             cluster.daemon_of(target).kill()
             assert terminal.wait() != 0
@@ -113,6 +114,7 @@ def test_a_node_that_stays_away(node_cluster: Cluster, tmp_path: Path) -> None:
     client = cluster.client("away", cluster.person)
     with open_shell(client, cluster.route(cluster.node_name), tmp_path / "mark") as terminal:
         [sid] = witness.wait_live()
+        cluster.wait_kept([sid], "it-was-42")
         cluster.node.kill()
         try:
             assert terminal.wait() != 0

@@ -8,7 +8,7 @@ import contextlib
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +17,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from interlock.cli import admin
+from interlock.core.errors import RecordingError
+from interlock.domain.blocks import decode
+from interlock.domain.recording import Output
 from interlock.testing.openssh import Key, SshClient, Sshd, clean_env, current_login, make_key
 from interlock.testing.ports import LOOPBACK, free_ports
 from interlock.testing.procs import Completed, Daemon, poll_until, run
@@ -263,6 +266,12 @@ class Cluster:
         """A recording as plain text."""
         return self._exported(sid, "text")
 
+    def wait_kept(self, sids: Iterable[str], text: str) -> None:
+        """Return when a live session's output is on some disk: a kill -9 costs the last tenth of a second."""
+        names = [f"{sid}.part" for sid in sids]
+        parts = [path for name in names for path in self.directory.rglob(name)]
+        poll_until(lambda: any(text.encode() in _kept(part) for part in parts) or None, f"{text!r} in a part")
+
     def recording_header(self, sid: str) -> dict[str, Any]:
         """What a recording says of itself."""
         header: dict[str, Any] = json.loads(self._exported(sid, "json").splitlines()[0])
@@ -406,3 +415,13 @@ listen = "{self.host}:{self.node_port}"
 [node.labels]
 env = "test"
 """
+
+
+def _kept(part: Path) -> bytes:
+    """The output in the whole blocks of a part."""
+    kept = b""
+    with contextlib.suppress(RecordingError):  # the last block may be half written
+        for frame in decode([part.read_bytes()]):
+            if isinstance(frame.body, Output):
+                kept += frame.body.data
+    return kept
