@@ -9,6 +9,7 @@ import pytest
 
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Cluster, Person
+from interlock.testing.openssh import SshClient
 from interlock.testing.procs import poll_until
 from interlock.testing.terminal import Terminal
 
@@ -30,8 +31,8 @@ def locked_person(cluster: Cluster) -> Person:
     """Somebody whose lock hurts nobody else."""
     if "lockable" not in {role["name"] for role in cluster.json("roles", "ls")}:
         cluster.ilctl("roles", "add", "lockable", "--logins", cluster.login_name, "--labels", "env=test")
-    cluster.add_user_once("mallory", "lockable")
-    return cluster.login("mallory")
+    cluster.add_user_once("locke", "lockable")
+    return cluster.login("locke")
 
 
 def way(cluster: Cluster, road: str, target: str) -> tuple[str, ...]:
@@ -41,12 +42,19 @@ def way(cluster: Cluster, road: str, target: str) -> tuple[str, ...]:
 
 @contextmanager
 def locked(cluster: Cluster, *what: str, message: str = "call the security desk") -> Iterator[dict[str, Any]]:
-    """A lock while the block runs."""
+    """A lock while the block runs; it returns when the gateway and the node have taken notice of its end."""
     lock: dict[str, Any] = cluster.json("locks", "add", *what, "--message", message)
     try:
         yield lock
     finally:
         cluster.ilctl("locks", "rm", lock["id"])
+        client = cluster.client("unlocked", cluster.login("locke"))
+        for target in (cluster.node_name, cluster.agentless_name):
+            _wait_admitted(client, cluster.jump(target))
+
+
+def _wait_admitted(client: SshClient, to: tuple[str, ...]) -> None:
+    poll_until(lambda: client.run(*to, "true").rc == 0 or None, "the end of the lock")
 
 
 def moment(event: dict[str, Any]) -> datetime:

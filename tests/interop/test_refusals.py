@@ -95,10 +95,10 @@ def test_forbidden_login(cluster: Cluster, client: SshClient, target: str) -> No
 
 def test_node_that_no_role_reaches(cluster: Cluster, person: Person) -> None:
     """A user without a role sees no node and reaches none."""
-    if "bob" not in {user["name"] for user in cluster.json("users", "ls")}:
+    if "roleless" not in {user["name"] for user in cluster.json("users", "ls")}:
         cluster.ilctl("roles", "add", "nothing", "--logins", cluster.login_name, "--labels", "env=other")
-        cluster.add_user("bob", "nothing")
-    done = cluster.client("bob", cluster.login("bob")).run(*cluster.route(cluster.node_name), "true")
+        cluster.add_user("roleless", "nothing")
+    done = cluster.client("roleless", cluster.login("roleless")).run(*cluster.route(cluster.node_name), "true")
     assert done.rc == 255
     assert "you may not log in" in done.stderr
     assert person.name == cluster.user
@@ -126,9 +126,9 @@ def test_wrong_password(cluster: Cluster, tmp_path: Path) -> None:
 
 def test_expired_certificate(cluster: Cluster) -> None:
     """Who stayed away too long is told to sign in again."""
-    cluster.add_user_once("carol", "access")
-    person = cluster.login("carol", options=["--ttl", "2s"])
-    client = cluster.client("carol", person)
+    cluster.add_user_once("rufus", "access")
+    person = cluster.login("rufus", options=["--ttl", "2s"])
+    client = cluster.client("rufus", person)
 
     def refused() -> str | None:
         done = client.run(*cluster.route(cluster.node_name), "true")
