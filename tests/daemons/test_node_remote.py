@@ -27,6 +27,8 @@ from interlock.services.joining import JoinSources, create_token
 from interlock.testing.openssh import SshClient, current_login, make_key
 from interlock.testing.procs import Completed
 
+pytestmark = pytest.mark.slow
+
 LOOPBACK = "127.0.0.1"
 
 

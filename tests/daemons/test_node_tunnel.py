@@ -22,6 +22,8 @@ from interlock.services.daemonca import DAEMON_LIFE, open_daemon_ca
 from interlock.services.joining import create_token
 from interlock.testing.ports import LOOPBACK, free_port
 
+pytestmark = pytest.mark.slow
+
 LISTED = ("nat1", True)
 ANY_PORT = f"{LOOPBACK}:0"
 

@@ -19,6 +19,8 @@ from interlock.ports import RecordingParts
 from interlock.testing.offences import open_session, start
 from interlock.testing.ssh_pair import Gateway, bulk, gateway, plain_target
 
+pytestmark = pytest.mark.slow
+
 GCM, CHACHA, CTR = "aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr"
 SIZE = 3_000_000
 

@@ -22,6 +22,8 @@ from interlock.testing.ports import LOOPBACK
 from interlock.testing.script import tcp
 from interlock.testing.ssh_pair import LOGIN, Gateway, plain_target
 
+pytestmark = pytest.mark.slow
+
 ROUTE = f"{LOGIN}%plain1"
 
 

@@ -29,6 +29,8 @@ from interlock.testing.offences import (
 )
 from interlock.testing.ssh_pair import Gateway, gateway, plain_target
 
+pytestmark = pytest.mark.slow
+
 OTHER_SID = b"11111111-2222-4333-8444-000000000002"
 
 

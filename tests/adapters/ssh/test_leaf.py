@@ -23,6 +23,8 @@ from interlock.testing.clock import START
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import LOGIN, USER, Chatter, Gateway, bulk, gateway, plain_target
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Clusters:

@@ -18,6 +18,8 @@ from interlock.domain.screen import Screen
 from interlock.testing.clock import START
 from interlock.testing.ssh_pair import Gateway, plain_target
 
+pytestmark = pytest.mark.slow
+
 ALL = tuple(JoinMode)
 PROHIBITED, FAILED = asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, asyncssh.OPEN_CONNECT_FAILED
 

@@ -16,6 +16,8 @@ from interlock.domain.rbac import Role
 from interlock.domain.recording import Output, Stream
 from interlock.testing.ssh_pair import LOGIN, Gateway, gateway, plain_target
 
+pytestmark = pytest.mark.slow
+
 TYPED = "typed by the client\n"
 
 

@@ -16,6 +16,8 @@ from interlock.domain.rbac import Role
 from interlock.testing.clock import START
 from interlock.testing.ssh_pair import LOGIN, USER, Gateway, plain_target
 
+pytestmark = pytest.mark.slow
+
 PROHIBITED = wire.OPEN_ADMINISTRATIVELY_PROHIBITED
 LOCK = Lock("l1", LockKind.USER, USER, START, "call 4711")
 LOCKED = "access is locked: call 4711"

@@ -21,6 +21,8 @@ from interlock.domain.rbac import Role
 from interlock.testing.clock import START
 from interlock.testing.node import World
 
+pytestmark = pytest.mark.slow
+
 LOCK = Lock("l1", LockKind.USER, "alice", START, "call 4711")
 LOCKED = "access is locked: call 4711"
 FAILURE = 82

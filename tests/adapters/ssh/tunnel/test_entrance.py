@@ -25,6 +25,8 @@ from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import USER, Gateway, bulk
 from interlock.testing.tunnelled import agent, credential, tunnelled_node, wait_tunnel
 
+pytestmark = pytest.mark.slow
+
 SIZES = bytes(4) + wire.uint32(1 << 20) + wire.uint32(1 << 15)
 CLIENT = "192.0.2.7:50022"
 OTHER = DaemonId("99999999-1111-4333-8444-555555555555")
