@@ -3,6 +3,7 @@
 import pytest
 
 from interlock.testing.gateway import Cluster, Person
+from interlock.testing.procs import poll_until
 from interlock.testing.residue import Residue
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
@@ -14,6 +15,7 @@ def test_live_session_is_residue(cluster: Cluster, person: Person, target: str) 
     residue = Residue(cluster)
     with cluster.terminal(person, *cluster.route(target), "echo up; read go") as terminal:
         terminal.expect("up")
+        poll_until(lambda: cluster.json("sessions", "ls") or None, "the session in the list")  # written behind
         found = "\n".join(residue.found())
         terminal.send("go\r")
         assert terminal.wait() == 0
