@@ -64,6 +64,7 @@ def test_stop_ends_children_that_left_the_group(tmp_path: Path) -> None:
     """sshd's sessions live in sessions of their own; they do not outlive the daemon."""
     with Daemon(["sh", "-c", "setsid sleep 600 & wait"], log=tmp_path / "log") as daemon:
         children = poll_until(lambda: descendants(daemon.pid), "child")
+        assert daemon.pids == [daemon.pid, *children]
     for child in children:
         poll_until(functools.partial(gone, child), "end of the child")
 

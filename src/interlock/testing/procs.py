@@ -141,6 +141,11 @@ class Daemon:
         return self._child.pid
 
     @property
+    def pids(self) -> list[int]:
+        """Itself and every process below it now: a gateway's supervisor first, then its workers."""
+        return [self.pid, *descendants(self.pid)]
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended yet."""
         return self._child.poll() is None
