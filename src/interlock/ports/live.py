@@ -1,0 +1,104 @@
+"""Narrow protocols: sessions while they go on: trackers, leases, locks."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from datetime import datetime
+from typing import Protocol
+
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.lease import Lease
+from interlock.domain.lock import Lock, LockList
+from interlock.domain.tracker import Tracker
+from interlock.ports.recordings import RecordingInfo
+
+
+class TrackerStore(Protocol):
+    """Live sessions, seen by every daemon."""
+
+    async def put(self, tracker: Tracker) -> None:
+        """Create or replace. A stored tracker never moves back to an earlier state.
+
+        A ``swept`` one leaves a terminated one alone, and is replaced by whatever its daemon puts.
+        """
+        ...
+
+    async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
+        """One heartbeat for all sessions of a daemon; those that were swept live again."""
+        ...
+
+    async def live(self) -> list[Tracker]:
+        """Pending and running trackers, expired ones included until they are swept, oldest first."""
+        ...
+
+
+class LiveSessions(Protocol):
+    """Live sessions as people list them: each once."""
+
+    async def live(self) -> list[Tracker]:
+        """Pending and running trackers, expired ones included until they are swept, oldest first."""
+        ...
+
+
+class Recordings(Protocol):
+    """Finished recordings as people list and read them: one of each session."""
+
+    async def recordings(self) -> list[RecordingInfo]:
+        """What is stored, newest first."""
+        ...
+
+    def read(self, sid: SessionId) -> AsyncIterator[bytes]:
+        """The stored bytes in pieces; NotFound if there are none."""
+        ...
+
+
+class LockSource(Protocol):
+    """The locks, as policy looks them up."""
+
+    async def locks(self) -> list[Lock]:
+        """All that are stored, expired ones included, oldest first."""
+        ...
+
+
+class LockStore(LockSource, Protocol):
+    """Locks as administrators change them."""
+
+    async def add_lock(self, lock: Lock) -> None:
+        """Store it, and forget those that had expired when it was made; Denied if there are too many."""
+        ...
+
+    async def remove_lock(self, lock_id: str) -> Lock:
+        """Forget a lock and return it; NotFound if there is none with this ID."""
+        ...
+
+
+class LockFeed(Protocol):
+    """Where a daemon learns of locks in time to end what is live."""
+
+    def follow_locks(self) -> AsyncGenerator[LockList, None]:
+        """The list: at once, after every change, and every few seconds as a sign that it is current.
+
+        StoreError ends it; whoever needs it asks again.
+        """
+        ...
+
+
+class LeaseStore(Protocol):
+    """Places among a limited number, in the whole cluster."""
+
+    async def acquire(self, lease: Lease, limit: int) -> bool:
+        """Take a place, atomically; False if leases that live hold ``limit`` or more under the semaphore."""
+        ...
+
+    async def renew_leases(self, daemon: DaemonId, leases: Iterable[str], expires: datetime) -> set[str]:
+        """One heartbeat for the daemon's leases; those that it still has.
+
+        One that has expired is still its own as long as nobody has asked for a place since.
+        """
+        ...
+
+    async def release(self, daemon: DaemonId, leases: Iterable[str]) -> None:
+        """Give places back; harmless for those that are lost."""
+        ...
+
+    async def release_all(self, daemon: DaemonId) -> None:
+        """Give back whatever an earlier process of the daemon held."""
+        ...
