@@ -1,92 +1,84 @@
-"""Run the bench: ``python -m bench [--quick] [--out FILE]``."""
+"""Run the bench: ``python -m bench``. README.md says how to measure single parts, or two checkouts."""
 
 import argparse
-import random
-import statistics
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from bench import measure, report
-from bench.paths import OPTIONS, Way, ways
+from bench import report
+from bench.parts import PARTS
+from bench.rig import FULL, QUICK, Rig, in_memory
+from bench.ways import OPTIONS, Peer, site
+from interlock.testing.openssh import current_login
 
 HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is measured. Sizes in bytes."""
-
-    set_up_rounds: int
-    bulk_rounds: int
-    bulk_size: int
-    echo_rounds: int
-    strokes: int
-
-
-FULL = Plan(set_up_rounds=25, bulk_rounds=9, bulk_size=512_000_000, echo_rounds=9, strokes=1000)
-QUICK = Plan(set_up_rounds=8, bulk_rounds=3, bulk_size=200_000_000, echo_rounds=3, strokes=300)
-
-
 def main() -> None:
     """Measure, print, write."""
+    options = _arguments()
+    wanted = set(options.only.split(",")) if options.only else {each.name for each in PARTS}
+    if unknown := wanted - {each.name for each in PARTS}:
+        raise SystemExit(f"no part {', '.join(unknown)}: there are {', '.join(each.name for each in PARTS)}")
+    parts = [each for each in PARTS if each.name in wanted and (each.quick or not options.quick)]
+    scale = QUICK if options.quick else FULL
+    others = dict(_named(text) for text in options.beside)
+    peers = [_peer(text, options.peer_user, options.peer_key) for text in options.peer]
+    with tempfile.TemporaryDirectory(prefix="interlock-bench-") as name, in_memory() as memory:
+        checkouts = {each: Path(path).resolve() for each, path in others.items()}
+        only = options.ways.split(",") if options.ways else ()
+        with site(Path(name), others=checkouts, peers=peers, only=only) as place:
+            if unknown := set(only) - place.names:
+                raise SystemExit(f"no way {', '.join(unknown)}: there are {', '.join(sorted(place.names))}")
+            rig = Rig(place, scale, memory)
+            for part in parts:
+                part.run(rig, options.rounds or (part.quick if options.quick else part.rounds))
+    names = [*others, *(peer.name for peer in peers)]
+    report.show(rig.results, names)
+    whole = not (options.only or options.ways or options.rounds)
+    out = options.out or (HERE / ("results-quick.json" if options.quick else "results.json") if whole else None)
+    if out is not None:
+        report.write(out, rig.results, {**asdict(scale), **OPTIONS}, names)
+        print(f"written: {out}")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few rounds, under 50 seconds")
-    parser.add_argument("--out", type=Path, help="where to write the JSON result")
-    options = parser.parse_args()
-    plan = QUICK if options.quick else FULL
-    out = options.out or HERE / ("results-quick.json" if options.quick else "results.json")
-    with tempfile.TemporaryDirectory(prefix="interlock-bench-") as name, ways(Path(name)) as compared:
-        figures = measure_all(compared, plan, Path(name))
-    report.show(figures)
-    report.write(out, figures, {**asdict(plan), **OPTIONS})
-    print(f"written: {out}")
+    parser.add_argument("--quick", action="store_true", help="few parts and rounds, under 50 seconds")
+    parser.add_argument("--only", default="", metavar="PART,...", help="only these parts")
+    parser.add_argument("--ways", default="", metavar="WAY,...", help="only these ways, e.g. direct,interlock")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of each part, instead of its own number")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="measure the gateway of another checkout of Interlock too, interleaved; may be repeated",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=HOST:PORT",
+        help="measure another SSH relay too, by which `ssh -p PORT USER@HOST` reaches a target; may be repeated",
+    )
+    parser.add_argument("--peer-user", default=current_login(), help="the user name that peers are given")
+    parser.add_argument("--peer-key", type=Path, help="the private key that peers know; default: a new one")
+    parser.add_argument("--out", type=Path, help="where to write the JSON result; default: only of whole runs")
+    return parser.parse_args()
 
 
-def measure_all(compared: list[Way], plan: Plan, directory: Path) -> report.Figures:
-    """Every figure of every way, interleaved by round."""
-    figures = report.Figures()
-    source = directory / "zeros"
-    with source.open("wb") as file:
-        file.truncate(plan.bulk_size)
-    for way in compared:
-        measure.set_up_ms(way)  # the first connection of each pays for cold caches
-
-    def set_up(way: Way) -> None:
-        figures.add("setup_ms", way.name, measure.set_up_ms(way))
-
-    def bulk(way: Way) -> None:
-        taken = figures.median("setup_ms", way.name) / 1000
-        down = measure.download(way, plan.bulk_size, taken)
-        up = measure.upload(way, plan.bulk_size, taken, source)
-        for figure, result in (("down", down), ("up", up)):
-            figures.add(f"bulk_{figure}_mb_s", way.name, result.mb_per_s)
-            if result.relay_cpu_s_per_gb is not None:
-                figures.add(f"cpu_{figure}_s_gb", way.name, result.relay_cpu_s_per_gb)
-
-    def echo(way: Way) -> None:
-        times = sorted(measure.echo_us(way, plan.strokes))
-        figures.add("echo_p50_us", way.name, statistics.median(times))
-        figures.add("echo_p99_us", way.name, times[int(len(times) * 0.99)])
-
-    interleave("set-up", compared, plan.set_up_rounds, set_up)
-    interleave("bulk", compared, plan.bulk_rounds, bulk)
-    interleave("key echo", compared, plan.echo_rounds, echo)
-    return figures
+def _named(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise SystemExit(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
 
 
-def interleave(title: str, compared: Iterable[Way], rounds: int, once: Callable[[Way], None]) -> None:
-    """Measure all ways once per round, in a new order each time."""
-    order = list(compared)
-    for number in range(1, rounds + 1):
-        random.shuffle(order)
-        sys.stderr.write(f"\r{title}: round {number} of {rounds}   ")
-        sys.stderr.flush()
-        for way in order:
-            once(way)
-    sys.stderr.write("\n")
+def _peer(text: str, user: str, key: Path | None) -> Peer:
+    name, value = _named(text)
+    host, _, port = value.rpartition(":")
+    return Peer(name, host, int(port), user, key)
 
 
 main()

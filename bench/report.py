@@ -1,12 +1,10 @@
-"""Figures to a table for people and to JSON for comparison between versions."""
+"""Results to tables for people and to JSON for comparison between versions."""
 
 import importlib.metadata
 import json
 import os
 import platform
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,106 +12,76 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.figures import DEMANDS, FIGURES, RATIOS, Figure
+from bench.results import Results, cell
+from bench.ways import SUBJECT
 from interlock.testing.procs import run
 
-UNITS = {
-    "setup_ms": "set-up, ms",
-    "bulk_down_mb_s": "download, MB/s",
-    "bulk_up_mb_s": "upload, MB/s",
-    "echo_p50_us": "key echo p50, µs",
-    "echo_p99_us": "key echo p99, µs",
-    "cpu_down_s_gb": "gateway CPU down, s/GB",
-    "cpu_up_s_gb": "gateway CPU up, s/GB",
-}
-
-RATIOS = {
-    "setup_vs_direct": ("setup_ms", "direct"),
-    "setup_vs_jump": ("setup_ms", "jump"),
-    "bulk_down_vs_direct": ("bulk_down_mb_s", "direct"),
-    "bulk_down_vs_jump": ("bulk_down_mb_s", "jump"),
-    "bulk_up_vs_direct": ("bulk_up_mb_s", "direct"),
-    "bulk_up_vs_jump": ("bulk_up_mb_s", "jump"),
-    "echo_p50_vs_jump": ("echo_p50_us", "jump"),
-    "echo_p99_vs_jump": ("echo_p99_us", "jump"),
-}
-"""Interlock's median over that of the other way: above 1 is better for MB/s, below 1 for times."""
+ORDER: Mapping[str, Figure] = {figure.name: figure for figure in FIGURES}
 
 
-@dataclass(slots=True)
-class Figures:
-    """All single results: figure → way → values in the order they were taken."""
-
-    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-
-    def add(self, figure: str, way: str, value: float) -> None:
-        """Keep one result."""
-        self.values.setdefault(figure, {}).setdefault(way, []).append(value)
-
-    def median(self, figure: str, way: str) -> float:
-        """The median of one figure of one way."""
-        return statistics.median(self.values[figure][way])
-
-    def summary(self) -> dict[str, dict[str, dict[str, float | int]]]:
-        """Figure → way → median, min, max, n."""
-        return {
-            figure: {way: _describe(values) for way, values in by_way.items()}
-            for figure, by_way in self.values.items()
-        }
-
-    def ratios(self) -> dict[str, float]:
-        """The named ratios of medians."""
-        return {
-            name: round(self.median(figure, "interlock") / self.median(figure, base), 3)
-            for name, (figure, base) in RATIOS.items()
-        }
-
-
-def _describe(values: Sequence[float]) -> dict[str, float | int]:
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-        "n": len(values),
-    }
-
-
-def write(path: Path, figures: Figures, settings: Mapping[str, Any]) -> None:
-    """Write the JSON result."""
-    result = {
+def write(path: Path, results: Results, settings: Mapping[str, Any], others: Sequence[str]) -> None:
+    """Write the JSON result. ``others``: gateways and relays beside the subject."""
+    verdicts = results.verdicts(RATIOS, DEMANDS, SUBJECT)
+    written = {
         "machine": machine(),
         "versions": versions(),
+        "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": dict(settings),
-        "figures": figures.summary(),
-        "ratios": figures.ratios(),
+        "ratios": results.ratios(RATIOS, SUBJECT),
+        "targets": {
+            each.name: {"value": each.value, "target": str(each.bound), "met": each.met} for each in verdicts
+        },
+        "figures": results.summary(),
+        "others": {name: results.ratios(RATIOS, name) for name in others},
     }
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    path.write_text(json.dumps(written, indent=2) + "\n")
 
 
-def show(figures: Figures) -> None:
+def show(results: Results, others: Sequence[str]) -> None:
     """Print the tables."""
-    console = Console(width=100)
-    table = Table(title="median \\[min - max]")
-    table.add_column("")
-    for way in ("direct", "jump", "interlock"):
-        table.add_column(way, justify="right")
-    for figure, by_way in figures.summary().items():
-        cells = [_cell(by_way.get(way)) for way in ("direct", "jump", "interlock")]
-        table.add_row(UNITS[figure], *cells)
-    console.print(table)
-    ratios = Table(title="Interlock divided by the other way")
-    for heading in ("ratio", "value", "better is"):
-        ratios.add_column(heading, justify="right" if heading == "value" else "left")
-    for name, value in figures.ratios().items():
-        ratios.add_row(name, f"{value:.2f}", "higher" if name.startswith("bulk") else "lower")
-    console.print(ratios)
+    console = Console(width=max(100, Console().width))
+    console.print(_figures(results))
+    console.print(_ratios(results, others))
+    for name in others:
+        if pairs := results.against(SUBJECT, name):
+            table = Table(title=f"{SUBJECT} / {name}, medians")
+            for heading in ("figure", "ratio"):
+                table.add_column(heading)
+            for figure, value in pairs.items():
+                table.add_row(figure, f"{value:.3f}")
+            console.print(table)
 
 
-def _cell(stats: Mapping[str, float | int] | None) -> str:
-    if stats is None:
-        return "-"
-    digits = 2 if stats["max"] < 20 else 0
-    return f"{stats['median']:.{digits}f} [{stats['min']:.{digits}f} - {stats['max']:.{digits}f}]"
+def _figures(results: Results) -> Table:
+    table = Table(title="median \\[min-max]")
+    for heading in ("figure", "way", "value", "unit", "n"):
+        table.add_column(heading, justify="right" if heading in {"value", "n"} else "left")
+    summary = results.summary()
+    for name in sorted(summary, key=list(ORDER).index):
+        for number, way in enumerate(sorted(summary[name])):
+            stats = summary[name][way]
+            title, unit = ORDER[name].title, ORDER[name].unit
+            table.add_row("" if number else title, way, cell(stats), unit, str(stats["n"]))
+        table.add_section()
+    return table
+
+
+def _ratios(results: Results, others: Sequence[str]) -> Table:
+    table = Table(title="ratios of medians, and what is demanded")
+    for heading in ("", SUBJECT, "target", "met", *others):
+        table.add_column(heading, justify="left" if not heading else "right")
+    verdicts = {each.name: each for each in results.verdicts(RATIOS, DEMANDS, SUBJECT)}
+    ratios = results.ratios(RATIOS, SUBJECT)
+    beside = {name: results.ratios(RATIOS, name) for name in others}
+    for name in [*ratios, *(each for each in verdicts if each not in ratios)]:
+        verdict = verdicts.get(name)
+        value = verdict.value if verdict else ratios[name]
+        judged = [str(verdict.bound), "yes" if verdict.met else "no"] if verdict else ["", ""]
+        cells = [f"{beside[other][name]:.2f}" if name in beside[other] else "-" for other in others]
+        table.add_row(name, f"{value:.2f}", *judged, *cells)
+    return table
 
 
 def machine() -> dict[str, str | int | float]:
@@ -126,7 +94,8 @@ def machine() -> dict[str, str | int | float]:
     return {
         "cpu": model[0] if model else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
-        "load_at_start": round(os.getloadavg()[0], 2),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
+        "load_at_end": round(os.getloadavg()[0], 2),
         "kernel": platform.release(),
         "os": platform.platform(),
     }
@@ -141,3 +110,11 @@ def versions() -> dict[str, str]:
         "openssh": run(["ssh", "-V"]).stderr.strip(),
         **found,
     }
+
+
+def commit() -> str:
+    """The commit of this checkout; with a plus when files differ from it. Empty outside of a checkout."""
+    here = Path(__file__).parent
+    head = run(["git", "-C", here, "rev-parse", "HEAD"])
+    changed = run(["git", "-C", here, "status", "--porcelain", "--", "../src"])
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")

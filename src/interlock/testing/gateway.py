@@ -70,8 +70,11 @@ class Cluster:
         with_node: bool = True,
         ciphers: Sequence[str] = (),
         name: str = "demo",
+        programs: Path = BIN,
     ) -> None:
         self.name = name
+        self.programs = programs
+        """Where ``interlock``, ``ilctl`` and ``ilsh`` are, maybe those of another checkout."""
         self.directory = directory
         self.mode: Mode = mode
         self.login_name = current_login()
@@ -130,7 +133,14 @@ class Cluster:
 
     def start_gateway(self) -> Daemon:
         """Start auth and proxy in one process; also again, after the first one was stopped."""
-        argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "auth,proxy", "-c", self._config]
+        argv: list[str | Path] = [
+            self.programs / "interlock",
+            "start",
+            "--roles",
+            "auth,proxy",
+            "-c",
+            self._config,
+        ]
         daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="gateway")
         try:
             daemon.wait_port(self.host, self.port)
@@ -143,7 +153,7 @@ class Cluster:
         """Start our own node as a daemon of its own; ``join`` for its first start."""
         config = self.directory / "node.toml"
         config.write_text(self._node_config())
-        argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", config]
+        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "node", "-c", config]
         if join:
             token = self.ilctl("tokens", "add").stdout.split()[-1]
             argv += ["--join", token, "--auth", f"{self.host}:{self.join_port}"]
@@ -159,7 +169,7 @@ class Cluster:
         """Start the node that dials out, and wait until it has; ``join`` for its first start."""
         config = self.directory / "tunnel.toml"
         config.write_text(self._tunnel_config())
-        argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", config]
+        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "node", "-c", config]
         if join:
             token = self.ilctl("tokens", "add").stdout.split()[-1]
             argv += ["--join", token, "--proxy", f"{self.host}:{self.port}"]
@@ -243,7 +253,7 @@ class Cluster:
 
     def ilctl(self, *arguments: str | Path) -> Completed:
         """Run an administrator's command; KitError if it fails."""
-        return run([BIN / "ilctl", *arguments], env=self.env()).check()
+        return run([self.programs / "ilctl", *arguments], env=self.env()).check()
 
     def json(self, *arguments: str | Path) -> Any:
         """The JSON result of an administrator's listing.
@@ -251,6 +261,8 @@ class Cluster:
         The command runs in this process, as tests ask it again and again until something has happened: starting
         Python would be most of its work, and most of what the machine does.
         """
+        if self.programs != BIN:
+            return json.loads(self.ilctl(*arguments, "--format", "json").stdout)
         shown = io.StringIO()
         words = ["--data-dir", self.data, *arguments, "--format", "json"]
         with contextlib.redirect_stdout(shown):
@@ -300,7 +312,7 @@ class Cluster:
         """Run a user's command with ``home`` as the place of profiles."""
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         variables = {**clean_env(), "ILSH_HOME": str(home), "HOME": str(home), **(env or {})}
-        return run([BIN / "ilsh", *arguments], stdin=stdin, env=variables)
+        return run([self.programs / "ilsh", *arguments], stdin=stdin, env=variables)
 
     def login(self, name: str = user, *, password: str = PASSWORD, options: Sequence[str] = ()) -> Person:
         """Sign a user in; KitError if that fails."""
