@@ -45,6 +45,7 @@ from interlock.services.portal import Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.sweeper import Sweeper
 from interlock.services.tenure import Tenures
+from interlock.services.wheel import Wheel
 
 FAREWELL = "The Interlock gateway is shutting down; your session ends."
 
@@ -206,6 +207,7 @@ def _tenures(config: Config, local: Local) -> Tenures:
         locks=Locks(local.lock_feed(strict=config.auth.locking == "strict"), clock=local.clock),
         leases=Leases(local.leases, daemon_id=local.daemon_id, clock=local.clock, entropy=local.entropy),
         clock=local.clock,
+        call_later=Wheel(local.clock).call_later,
     )
 
 
@@ -320,6 +322,7 @@ def _proxy_parts(
         tunnels=tunnels,
         names=(*names, local.cluster.id),  # the ID for root clusters, whatever they call this host
         ciphers=config.proxy.ciphers or algorithms.FAST_CIPHERS,
+        call_later=tenures.call_later,
     )
 
 

@@ -46,6 +46,7 @@ from interlock.services.locks import Locks
 from interlock.services.redialling import Redialler
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
+from interlock.services.wheel import Wheel
 
 HEARTBEAT_S = 10.0
 """Seconds between two reports to the inventory."""
@@ -135,6 +136,7 @@ async def serve_node(
         locks=Locks(ports.locks, clock=clock),
         leases=Leases(ports.leases, daemon_id=identity.id, clock=clock, entropy=entropy),
         clock=clock,
+        call_later=Wheel(clock).call_later,
     )
     sessions = Sessions(
         daemon_id=identity.id,

@@ -11,6 +11,7 @@ from interlock.domain.lock import NO_LOCKS, Lock, LockList
 from interlock.ports import Clock, Entropy
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
+from interlock.services.recorder import CallLater, call_later
 from interlock.services.tenure import Tenures
 
 
@@ -112,10 +113,12 @@ def make_tenures(
     entropy: Entropy,
     locks: MemoryLocks | None = None,
     leases: MemoryLeases | None = None,
+    call_later: CallLater = call_later,
 ) -> Tenures:
     """Tenures over stores in memory; nobody is locked out unless ``Tenures.locks`` runs and the test says so."""
     return Tenures(
         locks=Locks(locks or MemoryLocks(), clock=clock),
         leases=Leases(leases or MemoryLeases(clock), daemon_id=daemon_id, clock=clock, entropy=entropy),
         clock=clock,
+        call_later=call_later,
     )

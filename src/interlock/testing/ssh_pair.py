@@ -52,6 +52,7 @@ from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
 from interlock.services.signin import SignInResult
+from interlock.services.wheel import TICK_S, Wheel
 from interlock.testing.hostile import Credential, RawSsh, connect_raw
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.node import FakeAuthorityStore
@@ -285,7 +286,10 @@ async def gateway(
     emitter = Emitter(audit)
     factory = EventFactory(cluster=cluster_name, clock=clock, entropy=entropy)
     locks, leases = MemoryLocks(), MemoryLeases(clock)
-    tenures = make_tenures(DAEMON_ID, clock=clock, entropy=entropy, locks=locks, leases=leases)
+    wheel = Wheel(clock, tick=min(TICK_S, keepalive_interval / 4))
+    tenures = make_tenures(
+        DAEMON_ID, clock=clock, entropy=entropy, locks=locks, leases=leases, call_later=wheel.call_later
+    )
     sessions = Sessions(
         daemon_id=DAEMON_ID,
         cluster=cluster_name,
@@ -358,6 +362,7 @@ async def gateway(
         names=[LOOPBACK, cluster.id],
         ciphers=ciphers,
         keepalive_interval=keepalive_interval,
+        call_later=wheel.call_later,
     )
     proxy = ProxyServer(proxy_parts, asyncssh.generate_private_key("ssh-ed25519"))
     world = Gateway(

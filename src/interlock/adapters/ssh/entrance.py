@@ -129,6 +129,7 @@ class Entrance:
             refusal=refusal,
             sessions=self._parts.sessions,
             keepalive_interval=min(PARTY_KEEPALIVE_S, self._parts.keepalive_interval),
+            call_later=self._parts.call_later,
         )
         if self._tenure is not None:
             self._tenure.serve(Conduct(forwarder.end, forwarder.activity))

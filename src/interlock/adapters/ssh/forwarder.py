@@ -52,6 +52,7 @@ from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
 from interlock.domain.audit import JsonValue
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
+from interlock.services.recorder import CallLater, Timer, call_later
 from interlock.services.sessions import LiveSession, Sessions
 
 _log = structlog.get_logger()
@@ -91,12 +92,15 @@ class Forwarder:
         sessions: Sessions,
         refusal: Refusal | None = None,
         keepalive_interval: float = KEEPALIVE_INTERVAL_S,
+        call_later: CallLater = call_later,
     ) -> None:
         self._relay = relay
         self._parties = parties
         self._sessions = sessions
         self._refusal = refusal  # why there is no target
         self._keepalive_interval = keepalive_interval
+        self._call_later = call_later  # for the long waits of every connection
+        self._watch: Timer | None = None  # set while `run` runs
         self._legs = {Side.CLIENT: Leg(Side.CLIENT, client, self, relay.flows[Side.CLIENT])}
         if target is not None:
             self._legs[Side.TARGET] = Leg(Side.TARGET, target, self, relay.flows[Side.TARGET])
@@ -125,11 +129,12 @@ class Forwarder:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._begin()
-                watch = tasks.create_task(self._keep_alive(), name="forwarder.keepalive")
+                self._watch = self._call_later(self._keepalive_interval, self._look)
                 await self._over.wait()
-                watch.cancel()
         finally:
             self._tasks = None
+            if self._watch is not None:
+                self._watch.cancel()
             self._perform(self._relay.lost())
             failed = self._failure and not self._ended  # what policy ends, it has seen
             quiet = self._parties.emits and not (self._served or self._refusals or failed or self._refusal)
@@ -423,16 +428,14 @@ class Forwarder:
 
     # --- life and death of the connection ---------------------------------------------------------
 
-    async def _keep_alive(self) -> None:
+    def _look(self) -> None:
         """Ask silent legs whether they live, and renew keys that were used for long."""
-        key_age = dict.fromkeys(self._legs, 0.0)
-        while True:
-            await asyncio.sleep(self._keepalive_interval)
-            for side, leg in self._legs.items():
-                self._check_alive(side, leg)
-                key_age[side] += self._keepalive_interval
-                if key_age[side] >= REKEY_SECONDS and leg.exchange_keys():
-                    key_age[side] = 0.0
+        self._watch = self._call_later(self._keepalive_interval, self._look)
+        for side, leg in self._legs.items():
+            self._check_alive(side, leg)
+            leg.key_age += self._keepalive_interval
+            if leg.key_age >= REKEY_SECONDS:
+                leg.exchange_keys()
 
     def _check_alive(self, side: Side, leg: Leg) -> None:
         if leg.active or not leg.listening:

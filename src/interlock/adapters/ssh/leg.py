@@ -108,6 +108,7 @@ class Leg(asyncio.BufferedProtocol):
         self._deferred: list[bytes] = []
         self._deferred_size = 0
         self._sent = 0  # bytes since the last key exchange
+        self.key_age = 0.0  # seconds since then, as the owner counts them
         self._overrun = False  # the remote was found not to read, which is told once
         self.active = False  # whether anything arrived since the owner last cleared it
 
@@ -300,7 +301,7 @@ class Leg(asyncio.BufferedProtocol):
         """Our NEWKEYS is on its way: use the new keys, send what waited."""
         keys = self._connection.send_keys
         self.sealer = make_cipher(keys, 0 if keys.strict else self.sealer.seq)
-        self._sent = 0
+        self._sent, self.key_age = 0, 0.0
         self._watch_exchange()
         waiting, self._deferred, self._deferred_size = self._deferred, [], 0
         for payload in waiting:

@@ -21,6 +21,7 @@ from interlock.ports import Entropy, HostIssuer
 from interlock.services.desk import Desk
 from interlock.services.federation import Leaves
 from interlock.services.portal import Portal
+from interlock.services.recorder import CallLater, call_later
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
 
@@ -66,4 +67,5 @@ class ProxyParts:
     names: Sequence[str]  # what clients call the proxy: principals of its host certificate
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
     keepalive_interval: float = KEEPALIVE_INTERVAL_S
+    call_later: CallLater = call_later  # for the long waits of connections
     coordinates: bool = True  # False: the forwarder of before the contract, which mints and hands nothing over

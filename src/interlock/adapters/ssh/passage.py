@@ -120,6 +120,7 @@ class Passage:
             refusal=refusal,
             sessions=self._parts.sessions,
             keepalive_interval=self._parts.keepalive_interval,
+            call_later=self._parts.call_later,
         )
         if self._tenure is not None:
             self._tenure.serve(Conduct(forwarder.end, forwarder.activity))
