@@ -89,6 +89,7 @@ class Desk:
         limit: int = 1000,
         strict: bool = True,
         record_input: bool = False,
+        travels: bool = False,
     ) -> None:
         self.part = part
         self.clock = FakeClock()
@@ -106,6 +107,7 @@ class Desk:
             call_later=self.timers.call_later,
             command_output_limit=limit,
             record_input=record_input,
+            travels=travels,
         )
 
     def level(self, what: str = "session") -> tuple[Level, str]:
@@ -394,14 +396,24 @@ def test_every_byte_is_kept_or_counted(steps: list[tuple[Stream, int, bool, bool
         assert len(desk.kept(stream)) + counted == said[stream]
 
 
-def test_silence_is_noted_and_shown_to_nobody() -> None:
-    """A beat without output leaves an empty frame; one with output needs none."""
+def test_a_silent_recording_says_how_long_it_has_lasted() -> None:
+    """For a note beside it, and until it ends; nothing is written to it and no timer is set."""
     desk = Desk(Part())
-    desk.recorder.alive()
-    assert desk.timers.pending == []
+    size = len(desk.part.data)
     desk.clock.advance(10)
-    desk.recorder.alive()
-    desk.timers.fire()
+    assert desk.recorder.alive() == 10_000_000
+    assert (len(desk.part.data), desk.timers.pending) == (size, [])
+    desk.recorder.finish(Exit(status=0))
+    assert desk.recorder.alive() is None
+
+
+def test_silence_is_noted_and_shown_to_nobody() -> None:
+    """In what travels, a beat without output leaves an empty frame; one with output needs none."""
+    desk = Desk(Part(), travels=True)
+    assert desk.recorder.alive() is None
+    assert desk.part.frames() == []
+    desk.clock.advance(10)
+    assert desk.recorder.alive() is None
     desk.recorder.output(Stream.STDOUT, b"a")
     desk.recorder.alive()
     desk.timers.fire()

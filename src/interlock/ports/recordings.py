@@ -121,6 +121,13 @@ class RecordingParts(ClosedParts, Protocol):
         """Read the part of a live session from its beginning; OSError if there is none."""
         ...
 
+    async def mark(self, lasted: Mapping[SessionId, int]) -> None:
+        """Note how long, in microseconds, these parts have lasted by now: a `survey` of one that was left knows.
+
+        Each note is in the place of the one before. RecordingError if the disk does not take it.
+        """
+        ...
+
     async def unfinished(self) -> list[SessionId]:
         """The sessions whose parts a process that is gone has left, oldest first."""
         ...

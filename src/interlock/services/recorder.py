@@ -96,8 +96,11 @@ class SessionRecorder(Protocol):
         """What was not kept and is not marked in the recording, if it failed."""
         ...
 
-    def alive(self) -> None:
-        """The session still runs."""
+    def alive(self) -> int | None:
+        """The session still runs: how long the recording has lasted, in microseconds, for a note beside it.
+
+        None if there is nothing to note, or if the recording itself notes it.
+        """
         ...
 
     def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
@@ -142,7 +145,7 @@ class NoRecorder:
         return ()
 
     def alive(self) -> None:
-        """Nothing to mark."""
+        """Nothing to note."""
 
     def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
         """Nothing to close."""
@@ -164,8 +167,12 @@ class Recorder:
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
         record_input: bool = False,
+        travels: bool = False,
     ) -> None:
-        """``on_failure``: the session must end. ``on_lapse``: it goes on without; None if it must not."""
+        """``on_failure``: the session must end. ``on_lapse``: it goes on without; None if it must not.
+
+        ``travels``: whether others know the session by the part alone: its daemon's notes stay on this disk.
+        """
         self._part: RecordingPart | None = part  # None: finished or failed
         self._builder = BlockBuilder(salt, compressor)
         self._clock = clock
@@ -180,6 +187,7 @@ class Recorder:
             interactive=header.interactive,
         )
         self._finished = False
+        self._travels = travels
         self._beat_had_frames = True  # since the last call of `alive`
         self._builder.add(FrameKind.HEADER, 0, to_payload(header))
         try:
@@ -240,14 +248,17 @@ class Recorder:
             self._account.unsynced(error.public)
             (self._on_lapse or self._on_failure)(error)
 
-    def alive(self) -> None:
-        """Note that nothing was written since the last beat: should the daemon die, it shows until when it lived.
-
-        The note is a frame of no output, which nothing shows.
-        """
+    def alive(self) -> int | None:
+        """See `SessionRecorder.alive`. What a part notes itself is a frame of no output, which nothing shows."""
+        if self._part is None or self._account.lapsed:
+            return None
+        if not self._travels:
+            return self._lasted()
         if not self._beat_had_frames:
-            self._add(Stream.STDOUT, b"")
+            self._put(Stream.STDOUT, b"")
+            self._write()
         self._beat_had_frames = False
+        return None
 
     def finish(self, ended: Exit, others: Sequence[Covered] = ()) -> None:
         """Write the rest, what is covered, how the session ended, and close. Only the first call counts."""
@@ -273,7 +284,11 @@ class Recorder:
             part.close()
 
     def _put(self, kind: int, payload: bytes | memoryview) -> None:
-        self._builder.add(kind, int((self._clock.monotonic() - self._began) * 1_000_000), payload)
+        self._builder.add(kind, self._lasted(), payload)
+
+    def _lasted(self) -> int:
+        """Microseconds since the start."""
+        return int((self._clock.monotonic() - self._began) * 1_000_000)
 
     def _add(self, kind: int, payload: bytes | memoryview) -> None:
         if self._part is None or self._account.lapsed:

@@ -9,7 +9,9 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from interlock.core.errors import StoreError
+import structlog
+
+from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, new_compressor
@@ -38,6 +40,8 @@ from interlock.services.trackers import HEARTBEAT_S, LiveTracker, NoTracker, Tra
 from interlock.services.uploads import Upload, Uploads
 
 __all__ = ["LiveSession", "Sessions"]
+
+_log = structlog.get_logger()
 
 STORING_GRACE_S = 10.0
 """Seconds that a daemon which stops waits for recordings to be stored; the rest is found at the next start."""
@@ -96,6 +100,8 @@ class Sessions:
         self._live: dict[LiveSession, None] = {}  # in the order in which they were agreed
         self._closing = False  # set by end_all: nothing begins any more
         self._stopping = asyncio.Event()
+        self._beaten = asyncio.Event()  # there is something new to note
+        self._lasted: dict[SessionId, int] = {}  # at the last heartbeat, in microseconds
 
     @property
     def live(self) -> list[LiveSession]:
@@ -193,6 +199,7 @@ class Sessions:
                 tasks.create_task(self._uploads.run(), name="sessions.uploads"),
                 tasks.create_task(self._mirrors.run(), name="sessions.mirrors"),
                 tasks.create_task(self._beat(), name="sessions.heartbeat"),
+                tasks.create_task(self._mark(), name="sessions.marks"),
             ]
             tasks.create_task(self._trackers.run(), name="sessions.trackers")
             tasks.create_task(self._twins.run(), name="sessions.twins")
@@ -205,11 +212,22 @@ class Sessions:
     async def _beat(self) -> None:
         while True:
             await self._sleep(HEARTBEAT_S)
-            for session in self.live:  # a recorder that fails ends its session
-                session.recorder.alive()
             tracked = [session.sid for session in self._live if session.ctx.duties.tracks]
             if tracked:
                 self._trackers.beat(tracked)
+            lasted = {session.sid: session.recorder.alive() for session in self.live}
+            self._lasted = {sid: microseconds for sid, microseconds in lasted.items() if microseconds is not None}
+            self._beaten.set()
+
+    async def _mark(self) -> None:
+        """Note which recordings still last, beside the heartbeats, which a slow disk must not hold up."""
+        while True:
+            await self._beaten.wait()
+            self._beaten.clear()
+            try:
+                await self._parts.mark(self._lasted)
+            except RecordingError as error:
+                _log.warning("sessions.not_marked", reason=error.reason)
 
     def _open_recorder(
         self, ctx: SessionContext, header: Header, on_failure: OnFailure, on_lapse: OnFailure | None
@@ -235,6 +253,7 @@ class Sessions:
             call_later=self._call_later,
             command_output_limit=self._command_output_limit if limit is None else limit,
             record_input=ctx.access.record_input,
+            travels=mirror is not None,
         )
         if mirror is not None:
             mirror.on_lost = recorder.not_in_sync

@@ -7,9 +7,11 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from interlock.adapters.blob.marks import Marks
 from interlock.core.errors import RecordingError
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.survey import Survey, survey
@@ -85,8 +87,16 @@ class PartFiles:
     def __init__(self, directory: Path, quarantine: Path) -> None:
         self._parts = directory
         self._quarantine = quarantine
+        self._marks = Marks(directory)
         for folder in (directory, quarantine):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    async def mark(self, lasted: Mapping[SessionId, int]) -> None:
+        """These parts' sessions live; RecordingError if the disk does not take that down."""
+        try:
+            await asyncio.to_thread(self._marks.write, lasted)
+        except OSError as error:
+            raise unreadable(error) from error
 
     def path(self, sid: SessionId) -> Path:
         """Where the part is."""
@@ -99,7 +109,7 @@ class PartFiles:
     async def survey(self, sid: SessionId) -> Survey:
         """What a part contains; RecordingError if it cannot be read at all."""
         try:
-            return await asyncio.to_thread(_survey, self.path(sid))
+            return await asyncio.to_thread(self._survey, sid)
         except OSError as error:
             raise unreadable(error) from error
 
@@ -126,10 +136,18 @@ class PartFiles:
         except OSError as error:
             raise unreadable(error) from error
 
+    def _survey(self, sid: SessionId) -> Survey:
+        """What the part says, and what was said of it while it said nothing."""
+        found = survey(chunks(self.path(sid)))
+        if found.header is None or found.exit is not None:
+            return found
+        return replace(found, last=max(found.last, self._marks.lasted(sid)))
+
     def _unfinished(self) -> list[SessionId]:
         found = []
-        for path in self._parts.glob(f"*{PART}"):
-            sid = sid_of(path)
+        parts = {path: sid_of(path) for path in self._parts.glob(f"*{PART}")}
+        self._marks.forget({sid for sid in parts.values() if sid is not None})
+        for path, sid in parts.items():
             with contextlib.suppress(FileNotFoundError):  # its session has just been stored
                 if sid is not None and not _in_use(path):
                     found.append((path.stat().st_mtime, sid))
@@ -173,10 +191,6 @@ def _in_use(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _survey(path: Path) -> Survey:
-    return survey(chunks(path))
 
 
 def _mend(path: Path, keep: int, tail: bytes) -> None:
