@@ -17,22 +17,24 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Measure, print, write."""
     options = _arguments()
-    wanted = set(options.only.split(",")) if options.only else {each.name for each in PARTS}
+    usual = [each.name for each in PARTS if (each.quick if options.quick else each.rounds)]
+    wanted = set(options.only.split(",")) if options.only else set(usual)
     if unknown := wanted - {each.name for each in PARTS}:
         raise SystemExit(f"no part {', '.join(unknown)}: there are {', '.join(each.name for each in PARTS)}")
-    parts = [each for each in PARTS if each.name in wanted and (each.quick or not options.quick)]
+    parts = [each for each in PARTS if each.name in wanted]
     scale = QUICK if options.quick else FULL
     others = dict(_named(text) for text in options.beside)
     peers = [_peer(text, options.peer_user, options.peer_key) for text in options.peer]
     with tempfile.TemporaryDirectory(prefix="interlock-bench-") as name, in_memory() as memory:
         checkouts = {each: Path(path).resolve() for each, path in others.items()}
+        with_node = any(each.name.startswith("node") for each in parts)
         only = options.ways.split(",") if options.ways else ()
-        with site(Path(name), others=checkouts, peers=peers, only=only) as place:
+        with site(Path(name), others=checkouts, peers=peers, only=only, with_node=with_node) as place:
             if unknown := set(only) - place.names:
                 raise SystemExit(f"no way {', '.join(unknown)}: there are {', '.join(sorted(place.names))}")
             rig = Rig(place, scale, memory)
             for part in parts:
-                part.run(rig, options.rounds or (part.quick if options.quick else part.rounds))
+                part.run(rig, options.rounds or (part.quick if options.quick else part.rounds) or 1)
     names = [*others, *(peer.name for peer in peers)]
     report.show(rig.results, names)
     whole = not (options.only or options.ways or options.rounds)

@@ -27,6 +27,11 @@ class Road(StrEnum):
         return f"{subject}_{self.value}" if self.value else subject
 
 
+def case(way: str, at: int) -> str:
+    """The name of a way among so many live sessions, or stored events."""
+    return f"{way}@{at}"
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One thing that is measured; its values are plain numbers in ``unit``."""
@@ -72,6 +77,16 @@ class Ratio:
     base: Road
     bound: Bound | None = None
     road: Road = Road.ROUTE
+    at: int | None = None  # of a figure that is measured in several cases: which one
+    base_at: int | None = None
+
+    def names(self, subject: str) -> tuple[str, str]:
+        """The two ways that are compared."""
+        ours, theirs = self.road.of(subject), self.base.of(subject)
+        return (
+            ours if self.at is None else case(ours, self.at),
+            theirs if self.base_at is None else case(theirs, self.base_at),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +95,11 @@ class Demand:
 
     figure: str
     bound: Bound
-    road: Road = Road.ROUTE
+    at: int | None = None
+
+    def name(self, subject: str) -> str:
+        """The way that is meant."""
+        return subject if self.at is None else case(subject, self.at)
 
 
 def _mb_s(name: str, title: str) -> Figure:
@@ -107,7 +126,37 @@ FIGURES: Sequence[Figure] = (
     Figure("echo_p50_us", "key echo p50", "µs"),
     Figure("echo_p99_us", "key echo p99", "µs"),
     Figure("cpu_ms_per_session", "gateway CPU of one `true`", "ms"),
+    Figure("sessions_per_s", "short sessions, 20 openers", "1/s", higher_is_better=True),
+    Figure("target_setup_ms", "set-up, our node and sshd as targets", "ms"),
+    _mb_s("target_down_mb_s", "download from them"),
+    _mb_s("target_up_mb_s", "upload to them"),
+    Figure("target_kb_per_session", "what they hold for an idle session", "kB"),
+    Figure("rss_growth_down_mb", "gateway after 4 GB down", "MB more"),
+    Figure("rss_growth_up_mb", "gateway after 4 GB up", "MB more"),
+    Figure("stalled_client_mb", "gateway while a client with a window of 1 GiB does not read", "MB more"),
+    Figure("idle_kb_per_session", "gateway, per idle recorded terminal", "kB"),
+    Figure("idle_cpu_percent", "gateway while all are idle", "% of a core"),
+    Figure("idle_wakeups_per_s", "gateway while all are idle", "wake-ups/s"),
+    Figure("setup_live_ms", "set-up beside so many live sessions", "ms"),
+    Figure("cpu_live_ms_per_session", "gateway CPU of one `true` beside them", "ms"),
+    Figure("setup_stored_ms", "set-up after so many stored events", "ms"),
+    Figure("cpu_stored_ms_per_session", "gateway CPU of one `true` after them", "ms"),
+    Figure("events_ls_ms", "ilctl events ls --limit 100", "ms"),
+    Figure("sessions_ls_ms", "ilctl sessions ls", "ms"),
+    Figure("recordings_ls_ms", "ilctl recordings ls", "ms"),
 )
+
+FEW, SOME, MANY = 10, 500, 2000
+"""Live sessions."""
+
+STOCK = 1_000_000
+"""Stored events."""
+
+
+def _growth(name: str, figure: str, at: int, base_at: int, road: Road = Road.ROUTE) -> Ratio:
+    """How a figure grows; that it is flat is demanded, and nothing more exact."""
+    return Ratio(name, figure, road, road=road, at=at, base_at=base_at)
+
 
 RATIOS: Sequence[Ratio] = (
     Ratio("setup_vs_direct", "setup_ms", Road.DIRECT, at_most(0.90)),
@@ -127,10 +176,31 @@ RATIOS: Sequence[Ratio] = (
     Ratio("pty_recorder_cost", "cpu_pty_s_gb", Road.UNRECORDED, at_most(1.15)),
     Ratio("echo_p50_vs_jump", "echo_p50_us", Road.JUMP, at_most(0.9)),
     Ratio("echo_p99_vs_jump", "echo_p99_us", Road.JUMP, at_most(1.0)),
+    Ratio("node_setup_vs_sshd", "target_setup_ms", Road.ROUTE, at_most(1.0), road=Road.NODE),
+    Ratio("node_down_vs_sshd", "target_down_mb_s", Road.ROUTE, at_least(0.8), road=Road.NODE),
+    Ratio("node_up_vs_sshd", "target_up_mb_s", Road.ROUTE, at_least(0.8), road=Road.NODE),
+    Ratio("node_rss_vs_sshd_pss", "target_kb_per_session", Road.ROUTE, at_most(1.0), road=Road.NODE),
+    Ratio("sessions_per_s_vs_direct", "sessions_per_s", Road.DIRECT, at_least(0.8)),
+    Ratio("sessions_per_s_vs_jump", "sessions_per_s", Road.JUMP, at_least(1.6)),
+    _growth("setup_500_live_vs_10", "setup_live_ms", SOME, FEW),
+    _growth("setup_2000_live_vs_10", "setup_live_ms", MANY, FEW),
+    _growth("direct_setup_2000_live_vs_10", "setup_live_ms", MANY, FEW, road=Road.DIRECT),
+    _growth("cpu_500_live_vs_10", "cpu_live_ms_per_session", SOME, FEW),
+    _growth("cpu_2000_live_vs_10", "cpu_live_ms_per_session", MANY, FEW),
+    _growth("setup_1m_events_vs_0", "setup_stored_ms", STOCK, 0),
+    _growth("cpu_1m_events_vs_0", "cpu_stored_ms_per_session", STOCK, 0),
+    _growth("events_ls_1m_events_vs_0", "events_ls_ms", STOCK, 0),
+    _growth("sessions_ls_1m_events_vs_0", "sessions_ls_ms", STOCK, 0),
+    _growth("recordings_ls_1m_events_vs_0", "recordings_ls_ms", STOCK, 0),
 )
 
 DEMANDS: Sequence[Demand] = (
     Demand("cpu_down_s_gb", at_most(0.9)),
     Demand("cpu_up_s_gb", at_most(0.9)),
     Demand("cpu_ms_per_session", at_most(8.0)),
+    Demand("rss_growth_down_mb", at_most(20.0)),
+    Demand("rss_growth_up_mb", at_most(20.0)),
+    Demand("stalled_client_mb", at_most(2.0)),
+    Demand("idle_kb_per_session", at_most(80.0), at=MANY),
+    Demand("idle_cpu_percent", at_most(1.0), at=MANY),
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.results import percentile
-from bench.ways import GCM, Way
+from bench.ways import GCM, Gateway, Way
 from interlock.testing.openssh import clean_env
 from interlock.testing.procs import KitError
 from interlock.testing.terminal import Terminal
@@ -90,6 +90,15 @@ def _stroke(terminal: Terminal) -> float:
     terminal.send("x")
     terminal.expect("x", timeout=10)
     return (time.perf_counter() - began) * 1e6
+
+
+def session_cpu_ms(gateway: Gateway, way: Way, sessions: int) -> float:
+    """What the gateway spends on each of these short sessions until all of it is stored."""
+    before = gateway.cpu_s()
+    with gateway.storing(sessions, recorded=way.recorded):
+        for _ in range(sessions):
+            run_client(way.argv("true"))
+    return (gateway.cpu_s() - before) / sessions * 1000
 
 
 def run_client(argv: Sequence[str], *, source: Path | None = None, stdin: bytes = b"") -> None:

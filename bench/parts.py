@@ -3,9 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from bench import measure
-from bench.figures import Road
+from bench.figures import FEW, MANY, SOME, Road
+from bench.growth import Growth, Held
+from bench.limits import Memory
+from bench.rate import session_rate
 from bench.rig import Interleaved, Part, Rig
 from bench.screenfuls import write_screenfuls
+from bench.stock import Stock
 from bench.ways import CHACHA, Way
 
 PLAIN = (Road.DIRECT, Road.JUMP, Road.ROUTE)
@@ -81,14 +85,25 @@ def echo(rig: Rig, way: Way) -> Values:
 
 
 def session_cpu(rig: Rig, way: Way) -> Values:
-    """What the gateway spends on a short session until all of it is stored."""
+    """What the gateway spends on a short session, everything included."""
     if way.gateway is None:
         return {}
-    before, sessions = way.gateway.cpu_s(), rig.scale.sessions
-    with way.gateway.storing(sessions):
-        for _ in range(sessions):
-            measure.run_client(way.argv("true"))
-    return {"cpu_ms_per_session": (way.gateway.cpu_s() - before) / sessions * 1000}
+    return {"cpu_ms_per_session": measure.session_cpu_ms(way.gateway, way, rig.scale.sessions)}
+
+
+def node(rig: Rig, way: Way) -> Values:
+    """Transfers with our node as the target, and with sshd, both through the gateway."""
+    set_up_s, size = rig.set_ups.seconds(way), rig.scale.bulk
+    return {
+        "target_down_mb_s": measure.download(way, size, set_up_s).mb_per_s,
+        "target_up_mb_s": measure.upload(way, size, set_up_s, rig.zeros()).mb_per_s,
+    }
+
+
+def node_set_up(rig: Rig, way: Way) -> Values:
+    """The set-up of both."""
+    del rig
+    return {"target_setup_ms": measure.set_up_ms(way)}
 
 
 PARTS: Sequence[Part] = (
@@ -99,5 +114,13 @@ PARTS: Sequence[Part] = (
     Interleaved("pty", 9, 0, (*PLAIN, Road.UNRECORDED), terminal),
     Interleaved("echo", 9, 3, PLAIN, echo),
     Interleaved("sessioncpu", 9, 0, (Road.ROUTE,), session_cpu),
+    Interleaved("rate", 9, 0, PLAIN, session_rate),
+    Interleaved("nodesetup", 15, 0, (Road.NODE, Road.ROUTE), node_set_up),
+    Interleaved("node", 9, 0, (Road.NODE, Road.ROUTE), node),
+    Held(),
+    Memory(),
+    Growth("idle", 0, (200,), watched=200),
+    Growth("growth", 1, (FEW, SOME, MANY), watched=MANY),
+    Stock(),
 )
 """In the order in which they run."""

@@ -50,8 +50,7 @@ class Results:
         """The named ratios of medians of a gateway or another relay; those that were measured."""
         found = {}
         for ratio in table:
-            ours = self.median(ratio.figure, ratio.road.of(subject))
-            theirs = self.median(ratio.figure, ratio.base.of(subject))
+            ours, theirs = (self.median(ratio.figure, name) for name in ratio.names(subject))
             if ours is not None and theirs:
                 found[ratio.name] = round(ours / theirs, 3)
         return found
@@ -65,7 +64,7 @@ class Results:
             if ratio.bound is not None and ratio.name in values
         ]
         for demand in demands:
-            value = self.median(demand.figure, demand.road.of(subject))
+            value = self.median(demand.figure, demand.name(subject))
             if value is not None:
                 found.append(Verdict(demand.figure, round(value, 3), demand.bound))
         return found
@@ -79,7 +78,7 @@ class Results:
         for figure, by_way in self.values.items():
             for way in by_way:
                 rest = way.removeprefix(other)
-                if way == rest or (rest and not rest.startswith("_")):
+                if way == rest or (rest and rest[0] not in "_@"):
                     continue
                 ours, theirs = self.median(figure, subject + rest), self.median(figure, way)
                 if ours is not None and theirs:

@@ -4,6 +4,7 @@ Everything of one run is a `Site`: target, jump host, one or more gateways, and 
 several checkouts of Interlock may stand beside each other, each started from its own ``.venv``.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from bench.figures import Road
 from bench.stored import Stored
 from interlock.testing.gateway import BIN, Cluster, Person
 from interlock.testing.openssh import Key, SshClient, Sshd, make_key, sign_user
-from interlock.testing.procs import cpu_clock, descendants, poll_until, run
+from interlock.testing.procs import cpu_clock, poll_until, run
 
 GCM = "aes128-gcm@openssh.com"
 CHACHA = "chacha20-poly1305@openssh.com"
@@ -63,6 +64,7 @@ class Gateway:
 
     def __init__(self, name: str, directory: Path, programs: Path = BIN, *, with_node: bool = False) -> None:
         self.name = name
+        self.programs = programs
         self.cluster = Cluster(
             directory, mode="proxy", with_node=with_node, ciphers=[GCM, CHACHA], programs=programs
         )
@@ -82,7 +84,7 @@ class Gateway:
     @property
     def pids(self) -> list[int]:
         """The gateway's processes: one, or a supervisor and its workers."""
-        return [self.cluster.gateway.pid, *descendants(self.cluster.gateway.pid)]
+        return self.cluster.gateway.pids
 
     def cpu_s(self) -> float:
         """What all its processes have used so far."""
@@ -200,6 +202,18 @@ class Site:
             found += [gateway.way(road) for gateway in self.gateways]
             found += self.peers if road is Road.ROUTE else []
         return [way for way in found if not self.only or way.name in self.only]
+
+    def wanted_gateways(self) -> list[Gateway]:
+        """The gateways whose route is measured."""
+        return [each for each in self.gateways if not self.only or each.name in self.only]
+
+    @contextmanager
+    def fresh(self, gateway: Gateway, *, with_node: bool = False) -> Iterator[Gateway]:
+        """Another gateway of the same name and checkout, which has served nobody yet."""
+        with tempfile.TemporaryDirectory(prefix="fresh-", dir=self.directory) as name:
+            directory = Path(name) / "cluster"
+            with Gateway(gateway.name, directory, gateway.programs, with_node=with_node) as another:
+                yield another
 
     @property
     def names(self) -> set[str]:
