@@ -56,7 +56,7 @@ async def test_a_database_that_fails_does_not_keep_the_gateway_from_stopping(
         raise StoreError("disk I/O error")
 
     monkeypatch.setattr(SqlAuditLog, "append", failing)
-    monkeypatch.setattr(SqlTrackerStore, "put", failing)
+    monkeypatch.setattr(SqlTrackerStore, "put_all", failing)
     for module, grace in ((gateway, "DELIVERY_GRACE_S"), (gateway, "STORING_GRACE_S"), (node, "DELIVERY_GRACE_S")):
         monkeypatch.setattr(module, grace, 0.05)
     died(tmp_path / "data" / "recordings")

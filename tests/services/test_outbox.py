@@ -135,3 +135,63 @@ async def test_room_ends_at_half_of_the_backlog() -> None:
     outbox.stop()
     await outbox.run()
     assert outbox.has_room
+
+
+async def test_an_outbox_that_gathers_delivers_once_what_comes_within_a_moment() -> None:
+    """Whatever the loop does in between, as long as the moment lasts."""
+    store = Store()
+    outbox: Outbox[int] = Outbox("numbers", store.take, gather=0.5)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(outbox.run())
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0.5 - loop.time() % 0.5)  # a moment begins
+        for number in range(5):
+            outbox.put(number)
+            await asyncio.sleep(0)
+        assert store.batches == []
+        await outbox.delivered()
+        assert store.batches == [list(range(5))]
+        outbox.stop()
+
+
+async def test_two_outboxes_deliver_at_the_same_moment() -> None:
+    """Whenever they got their first item, so that the store commits once for both."""
+    rounds: list[int] = []
+    steps = 0
+
+    async def take(_batch: Sequence[int]) -> None:
+        rounds.append(steps)
+
+    one: Outbox[int] = Outbox("one", take, gather=0.5)
+    two: Outbox[int] = Outbox("two", take, gather=0.5)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(one.run())
+        tasks.create_task(two.run())
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0.5 - loop.time() % 0.5)
+        one.put(1)
+        await asyncio.sleep(0)
+        two.put(2)
+        while len(rounds) < 2:
+            steps += 1
+            await asyncio.sleep(0)
+        assert rounds[0] == rounds[1]
+        one.stop()
+        two.stop()
+
+
+async def test_nobody_waits_for_the_moment_who_is_in_a_hurry() -> None:
+    """Not a flush, not a full batch, and not an outbox that stops."""
+    store = Store()
+    outbox: Outbox[int] = Outbox("numbers", store.take, gather=3600)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(outbox.run())
+        outbox.put(-1)
+        await outbox.flush()
+        for number in range(BATCH):
+            outbox.put(number)
+        await outbox.delivered()
+        outbox.put(BATCH)
+        outbox.stop()
+        outbox.put(BATCH + 1)
+    assert [len(batch) for batch in store.batches] == [1, BATCH, 2]

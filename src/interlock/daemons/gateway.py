@@ -41,6 +41,7 @@ from interlock.services.federation import FederatedAdmission, FederatedClaims, L
 from interlock.services.joining import JoinSources
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
+from interlock.services.outbox import GATHER_S
 from interlock.services.portal import Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.sweeper import Sweeper
@@ -111,7 +112,7 @@ async def _serve(
     coordinates: bool,
 ) -> None:
     _check(config, with_node=with_node)
-    emitter = Emitter(local.audit)
+    emitter = Emitter(local.audit, gather=GATHER_S)
     local.authority.report_to(emitter)
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
     claims = await _claims(local)
@@ -225,6 +226,7 @@ def _sessions(local: Local, emitter: Emitter, claims: SessionClaims, locks: Lock
         sync=SyncedParts(local.recordings),
         twins=local.twins,
         locks=locks,
+        gather=GATHER_S,
     )
 
 

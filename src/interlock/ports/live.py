@@ -1,6 +1,6 @@
 """Narrow protocols: sessions while they go on: trackers, leases, locks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -19,6 +19,10 @@ class TrackerStore(Protocol):
 
         A ``swept`` one leaves a terminated one alone, and is replaced by whatever its daemon puts.
         """
+        ...
+
+    async def put_all(self, trackers: Sequence[Tracker]) -> None:
+        """The same for several, each of another session."""
         ...
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:

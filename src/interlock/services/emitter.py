@@ -28,8 +28,13 @@ from interlock.services.outbox import BACKLOG, Outbox, Sleep
 class Emitter:
     """The one writer of a daemon's audit events. `run` belongs into a TaskGroup of the daemon."""
 
-    def __init__(self, log: AuditLog, *, backlog: int = BACKLOG, sleep: Sleep = asyncio.sleep) -> None:
-        self._outbox: Outbox[AuditEvent] = Outbox("audit events", log.append, backlog=backlog, sleep=sleep)
+    def __init__(
+        self, log: AuditLog, *, backlog: int = BACKLOG, gather: float = 0, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        """``gather``: seconds, see `Outbox`."""
+        self._outbox: Outbox[AuditEvent] = Outbox(
+            "audit events", log.append, backlog=backlog, gather=gather, sleep=sleep
+        )
 
     @property
     def healthy(self) -> bool:
@@ -46,8 +51,12 @@ class Emitter:
         self._outbox.put(event)
 
     async def flush(self) -> None:
-        """Return when all events emitted so far are stored."""
+        """Store all events emitted so far, now; return when they are."""
         await self._outbox.flush()
+
+    async def stored(self) -> None:
+        """Return when all events emitted so far are stored, which is soon."""
+        await self._outbox.delivered()
 
     def stop(self) -> None:
         """Make `run` return when all events are stored."""

@@ -3,6 +3,9 @@
 Order is kept and nothing is dropped: what a store cannot take now is offered again, with growing pauses.
 Events and tracker changes both go through one of these. It is not a durable queue: what is not delivered
 when the process is killed is rebuilt from the recordings on disk (`services.recovery`).
+
+An outbox may gather for a moment before it delivers, so that what one session leaves, and many at a time, costs
+the store one transaction. All outboxes of a process deliver at the same moments.
 """
 
 import asyncio
@@ -25,6 +28,10 @@ BATCH = 500
 BACKLOG = 10_000
 """Waiting items above which the store counts as away: about 20 MB of events."""
 
+GATHER_S = 0.05
+"""Seconds for which a gateway gathers at most: half of what its recorders hold back (`recorder.FLUSH_AFTER_S`),
+so whatever a crash costs, it is not more for this."""
+
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 
@@ -40,9 +47,13 @@ class Outbox(Generic[T]):
         deliver: Callable[[Sequence[T]], Awaitable[None]],
         *,
         backlog: int = BACKLOG,
+        gather: float = 0,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """``gather``: how many seconds an item waits for company at most; 0: none."""
         self._name = name
+        self._gather = gather
+        self._timer: asyncio.TimerHandle | None = None  # while what waits is not due
         self._deliver = deliver
         self._backlog = backlog
         self._sleep = sleep
@@ -66,9 +77,22 @@ class Outbox(Generic[T]):
         """Take an item; never blocks, never fails."""
         self._waiting.append(item)
         self._put_count += 1
+        if not self._gather or self._stopping or len(self._waiting) >= BATCH:
+            self._changed.set()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at((loop.time() // self._gather + 1) * self._gather, self._due)
+
+    def _due(self) -> None:
+        self._timer = None
         self._changed.set()
 
     async def flush(self) -> None:
+        """Deliver all that was put so far, now; return when it is stored. Needs a running `run`."""
+        self._changed.set()
+        await self.delivered()
+
+    async def delivered(self) -> None:
         """Return when all that was put so far is stored. Needs a running `run`."""
         wanted = self._put_count
         async with self._delivered:
@@ -85,9 +109,12 @@ class Outbox(Generic[T]):
             while self._waiting or not self._stopping:
                 await self._changed.wait()
                 self._changed.clear()
-                while self._waiting:
+                due = self._put_count  # what comes meanwhile is gathered again
+                while self._delivered_count < due:
                     await self._deliver_some()
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             if self._waiting:
                 _log.error("outbox.abandoned", outbox=self._name, items=len(self._waiting))
 

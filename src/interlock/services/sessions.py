@@ -65,6 +65,7 @@ class Sessions:
         sync: SyncStore | None = None,
         twins: TwinStore | None = None,
         locks: Locks | None = None,
+        gather: float = 0,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
@@ -82,8 +83,8 @@ class Sessions:
         self._command_output_limit = command_output_limit
         self._factory = EventFactory(cluster=cluster, clock=clock, entropy=entropy)
         self._compressor = new_compressor()
-        self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, sleep=sleep)
-        self._uploads = Uploads(parts, recordings, events_stored=emitter.flush, sleep=sleep)
+        self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, gather=gather, sleep=sleep)
+        self._uploads = Uploads(parts, recordings, events_stored=emitter.stored, sleep=sleep)
         self._mirrors = Mirrors(sync, clock=clock, sleep=sleep)
         self._twins = Outbox("twins", partial(_put_twins, twins), sleep=sleep)
         self._claims = claims or SessionClaims()  # of the process, if it has more than this registry

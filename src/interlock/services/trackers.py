@@ -30,12 +30,19 @@ class TrackerWriter:
     """The one writer of a daemon's trackers."""
 
     def __init__(
-        self, store: TrackerStore, *, daemon_id: DaemonId, clock: Clock, sleep: Sleep = asyncio.sleep
+        self,
+        store: TrackerStore,
+        *,
+        daemon_id: DaemonId,
+        clock: Clock,
+        gather: float = 0,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """``gather``: seconds, see `Outbox`."""
         self._store = store
         self._daemon_id = daemon_id
         self._clock = clock
-        self._outbox: Outbox[Tracker | Beat] = Outbox("trackers", self._write, sleep=sleep)
+        self._outbox: Outbox[Tracker | Beat] = Outbox("trackers", self._write, gather=gather, sleep=sleep)
 
     def put(self, tracker: Tracker) -> None:
         """Write this state soon."""
@@ -61,8 +68,8 @@ class TrackerWriter:
         latest = {item.sid: item for item in batch if isinstance(item, Tracker)}
         beats = [item for item in batch if isinstance(item, Beat)]
         expires = self._clock.now() + TRACKER_TTL  # counted from the write, which may come late
-        for tracker in latest.values():
-            await self._store.put(replace(tracker, expires=expires))
+        if latest:
+            await self._store.put_all([replace(tracker, expires=expires) for tracker in latest.values()])
         if beats:
             await self._store.keep(self._daemon_id, beats[-1].sids, expires)
 

@@ -71,6 +71,11 @@ class Stores:
         """`ports.TrackerStore`."""
         self.trackers[tracker.sid] = tracker
 
+    async def put_all(self, trackers: Sequence[Tracker]) -> None:
+        """`ports.TrackerStore`."""
+        for tracker in trackers:
+            await self.put(tracker)
+
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """`ports.TrackerStore`."""
         self.kept.append((daemon, tuple(sids), expires))

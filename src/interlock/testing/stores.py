@@ -86,6 +86,11 @@ class MemoryTrackers:
         if known is None or known.swept or order.index(tracker.state) >= order.index(known.state):
             self.stored[tracker.sid] = tracker
 
+    async def put_all(self, trackers: Sequence[Tracker]) -> None:
+        """Each by itself."""
+        for tracker in trackers:
+            await self.put(tracker)
+
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """One heartbeat for all sessions of a daemon."""
         self._fail()

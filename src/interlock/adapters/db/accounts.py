@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_strings
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.prepared import Prepared
 from interlock.core.errors import NotFound
 from interlock.core.ids import parse_login, parse_name
 from interlock.domain.access import RoleOptions, dump_options, load_options
@@ -17,6 +18,9 @@ from interlock.domain.rbac import Role
 from interlock.ports import User
 
 _log = structlog.get_logger(__name__)
+
+_USER = Prepared(select(schema.users).where(schema.users.c.name == bindparam("name")))
+_ROLE = Prepared(select(schema.roles).where(schema.roles.c.name == bindparam("name")))
 
 
 class SqlUserStore:
@@ -27,8 +31,7 @@ class SqlUserStore:
 
     async def user(self, name: str) -> User:
         """The account; NotFound otherwise."""
-        wanted = select(schema.users).where(schema.users.c.name == name)
-        rows = await self._database.rows(wanted)
+        rows = self._database.look(_USER, name=name)
         if not rows:
             raise _no_user(name)
         return _user(rows[0])
@@ -70,12 +73,13 @@ class SqlRoleStore:
 
     async def roles(self, names: Iterable[str]) -> list[Role]:
         """The named roles that exist and can be read."""
-        wanted = select(schema.roles).where(schema.roles.c.name.in_(list(names))).order_by(schema.roles.c.name)
-        return await self._read(wanted)
+        rows = [row for name in sorted(set(names)) for row in self._database.look(_ROLE, name=name)]
+        return [role for row in rows if (role := _role(row)) is not None]
 
     async def all_roles(self) -> list[Role]:
         """Every role that can be read, by name."""
-        return await self._read(select(schema.roles).order_by(schema.roles.c.name))
+        rows = await self._database.rows(select(schema.roles).order_by(schema.roles.c.name))
+        return [role for row in rows if (role := _role(row)) is not None]
 
     async def add_role(self, role: Role) -> bool:
         """Create the role; False if the name is taken."""
@@ -97,10 +101,6 @@ class SqlRoleStore:
         """Delete the role; NotFound if there is none."""
         if not await self._database.change(delete(schema.roles).where(schema.roles.c.name == name)):
             raise NotFound(f"there is no role called {name}")
-
-    async def _read(self, wanted: Any) -> list[Role]:
-        rows = await self._database.rows(wanted)
-        return [role for row in rows if (role := _role(row)) is not None]
 
 
 def _no_user(name: str) -> NotFound:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, whole_text
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.prepared import Prepared, driver
 from interlock.adapters.db.twins import find_twins
 from interlock.core.ids import SessionId
 from interlock.domain.audit import NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind
@@ -22,6 +23,25 @@ LISTED = 20_000
 """Sessions, the newest ones, whose recordings are looked for: a list has no more (`blob.files.REMEMBERED`)."""
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
+_EVENTS = schema.events
+_BY_AUTH = text("synthesized = 'auth'")  # as the index has it
+
+_STORE = Prepared(
+    insert(_EVENTS)
+    .values({each.name: bindparam(each.name) for each in _EVENTS.c if each is not _EVENTS.c.seq})
+    .on_conflict_do_nothing()
+)
+_TOLD = Prepared(
+    select(_EVENTS.c.seq)
+    .where(_EVENTS.c.sid == bindparam("sid"), _EVENTS.c.event != Kind.SESSION_REJECTED.event)
+    .limit(1)
+)
+_MADE_UP = Prepared(
+    select(*(each for each in _EVENTS.c if each is not _EVENTS.c.seq))
+    .where(_BY_AUTH, _EVENTS.c.sid == bindparam("sid"))
+    .order_by(_EVENTS.c.seq)
+)
+_TAKE_BACK = Prepared(delete(_EVENTS).where(_BY_AUTH, _EVENTS.c.sid == bindparam("sid")))
 
 
 class SqlAuditLog:
@@ -41,10 +61,7 @@ class SqlAuditLog:
 
     def knows(self, sid: SessionId) -> bool:
         """Whether anything but refusals is stored of this session. Synchronous: readers wait for nobody here."""
-        table = schema.events
-        refusal = Kind.SESSION_REJECTED.event
-        query = select(table.c.seq).where(table.c.sid == sid, table.c.event != refusal).limit(1)
-        return self._database.read_now(lambda connection: connection.execute(query).first()) is not None
+        return bool(self._database.look(_TOLD, sid=sid))
 
     async def unstored(self) -> list[dict[str, JsonValue]]:
         """The starts of recorded sessions, of which no upload is known, newest first, among the last `LISTED`."""
@@ -96,30 +113,28 @@ def _same(sid: str) -> ColumnElement[bool]:
 
 
 def _append(connection: Connection, events: Sequence[AuditEvent]) -> None:
+    sqlite = driver(connection)
     made_up = _take_ends(connection, {event.sid for event in events if event.sid is not None})
-    store = insert(schema.events).on_conflict_do_nothing()
     if all(event.index != NEXT for event in events):
-        connection.execute(store, [_row(event) for event in events])
+        _STORE.run_all(sqlite, (_row(event) for event in events))
     else:
         for event in events:
             index = event.index if event.index != NEXT else _next(connection, event.sid)
-            connection.execute(store, _row(replace(event, index=index)))
+            _STORE.run(sqlite, **_row(replace(event, index=index)))
     for row in made_up:
         row["ei"] = _next(connection, row["sid"])
         row["body"] = dump(_DECODER.decode(row["body"]) | {"ei": row["ei"]})
-        connection.execute(store, row)
+        _STORE.run(sqlite, **row)
     find_twins(connection, events)
 
 
 def _take_ends(connection: Connection, sids: Iterable[SessionId]) -> list[dict[str, Any]]:
     """Remove the ends that auth made up for these sessions; what they were."""
-    table = schema.events
-    wanted = (text("synthesized = 'auth'"), table.c.sid.in_(list(sids)))
-    columns = [each for each in table.c if each is not table.c.seq]
-    taken = connection.execute(select(*columns).where(*wanted).order_by(table.c.seq)).all()
-    if taken:
-        connection.execute(delete(table).where(*wanted))
-    return [row._asdict() for row in taken]
+    sqlite = driver(connection)
+    taken = [row._asdict() for sid in sids for row in _MADE_UP.rows(sqlite, sid=sid)]
+    for sid in {row["sid"] for row in taken}:
+        _TAKE_BACK.run(sqlite, sid=sid)
+    return taken
 
 
 def _next(connection: Connection, sid: SessionId | None) -> int:

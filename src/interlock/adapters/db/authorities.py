@@ -10,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, load_labels
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.prepared import Prepared
 from interlock.core.errors import NotFound, StoreError
 from interlock.domain.duties import RecordingMode
 from interlock.domain.modes import ModePolicy, ModeRule
@@ -17,6 +18,12 @@ from interlock.ports import AuthorityKey, Clock, Cluster, DaemonCaKeys
 
 _X509 = "x509"
 _NOT_SET_UP = "this data directory has not been set up: run interlock start"
+
+_MODES = Prepared(
+    select(schema.cluster.c.recording_mode, schema.mode_rules)
+    .outerjoin_from(schema.cluster, schema.mode_rules, true())
+    .order_by(schema.mode_rules.c.labels)
+)
 
 
 class SqlClusterStore:
@@ -53,10 +60,7 @@ class SqlClusterStore:
 
     async def mode_policy(self) -> ModePolicy:
         """`ports.ModeSource`: default and rules in one read, since every session waits for it."""
-        both = select(schema.cluster.c.recording_mode, schema.mode_rules).outerjoin_from(
-            schema.cluster, schema.mode_rules, true()
-        )
-        rows = await self._database.rows(both.order_by(schema.mode_rules.c.labels))
+        rows = self._database.look(_MODES)
         if not rows:
             raise NotFound(_NOT_SET_UP)
         try:

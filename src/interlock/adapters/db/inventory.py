@@ -8,18 +8,29 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Row, and_, delete, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_strings
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.prepared import Prepared
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId, parse_name
 from interlock.domain.target import SubKind, Target, unknown_node
 from interlock.ports import Clock
 
 _log = structlog.get_logger(__name__)
+
+_NODES = schema.nodes
+_NAMED = Prepared(
+    select(_NODES)
+    .where(
+        or_(_NODES.c.hostname == bindparam("hostname"), _NODES.c.id == bindparam("id")),
+        or_(_NODES.c.expires.is_(None), _NODES.c.expires > bindparam("now")),
+    )
+    .order_by(_NODES.c.id)
+)
 
 
 class SqlInventory:
@@ -48,9 +59,7 @@ class SqlInventory:
 
     async def named(self, name: str) -> list[Target]:
         """The live targets with this hostname, by ID, or the one with this ID: nobody can shadow an ID."""
-        nodes = schema.nodes
-        wanted = select(nodes).where(or_(nodes.c.hostname == name.lower(), nodes.c.id == name), self._live())
-        rows = await self._database.rows(wanted.order_by(nodes.c.id))
+        rows = self._database.look(_NAMED, hostname=name.lower(), id=name, now=self._clock.now())
         found = [target for row in rows if (target := _target(row)) is not None]
         return [target for target in found if target.id == name] or found
 

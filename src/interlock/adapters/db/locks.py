@@ -9,6 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.prepared import Prepared
 from interlock.core.errors import Denied, NotFound
 from interlock.domain.lock import MAX_LOCKS, Lock, LockKind, LockList
 from interlock.ports import Clock, LockSource
@@ -23,6 +24,8 @@ BEAT_S = 5.0
 
 _log = structlog.get_logger(__name__)
 
+_ALL = Prepared(select(schema.locks).order_by(schema.locks.c.created, schema.locks.c.id))
+
 
 class SqlLockStore:
     """`ports.LockStore`."""
@@ -32,10 +35,7 @@ class SqlLockStore:
 
     async def locks(self) -> list[Lock]:
         """All that are stored, oldest first."""
-        table = schema.locks
-        return [
-            _lock(row) for row in await self._database.rows(select(table).order_by(table.c.created, table.c.id))
-        ]
+        return [_lock(row) for row in self._database.look(_ALL)]
 
     async def add_lock(self, lock: Lock) -> None:
         """Store it, and forget what has expired; Denied if there are too many."""

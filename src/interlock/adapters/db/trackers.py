@@ -1,26 +1,29 @@
 """Session trackers: one short-lived row per session, which only ever moves forward."""
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.prepared import Prepared, driver
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.tracker import Tracker, TrackerState
 
 KEEP_TERMINATED = timedelta(days=1)
 """A terminated or swept tracker stays this long, so that a late write cannot bring its session back to life."""
 
+PURGE_EVERY = timedelta(seconds=10)
+"""How often it is looked for those: each look reads the whole table, while a session's end writes one row."""
+
 _ORDER = list(TrackerState)
 _TERMINATED = _ORDER.index(TrackerState.TERMINATED)
-_COLUMNS = ("sid", "state", "swept", "created", "expires", "daemon_id")
+_TABLE = schema.trackers
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,23 +46,38 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 _DECODER = msgspec.json.Decoder(_Body)
 
 
+def _put() -> Prepared:
+    statement = insert(_TABLE).values({each.name: bindparam(each.name) for each in _TABLE.c})
+    follows = or_(_TABLE.c.state <= statement.excluded.state, _TABLE.c.swept)
+    changed = {each.name: statement.excluded[each.name] for each in _TABLE.c}
+    return Prepared(statement.on_conflict_do_update(index_elements=["sid"], set_=changed, where=follows))
+
+
+_PUT = _put()
+
+
 class SqlTrackerStore:
     """`ports.TrackerStore`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._purged: datetime | None = None  # the expiry, then, of those that were put
 
     async def put(self, tracker: Tracker) -> None:
         """Create or replace; a write with an earlier state than the stored one is dropped, unless it was swept."""
-        table, row = schema.trackers, _row(tracker)
-        statement = insert(table).values(row)
-        follows = or_(table.c.state <= statement.excluded.state, table.c.swept)
-        statement = statement.on_conflict_do_update(index_elements=["sid"], set_=row, where=follows)
-        await self._database.change(statement)
-        if tracker.swept or tracker.state is TrackerState.TERMINATED:
-            over = or_(table.c.state == _TERMINATED, table.c.swept)
-            old = table.c.expires < tracker.expires - KEEP_TERMINATED
-            await self._database.change(delete(table).where(over, old))
+        await self.put_all((tracker,))
+
+    async def put_all(self, trackers: Sequence[Tracker]) -> None:
+        """The same for several, in one transaction."""
+        await self._database.write(lambda connection: self._put(connection, trackers))
+
+    def _put(self, connection: Connection, trackers: Sequence[Tracker]) -> None:
+        _PUT.run_all(driver(connection), map(_row, trackers))
+        over = [each.expires for each in trackers if each.swept or each.state is TrackerState.TERMINATED]
+        if over and (self._purged is None or max(over) >= self._purged + PURGE_EVERY):
+            self._purged = max(over)
+            gone = or_(_TABLE.c.state == _TERMINATED, _TABLE.c.swept)
+            connection.execute(delete(_TABLE).where(gone, _TABLE.c.expires < self._purged - KEEP_TERMINATED))
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """One heartbeat for all sessions of a daemon; what was swept lives again, others' are left alone."""
@@ -77,11 +95,31 @@ class SqlTrackerStore:
 
 
 def _row(tracker: Tracker) -> dict[str, object]:
-    fields = asdict(tracker)
-    row = {name: fields.pop(name) for name in _COLUMNS}
-    row["state"] = _ORDER.index(tracker.state)
-    row["body"] = dump(fields)
-    return row
+    body = _Body(
+        user=tracker.user,
+        login=tracker.login,
+        hostname=tracker.hostname,
+        target_id=tracker.target_id,
+        cluster=tracker.cluster,
+        sub_kind=tracker.sub_kind,
+        recording_mode=tracker.recording_mode,
+        kind=tracker.kind,
+        command=tracker.command,
+        participants=tracker.participants,
+        reason=tracker.reason,
+        invited=tracker.invited,
+        terminal=tracker.terminal,
+        origin_cluster=tracker.origin_cluster,
+    )
+    return {
+        "sid": tracker.sid,
+        "state": _ORDER.index(tracker.state),
+        "swept": tracker.swept,
+        "daemon_id": tracker.daemon_id,
+        "created": tracker.created,
+        "expires": tracker.expires,
+        "body": dump(body),
+    }
 
 
 def _tracker(row: Row[Any]) -> Tracker:

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.prepared import Prepared, driver
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.twin import CLOCKS_APART, Twin, same_session
@@ -21,6 +22,19 @@ from interlock.domain.twin import CLOCKS_APART, Twin, same_session
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 _TWINS = schema.twins
 _EVENTS = schema.events
+_TOUCHED = Prepared(
+    select(_TWINS)
+    .where(
+        or_(
+            _TWINS.c.sid == bindparam("sid"),
+            _TWINS.c.named == bindparam("named"),
+            (_TWINS.c.node == bindparam("node"))
+            & (_TWINS.c.seen_from == bindparam("seen_from"))
+            & _TWINS.c.folded.is_(None),
+        )
+    )
+    .order_by(_TWINS.c.seq)
+)
 
 
 class SqlTwinStore:
@@ -59,9 +73,10 @@ def find_twins(connection: Connection, events: Sequence[AuditEvent]) -> None:
     for event in events:
         if event.kind is Kind.SESSION_START and event.sid is not None:
             node, seen_from = event.fields.get("recorded_by"), event.fields.get("addr.remote")
-            here = (_TWINS.c.node == node) & (_TWINS.c.seen_from == seen_from) & _TWINS.c.folded.is_(None)
-            touched = or_(_TWINS.c.sid == event.sid, _TWINS.c.named == event.sid, here)
-            _settle(connection, _twins(connection, touched))
+            touched = _TOUCHED.rows(
+                driver(connection), sid=event.sid, named=event.sid, node=node, seen_from=seen_from
+            )
+            _settle(connection, touched)
 
 
 def _twins(connection: Connection, which: Any) -> list[Row[Any]]:

@@ -64,6 +64,11 @@ class AuthClient:
         """`ports.TrackerStore`."""
         await call(self._channel, m.PUT_TRACKER, m.PutTracker(tracker, self._ttl(tracker.expires)))
 
+    async def put_all(self, trackers: Sequence[Tracker]) -> None:
+        """`ports.TrackerStore`: one call each."""
+        for tracker in trackers:
+            await self.put(tracker)
+
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """`ports.TrackerStore`."""
         await call(self._channel, m.KEEP_TRACKERS, m.KeepTrackers(daemon, tuple(sids), self._ttl(expires)))
