@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from interlock.core.errors import RecordingError
 from interlock.domain.blocks import (
+    JOINED_US,
     MAX_BLOCK,
     SYNC,
     BlockBuilder,
@@ -99,7 +100,9 @@ def test_the_pieces_in_which_a_file_arrives_do_not_matter(cuts: list[int]) -> No
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from([2, 3]), st.integers(0, 10**6), st.binary(max_size=300)), min_size=1, max_size=20
+        st.tuples(st.sampled_from([2, 3]), st.integers(JOINED_US, 10**6), st.binary(max_size=300)),
+        min_size=1,
+        max_size=20,
     ),
     st.integers(1, 7),
 )
@@ -111,6 +114,56 @@ def test_any_output_survives_the_round_trip(steps: list[tuple[int, int, bytes]],
         frames.append((kind, at, data))
     read = list(decode([recording(frames, per_block=per_block)]))
     assert read == [Frame(when, Output(Stream(kind), data)) for kind, when, data in frames]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([2, 3]), st.integers(0, JOINED_US), st.binary(max_size=40)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 30),
+)
+def test_output_of_one_millisecond_is_one_frame(steps: list[tuple[int, int, bytes]], per_block: int) -> None:
+    """It keeps its order, and each frame has the time of its first byte."""
+    at, frames = 0, []
+    for kind, delta, data in steps:
+        at += delta
+        frames.append((kind, at, data))
+    read = list(decode([recording(frames, per_block=per_block)]))
+    bodies = [(frame.at, frame.body) for frame in read if isinstance(frame.body, Output)]
+    shown = [(body.stream, byte) for _, body in bodies for byte in body.data]
+    assert shown == [(kind, byte) for kind, _, data in frames for byte in data]
+    begun: list[tuple[int, int]] = []  # with when
+    for start in range(0, len(frames), per_block):
+        block: list[tuple[int, int]] = []
+        for kind, when, _ in frames[start : start + per_block]:
+            if not block or block[-1][0] != kind or when - block[-1][1] >= JOINED_US:
+                block.append((kind, when))
+        begun += block
+    assert [(body.stream, at) for at, body in bodies] == begun
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 200_000])
+def test_joined_output_of_any_size_has_the_length_that_a_reader_expects(size: int) -> None:
+    """Its length is written when the next frame begins or the block ends, as short as any other's."""
+    builder = BlockBuilder(SALT)
+    builder.add(FrameKind.STDOUT, 5, bytes(size // 2))
+    builder.add(FrameKind.STDOUT, 6, bytes(size - size // 2))
+    builder.add(FrameKind.RESIZE, 7, resize_payload(Window(132, 43)))
+    builder.add(FrameKind.STDERR, 8, b"err")
+    written = len(builder)
+    file = preamble(SALT) + builder.take()
+    assert builder.sizes == {FrameKind.STDOUT: size, FrameKind.RESIZE: 8, FrameKind.STDERR: 3}
+    builder.add(FrameKind.STDOUT, 9, b"in a block of its own")
+    assert list(decode([file, builder.take()])) == [
+        Frame(5, Output(Stream.STDOUT, bytes(size))),
+        Frame(7, Window(132, 43)),
+        Frame(8, Output(Stream.STDERR, b"err")),
+        Frame(9, Output(Stream.STDOUT, b"in a block of its own")),
+    ]
+    assert builder.sizes == {FrameKind.STDOUT: 21}
+    assert written < size + 8 + 3 + 3 * 5
 
 
 @given(st.integers(min_value=16, max_value=10_000))

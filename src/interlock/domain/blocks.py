@@ -23,7 +23,7 @@ from zlib import crc32
 import zstandard
 
 from interlock.core.errors import RecordingError
-from interlock.domain.recording import KNOWN, Frame, Header, from_payload
+from interlock.domain.recording import KNOWN, Frame, Header, Stream, from_payload
 
 MAGIC = b"\x89ILR\r\n\x1a"
 """Seven bytes that no text file starts with and that a transfer in text mode breaks visibly (as PNG does)."""
@@ -44,7 +44,12 @@ SYNC = b"ILRB"
 _HEAD = Struct(">4sIIIQ")
 _CHECKED = 8  # offset in a block from which on the checksum covers it
 _MAX_STORED = MAX_BLOCK + MAX_BLOCK // 128 + 512  # zstd's bound on incompressible data, generously
-_LEVEL = 1  # takes 1.5 GB/s and more of a terminal's output; level 3 gains a few percent and costs twice the time
+_OUTPUT = frozenset(Stream)
+_NO_LENGTH = bytes(3)  # most lengths take three bytes in the end, or few bytes follow them
+_LEVEL = 1  # takes some 400 MB/s of a terminal's text; level 3 gains a few percent and costs a third more time
+
+JOINED_US = 1000
+"""Microseconds in which output of one kind becomes one frame: a flood comes in packets of 4 KB, 18 in them."""
 
 
 def preamble(salt: bytes) -> bytes:
@@ -60,39 +65,80 @@ def new_compressor() -> zstandard.ZstdCompressor:
 class BlockBuilder:
     """Collects frames, and packs them into one block when asked. Many builders may share one compressor."""
 
-    __slots__ = ("_buffer", "_compressor", "_count", "_first", "_last", "_seed")
+    __slots__ = (
+        "_buffer",
+        "_compressor",
+        "_count",
+        "_data_at",
+        "_first",
+        "_kind",
+        "_last",
+        "_seed",
+        "_until",
+        "sizes",
+    )
 
     def __init__(self, salt: bytes, compressor: zstandard.ZstdCompressor | None = None) -> None:
+        self.sizes: dict[int, int] = {}  # bytes of the last block's payloads by kind, once it was taken
         self._seed = crc32(salt)
         self._compressor = compressor or new_compressor()
         self._buffer = bytearray()
         self._count = 0
         self._first = self._last = 0
+        self._kind = 0  # of the last frame
+        self._data_at = 0  # where the last frame's payload begins; 0: its length is written already
+        self._until = 0  # the first microsecond of which nothing more is joined to it
 
     def __len__(self) -> int:
         """Bytes of frames collected."""
         return len(self._buffer)
 
     def add(self, kind: int, at: int, payload: bytes | bytearray | memoryview) -> None:
-        """Append a copy of one frame's payload; ``at`` in microseconds after the start, never decreasing."""
-        buffer = self._buffer
-        if not buffer:
-            self._first = self._last = at
-        buffer.append(kind)
-        _put_number(buffer, max(at - self._last, 0))
-        _put_number(buffer, len(payload))
-        buffer += payload
-        self._last = max(at, self._last)
-        self._count += 1
+        """Append a copy of one frame's payload; ``at`` in microseconds after the start, never decreasing.
+
+        Output is joined to that of the same kind before it, within `JOINED_US` of where that began.
+        """
+        if at >= self._until or kind != self._kind:
+            self._begin(kind, at)
+        self._buffer += payload
 
     def take(self) -> bytes:
         """The collected frames as one block, ready to be written; the builder is empty afterwards."""
+        self._finish()
         packed = self._compressor.compress(self._buffer)
         head = _HEAD.pack(SYNC, 0, len(packed), self._count, self._first)[_CHECKED:]
         checksum = crc32(packed, crc32(head, self._seed))
         self._buffer = bytearray()
         self._count = 0
         return b"".join((SYNC, checksum.to_bytes(4, "big"), head, packed))
+
+    def _begin(self, kind: int, at: int) -> None:
+        """A new frame, whose length is left out until it is known."""
+        buffer = self._buffer
+        if buffer:
+            self._finish()
+        else:
+            self._first = self._last = at
+            self.sizes = {}
+        buffer.append(kind)
+        _put_number(buffer, max(at - self._last, 0))
+        buffer += _NO_LENGTH
+        self._last = max(at, self._last)
+        self._count += 1
+        self._kind = kind
+        self._data_at = len(buffer)
+        self._until = self._last + JOINED_US if kind in _OUTPUT else 0
+
+    def _finish(self) -> None:
+        """Write the last frame's length."""
+        if not self._data_at:
+            return
+        data_at, self._data_at, self._until = self._data_at, 0, 0
+        size = len(self._buffer) - data_at
+        self.sizes[self._kind] = self.sizes.get(self._kind, 0) + size
+        length = bytearray()
+        _put_number(length, size)
+        self._buffer[data_at - len(_NO_LENGTH) : data_at] = length
 
 
 class Decoder:

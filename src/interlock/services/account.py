@@ -4,6 +4,7 @@ Output and input have limits of their own: were they one, a client could type so
 """
 
 from collections import Counter
+from collections.abc import Mapping
 
 from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import Marker, Stream
@@ -23,17 +24,11 @@ class Account:
         self._interactive = interactive
         self._room = {"output": limit, "input": limit}
         self._truncated: Counter[Stream] = Counter()  # beyond the limit
-        self._pending: Counter[Stream] = Counter()  # in the block that is being filled
         self._gap: Counter[Stream] = Counter()  # lost since the last block that was written
         self._gaps: Counter[Stream] = Counter()  # lost in all
-        self._lapse = ""  # why nothing can be written now
+        self.lapse = ""  # why nothing can be written now; empty: it can
         self._reasons: dict[str, None] = {}  # why anything was lost
         self._unsynced = ""  # why it was not on auth's storage as it happened
-
-    @property
-    def lapsed(self) -> bool:
-        """Whether nothing can be written now."""
-        return bool(self._lapse)
 
     def admit(self, stream: Stream, size: int) -> int:
         """How many of so many bytes are to be kept."""
@@ -48,21 +43,13 @@ class Account:
         self._truncated[stream] += size - admitted
         return admitted
 
-    def taken(self, stream: Stream, size: int) -> None:
-        """So many bytes are in the block that is being filled."""
-        self._pending[stream] += size
-
-    def block_kept(self) -> None:
-        """The block was written."""
-        self._pending.clear()
-
-    def block_lost(self, why: str) -> None:
-        """The block could not be written."""
-        self._lapse = why
+    def block_lost(self, why: str, sizes: Mapping[int, int]) -> None:
+        """A block with so many bytes by kind of frame could not be written."""
+        self.lapse = why
         self._reasons[why] = None
-        for stream, size in self._pending.items():
-            self.lost(stream, size)
-        self._pending.clear()
+        for stream in Stream:
+            if stream in sizes:
+                self.lost(stream, sizes[stream])
 
     def lost(self, stream: Stream, size: int) -> None:
         """So many bytes are in no block."""
@@ -71,12 +58,8 @@ class Account:
 
     def resumed(self) -> None:
         """Blocks can be written again, and the gap is marked."""
-        self._lapse = ""
+        self.lapse = ""
         self._gap.clear()
-
-    def stopped(self, why: str) -> None:
-        """Nothing will be written any more; what is in the block is lost, too."""
-        self.block_lost(self._lapse or why)
 
     def unsynced(self, why: str) -> None:
         """It is kept, but not where it should be at once."""
@@ -84,7 +67,7 @@ class Account:
 
     def gap(self) -> Marker | None:
         """What is to be marked once it can be."""
-        return self._marker("gap", self._lapse, self._gap) if self._lapse else None
+        return self._marker("gap", self.lapse, self._gap) if self.lapse else None
 
     def truncated(self) -> Marker | None:
         """What was beyond the limit."""
@@ -108,7 +91,7 @@ class Account:
         beyond = sum(size for stream, size in self._truncated.items() if _kind(stream) == kind)
         lost = sum(size for stream, size in self._gaps.items() if _kind(stream) == kind)
         whys = [f"{beyond} bytes: {_LIMIT.format(kind)}"] if beyond else []
-        if lost or self._lapse:
+        if lost or self.lapse:
             whys.append(f"{lost} bytes: {', '.join(self._reasons)}")
         if self._limit == 0:
             return Covered(what, Level.METADATA, "; ".join([_NOTHING.format(kind), *whys]))

@@ -181,9 +181,10 @@ class Recorder:
         self._call_later = call_later
         self._began = clock.monotonic()
         self._timer: Timer | None = None  # pending while the block has frames, or until the disk is tried again
+        self._limited = not header.interactive
         self._account = Account(
-            None if header.interactive else command_output_limit,
-            keeps_input=record_input and not header.interactive,
+            command_output_limit if self._limited else None,
+            keeps_input=record_input and self._limited,
             interactive=header.interactive,
         )
         self._finished = False
@@ -208,17 +209,18 @@ class Recorder:
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep a copy of the bytes, up to the limit for sessions without a terminal."""
-        size = self._account.admit(stream, len(data))
+        size = len(data)
+        if self._limited or stream is Stream.STDIN:
+            size = self._account.admit(stream, size)
         if not size or self._finished:
             return
-        if self._part is None or self._account.lapsed:
+        if self._part is None or self._account.lapse:
             self._account.lost(stream, size)
-            return
-        data = data[:size] if size < len(data) else data
-        for start in range(0, size, MAX_FRAME):
-            piece = data[start : start + MAX_FRAME] if size > MAX_FRAME else data
-            self._account.taken(stream, len(piece))
-            self._add(stream, piece)
+        elif size > MAX_FRAME:
+            for start in range(0, size, MAX_FRAME):
+                self._add(stream, data[start : min(start + MAX_FRAME, size)])
+        else:
+            self._add(stream, data if size == len(data) else data[:size])
 
     def resize(self, window: Window) -> None:
         """Note the terminal's new size."""
@@ -250,7 +252,7 @@ class Recorder:
 
     def alive(self) -> int | None:
         """See `SessionRecorder.alive`. What a part notes itself is a frame of no output, which nothing shows."""
-        if self._part is None or self._account.lapsed:
+        if self._part is None or self._account.lapse:
             return None
         if not self._travels:
             return self._lasted()
@@ -265,11 +267,11 @@ class Recorder:
         self._disarm()
         if self._part is None:
             return
-        if self._account.lapsed:
+        if self._account.lapse:
             self._retry()
             self._disarm()
         self._write()
-        if not self._account.lapsed:
+        if not self._account.lapse:
             if (marker := self._account.truncated()) is not None:
                 self._put(FrameKind.MARKER, to_payload(marker))
             self._put(FrameKind.COVERAGE, to_payload(Coverage((*self.covered(), *others), final=True)))
@@ -280,7 +282,7 @@ class Recorder:
         self._disarm()
         part, self._part = self._part, None
         if part is not None:
-            self._finished = not self._account.lapsed
+            self._finished = not self._account.lapse
             part.close()
 
     def _put(self, kind: int, payload: bytes | memoryview) -> None:
@@ -291,7 +293,7 @@ class Recorder:
         return int((self._clock.monotonic() - self._began) * 1_000_000)
 
     def _add(self, kind: int, payload: bytes | memoryview) -> None:
-        if self._part is None or self._account.lapsed:
+        if self._part is None or self._account.lapse:
             return
         self._beat_had_frames = True
         self._put(kind, payload)
@@ -310,15 +312,13 @@ class Recorder:
         try:
             self._part.append(self._builder.take())
         except OSError as error:
-            self._account.block_lost(error.strerror or "the storage failed")
+            self._account.block_lost(error.strerror or "the storage failed", self._builder.sizes)
             if self._on_lapse is None:
                 self._stop(not_recordable(error))
             else:
                 self._disarm()
                 self._timer = self._call_later(RETRY_AFTER_S, self._retry)
                 self._on_lapse(not_recordable(error))
-        else:
-            self._account.block_kept()
 
     def _retry(self) -> None:
         """Mark the gap; that it can be written means that the recording goes on."""
@@ -339,7 +339,6 @@ class Recorder:
         if part is not None:
             part.close()
         self._disarm()
-        self._account.stopped(error.public)
         self._on_failure(error)
 
     def _disarm(self) -> None:
