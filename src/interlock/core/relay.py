@@ -8,8 +8,9 @@ called, which must be before the next message is fed in. How sessions are opened
 forwarded channels are in `core.forwards`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from interlock.core import extensions, wire
 from interlock.core.channel import Channel, Phase, SessionChannel
@@ -97,22 +98,6 @@ class Relay:
         self._requests = ChannelRequests(self._table, self._opening, self._forwards)
         self._answered_by = {Side.CLIENT: ReplyLedger(), Side.TARGET: ReplyLedger()}
         self._missed = {Side.CLIENT: 0, Side.TARGET: 0}
-        self._handlers: dict[int, Callable[[Side, bytes], list[Effect]]] = {
-            wire.GLOBAL_REQUEST: self._global_request,
-            wire.REQUEST_SUCCESS: self._global_reply,
-            wire.REQUEST_FAILURE: self._global_reply,
-            wire.CHANNEL_OPEN: self._open,
-            wire.CHANNEL_OPEN_CONFIRMATION: self._confirmed,
-            wire.CHANNEL_OPEN_FAILURE: self._failed,
-            wire.CHANNEL_WINDOW_ADJUST: self._window_adjust,
-            wire.CHANNEL_DATA: self._stray_data,
-            wire.CHANNEL_EXTENDED_DATA: self._stray_data,
-            wire.CHANNEL_EOF: self._eof,
-            wire.CHANNEL_CLOSE: self._close,
-            wire.CHANNEL_REQUEST: self._requests.received,
-            wire.CHANNEL_SUCCESS: self._channel_reply,
-            wire.CHANNEL_FAILURE: self._channel_reply,
-        }
 
     @property
     def flows(self) -> dict[Side, Flows]:
@@ -139,11 +124,11 @@ class Relay:
 
     def handles(self, message_type: int) -> bool:
         """Whether this is a message of the connection protocol at all."""
-        return message_type in self._handlers
+        return message_type in self._HANDLERS
 
     def receive(self, side: Side, payload: bytes) -> list[Effect]:
         """Judge one message from ``side``. RemoteProtocolError: disconnect that side."""
-        return self._handlers[payload[0]](side, payload)
+        return self._HANDLERS[payload[0]](self, side, payload)
 
     def accept(self, client_no: int) -> list[Effect]:
         """The session exists: let the client in, and tell it the ID."""
@@ -353,6 +338,9 @@ class Relay:
 
     # --- messages on a channel (§5.2 to §5.4) ------------------------------------------------------
 
+    def _channel_request(self, side: Side, payload: bytes) -> list[Effect]:
+        return self._requests.received(side, payload)
+
     def _stray_data(self, side: Side, payload: bytes) -> list[Effect]:
         """Data that no flow exists for: late on an abandoned channel, else an offence: nothing runs yet (R1)."""
         channel = self._table.find(side, Reader(payload[1:]).uint32())
@@ -422,3 +410,20 @@ class Relay:
         if isinstance(channel, SessionChannel) and channel.start_refused:
             effects += self.terminate(channel.client_no, "\r\nthe target refused to start the session\r\n")
         return effects
+
+    _HANDLERS: ClassVar[Mapping[int, Callable[["Relay", Side, bytes], list[Effect]]]] = {
+        wire.GLOBAL_REQUEST: _global_request,
+        wire.REQUEST_SUCCESS: _global_reply,
+        wire.REQUEST_FAILURE: _global_reply,
+        wire.CHANNEL_OPEN: _open,
+        wire.CHANNEL_OPEN_CONFIRMATION: _confirmed,
+        wire.CHANNEL_OPEN_FAILURE: _failed,
+        wire.CHANNEL_WINDOW_ADJUST: _window_adjust,
+        wire.CHANNEL_DATA: _stray_data,
+        wire.CHANNEL_EXTENDED_DATA: _stray_data,
+        wire.CHANNEL_EOF: _eof,
+        wire.CHANNEL_CLOSE: _close,
+        wire.CHANNEL_REQUEST: _channel_request,
+        wire.CHANNEL_SUCCESS: _channel_reply,
+        wire.CHANNEL_FAILURE: _channel_reply,
+    }

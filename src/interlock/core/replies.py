@@ -5,7 +5,6 @@ channel (§5.4). It holds requests that were passed on, requests of our own, and
 in the answering side's stead and that must wait for those before them.
 """
 
-from collections import deque
 from dataclasses import dataclass
 
 from interlock.core.errors import RemoteProtocolError, Rule
@@ -47,7 +46,7 @@ class ReplyLedger:
     __slots__ = ("_entries",)
 
     def __init__(self) -> None:
-        self._entries: deque[_PassedOn | _Own | bytes] = deque()
+        self._entries: list[_PassedOn | _Own | bytes] = []  # few at any time, and mostly none
 
     @property
     def full(self) -> bool:
@@ -88,7 +87,7 @@ class ReplyLedger:
     def _released(self) -> list[bytes]:
         """Our answers that no passed-on request is in front of any more."""
         ready: list[bytes] = []
-        kept: deque[_PassedOn | _Own | bytes] = deque()
+        kept: list[_PassedOn | _Own | bytes] = []
         blocked = False
         for entry in self._entries:
             if isinstance(entry, bytes) and not blocked:

@@ -14,6 +14,7 @@ import asyncssh
 import structlog
 
 from interlock.adapters.ssh.leg import Leg, join
+from interlock.adapters.ssh.once import Once
 from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams.relayed import RelayedConnection
 from interlock.adapters.ssh.shared import RelayedHost
@@ -117,7 +118,7 @@ class Forwarder:
         self._refusals = 0
         self._linger: asyncio.TimerHandle | None = None  # set from the start if there is no target
         self._timers: dict[int, asyncio.TimerHandle] = {}
-        self._over = asyncio.Event()
+        self._over = Once()
         self._ended = False  # whether policy has ended it
         self._failure = ""  # what went wrong, if the client did not just leave
         self._end_reason = ""  # why the sessions that are live at the end did not end by themselves

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from interlock.adapters.ssh.cipher import PacketCipher, make_cipher
 from interlock.adapters.ssh.leg_ports import ByteTransport
+from interlock.adapters.ssh.once import Once
 from interlock.adapters.ssh.seams.relayed import RelayedConnection
 from interlock.core import wire
 from interlock.core.errors import InterlockError, RemoteProtocolError, Rule
@@ -104,7 +105,7 @@ class Leg(asyncio.BufferedProtocol):
         self._reading_paused = False
         self._resuming = False
         self._copies = _WRITE_KEEPS_VIEW  # whether what is written must not lie in the shared buffer
-        self._closed = asyncio.Event()
+        self._closed = Once()
         self._deferred: list[bytes] = []
         self._deferred_size = 0
         self._sent = 0  # bytes since the last key exchange

@@ -29,7 +29,7 @@ class ConnectionRecord:
     ) -> None:
         self._live = live
         self._on_lost = on_lost
-        self._timer: asyncio.TimerHandle | None = None  # from `watch` to `end`
+        self._timer: asyncio.TimerHandle | None = None  # from `watch` on, once
         self._journal = ForwardJournal(
             begin=begin,
             running=lambda: [session for session in live.values() if session.started],
@@ -86,6 +86,7 @@ class ConnectionRecord:
                 self._journal.listening(Forward(what, address))
 
     def _look(self, quiet: Callable[[], bool]) -> None:
+        self._timer = None
         if quiet() or self._journal.holds:
             try:
                 self._journal.ensure_record()

@@ -1,9 +1,11 @@
 """The proxy's connections: a leg takes them over once asyncssh has authenticated them."""
 
+import asyncio
 import inspect
 import socket
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
@@ -12,8 +14,10 @@ from asyncssh.encryption import BasicEncryption, ChachaEncryption, Encryption, E
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
+from interlock.adapters.ssh.once import Once
 from interlock.adapters.ssh.seams.certificates import CertifiedConnection
 from interlock.adapters.ssh.seams.patience import PatientConnection, PatientServerChannel, PatientTcpChannel
+from interlock.adapters.ssh.seams.slim import shed
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import MAX_CHANNELS
 from interlock.core.wire import (
@@ -64,6 +68,10 @@ class RelayedConnection(PatientConnection):
     _leg: LegHooks | None = None
     _frozen = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._close_event = cast(asyncio.Event, Once())  # for which hardly anybody ever waits
+
     # before the hand-over
 
     def freeze(self) -> None:
@@ -102,6 +110,7 @@ class RelayedConnection(PatientConnection):
             raise asyncssh.ProtocolError("the connection cannot be relayed in this state")
         leftover, self._inpbuf = self._inpbuf, b""
         self._leg = leg
+        shed(self)
         return self._transport, leftover
 
     # after the hand-over
