@@ -37,7 +37,8 @@ class Suite:
         name = self.names[0]
         aead = (self.key, self.iv) if b"gcm" in name else None
         header = 1 if self.etm else 5
-        keys = Keys(self.library(), self.block, header, self.mac_size, aead, b"chacha" in name, strict=False)
+        chacha = self.key if b"chacha" in name else b""
+        keys = Keys(self.library(), self.block, header, self.mac_size, aead, chacha, strict=False)
         return make_cipher(keys, seq)
 
     def packet(self, payload: bytes, encryption: Encryption, seq: int = SEQ) -> bytes:

@@ -72,7 +72,7 @@ class Connection:
 
     @property
     def receive_keys(self) -> Keys:
-        return Keys(None, 16, 1, 16, (KEY, NONCE), chacha=False, strict=True)  # type: ignore[arg-type]
+        return Keys(None, 16, 1, 16, (KEY, NONCE), chacha=b"", strict=True)  # type: ignore[arg-type]
 
     send_keys = receive_keys
 

@@ -2,25 +2,25 @@
 
 A relayed packet is decrypted where it was read, looked at, and encrypted again in the same place for the
 other leg, if both legs' ciphers frame packets alike; nothing is copied. AES-GCM (RFC 5647) is ours because
-it is what fast connections use. Every other cipher takes the same road through asyncssh's objects.
+it is what fast connections use, and ChaCha20 (`chacha`) because it is OpenSSH's own first choice. Every other
+cipher takes the same road through asyncssh's objects.
 """
 
-import os
 from struct import Struct
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from interlock.adapters.ssh.chacha import ChachaCipher
+from interlock.adapters.ssh.framing import check_length, padded
 from interlock.adapters.ssh.seams.relayed import Keys
 from interlock.core.errors import RemoteProtocolError, Rule
-from interlock.core.limits import MAX_PACKET
 
 _U32 = Struct(">I")
 _LENGTH = 4
 _GCM_TAG = 16
 _GCM_BLOCK = 16
-_MIN_PADDING = 4
 _SEQ_MASK = 0xFFFFFFFF
 
 
@@ -54,22 +54,9 @@ def make_cipher(keys: Keys, seq: int) -> PacketCipher:
     """The cipher for the keys of one direction."""
     if keys.aead is not None:
         return GcmCipher(*keys.aead, seq)
+    if keys.chacha:
+        return ChachaCipher(keys.chacha, seq)
     return LibraryCipher(keys, seq)
-
-
-def _check_length(length: int, block: int, encrypted_head: int = 0) -> None:
-    """``encrypted_head``: bytes of the length field that are part of what is padded to blocks (RFC 4253 §6)."""
-    padded = length + encrypted_head
-    if length > MAX_PACKET or padded < block or padded % block:
-        raise RemoteProtocolError(Rule.OVERSIZED_PACKET, f"packet_length {length}")
-
-
-def _padded(payload: bytes, counted_header: int, block: int) -> bytes:
-    """Padding length, payload and padding (RFC 4253 §6)."""
-    padding = -(counted_header + len(payload)) % block
-    if padding < _MIN_PADDING:
-        padding += block
-    return b"".join((bytes([padding]), payload, os.urandom(padding)))
 
 
 class GcmCipher:
@@ -98,7 +85,7 @@ class GcmCipher:
         body = start + _LENGTH
         after = body + length + _GCM_TAG
         if after > end:
-            _check_length(length, _GCM_BLOCK)
+            check_length(length, _GCM_BLOCK)
             return 0
         try:
             self._aead.decrypt_into(
@@ -106,7 +93,7 @@ class GcmCipher:
             )
         except InvalidTag:
             raise RemoteProtocolError(Rule.BAD_MAC) from None
-        _check_length(length, _GCM_BLOCK)
+        check_length(length, _GCM_BLOCK)
         return after
 
     def seal(self, buffer: memoryview, start: int, end: int) -> None:
@@ -116,7 +103,7 @@ class GcmCipher:
 
     def frame(self, payload: bytes) -> bytes:
         """See `PacketCipher.frame`."""
-        plain = _padded(payload, 1, _GCM_BLOCK)
+        plain = padded(payload, 1, _GCM_BLOCK)
         length = len(plain).to_bytes(_LENGTH, "big")
         return length + self._aead.encrypt(self._nonce(), plain, length)
 
@@ -127,7 +114,7 @@ class LibraryCipher:
     __slots__ = ("_block", "_encryption", "_first", "_header", "_length", "_mac", "family", "seq")
 
     def __init__(self, keys: Keys, seq: int) -> None:
-        self.family = "chacha" if keys.chacha else ""
+        self.family = ""
         self.seq = seq
         self._encryption = keys.encryption
         self._block = keys.block
@@ -144,7 +131,7 @@ class LibraryCipher:
             raw = bytes(buffer[start : start + self._block])
             self._first, length = self._encryption.decrypt_header(self.seq, raw, _LENGTH)
             self._length = int.from_bytes(length, "big")
-            _check_length(self._length, self._block, self._header - 1)
+            check_length(self._length, self._block, self._header - 1)
         after = start + _LENGTH + self._length + self._mac
         if after > end:
             return 0
@@ -166,7 +153,7 @@ class LibraryCipher:
 
     def frame(self, payload: bytes) -> bytes:
         """See `PacketCipher.frame`."""
-        return self._packet(_padded(payload, self._header, self._block))
+        return self._packet(padded(payload, self._header, self._block))
 
     def _packet(self, plain: bytes) -> bytes:
         packet, mac = self._encryption.encrypt_packet(self.seq, len(plain).to_bytes(_LENGTH, "big"), plain)

@@ -41,7 +41,7 @@ class Keys:
     header: int  # how many bytes of length and padding-length fields count for the padding (RFC 4253 §6)
     mac: int  # bytes of the tag behind a packet; 0 if not known, which is so when sending
     aead: tuple[bytes, bytes] | None  # key and initial nonce of AES-GCM (RFC 5647)
-    chacha: bool
+    chacha: bytes  # both keys of chacha20-poly1305, that of the contents first; empty if it is another cipher
     strict: bool  # sequence numbers start at 0 with each new key (strict kex)
 
 
@@ -51,7 +51,10 @@ def _keys(encryption: Encryption | None, block: int, header: int, mac: int, *, s
     aead = None
     if isinstance(encryption, GCMEncryption):
         aead = (encryption._cipher._key, encryption._cipher._iv)
-    return Keys(encryption, block, header, mac, aead, isinstance(encryption, ChachaEncryption), strict)
+    chacha = b""
+    if isinstance(encryption, ChachaEncryption):
+        chacha = encryption._cipher._key + encryption._cipher._adkey
+    return Keys(encryption, block, header, mac, aead, chacha, strict)
 
 
 async def _step(work: Awaitable[None]) -> None:
