@@ -1,6 +1,8 @@
 """Run the bench: ``python -m bench``. README.md says how to measure single parts, or two checkouts."""
 
 import argparse
+import signal
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +12,7 @@ from bench.parts import PARTS
 from bench.rig import FULL, QUICK, Rig, in_memory
 from bench.ways import OPTIONS, Peer, site
 from interlock.testing.openssh import current_login
+from interlock.testing.procs import Profiles
 
 HERE = Path(__file__).parent
 
@@ -17,6 +20,8 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Measure, print, write."""
     options = _arguments()
+    Profiles.hide()  # what the shell of the account that measures does at start is nobody's set-up time
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is stopped
     usual = [each.name for each in PARTS if (each.quick if options.quick else each.rounds)]
     wanted = set(options.only.split(",")) if options.only else set(usual)
     if unknown := wanted - {each.name for each in PARTS}:

@@ -113,7 +113,9 @@ def interleave(
 
 
 def progress(text: str) -> None:
-    """Tell somebody who waits; one line that is written over."""
+    """Tell somebody who waits; at a terminal one line is written over again and again."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+    elif text:
+        sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
