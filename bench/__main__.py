@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench import report
 from bench.parts import PARTS
+from bench.plot import write_picture
 from bench.rig import FULL, QUICK, Rig, in_memory
 from bench.ways import OPTIONS, Peer, site
 from interlock.testing.openssh import current_login
@@ -47,6 +48,10 @@ def main() -> None:
     if out is not None:
         report.write(out, rig.results, {**asdict(scale), **OPTIONS}, names)
         print(f"written: {out}")
+        if whole and not options.quick:
+            picture = out.with_suffix(".svg")
+            write_picture(out, picture)
+            print(f"written: {picture}")
 
 
 def _arguments() -> argparse.Namespace:

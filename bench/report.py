@@ -60,12 +60,17 @@ def _figures(results: Results) -> Table:
         table.add_column(heading, justify="right" if heading in {"value", "n"} else "left")
     summary = results.summary()
     for name in sorted(summary, key=list(ORDER).index):
-        for number, way in enumerate(sorted(summary[name])):
+        for number, way in enumerate(sorted(summary[name], key=_in_order)):
             stats = summary[name][way]
             title, unit = ORDER[name].title, ORDER[name].unit
             table.add_row("" if number else title, way, cell(stats), unit, str(stats["n"]))
         table.add_section()
     return table
+
+
+def _in_order(way: str) -> tuple[str, int]:
+    name, _, at = way.partition("@")
+    return name, int(at or 0)
 
 
 def _ratios(results: Results, others: Sequence[str]) -> Table:
