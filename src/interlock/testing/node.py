@@ -79,7 +79,8 @@ class FakeLive:
         self.traffic: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.fails: RecordingError | None = None
         self.begun: Start | None = None
-        self.transfers: SeenTransfers | None = None  # from the start on
+        self.observed = True  # whether it is to see what passes
+        self.transfers: SeenTransfers | None = None  # then, from the start on
         self.told: list[tuple[Kind, dict[str, JsonValue]]] = []
         self.covered: list[tuple[str, Level, str, str]] = []
         self.stdout = bytearray()
@@ -125,7 +126,7 @@ class FakeLive:
         if self.fails is not None:
             raise self.fails
         self.begun = start
-        self.transfers = SeenTransfers()
+        self.transfers = SeenTransfers() if self.observed else None
         self.parties.begin(start)
 
     def refused(self, what: str, *, public: str, reason: str) -> None:
@@ -166,6 +167,7 @@ class FakeSessions:
         self.refused_to: list[SessionContext | Mapping[str, JsonValue]] = []
         self.refusal: InterlockError | None = None  # at the channel's open
         self.failure: RecordingError | None = None  # at the start
+        self.observed = True  # whether sessions see what passes
 
     def agree(self, ctx: SessionContext) -> FakeLive:
         """A new session, or the refusal."""
@@ -173,6 +175,7 @@ class FakeSessions:
             raise self.refusal
         live = FakeLive(ctx)
         live.fails = self.failure
+        live.observed = self.observed
         self.all.append(live)
         return live
 

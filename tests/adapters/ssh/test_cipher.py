@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from interlock.adapters.ssh.algorithms import ALL_CIPHERS, MACS
 from interlock.adapters.ssh.cipher import GcmCipher, PacketCipher, make_cipher
-from interlock.adapters.ssh.seams.relayed import Keys
+from interlock.adapters.ssh.seams.keys import Keys
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import MAX_PACKET
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from interlock.adapters.ssh import leg
 from interlock.adapters.ssh.cipher import GcmCipher, PacketCipher
 from interlock.adapters.ssh.leg import Leg, join
-from interlock.adapters.ssh.seams.relayed import Keys
+from interlock.adapters.ssh.seams.keys import Keys
 from interlock.core import wire
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.flows import Flow, Flows

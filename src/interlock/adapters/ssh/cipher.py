@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from interlock.adapters.ssh.chacha import ChachaCipher
 from interlock.adapters.ssh.framing import check_length, padded
-from interlock.adapters.ssh.seams.relayed import Keys
+from interlock.adapters.ssh.seams.keys import Keys
 from interlock.core.errors import RemoteProtocolError, Rule
 
 _U32 = Struct(">I")

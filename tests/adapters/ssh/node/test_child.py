@@ -4,11 +4,13 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Sequence
 
 import pytest
 
 from interlock.adapters.ssh.node.accounts import Account, find_account
 from interlock.adapters.ssh.node.child import Child, Children, Ended
+from interlock.adapters.ssh.node.room import PIECE, room
 from interlock.adapters.ssh.node.spawn import Launch, Spawned, command_line, spawn, spawn_on
 from interlock.adapters.ssh.node.terminal import TerminalRequest, open_terminal
 from interlock.domain.recording import Stream
@@ -19,14 +21,20 @@ class Witness:
     """Notes what it is told."""
 
     def __init__(self) -> None:
+        self.wanted = 2 * PIECE
         self.output = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
         self.ended: list[Ended] = []
         self.over = asyncio.Event()
         self.hungry = asyncio.Event()
         self.heard = asyncio.Event()
 
-    def child_output(self, stream: Stream, data: bytes) -> None:
-        self.output[stream] += data
+    def child_room(self, stream: Stream) -> Sequence[memoryview]:
+        del stream
+        return room(self.wanted, PIECE)
+
+    def child_output(self, stream: Stream, pieces: Sequence[memoryview]) -> None:
+        for piece in pieces:
+            self.output[stream] += piece
         self.heard.set()
 
     def child_hungry(self) -> None:

@@ -9,15 +9,13 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from interlock.adapters.ssh.node.room import filled
 from interlock.adapters.ssh.node.spawn import Spawned
 from interlock.domain.recording import Stream
-
-READ_BYTES = 64 * 1024
-"""Most that is read before other work gets its turn: two packets of 32 KiB."""
 
 LINGER_S = 0.2
 """Time that output may still arrive on a terminal after the session's leader exited, when another process keeps
@@ -39,8 +37,12 @@ class Ended:
 class Watcher(Protocol):
     """Who is told. Callbacks come from the event loop, never from within a call to `Child`."""
 
-    def child_output(self, stream: Stream, data: bytes) -> None:
-        """The process wrote this."""
+    def child_room(self, stream: Stream) -> Sequence[memoryview]:
+        """Where its next output is to be read; empty to leave it there, and then reading has been paused."""
+        ...
+
+    def child_output(self, stream: Stream, pieces: Sequence[memoryview]) -> None:
+        """The process wrote this, which is in the first bytes of the room and good during the call."""
         ...
 
     def child_hungry(self) -> None:
@@ -110,35 +112,35 @@ class Child:
 
     def _readable(self, fd: int) -> None:
         stream = self._outputs[fd]
-        data, ended = self._read(fd)
-        if data and self._watcher is not None:
-            self._watcher.child_output(stream, data)
+        room = self._watcher.child_room(stream) if self._watcher is not None else ()
+        if not room:
+            return
+        size, ended = self._read_terminal(fd, room[0]) if self._terminal else self._read(fd, room)
+        if size and self._watcher is not None:
+            self._watcher.child_output(stream, filled(room, size))
         if ended and fd in self._outputs:
             self._close_output(fd)
             self._check_ended()
 
-    def _read(self, fd: int) -> tuple[bytes, bool]:
-        """What is there, up to READ_BYTES, and whether it was the last."""
-        pieces = []
+    def _read(self, fd: int, room: Sequence[memoryview]) -> tuple[int, bool]:
+        """How much was there, and whether it was the last. A pipe gives all it has at once."""
+        try:
+            size = os.readv(fd, room)
+        except BlockingIOError:
+            return 0, self._last_read
+        except OSError:  # EIO: no process has the terminal open any more
+            return 0, True
+        return size, not size
+
+    def _read_terminal(self, fd: int, room: memoryview) -> tuple[int, bool]:
+        """The same for a terminal, which gives at most 4 KiB at once."""
         size = 0
-        ended = False
-        while size < READ_BYTES:
-            try:
-                piece = os.read(fd, READ_BYTES - size)
-            except BlockingIOError:
-                ended = self._last_read
-                break
-            except OSError:  # EIO: no process has the terminal open any more
-                ended = True
-                break
-            if not piece:
-                ended = True
-                break
-            pieces.append(piece)
-            size += len(piece)
-            if not self._terminal:  # a pipe gives all it has at once; a terminal at most 4 KiB
-                break
-        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), ended
+        while size < len(room):
+            got, ended = self._read(fd, (room[size:],))
+            size += got
+            if not got:
+                return size, ended
+        return size, False
 
     def _close_output(self, fd: int) -> None:
         self._loop.remove_reader(fd)
@@ -150,7 +152,7 @@ class Child:
 
     # input
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: bytes | memoryview) -> bool:
         """Write to the process; False if it does not take more now, until `Watcher.child_hungry`."""
         if self._input is None or self._input_ends:
             return True  # it closed its input: what still comes is of no use to anybody
@@ -170,14 +172,14 @@ class Child:
             if not self._unsent:
                 self._drop_input()
 
-    def _write(self, data: bytes) -> bytes:
+    def _write(self, data: bytes | memoryview) -> bytes:
         """Write what fits; the rest comes back."""
         if self._input is None:
             return b""
         try:
-            return data[os.write(self._input, data) :]
+            return bytes(data[os.write(self._input, data) :])
         except BlockingIOError:
-            return data
+            return bytes(data)
         except OSError:  # EPIPE: it closed its input; EIO: its terminal is gone
             if not self._terminal:
                 self._drop_input()

@@ -64,10 +64,10 @@ class NodePartySession(Joined, NodeSession):
         """The party's window changed."""
         self.sized((width, height, pixwidth, pixheight))
 
-    def data_received(self, data: bytes, datatype: int | None) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
         """Input."""
         del datatype
-        self.typed(data)
+        self.typed(bytes(data))
 
     def eof_received(self) -> bool:
         """No more input; they may go on watching."""

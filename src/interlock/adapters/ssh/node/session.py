@@ -5,7 +5,7 @@ recorded before it is sent, so nothing is seen that was not kept.
 """
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from interlock.adapters.ssh.node.child import Child, Children, Ended
 from interlock.adapters.ssh.node.environment import RequestedEnvironment, SessionFacts, session_environment
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.refusals import Refusable, Refusals
+from interlock.adapters.ssh.node.room import PIECE, room
 from interlock.adapters.ssh.node.sftp import subsystem_command
 from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
 from interlock.adapters.ssh.seams.node import NodeChannel, NodeConnection, NodeSession
@@ -149,7 +150,8 @@ class ShellSession(NodeSession):
         self._rx = 0  # bytes to the client
         self._program: Program | None = None  # once it was asked for
         self._paused = False  # a moderator is missing
-        self._client_full = False  # the client's channel takes no more for now
+        self._client_full = False  # too much waits for the client already
+        self._no_room = False  # output would have to wait for the client
         self._child_full = False  # the process takes no more for now
         live.parties.host = self
         live.on_failure = self._recording_failed
@@ -261,16 +263,16 @@ class ShellSession(NodeSession):
 
     # from the client to the process
 
-    def data_received(self, data: bytes, datatype: int | None) -> None:
+    def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
         """Input. What the process does not take stops the channel's window."""
         del datatype
         self._tx += len(data)
         if self._paused or self._live.parties.waiting:
-            self._live.parties.typed_while_held(data)
+            self._live.parties.typed_while_held(bytes(data))
         elif self._child is not None:
             self._live.input(data)
             if self._live.transfers is not None:
-                data = self._live.transfers.passing(Side.CLIENT, data)
+                data = self._live.transfers.passing(Side.CLIENT, bytes(data))
             self._feed(self._child, data)
 
     def eof_received(self) -> bool:
@@ -286,7 +288,7 @@ class ShellSession(NodeSession):
             self._channel.resume_reading()
         self._live.parties.hungry()
 
-    def _feed(self, child: Child, data: bytes) -> None:
+    def _feed(self, child: Child, data: bytes | memoryview) -> None:
         if not child.feed(data):
             self._child_full = True
             if self._channel is not None:
@@ -294,14 +296,34 @@ class ShellSession(NodeSession):
 
     # from the process to the client
 
-    def child_output(self, stream: Stream, data: bytes) -> None:
+    def child_room(self, stream: Stream) -> Sequence[memoryview]:
+        """As much as would leave at once: the rest stays with the process."""
+        if self._channel is None:
+            return room(PIECE, PIECE)  # it will be dropped
+        size = self._channel.want_room()
+        if not size:
+            self._no_room = True
+            self._read_child()
+            return ()
+        largest = self._channel.largest
+        return room(size if stream is Stream.STDOUT else min(size, PIECE), largest)
+
+    def has_room(self) -> None:
+        """What the process has written may be read again."""
+        self._no_room = False
+        self._read_child()
+
+    def child_output(self, stream: Stream, pieces: Sequence[memoryview]) -> None:
         """Record, then send."""
-        self._rx += len(data)
-        self._live.output(stream, data)
+        for piece in pieces:
+            self._rx += len(piece)
+            self._live.output(stream, piece)
+        if self._channel is None:
+            return
         if self._live.transfers is not None and stream is Stream.STDOUT:
-            data = self._live.transfers.passing(Side.TARGET, data)
-        if self._channel is not None:
-            self._channel.send(data, stderr=stream is Stream.STDERR)
+            self._channel.send(self._live.transfers.passing(Side.TARGET, b"".join(pieces)))
+        else:
+            self._channel.send_pieces(pieces, stderr=stream is Stream.STDERR)
 
     def pause_writing(self) -> None:
         """The client does not keep up: leave the output with the process."""
@@ -316,7 +338,8 @@ class ShellSession(NodeSession):
     def _read_child(self) -> None:
         """Read the process's output unless there is a reason to leave it there."""
         if self._child is not None:
-            (self._child.pause if self._client_full or self._paused else self._child.resume)()
+            waits = self._client_full or self._no_room or self._paused
+            (self._child.pause if waits else self._child.resume)()
 
     def child_ended(self, ended: Ended) -> None:
         """All output was told: now how it ended (RFC 4254 §6.10)."""

@@ -19,11 +19,13 @@ from interlock.adapters.ssh.node.forwarding.ends import ClientEnd
 from interlock.adapters.ssh.node.forwarding.reach import Protected
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
+from interlock.adapters.ssh.node.packets import NodePackets
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.session import Live
 from interlock.adapters.ssh.node.stay import Occupant, Stay
 from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams.forward import ForwardingConnection
+from interlock.adapters.ssh.seams.inplace import Packets
 from interlock.adapters.ssh.seams.node import NodeConnection, NodeHooks, NodeSession
 from interlock.core.address import format_address
 from interlock.core.errors import Denied, InterlockError, LimitReached, Locked, RemoteProtocolError
@@ -307,6 +309,10 @@ class Visitor(NodeHooks):
     def session_open(self, connection: NodeConnection, extra: bytes) -> Coroutine[None, None, NodeSession]:
         """A session channel."""
         return self._open(connection, extra)
+
+    def make_packets(self, connection: NodeConnection) -> Packets:
+        """In place."""
+        return NodePackets(connection)
 
     async def _open(self, connection: NodeConnection, extra: bytes) -> NodeSession:
         too_many = connection.open_channels > MAX_CHANNELS

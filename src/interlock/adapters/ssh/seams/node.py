@@ -8,10 +8,7 @@ import asyncssh
 from asyncssh.packet import SSHPacket
 
 from interlock.adapters.ssh.seams.certificates import CertificateHooks, CertifiedConnection
-from interlock.adapters.ssh.seams.patience import (
-    PatientConnection,
-    PatientServerChannel,
-)
+from interlock.adapters.ssh.seams.inplace import InPlaceChannel, InPlaceConnection, Packets
 from interlock.core.errors import RemoteProtocolError
 from interlock.core.limits import MAX_REASON
 from interlock.core.wire import (
@@ -33,6 +30,10 @@ class NodeHooks(CertificateHooks):
     def session_open(self, connection: "NodeConnection", extra: bytes) -> Coroutine[None, None, "NodeSession"]:
         """Decide on a session channel with this extra data; ChannelOpenError refuses. Runs before the answer."""
 
+    @abstractmethod
+    def make_packets(self, connection: "NodeConnection") -> Packets:
+        """What reads and writes the packets from now on: the client is authenticated."""
+
 
 class NodeSession(asyncssh.SSHServerSession[bytes], ABC):
     """What a `NodeChannel` asks beyond asyncssh's own session callbacks."""
@@ -53,6 +54,13 @@ class NodeSession(asyncssh.SSHServerSession[bytes], ABC):
     def finished(self) -> None:
         """All that `NodeChannel.finish` had to send is sent, the close included."""
 
+    def has_room(self) -> None:
+        """There is room again for output that found none."""
+
+    @abstractmethod
+    def data_received(self, data: bytes | memoryview, datatype: int | None) -> None:
+        """Data from the client, good during the call."""
+
 
 def _disconnect_text(contents: bytes) -> str:
     """RFC 4253 §11.1; empty if there is none."""
@@ -64,7 +72,7 @@ def _disconnect_text(contents: bytes) -> str:
         return ""
 
 
-class NodeConnection(PatientConnection, CertifiedConnection):
+class NodeConnection(InPlaceConnection, CertifiedConnection):
     """A client's connection to our node."""
 
     farewell = ""  # what the other end said when it disconnected
@@ -75,10 +83,9 @@ class NodeConnection(PatientConnection, CertifiedConnection):
         """The owner; None once the connection has ended."""
         return self._owner if isinstance(self._owner, NodeHooks) else None
 
-    @property
-    def alive(self) -> bool:
-        """Whether the connection can still carry messages."""
-        return self._transport is not None
+    def make_packets(self) -> Packets | None:
+        """The owner's choice."""
+        return self.hooks.make_packets(self) if self.hooks is not None else None
 
     @property
     def open_channels(self) -> int:
@@ -135,7 +142,7 @@ class NodeConnection(PatientConnection, CertifiedConnection):
         return channel, hooks.session_open(self, extra)
 
 
-class NodeChannel(PatientServerChannel):
+class NodeChannel(InPlaceChannel):
     """A session channel of our node: bytes only, requests answered when their work is done."""
 
     def __init__(
@@ -161,6 +168,11 @@ class NodeChannel(PatientServerChannel):
     def writable(self) -> bool:
         """Whether data can still be sent: open, and neither EOF nor close are on their way."""
         return self._send_state == "open" and self._last_request is None
+
+    def has_room(self) -> None:
+        """Tell the session."""
+        if session := self._node_session():
+            session.has_room()
 
     def announce(self, request: bytes, payload: bytes) -> None:
         """Send a channel request of ours without asking for a reply."""

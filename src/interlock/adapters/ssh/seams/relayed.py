@@ -4,18 +4,17 @@ import asyncio
 import inspect
 import socket
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import asyncssh
 from asyncssh.auth import MSG_USERAUTH_PK_OK, _ClientPublicKeyAuth
 from asyncssh.connection import SSHClientConnection
-from asyncssh.encryption import BasicEncryption, ChachaEncryption, Encryption, ETMEncryption, GCMEncryption
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
 from interlock.adapters.ssh.once import Once
 from interlock.adapters.ssh.seams.certificates import CertifiedConnection
+from interlock.adapters.ssh.seams.keys import KeyedConnection
 from interlock.adapters.ssh.seams.patience import PatientConnection, PatientServerChannel, PatientTcpChannel
 from interlock.adapters.ssh.seams.slim import shed
 from interlock.core.errors import RemoteProtocolError, Rule
@@ -32,31 +31,6 @@ _KEX_METHOD_FIRST = 30
 """Messages 30 to 49 belong to the key exchange method (RFC 4253 §12)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """One direction's cipher as the last key exchange left it."""
-
-    encryption: Encryption
-    block: int  # bytes that the encrypted part is padded to
-    header: int  # how many bytes of length and padding-length fields count for the padding (RFC 4253 §6)
-    mac: int  # bytes of the tag behind a packet; 0 if not known, which is so when sending
-    aead: tuple[bytes, bytes] | None  # key and initial nonce of AES-GCM (RFC 5647)
-    chacha: bytes  # both keys of chacha20-poly1305, that of the contents first; empty if it is another cipher
-    strict: bool  # sequence numbers start at 0 with each new key (strict kex)
-
-
-def _keys(encryption: Encryption | None, block: int, header: int, mac: int, *, strict: bool) -> Keys:
-    if encryption is None:
-        raise asyncssh.ProtocolError("no keys yet")
-    aead = None
-    if isinstance(encryption, GCMEncryption):
-        aead = (encryption._cipher._key, encryption._cipher._iv)
-    chacha = b""
-    if isinstance(encryption, ChachaEncryption):
-        chacha = encryption._cipher._key + encryption._cipher._adkey
-    return Keys(encryption, block, header, mac, aead, chacha, strict)
-
-
 async def _step(work: Awaitable[None]) -> None:
     """A step of a key exchange that takes time."""
     try:
@@ -65,7 +39,7 @@ async def _step(work: Awaitable[None]) -> None:
         raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"key exchange: {error}") from error
 
 
-class RelayedConnection(PatientConnection):
+class RelayedConnection(KeyedConnection, PatientConnection):
     """A connection for which asyncssh does versions, key exchanges and authentication, and a leg all the rest."""
 
     _leg: LegHooks | None = None
@@ -117,23 +91,6 @@ class RelayedConnection(PatientConnection):
         return self._transport, leftover
 
     # after the hand-over
-
-    @property
-    def sequence(self) -> tuple[int, int]:
-        """Sequence numbers of the next packets to be received and sent (RFC 4253 §6.4), valid at the hand-over."""
-        return self._recv_seq, self._send_seq
-
-    @property
-    def receive_keys(self) -> Keys:
-        """For what comes in."""
-        cipher = self._recv_encryption
-        header = 5 if isinstance(cipher, BasicEncryption) and not isinstance(cipher, ETMEncryption) else 1
-        return _keys(cipher, self._recv_blocksize, header, self._recv_macsize, strict=self._strict_kex)
-
-    @property
-    def send_keys(self) -> Keys:
-        """For what goes out."""
-        return _keys(self._send_encryption, self._send_blocksize, self._send_enchdrlen, 0, strict=self._strict_kex)
 
     @property
     def exchanging(self) -> bool:
