@@ -6,8 +6,9 @@ MAX_PACKET = 256 * 1024
 READ_BUFFER = 512 * 1024
 """Bytes read from a socket at once, into one buffer that all connections share. Two packets at least."""
 
-WRITE_HIGH_WATER = 1024 * 1024
-"""Bytes that may wait for a slow leg before reading on the other one pauses."""
+WRITE_HIGH_WATER = 512 * 1024
+"""Bytes that may wait for a slow leg before reading on the other one pauses. With what is read at once and what is
+left of it, a peer that does not read costs three times as much at worst."""
 
 MAX_DEFERRED = 256 * 1024
 """Bytes of our own messages, such as replies, that may wait for a leg's key exchange; never relayed data."""
