@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Measure, print, write."""
     options = _arguments()
+    began = time.monotonic()
     Profiles.hide()  # what the shell of the account that measures does at start is nobody's set-up time
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is stopped
     usual = [each.name for each in PARTS if (each.quick if options.quick else each.rounds)]
@@ -43,10 +45,12 @@ def main() -> None:
                 part.run(rig, options.rounds or (part.quick if options.quick else part.rounds) or 1)
     names = [*others, *(peer.name for peer in peers)]
     report.show(rig.results, names)
+    taken = round(time.monotonic() - began)
+    print(f"measured in {taken} s")
     whole = not (options.only or options.ways or options.rounds)
     out = options.out or (HERE / ("results-quick.json" if options.quick else "results.json") if whole else None)
     if out is not None:
-        report.write(out, rig.results, {**asdict(scale), **OPTIONS}, names)
+        report.write(out, rig.results, {**asdict(scale), **OPTIONS, "seconds": taken}, names)
         print(f"written: {out}")
         if whole and not options.quick:
             picture = out.with_suffix(".svg")

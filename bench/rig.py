@@ -13,6 +13,7 @@ from bench.figures import Road
 from bench.measure import SetUps
 from bench.results import Results
 from bench.ways import Site, Way
+from interlock.testing.procs import KitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,14 @@ def interleave(
     for number in range(1, rounds + 1):
         random.shuffle(order)
         progress(f"{title}: round {number} of {rounds}")
-        for way in order:
-            rig.add(way, once(way))
+        for way in order.copy():
+            try:
+                rig.add(way, once(way))
+            except KitError as error:
+                if not way.foreign:
+                    raise
+                order.remove(way)
+                progress(f"{title}: {way.name} is left out: {error}\n")
     progress("")
 
 

@@ -23,7 +23,7 @@ APART = timedelta(seconds=180)
 COUNTED = 20
 """Sessions in each round whose CPU time is taken."""
 
-PATIENCE_S = 60.0
+PATIENCE_S = 20.0
 """A listing that takes longer counts as this, and is not asked for again."""
 
 LISTINGS = {

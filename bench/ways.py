@@ -41,6 +41,7 @@ class Way:
     connect: Callable[[str], tuple[SshClient, tuple[str, ...]]]  # by cipher: client and destination
     gateway: "Gateway | None" = None
     recorded: bool = True
+    foreign: bool = False  # by another relay, which may not be able to do everything
 
     def argv(self, *command: str, tty: bool = False, cipher: str = GCM) -> list[str]:
         """The command line that runs ``command`` at the target."""
@@ -172,7 +173,7 @@ class Peer:
             )
             return client, ("-p", str(self.port), f"{self.user}@{self.host}")
 
-        return Way(self.name, connect)
+        return Way(self.name, connect, foreign=True)
 
 
 @dataclass(slots=True)
@@ -238,10 +239,7 @@ def site(
     with ExitStack() as stack:
         ca = make_key(directory / "ca")
         key = make_key(directory / "id")
-        authorized = [peer_key(peer) for peer in peers if peer.key]
-        target = stack.enter_context(
-            Sshd(directory / "target", trusted_cas=[ca.public], authorized_keys=authorized, options=ROOMY)
-        )
+        target = stack.enter_context(Sshd(directory / "target", trusted_cas=[ca.public], options=ROOMY))
         host = stack.enter_context(Sshd(directory / "jump", trusted_cas=[ca.public], options=ROOMY))
         sign_user(ca, key, principals=[target.login], validity="-1m:+1d")
         hosts = [target.known_hosts_line(), host.known_hosts_line()]
@@ -269,9 +267,3 @@ def site(
             found.gateways.append(stack.enter_context(gateway))
         found.peers = [peer.way(directory, key) for peer in peers]
         yield found
-
-
-def peer_key(peer: Peer) -> str:
-    """The public half of the key that a peer is reached with."""
-    assert peer.key is not None
-    return Key(peer.key).public
