@@ -93,14 +93,16 @@ class BlockBuilder:
         """Bytes of frames collected."""
         return len(self._buffer)
 
-    def add(self, kind: int, at: int, payload: bytes | bytearray | memoryview) -> None:
+    def add(self, kind: int, at: int, payload: bytes | bytearray | memoryview) -> int:
         """Append a copy of one frame's payload; ``at`` in microseconds after the start, never decreasing.
 
+        Returns how many bytes of frames are collected.
         Output is joined to that of the same kind before it, within `JOINED_US` of where that began.
         """
         if at >= self._until or kind != self._kind:
             self._begin(kind, at)
         self._buffer += payload
+        return len(self._buffer)
 
     def take(self) -> bytes:
         """The collected frames as one block, ready to be written; the builder is empty afterwards."""

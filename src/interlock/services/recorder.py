@@ -285,8 +285,9 @@ class Recorder:
             self._finished = not self._account.lapse
             part.close()
 
-    def _put(self, kind: int, payload: bytes | memoryview) -> None:
-        self._builder.add(kind, self._lasted(), payload)
+    def _put(self, kind: int, payload: bytes | memoryview) -> int:
+        """Into the block; bytes of frames that it has then."""
+        return self._builder.add(kind, self._lasted(), payload)
 
     def _lasted(self) -> int:
         """Microseconds since the start."""
@@ -296,8 +297,7 @@ class Recorder:
         if self._part is None or self._account.lapse:
             return
         self._beat_had_frames = True
-        self._put(kind, payload)
-        if len(self._builder) >= BLOCK_SIZE:
+        if self._put(kind, payload) >= BLOCK_SIZE:
             self._write()
         elif self._timer is None:
             self._timer = self._call_later(FLUSH_AFTER_S, self._flush)

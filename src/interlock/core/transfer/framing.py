@@ -67,35 +67,43 @@ class Framer:
     def _read_head(self, at: int, end: int) -> int:
         """Take what is missing of the head, or what there is of it."""
         had = len(self._head)
+        if (
+            not had and end - at >= _HANDLE_AT
+        ):  # what tells how long the head is lies here: it is taken in one step
+            self.begins_at = at + _LENGTH
+            self._want = want = self._wanted(self.piece[at : at + _HANDLE_AT])
+            if end - at >= want:
+                self._head += self.piece[at : at + want]
+                self._complete()
+                return want
         passed = min(self._want - had, end - at)
         if had <= _LENGTH:
             self.begins_at = at + _LENGTH - had if had + passed > _LENGTH else -1
         self._head += self.piece[at : at + passed]
         if len(self._head) == self._want:
-            self._want = self._wanted()
+            self._want = self._wanted(self._head)
             if self._want == len(self._head):
                 self._complete()
         return passed
 
-    def _wanted(self) -> int:
-        """How long the head is, as far as what is there tells."""
-        head = self._head
+    def _wanted(self, head: bytearray | memoryview) -> int:
+        """How long the head is, as far as what is there of it tells."""
         length: int = _U32.unpack_from(head)[0]
         if not _SHORTEST <= length <= MAX_SFTP_PACKET:
             raise NotFollowed(f"a packet of {length} bytes")
         kind = head[_LENGTH]
-        if kind == messages.WRITE and self._heads.get(kind):
-            if len(head) < _HANDLE_AT:
-                size = _HANDLE_AT
-            else:
-                handle: int = _U32.unpack_from(head, _HANDLE_AT - _LENGTH)[0]
-                if handle > MAX_SFTP_HANDLE:
-                    raise NotFollowed(f"a handle of {handle} bytes")
-                size = _HANDLE_AT + handle + _WRITE_REST
-            if size > _LENGTH + length:
-                raise NotFollowed("a write without data")
-            return size
-        return _LENGTH + min(length, self._heads.get(kind, _SHORTEST))
+        if kind != messages.WRITE or kind not in self._heads:
+            return _LENGTH + min(length, self._heads.get(kind, _SHORTEST))
+        if len(head) < _HANDLE_AT:
+            size = _HANDLE_AT
+        else:
+            handle: int = _U32.unpack_from(head, _HANDLE_AT - _LENGTH)[0]
+            if handle > MAX_SFTP_HANDLE:
+                raise NotFollowed(f"a handle of {handle} bytes")
+            size = _HANDLE_AT + handle + _WRITE_REST
+        if size > _LENGTH + length:
+            raise NotFollowed("a write without data")
+        return size
 
     def _complete(self) -> None:
         (length,) = _U32.unpack_from(self._head)

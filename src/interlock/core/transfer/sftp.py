@@ -115,7 +115,7 @@ class SftpObserver:
         framer = self._framers[side]
         try:
             framer.feed(data)
-            if side is Side.CLIENT:
+            if self._gate.active and side is Side.CLIENT:
                 self._gate.check_end(framer)
         except NotFollowed as error:
             return str(error)
@@ -206,7 +206,8 @@ class SftpObserver:
         self._asked[number] = asked
         if asked.file is not None:
             asked.file.outstanding += 1
-        self._hold(asked.names)
+        if asked.what is not None:
+            self._hold(asked.names)
 
     def _hold(self, names: int) -> None:
         self._names += names
@@ -226,7 +227,8 @@ class SftpObserver:
         asked = self._asked.pop(number, None)
         if asked is None:
             return 0, None
-        self._names -= asked.names
+        if asked.what is not None:
+            self._names -= asked.names
         if kind == messages.DATA:
             self._receiving = asked.file
             return self._data(asked, head)
