@@ -41,16 +41,36 @@ def event(uid: str, kind: Kind, **fields: str) -> AuditEvent:
 
 
 def test_events_are_listed_and_filtered(ilctl: Ilctl, tmp_path: Path) -> None:
-    """JSON is what was stored; text has a line for each."""
+    """JSON is what was stored, and each one's place; text has a line for each."""
     events = [event("u1", Kind.SESSION_START), event("u2", Kind.EXEC, command="uptime", exitCode="0")]
     prepare(tmp_path / "data", lambda local: local.audit.append(events))
-    assert ilctl("events", "ls", "--format", "json").json() == [each.to_json() for each in events]
+    assert ilctl("events", "ls", "--format", "json").json() == [
+        {**each.to_json(), "cursor": str(number)} for number, each in enumerate(events, 1)
+    ]
     assert [row["uid"] for row in ilctl("events", "ls", "--type", "exec", "--format", "json").json()] == ["u2"]
     assert [row["uid"] for row in ilctl("events", "ls", "--limit", "1", "--format", "json").json()] == ["u2"]
     assert ilctl("events", "ls", "--user", "bob", "--format", "json").json() == []
     text = ilctl("events", "ls", "--sid", SID.upper()).out
     assert len(text.splitlines()) == 3
     assert "uptime (exit 0)" in text
+
+
+def test_events_come_in_pages(ilctl: Ilctl, tmp_path: Path) -> None:
+    """Backwards from the newest and forwards from any; stderr says how to go on, and nothing when that was all."""
+    events = [event(f"u{number}", Kind.EXEC) for number in range(1, 6)]
+    prepare(tmp_path / "data", lambda local: local.audit.append(events))
+
+    def page(*options: str) -> tuple[list[str], str]:
+        shown = ilctl("events", "ls", "--limit", "2", "--format", "json", *options)
+        return [row["uid"] for row in shown.json()], shown.err
+
+    assert page() == (["u4", "u5"], "There may be more: --before 4\n")
+    assert page("--before", "4") == (["u2", "u3"], "There may be more: --before 2\n")
+    assert page("--before", "2") == (["u1"], "")
+    assert page("--after", "0") == (["u1", "u2"], "There may be more: --after 2\n")
+    assert page("--after", "4", "--type", "exec") == (["u5"], "")
+    assert page("--after", "5") == ([], "")
+    assert page("--after", "1", "--before", "4") == (["u2", "u3"], "There may be more: --after 3\n")
 
 
 FILES: list[tuple[Kind, dict[str, JsonValue], str]] = [

@@ -34,7 +34,7 @@ def test_a_stopped_gateway_ends_its_sessions_properly(tmp_path: Path, mode: str)
         with Terminal(client.argv("-tt", *cluster.route(cluster.agentless_name)), env=client.env()) as terminal:
             terminal.send("echo ready-$((6*7))\n")
             terminal.expect("ready-42")
-            (live,) = cluster.json("sessions", "ls")
+            (live,) = poll_until(lambda: cluster.json("sessions", "ls"), "the session in the list")
             cluster.gateway.signal(signal.SIGTERM)
             terminal.expect("shutting down")
             assert terminal.wait() == 255

@@ -20,7 +20,7 @@ import pytest
 from interlock.core.ids import SessionId
 from interlock.daemons.local import Local, open_local
 from interlock.domain.audit import JsonValue
-from interlock.ports import EventFilter
+from interlock.ports import EventFilter, RecordingFilter
 from interlock.testing.gateway import Mode
 from interlock.testing.generations import Age, Generations, Kind, NodeAge, arrive
 
@@ -121,7 +121,9 @@ async def look(cluster: Generations, node: NodeAge, kind: Kind, flaws: set[Flaw]
         raw = await settled(lambda: news(duplicates=True), lambda each: uploads(each) == records)
         events = await news()
         sids = {str(each["sid"]) for each in raw} | {str(each.get("node_sid", "")) for each in raw}
-        stored = await local.catalogue.recordings()
+        stored = [
+            info for _, info in (await local.catalogue.page(RecordingFilter(limit=10_000))).rows if info.size
+        ]
         known = dict.fromkeys([*told, printed])
         return Cell(
             told=told,
@@ -142,7 +144,7 @@ async def told_of(local: Local, target: str, *, duplicates: bool = False) -> lis
 
 async def trackers(local: Local, target: str) -> list[str]:
     """The sessions that are listed as live on a target."""
-    return [each.sid for each in await local.catalogue.live() if each.hostname == target]
+    return [each.sid for each in (await local.catalogue.live(after="", limit=1000))[0] if each.hostname == target]
 
 
 async def one(local: Local, sid: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, 
 from interlock.domain.session import Exit
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.domain.twin import Twin
+from interlock.ports import RecordingFilter, RecordingInfo
 
 NODE = DaemonId("11111111-2222-4333-8444-555555555555")
 
@@ -97,9 +99,14 @@ async def lives(local: Local, which: SessionId) -> None:
     await local.trackers.put(tracker)
 
 
+async def listed(local: Local, **wanted: Any) -> dict[SessionId, RecordingInfo]:
+    """One page of the list."""
+    return {info.sid: info for _, info in (await local.catalogue.page(RecordingFilter(**wanted))).rows}
+
+
 async def states(local: Local) -> dict[SessionId, RecordingState]:
     """What is listed."""
-    return {info.sid: info.state for info in await local.catalogue.everything()}
+    return {sid: info.state for sid, info in (await listed(local)).items()}
 
 
 async def test_recordings_are_listed_from_what_exists(local: Local) -> None:
@@ -126,7 +133,7 @@ async def test_recordings_are_listed_from_what_exists(local: Local) -> None:
         gone: RecordingState.MISSING,
         bad: RecordingState.QUARANTINED,
     }
-    known = {info.sid: info.meta for info in await local.catalogue.everything()}
+    known = {sid: info.meta for sid, info in (await listed(local)).items()}
     assert {(meta["user"], meta["hostname"], meta["recorded_by"]) for meta in known.values()} == {
         ("alice", "web1", NODE),
         ("alice", "web1", local.daemon_id),
@@ -162,11 +169,67 @@ async def test_a_twin_is_in_no_list_and_finds_its_session(local: Local) -> None:
     await told(local, theirs, Kind.SESSION_START)
     await local.twins.put(Twin(ours, NODE, "10.0.0.1:40000", theirs))
     assert await states(local) == {ours: RecordingState.COMPLETE}
-    assert [tracker.sid for tracker in await local.catalogue.live()] == [ours]
-    assert [info.sid for info in await local.catalogue.recordings()] == [ours]
+    assert [tracker.sid for tracker in (await local.catalogue.live(after="", limit=10))[0]] == [ours]
     read = [[piece async for piece in local.catalogue.read(each)] for each in (ours, theirs)]
     assert read[0] == read[1] == [recorded(Exit(status=0))]
     with pytest.raises(NotFound):
         [piece async for piece in local.catalogue.read(sid(3))]
     await told(local, sid(3), Kind.SESSION_START)
     assert set(await states(local)) == {ours, sid(3)}
+
+
+async def pages(local: Local, limit: int, user: str | None = None) -> list[SessionId]:
+    """The whole list, read in pages."""
+    found: list[SessionId] = []
+    after = ""
+    while True:
+        page = await local.catalogue.page(RecordingFilter(user, after, limit))
+        found += [info.sid for _, info in page.rows]
+        assert len(page.rows) <= limit
+        after = page.next
+        if not after:
+            return found
+
+
+async def test_a_list_comes_in_pages(local: Local) -> None:
+    """Each once, the newest sessions first, whatever is added meanwhile; what nobody told of comes last."""
+    for number in range(1, 8):
+        await told(local, sid(number), Kind.SESSION_START, session_recording="off" if number == 4 else "node")
+        if number != 4:
+            await store(local, sid(number), Exit(status=0))
+    for number in (11, 12):
+        await store(local, sid(number), Exit(status=0))
+    whole = [sid(number) for number in (7, 6, 5, 3, 2, 1, 11, 12)]
+    for limit in (1, 2, 3, 8, 100):
+        assert await pages(local, limit) == whole
+    first = await local.catalogue.page(RecordingFilter(limit=3))
+    await told(local, sid(8), Kind.SESSION_START)
+    second = await local.catalogue.page(RecordingFilter(after=first.next, limit=100))
+    assert [info.sid for _, info in (*first.rows, *second.rows)] == whole
+    assert [cursor for cursor, _ in first.rows][-1] == first.next
+    assert await pages(local, 2, "bob") == []
+    assert await pages(local, 2, "alice") == [sid(8), *whole[:6]]
+
+
+@pytest.mark.parametrize("cursor", ["here", "-1", "1.5", "0x10", "\u0663", "9" * 30])
+async def test_a_cursor_comes_from_a_list(local: Local, cursor: str) -> None:
+    """Anything else is not found, in words."""
+    with pytest.raises(NotFound, match="cursor"):
+        await local.catalogue.page(RecordingFilter(after=cursor))
+    with pytest.raises(NotFound, match="cursor"):
+        await local.catalogue.live(after=cursor, limit=1)
+
+
+async def test_live_sessions_come_in_pages(local: Local) -> None:
+    """Oldest first, each once, although one of them ends and another begins between the pages."""
+    for number in (1, 2, 3, 4):
+        await lives(local, sid(number))
+    page, after = await local.catalogue.live(after="", limit=2)
+    await local.trackers.put(page[1].moved(TrackerState.TERMINATED, now=local.clock.now()))
+    await lives(local, sid(5))
+    rest, end = await local.catalogue.live(after=after, limit=100)
+    assert ([each.sid for each in page], [each.sid for each in rest]) == (
+        [sid(1), sid(2)],
+        [sid(3), sid(4), sid(5)],
+    )
+    assert end == ""

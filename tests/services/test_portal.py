@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from interlock.core import portal as wire
-from interlock.core.errors import NotFound, StoreError
+from interlock.core.errors import NotFound, RemoteProtocolError, StoreError
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
@@ -27,7 +27,7 @@ from interlock.domain.rbac import Role
 from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import AuthorityKey, RecordingInfo, User
+from interlock.ports import AuthorityKey, RecordingFilter, RecordingInfo, RecordingPage, User
 from interlock.services import portal as service
 from interlock.services.authority import Authority
 from interlock.services.emitter import EventFactory
@@ -120,16 +120,20 @@ class World:
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: object) -> None:
         raise AssertionError(daemon, sids, expires)
 
-    async def live(self) -> list[Tracker]:
-        return self.live_sessions
+    async def live(self, *, after: str, limit: int) -> tuple[list[Tracker], str]:
+        page = [each for each in self.live_sessions if each.cursor > after][:limit]
+        return page, page[-1].cursor if len(page) == limit else ""
 
     async def store(self, sid: SessionId, path: Path) -> str:
         raise AssertionError(sid, path)
 
-    async def recordings(self) -> list[RecordingInfo]:
+    async def page(self, wanted: RecordingFilter) -> RecordingPage:
         if self.broken:
             raise StoreError("disk", reason="/secret/path: I/O error")
-        return self.infos
+        place = int(wanted.after or 0)
+        page = self.infos[place : place + wanted.limit]
+        more = str(place + wanted.limit) if place + wanted.limit < len(self.infos) else ""
+        return RecordingPage(tuple((str(place), info) for info in page), more)
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         whole = self.files.get(sid)
@@ -485,3 +489,36 @@ async def test_a_namesakes_sessions_are_not_ones_own(portal: Portal, world: Worl
     assert await portal.answer(certified("alice", "web"), wire.Recordings()) == wire.RecordingList([])
     reply = await portal.answer(certified("alice", "web"), wire.Recording(SID))
     assert isinstance(reply, wire.Refused)
+
+
+async def test_lists_come_in_pages(portal: Portal, world: World) -> None:
+    """Each session and recording once, behind the place where the page before ended."""
+    [on] = [each for each in world.live_sessions if each.sid == SID]
+    sids = [SessionId(f"00000000-0000-4000-8000-{number:012d}") for number in range(5)]
+    world.live_sessions = [replace(on, sid=sid) for sid in sids]
+    world.infos = [RecordingInfo(sid, 1, START, {"user": "alice"}) for sid in sids]
+    live: list[str] = []
+    after = ""
+    while True:
+        reply = await portal.answer(signed_in("alice"), wire.Sessions(after, 2))
+        assert isinstance(reply, wire.SessionList)
+        live += [item.sid for item in reply.sessions]
+        if not (after := reply.next):
+            break
+    recorded: list[str] = []
+    while True:
+        answer = await portal.answer(signed_in("alice"), wire.Recordings(after, 2))
+        assert isinstance(answer, wire.RecordingList)
+        recorded += [item.sid for item in answer.recordings]
+        if not (after := answer.next):
+            break
+    assert live == recorded == sids
+
+
+@pytest.mark.parametrize("limit", [0, -1, wire.MAX_LISTED + 1, 1 << 62])
+def test_a_page_has_its_bounds(limit: int) -> None:
+    """Refused as malformed before anything is looked up."""
+    for name in ("sessions", "recordings"):
+        with pytest.raises(RemoteProtocolError):
+            wire.parse_request(f'{{"type":"{name}","limit":{limit}}}'.encode())
+    assert wire.encode(wire.Recordings()) == b'{"type":"recordings"}\n'  # an older gateway knows no fields

@@ -10,16 +10,18 @@ from typing import IO, TYPE_CHECKING, Annotated, cast
 import typer
 
 from interlock.cli.admin_context import in_local, report, session_id
-from interlock.cli.options import FormatOption
-from interlock.cli.output import Format, Row, print_json, print_rows, printable, replacing
+from interlock.cli.options import LISTED, AfterOption, FormatOption, LimitOption
+from interlock.cli.output import Format, Row, more, print_json, print_rows, printable, replacing
 from interlock.core.errors import NotFound
 from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
+    from interlock.ports import RecordingPage
 
 _PIECE = 256 * 1024
+_LAST = (1 << 63) - 1  # the highest number that the database can count to
 
 events = typer.Typer(help="The audit log.")
 sessions = typer.Typer(help="Live sessions.")
@@ -46,20 +48,28 @@ def list_events(
     event: Annotated[
         str | None, typer.Option("--type", help="Only events with this name, e.g. session.end.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest ones.")] = 10_000,
+    limit: LimitOption = LISTED,
+    before: Annotated[
+        int | None, typer.Option(metavar="CURSOR", min=0, max=_LAST, help="Go on with older ones than this.")
+    ] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(metavar="CURSOR", min=0, max=_LAST, help="Only newer ones, the oldest of them first."),
+    ] = None,
     duplicates: Annotated[
         bool, typer.Option("--duplicates", help="Also what an old node told again of a session, marked.")
     ] = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """List audit events, oldest first."""
+    """List audit events, oldest first: the newest of them, or what comes next to a cursor, which every row has."""
 
     async def work(local: "Local") -> list[dict[str, object]]:
         from interlock.ports import EventFilter
 
-        wanted = EventFilter(sid, user, event, limit, newest=True, duplicates=duplicates)
-        found = await local.audit.events(wanted)
-        return [dict(each) for each in found]
+        wanted = EventFilter(
+            sid, user, event, limit, newest=after is None, duplicates=duplicates, before=before, after=after
+        )
+        return [{**each, "cursor": str(cursor)} for cursor, each in await local.audit.page(wanted)]
 
     columns = {
         "time": "Time",
@@ -75,16 +85,25 @@ def list_events(
     if form is Format.TEXT:
         rows = [{**row, "detail": _detail(row)} for row in rows]
     print_rows(rows, columns, form)
+    if len(rows) == limit:
+        more(f"--after {rows[-1]['cursor']}" if after is not None else f"--before {rows[0]['cursor']}")
 
 
 @sessions.command("ls")
-def list_sessions(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
-    """List the sessions that are live now."""
+def list_sessions(
+    context: typer.Context,
+    limit: LimitOption = LISTED,
+    after: AfterOption = "",
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """List the sessions that are live now, oldest first."""
 
-    async def work(local: "Local") -> list[dict[str, object]]:
+    async def work(local: "Local") -> tuple[list[dict[str, object]], str]:
         now = local.clock.now()
+        live, more = await local.catalogue.live(after=after, limit=limit)
         return [
             {
+                "cursor": tracker.cursor,
                 "sid": tracker.sid,
                 "state": tracker.state.value,
                 "kind": tracker.kind,
@@ -101,9 +120,9 @@ def list_sessions(context: typer.Context, form: FormatOption = Format.TEXT) -> N
                 "recording_mode": tracker.recording_mode,
                 "cluster": tracker.cluster,
             }
-            for tracker in await local.catalogue.live()
+            for tracker in live
             if not tracker.expired(now=now)
-        ]
+        ], more
 
     columns = {
         "sid": "Session",
@@ -114,15 +133,38 @@ def list_sessions(context: typer.Context, form: FormatOption = Format.TEXT) -> N
         "created": "Created",
         "command": "Command",
     }
-    print_rows(in_local(context, work), columns, form)
+    rows, place = in_local(context, work)
+    print_rows(rows, columns, form)
+    if place:
+        more(f"--after {place}")
 
 
 @recordings.command("ls")
-def list_recordings(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
-    """List the recordings, newest first: also those that are being made, cut off, or not here."""
+def list_recordings(
+    context: typer.Context,
+    limit: LimitOption = LISTED,
+    after: AfterOption = "",
+    user: Annotated[str | None, typer.Option(help="Only of this user's sessions.")] = None,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """List the recordings, newest sessions first: also those that are being made, cut off, or not here."""
+
+    async def work(local: "Local") -> "RecordingPage":
+        from interlock.ports import RecordingFilter
+
+        return await local.catalogue.page(RecordingFilter(user, after, limit))
+
+    page = in_local(context, work)
     rows = [
-        {**info.meta, "sid": info.sid, "state": info.state.value, "size": info.size, "stored": info.stored}
-        for info in in_local(context, lambda local: local.catalogue.everything())
+        {
+            "cursor": cursor,
+            **info.meta,
+            "sid": info.sid,
+            "state": info.state.value,
+            "size": info.size,
+            "stored": info.stored,
+        }
+        for cursor, info in page.rows
     ]
     columns = {
         "sid": "Session",
@@ -136,6 +178,8 @@ def list_recordings(context: typer.Context, form: FormatOption = Format.TEXT) ->
         "size": "Bytes",
     }
     print_rows(rows, columns, form)
+    if page.next:
+        more(f"--after {page.next}")
 
 
 @recordings.command("show")

@@ -139,8 +139,10 @@ def terminate_session(
 
 
 async def _lives(local: "Local", sid: "SessionId | str") -> bool:
-    now = local.clock.now()
-    return any(each.sid == sid and not each.expired(now=now) for each in await local.trackers.live())
+    from interlock.core.ids import SessionId
+
+    tracker = await local.trackers.find(SessionId(sid))
+    return tracker is not None and not tracker.expired(now=local.clock.now())
 
 
 async def _add(local: "Local", kind: LockKind, value: str, message: str, ttl: timedelta | None) -> Lock:

@@ -21,3 +21,12 @@ def duration(text: str) -> timedelta:
         msg = f"{text[:32]!r} is not a duration: write 30m, 8h or 2d"
         raise typer.BadParameter(msg)
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+LISTED = 1000
+"""Rows of one page of a list."""
+
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most this many.")]
+AfterOption = Annotated[
+    str, typer.Option("--after", metavar="CURSOR", help="Go on behind the row with this cursor.")
+]

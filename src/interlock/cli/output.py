@@ -108,6 +108,11 @@ def print_rows(rows: Sequence[Row], columns: Mapping[str, str], form: Format) ->
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
+def more(options: str) -> None:
+    """Say on stderr, where it is in the way of no program, how to see the next page of a list."""
+    print(f"There may be more: {options}", file=sys.stderr)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A private file that takes the place of ``path`` when it is complete, and leaves no trace when it fails.

@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
-from interlock.cli.options import FormatOption
-from interlock.cli.output import ExitCode, Format, print_json, print_rows, printable
+from interlock.cli.options import AfterOption, FormatOption
+from interlock.cli.output import ExitCode, Format, more, print_json, print_rows, printable
 from interlock.cli.user_context import ClusterOption, ProxyOption, now, valid_login, with_portal
 from interlock.cli.user_profile import Home, Profile
 from interlock.core import portal as wire
 from interlock.core.errors import SignInFailed
 from interlock.domain.audit import rfc3339
+
+PageOption = Annotated[int, typer.Option("--limit", min=1, max=wire.MAX_LISTED, help="At most this many.")]
 
 sessions = typer.Typer(help="Live sessions: yours, and those that you may join.")
 recordings = typer.Typer(help="Recordings of your finished sessions.")
@@ -74,9 +76,15 @@ def list_nodes(proxy: ProxyOption = None, cluster: ClusterOption = None, form: F
 
 
 @sessions.command("ls")
-def list_sessions(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
-    """List your sessions that are live now, and others' that you may join; see ilsh join."""
-    reply = with_portal(proxy, lambda portal: portal.ask(wire.Sessions(), wire.SessionList))
+def list_sessions(
+    proxy: ProxyOption = None,
+    limit: PageOption = wire.MAX_LISTED,
+    after: AfterOption = "",
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """List your sessions that are live now, oldest first, and others' that you may join; see ilsh join."""
+    request = wire.Sessions(after, limit)
+    reply = with_portal(proxy, lambda portal: portal.ask(request, wire.SessionList))
     rows = [
         {
             "sid": item.sid,
@@ -107,12 +115,20 @@ def list_sessions(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -
         "invited": "Invited",
     }
     print_rows(rows, columns, form)
+    if reply.next:
+        more(f"--after {reply.next}")
 
 
 @recordings.command("ls")
-def list_recordings(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
-    """List the recordings of your sessions, newest first."""
-    reply = with_portal(proxy, lambda portal: portal.ask(wire.Recordings(), wire.RecordingList))
+def list_recordings(
+    proxy: ProxyOption = None,
+    limit: PageOption = wire.MAX_LISTED,
+    after: AfterOption = "",
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """List the recordings of your sessions, the newest sessions first."""
+    request = wire.Recordings(after, limit)
+    reply = with_portal(proxy, lambda portal: portal.ask(request, wire.RecordingList))
     rows = [{**item.meta, "sid": item.sid, "size": item.size, "stored": item.stored} for item in reply.recordings]
     columns = {
         "sid": "Session",
@@ -124,6 +140,8 @@ def list_recordings(proxy: ProxyOption = None, form: FormatOption = Format.TEXT)
         "size": "Bytes",
     }
     print_rows(rows, columns, form)
+    if reply.next:
+        more(f"--after {reply.next}")
 
 
 def config(

@@ -29,7 +29,7 @@ CHUNK = 256 * 1024
 """Longest chunk of a recording in bytes; the sender cuts longer ones."""
 
 MAX_LISTED = 1000
-"""Most recordings that one reply lists."""
+"""Most sessions or recordings that one reply lists."""
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -49,12 +49,21 @@ class Nodes(Request, frozen=True, tag="nodes", omit_defaults=True):
     cluster: str = ""  # a leaf cluster; empty: this one
 
 
-class Sessions(Request, frozen=True, tag="sessions"):
-    """Which sessions are live that are mine, or that I may join?"""
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)]
 
 
-class Recordings(Request, frozen=True, tag="recordings"):
-    """Which of my sessions are recorded? Newest first, at most MAX_LISTED."""
+class Sessions(Request, frozen=True, tag="sessions", omit_defaults=True):
+    """Which sessions are live that are mine, or that I may join? Oldest first."""
+
+    after: str = ""  # `SessionList.next` of the page before
+    limit: Limit = MAX_LISTED
+
+
+class Recordings(Request, frozen=True, tag="recordings", omit_defaults=True):
+    """Which of my sessions are recorded? The newest sessions first."""
+
+    after: str = ""  # `RecordingList.next` of the page before
+    limit: Limit = MAX_LISTED
 
 
 class Recording(Request, frozen=True, tag="recording"):
@@ -126,6 +135,7 @@ class SessionList(Reply, frozen=True, tag="sessions"):
     """Oldest first."""
 
     sessions: list[SessionItem]
+    next: str = ""  # there may be more behind this; empty: there are no more
 
 
 class RecordingItem(msgspec.Struct, frozen=True):
@@ -138,9 +148,10 @@ class RecordingItem(msgspec.Struct, frozen=True):
 
 
 class RecordingList(Reply, frozen=True, tag="recordings"):
-    """Newest first."""
+    """The newest sessions first."""
 
     recordings: list[RecordingItem]
+    next: str = ""  # as above
 
 
 class Stream(Reply, frozen=True, tag="stream"):

@@ -148,7 +148,6 @@ async def open_local(
                 daemon_id,
                 trackers=trackers,
                 recordings=recordings,
-                parts=recordings,
                 events=audit,
                 twins=twins,
                 clock=clock,

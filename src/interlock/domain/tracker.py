@@ -1,13 +1,29 @@
 """The tracker: a short-lived shared record that a session is live."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
+from interlock.core.errors import NotFound
 from interlock.core.ids import DaemonId, SessionId
+
+NO_CURSOR = "there is no such place in the list: take the cursor of a row of it"
+"""For whoever wants a page behind a row that no list has."""
 
 TRACKER_TTL = timedelta(seconds=30)
 """A tracker whose daemon is silent for this long belongs to a session that died with its daemon."""
+
+
+def parse_cursor(text: str) -> tuple[datetime, str]:
+    """The time and the ID in a `Tracker.cursor`; NotFound for anything else."""
+    created, _, sid = text.partition("/")
+    try:
+        at = datetime.fromisoformat(created)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise NotFound(NO_CURSOR, reason=f"{text[:100]!r} is no cursor of a session")
+    return at, sid
 
 
 class TrackerState(Enum):
@@ -47,6 +63,11 @@ class Tracker:
     def owner(self) -> str:
         """Whose session it is, as no namesake of another cluster is called: no user's name has a slash."""
         return f"{self.origin_cluster}/{self.user}" if self.origin_cluster else self.user
+
+    @property
+    def cursor(self) -> str:
+        """Its place in lists, which are sorted by it."""
+        return f"{self.created.astimezone(UTC).isoformat(timespec='microseconds')}/{self.sid}"
 
     def moved(self, state: TrackerState, *, now: datetime) -> "Tracker":
         """The tracker in a later state; an earlier one is ignored."""

@@ -1,6 +1,6 @@
 """Narrow protocols: the audit log, and who writes to and reads from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,8 @@ class EventFilter:
     newest: bool = False  # which ones the limit leaves: the newest instead of the oldest
     duplicates: bool = False  # with what a node's twin of a session says again (`domain.twin`), marked
     as_told: bool = False  # nothing folded: each event with the session ID under which its daemon told it
+    before: int | None = None  # only what was stored before the event with this cursor
+    after: int | None = None  # only what was stored after it
 
 
 class AuditLog(Protocol):
@@ -60,8 +62,8 @@ class TwinStore(Protocol):
         """Expect a twin of a session, or say more of it; nothing is forgotten. StoreError: try again."""
         ...
 
-    async def folded(self) -> dict[SessionId, SessionId]:
-        """The node's ID of every twin that was found, and ours of the same session."""
+    async def folded(self, among: Iterable[SessionId]) -> dict[SessionId, SessionId]:
+        """Those of these IDs that are a node's for a twin that was found, and ours of the same session."""
         ...
 
     async def one(self, sid: SessionId) -> SessionId:

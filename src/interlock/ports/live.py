@@ -8,7 +8,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.lease import Lease
 from interlock.domain.lock import Lock, LockList
 from interlock.domain.tracker import Tracker
-from interlock.ports.recordings import RecordingInfo
+from interlock.ports.recordings import RecordingFilter, RecordingPage
 
 
 class TrackerStore(Protocol):
@@ -34,19 +34,49 @@ class TrackerStore(Protocol):
         ...
 
 
+class TrackerPages(TrackerStore, Protocol):
+    """The same in parts."""
+
+    async def page(self, *, after: str, limit: int) -> list[Tracker]:
+        """The first of `live` behind the one with that `Tracker.cursor`, if it is not empty.
+
+        NotFound if it is no cursor; whether its session still lives does not matter.
+        """
+        ...
+
+    async def among(self, sids: Iterable[SessionId]) -> list[Tracker]:
+        """Those of `live` with these IDs."""
+        ...
+
+
+class TrackerLookup(Protocol):
+    """One live session at a time, for those who know its ID."""
+
+    async def find(self, sid: SessionId) -> Tracker | None:
+        """The session's tracker if `TrackerStore.live` would have it."""
+        ...
+
+
+class KnownTrackers(TrackerStore, TrackerLookup, Protocol):
+    """Auth's own."""
+
+
 class LiveSessions(Protocol):
     """Live sessions as people list them: each once."""
 
-    async def live(self) -> list[Tracker]:
-        """Pending and running trackers, expired ones included until they are swept, oldest first."""
+    async def live(self, *, after: str, limit: int) -> tuple[list[Tracker], str]:
+        """Pending and running trackers, expired ones included until they are swept, oldest first; a page of them.
+
+        With the cursor of the last one that was looked at, or nothing if there are no more.
+        """
         ...
 
 
 class Recordings(Protocol):
     """Finished recordings as people list and read them: one of each session."""
 
-    async def recordings(self) -> list[RecordingInfo]:
-        """What is stored, newest first."""
+    async def page(self, wanted: RecordingFilter) -> RecordingPage:
+        """Those of the sessions that began last first, whatever became of them; NotFound for a wrong cursor."""
         ...
 
     def read(self, sid: SessionId) -> AsyncIterator[bytes]:

@@ -1,6 +1,6 @@
 """Narrow protocols: where recordings are, while they are made and afterwards."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,23 @@ class RecordingInfo:
     state: RecordingState = RecordingState.COMPLETE
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingFilter:
+    """Which recordings to list."""
+
+    user: str | None = None  # only of sessions of this user
+    after: str = ""  # the cursor of the row behind which the page begins; empty: at the beginning
+    limit: int = 1000  # at most so many; a page may be shorter than that although it is not the last one
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPage:
+    """A part of the list of recordings, with the cursor of each row."""
+
+    rows: tuple[tuple[str, RecordingInfo], ...]
+    next: str  # where the next page begins; empty: this was the last one
+
+
 class RecordingStore(Protocol):
     """Finished recordings."""
 
@@ -33,8 +50,8 @@ class RecordingStore(Protocol):
         """
         ...
 
-    async def recordings(self) -> list[RecordingInfo]:
-        """What is stored, newest first."""
+    async def recordings(self, only: Iterable[SessionId] | None = None) -> list[RecordingInfo]:
+        """What is stored, newest first; with ``only``, of these sessions, without looking at others."""
         ...
 
     def read(self, sid: SessionId) -> AsyncIterator[bytes]:
@@ -61,16 +78,26 @@ class RecordingPart(Protocol):
 class LeftBehind(Protocol):
     """Recordings on local disk that are not in the RecordingStore, for whoever lists what exists."""
 
-    async def left_behind(self) -> list[RecordingInfo]:
-        """Those in the making or left by a daemon that died (`UNFINISHED`), and those in quarantine."""
+    async def left_behind(self, only: Iterable[SessionId]) -> list[RecordingInfo]:
+        """Of these sessions, those in the making or left by a daemon that died (`UNFINISHED`) or in quarantine."""
+        ...
+
+    async def named(self) -> list[SessionId]:
+        """All sessions of which there is anything on this disk, in the order of their IDs."""
         ...
 
 
-class UnstoredSessions(Protocol):
-    """Sessions whose recordings may be elsewhere."""
+class BegunSessions(Protocol):
+    """The audit log as the index of all recordings: each begins with its session."""
 
-    async def unstored(self) -> list[dict[str, JsonValue]]:
-        """The starts of recorded sessions, of which no upload is known, newest first."""
+    async def begun(
+        self, *, user: str | None, before: int | None, limit: int
+    ) -> list[tuple[int, dict[str, JsonValue]]]:
+        """Starts of sessions with their cursors, newest first, of those told before the one with that cursor."""
+        ...
+
+    async def have_begun(self, sids: Iterable[SessionId]) -> set[SessionId]:
+        """Those of these sessions whose start is known."""
         ...
 
 

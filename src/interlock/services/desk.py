@@ -15,7 +15,7 @@ from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
-from interlock.ports import Clock, SessionLookup, TargetSource, TrackerStore
+from interlock.ports import Clock, SessionLookup, TargetSource, TrackerLookup
 from interlock.services.live import LiveSession
 from interlock.services.sessions import Sessions
 
@@ -44,7 +44,7 @@ class Desk:
         self,
         *,
         sessions: Sessions,
-        trackers: TrackerStore,
+        trackers: TrackerLookup,
         targets: TargetSource,
         lookup: SessionLookup,
         current_roles: Callable[[Claims], Awaitable[list[Role]]],
@@ -92,8 +92,7 @@ class Desk:
         return Here(live, Participant(claims.identity, mode, client_addr), modes)
 
     async def _tracker(self, wish: Wish) -> Tracker:
-        live = await self._trackers.live()
-        found = next((each for each in live if each.sid == wish.sid), None)
+        found = await self._trackers.find(wish.sid)
         if found is None or found.expired(now=self._clock.now()):
             ended = self._lookup.knows(wish.sid)
             raise NotFound("this session has ended" if ended else f"there is no session {wish.sid}")

@@ -23,11 +23,13 @@ from interlock.domain.blocks import Decoder
 from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for
+from interlock.domain.recording import RecordingState
 from interlock.domain.tracker import Tracker
 from interlock.ports import (
     Clock,
     EventSink,
     LiveSessions,
+    RecordingFilter,
     RecordingInfo,
     Recordings,
     RoleSource,
@@ -41,6 +43,8 @@ DEFAULT_TTL = timedelta(hours=12)
 
 FRONT = 1024 * 1024
 """Bytes in which a recording's header must stand; it is the first frame of a block of at most 128 KiB."""
+
+_STORED = frozenset({RecordingState.COMPLETE, RecordingState.CUT_OFF})
 
 SIGN_WINDOW = timedelta(minutes=5)
 """How long after a sign-in a certificate may be asked for, so that a connection left open is no standing key."""
@@ -165,9 +169,9 @@ class Portal:
             case wire.Nodes():
                 return await self._nodes(roles)
             case wire.Sessions():
-                return await self._sessions(caller, roles)
+                return await self._sessions(caller, roles, request)
             case wire.Recordings():
-                return await self._list_recordings(caller)
+                return await self._list_recordings(caller, request)
             case wire.Recording():
                 return await self._download(caller, request)
             case wire.WhoAmI():
@@ -242,27 +246,33 @@ class Portal:
         ]
         return wire.NodeList(items)
 
-    async def _sessions(self, caller: Caller, roles: list[Role]) -> wire.SessionList:
-        now = self._clock.now()
+    async def _sessions(self, caller: Caller, roles: list[Role], request: wire.Sessions) -> wire.SessionList:
+        """As many pages of all sessions as it takes."""
+        now, after = self._clock.now(), request.after
         targets = {target.id: target for target in await self._targets.targets()}
-        items = []
-        for tracker in await self._trackers.live():
-            target = targets.get(tracker.target_id)
-            modes = (
-                joinable_modes(caller.user, roles, owner=tracker.owner, target=target) if tracker.terminal else ()
-            )
-            if tracker.expired(now=now) or not (modes or tracker.owner == caller.user):
-                continue
-            items.append(_session(tracker, modes))
-        return wire.SessionList(items)
+        items: list[wire.SessionItem] = []
+        while True:
+            page, after = await self._trackers.live(after=after, limit=wire.MAX_LISTED)
+            for tracker in page:
+                target = targets.get(tracker.target_id)
+                modes = joinable_modes(caller.user, roles, owner=tracker.owner, target=target)
+                modes = modes if tracker.terminal else ()
+                if tracker.expired(now=now) or not (modes or tracker.owner == caller.user):
+                    continue
+                items.append(_session(tracker, modes))
+                if len(items) == request.limit:
+                    return wire.SessionList(items, tracker.cursor)
+            if not after:
+                return wire.SessionList(items)
 
-    async def _list_recordings(self, caller: Caller) -> wire.RecordingList:
-        mine = [info for info in await self._recordings.recordings() if _owner(info) == caller.user]
+    async def _list_recordings(self, caller: Caller, request: wire.Recordings) -> wire.RecordingList:
+        page = await self._recordings.page(RecordingFilter(caller.user, request.after, request.limit))
         items = [
             wire.RecordingItem(sid=info.sid, size=info.size, stored=rfc3339(info.stored), meta=dict(info.meta))
-            for info in mine[: wire.MAX_LISTED]
+            for _, info in page.rows
+            if info.state in _STORED and _owner(info) == caller.user
         ]
-        return wire.RecordingList(items)
+        return wire.RecordingList(items, page.next)
 
     async def _download(self, caller: Caller, request: wire.Recording) -> Download:
         try:

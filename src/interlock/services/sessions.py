@@ -99,6 +99,7 @@ class Sessions:
             sleep=sleep,
         )
         self._live: dict[LiveSession, None] = {}  # in the order in which they were agreed
+        self._told: dict[SessionId, LiveSession] = {}  # those whose events are ours
         self._closing = False  # set by end_all: nothing begins any more
         self._stopping = asyncio.Event()
         self._beaten = asyncio.Event()  # there is something new to note
@@ -111,7 +112,7 @@ class Sessions:
 
     def find(self, sid: SessionId) -> LiveSession | None:
         """The live session with this ID, if it is this daemon that tells of it."""
-        return next((each for each in self._live if each.sid == sid and each.ctx.duties.emits), None)
+        return self._told.get(sid)
 
     def agree(self, ctx: SessionContext) -> LiveSession:
         """The ID is agreed and the channel about to be accepted.
@@ -144,6 +145,8 @@ class Sessions:
             call_later=self._call_later,
         )
         self._live[session] = None
+        if duties.emits:
+            self._told[ctx.sid] = session
         if self._locks is not None and duties.emits:
             self._lock_watches[session] = self._locks.watch(Subject(session=ctx.sid), session.locked)
         if ctx.recorded_in:
@@ -262,6 +265,8 @@ class Sessions:
 
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)
+        if self._told.get(session.sid) is session:
+            del self._told[session.sid]
         if (watch := self._lock_watches.pop(session, None)) is not None:
             watch.stop()
         duties = session.ctx.duties

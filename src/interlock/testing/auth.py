@@ -84,13 +84,18 @@ class Stores:
         """`ports.TrackerStore`."""
         return list(self.trackers.values())
 
+    async def find(self, sid: SessionId) -> Tracker | None:
+        """`ports.TrackerLookup`."""
+        return self.trackers.get(sid)
+
     async def store(self, sid: SessionId, path: Path) -> str:
         """`ports.RecordingStore`."""
         self.recordings_by_sid[sid] = await asyncio.to_thread(path.read_bytes)
         return f"memory:{sid}"
 
-    async def recordings(self) -> list[RecordingInfo]:
+    async def recordings(self, only: Iterable[SessionId] | None = None) -> list[RecordingInfo]:
         """`ports.RecordingStore`."""
+        del only
         return []
 
     def read(self, sid: SessionId) -> AsyncIterator[bytes]:

@@ -44,6 +44,7 @@ from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.ports import Cluster, RecordingParts, User
 from interlock.services.authority import Authority
+from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
@@ -320,6 +321,9 @@ async def gateway(
     tunnels = TunnelEntrance(
         certificates, clock, NOWHERE, sources=JoinSources(), keepalive_interval=keepalive_interval
     )
+    catalogue = Catalogue(
+        DAEMON_ID, trackers=trackers, recordings=recordings, events=audit, twins=twins, clock=clock
+    )
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
         gate=Gate(door, clock, emitter, factory, tenures.locks, door_of(cluster.id)),
@@ -338,8 +342,8 @@ async def gateway(
             users=users,
             roles=users,
             targets=users,
-            trackers=trackers,
-            recordings=recordings,
+            trackers=catalogue,
+            recordings=catalogue,
             authority=authority,
             leaves=LeafPortals(authority, leaves),
             foreign=federated,

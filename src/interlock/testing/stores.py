@@ -59,6 +59,22 @@ class MemoryAuditLog:
                 found = [event for event in found if event.get(name) == value]
         return found[: wanted.limit]
 
+    async def begun(
+        self, *, user: str | None, before: int | None, limit: int
+    ) -> list[tuple[int, dict[str, JsonValue]]]:
+        """`ports.BegunSessions`."""
+        starts = [
+            (number, event.to_json())
+            for number, event in enumerate(self.stored)
+            if event.kind is Kind.SESSION_START and (before is None or number < before)
+        ]
+        return [each for each in reversed(starts) if user in (None, each[1].get("user"))][:limit]
+
+    async def have_begun(self, sids: Iterable[SessionId]) -> set[SessionId]:
+        """`ports.BegunSessions`."""
+        begun = {event.sid for event in self.stored if event.kind is Kind.SESSION_START}
+        return {sid for sid in sids if sid in begun}
+
     def of(self, sid: str) -> list[tuple[int, str, str]]:
         """Number, name and code of a session's events, as they were stored."""
         return [(event.index, event.kind.event, event.kind.code) for event in self.stored if event.sid == sid]
@@ -105,6 +121,20 @@ class MemoryTrackers:
         live = [each for each in self.stored.values() if each.state is not TrackerState.TERMINATED]
         return [tracker for tracker in live if not tracker.swept]
 
+    async def page(self, *, after: str, limit: int) -> list[Tracker]:
+        """`ports.TrackerPages`."""
+        live = sorted(await self.live(), key=lambda tracker: tracker.cursor)
+        return [tracker for tracker in live if tracker.cursor > after][:limit]
+
+    async def among(self, sids: Iterable[SessionId]) -> list[Tracker]:
+        """`ports.TrackerPages`."""
+        wanted = set(sids)
+        return [tracker for tracker in await self.live() if tracker.sid in wanted]
+
+    async def find(self, sid: SessionId) -> Tracker | None:
+        """`ports.TrackerLookup`."""
+        return next((tracker for tracker in await self.live() if tracker.sid == sid), None)
+
     def _fail(self) -> None:
         if self.failures:
             self.failures -= 1
@@ -121,8 +151,9 @@ class MemoryTwins:
         """Keep it."""
         self.told.append(twin)
 
-    async def folded(self) -> dict[SessionId, SessionId]:
+    async def folded(self, among: Iterable[SessionId]) -> dict[SessionId, SessionId]:
         """None."""
+        del among
         return {}
 
     async def one(self, sid: SessionId) -> SessionId:

@@ -5,15 +5,29 @@ import stat
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from interlock.adapters.db import engine, schema
+from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import Database, open_database
+from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.core.errors import ConfigError, StoreError
+
+MOMENT = "2026-01-10T22:23:57.642000Z"
+BODY = (
+    '{"user":"alice","login":"root","hostname":"web1","target_id":"n1","cluster":"demo","sub_kind":"interlock",'
+    '"recording_mode":"node","kind":"ssh","command":[],"participants":["alice"]}'
+)
+OLD_TRACKER = f"INSERT INTO trackers VALUES (:sid, :state, 0, 'd1', '{MOMENT}', '{MOMENT}', '{BODY}')"
+OLD_EVENT = (
+    "INSERT INTO events (uid, sid, event, time, user, ei, body) "
+    f"VALUES (:uid, :sid, 'session.start', '{MOMENT}', 'alice', 0, json_object('uid', :uid))"
+)
 
 
 def modes(directory: Path) -> dict[str, int]:
@@ -53,6 +67,26 @@ def test_head_is_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(engine._MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_current_head() == engine.HEAD
+
+
+async def test_a_database_of_the_release_before_is_brought_up_to_date(tmp_path: Path) -> None:
+    """With what it holds: live and ended sessions, and events, which are found by the new indices."""
+    path = tmp_path / "old.db"
+    old = create_engine(f"sqlite:///{path}")
+    with old.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(engine._MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        for number, state in enumerate((0, 1, 2)):
+            connection.execute(text(OLD_TRACKER), {"sid": f"s{number}", "state": state})
+            connection.execute(text(OLD_EVENT), {"uid": f"u{number}", "sid": f"s{number}"})
+    old.dispose()
+    database = await open_database(path)
+    assert [tracker.sid for tracker in await SqlTrackerStore(database).live()] == ["s0", "s1"]
+    begun = await SqlAuditLog(database).begun(user="alice", before=3, limit=10)
+    assert [(cursor, start["uid"]) for cursor, start in begun] == [(2, "u1"), (1, "u0")]
+    await database.close()
 
 
 async def test_two_first_starts_at_once_both_succeed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import errno
 import filecmp
 import os
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -96,9 +96,13 @@ class FileRecordings(PartFiles):
         """Read the part of a live session from its beginning; OSError if there is none."""
         return PartFollower(self.path(sid))
 
-    async def left_behind(self) -> list[RecordingInfo]:
-        """What is not stored: in the making, left by a process that died, or in quarantine; newest first."""
-        return await asyncio.get_running_loop().run_in_executor(self._lister, self._list_parts)
+    async def left_behind(self, only: Iterable[SessionId]) -> list[RecordingInfo]:
+        """Of these, what is in the making, left by a process that died, or in quarantine; newest first."""
+        return await asyncio.get_running_loop().run_in_executor(self._lister, self._list_parts, list(only))
+
+    async def named(self) -> list[SessionId]:
+        """All sessions of which there is a file, in the order of their IDs. Only names are read."""
+        return await asyncio.get_running_loop().run_in_executor(self._lister, self._named)
 
     # --- finished recordings -------------------------------------------------------------------
 
@@ -138,9 +142,10 @@ class FileRecordings(PartFiles):
             raise StoreError("the recording could not be stored", reason=reason) from error
         return self._done(sid).as_uri()
 
-    async def recordings(self) -> list[RecordingInfo]:
-        """What is stored, newest first."""
-        return await asyncio.get_running_loop().run_in_executor(self._lister, self._recordings)
+    async def recordings(self, only: Iterable[SessionId] | None = None) -> list[RecordingInfo]:
+        """What is stored, newest first; with ``only``, of these, without looking at others."""
+        wanted = None if only is None else list(only)
+        return await asyncio.get_running_loop().run_in_executor(self._lister, self._recordings, wanted)
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """The stored bytes in pieces; NotFound if there are none."""
@@ -189,21 +194,25 @@ class FileRecordings(PartFiles):
         _log.info("recording.superseded", sid=sid)
         return True
 
-    def _list_parts(self) -> list[RecordingInfo]:
+    def _list_parts(self, only: list[SessionId]) -> list[RecordingInfo]:
         found = []
         for folder, kind in ((_LIVE, RecordingState.UNFINISHED), (_QUARANTINE, RecordingState.QUARANTINED)):
-            for path in (self._directory / folder).glob(f"*{PART}"):
-                sid = sid_of(path)
-                with contextlib.suppress(FileNotFoundError):  # its session has just been stored
-                    if sid is not None:
-                        state = path.stat()
-                        changed = datetime.fromtimestamp(state.st_mtime, UTC)
-                        found.append(RecordingInfo(sid, state.st_size, changed, _meta(path), kind))
+            for sid in only:
+                path = self._directory / folder / f"{parse_session_id(sid)}{PART}"
+                with contextlib.suppress(FileNotFoundError):  # there is none, or it has just been stored
+                    state = path.stat()
+                    changed = datetime.fromtimestamp(state.st_mtime, UTC)
+                    found.append(RecordingInfo(sid, state.st_size, changed, _meta(path), kind))
         return sorted(found, key=lambda info: info.stored, reverse=True)
 
-    def _recordings(self) -> list[RecordingInfo]:
+    def _named(self) -> list[SessionId]:
+        places = ((_LIVE, PART), (_QUARANTINE, PART), (".", _DONE))
+        paths = (path for folder, ending in places for path in (self._directory / folder).glob(f"*{ending}"))
+        return sorted({sid for sid in map(sid_of, paths) if sid is not None})
+
+    def _recordings(self, only: list[SessionId] | None) -> list[RecordingInfo]:
         found = []
-        for path in self._directory.glob(f"*{_DONE}"):
+        for path in self._directory.glob(f"*{_DONE}") if only is None else map(self._done, only):
             sid = sid_of(path)
             with contextlib.suppress(FileNotFoundError):  # removed by an administrator meanwhile
                 if sid is not None:

@@ -9,18 +9,14 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, 
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
-from interlock.adapters.db.columns import dump, whole_text
+from interlock.adapters.db.columns import dump, each_of, whole_text
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared, driver
 from interlock.adapters.db.twins import find_twins
 from interlock.core.ids import SessionId
 from interlock.domain.audit import NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind
-from interlock.domain.duties import RecordingMode
 from interlock.domain.twin import TOLD_BY_BOTH, folded
 from interlock.ports import EventFilter
-
-LISTED = 20_000
-"""Sessions, the newest ones, whose recordings are looked for: a list has no more (`blob.files.REMEMBERED`)."""
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
 _EVENTS = schema.events
@@ -63,29 +59,37 @@ class SqlAuditLog:
         """Whether anything but refusals is stored of this session. Synchronous: readers wait for nobody here."""
         return bool(self._database.look(_TOLD, sid=sid))
 
-    async def unstored(self) -> list[dict[str, JsonValue]]:
-        """The starts of recorded sessions, of which no upload is known, newest first, among the last `LISTED`."""
-        table, other = schema.events, schema.events.alias()
-        starts = (
-            select(table.c.sid, table.c.body, table.c.seq)
-            .where(table.c.event == Kind.SESSION_START.event)
-            .order_by(table.c.seq.desc())
-            .limit(LISTED)
-            .subquery()
-        )
-        uploaded = select(other.c.seq).where(
-            other.c.sid == starts.c.sid, other.c.event == Kind.SESSION_UPLOAD.event
-        )
-        query = select(starts.c.body).where(~uploaded.exists()).order_by(starts.c.seq.desc())
-        found = [_DECODER.decode(row.body) for row in await self._database.rows(query)]
-        return [each for each in found if each.get("session_recording") != RecordingMode.OFF.value]
+    async def begun(
+        self, *, user: str | None, before: int | None, limit: int
+    ) -> list[tuple[int, dict[str, JsonValue]]]:
+        """Starts of sessions with their cursors, newest first: `ports.BegunSessions`."""
+        table = schema.events
+        query = select(table.c.seq, table.c.body).order_by(table.c.seq.desc()).limit(limit)
+        if user is None:
+            query = query.where(table.c.event == Kind.SESSION_START.event)
+        else:
+            query = query.where(table.c.user == user, schema.SESSION_BEGAN)
+        if before is not None:
+            query = query.where(table.c.seq < before)
+        return [(row.seq, _DECODER.decode(row.body)) for row in await self._database.rows(query)]
+
+    async def have_begun(self, sids: Iterable[SessionId]) -> set[SessionId]:
+        """Those of these sessions whose start is known."""
+        table = schema.events
+        start = schema.told_as(table) == Kind.SESSION_START.event
+        query = select(table.c.sid).where(table.c.sid.in_(each_of(sids)), start)
+        return {SessionId(row.sid) for row in await self._database.rows(query)}
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
         """The events that match, oldest first; a node's twin of a session counts as that session."""
+        return [event for _, event in await self.page(wanted)]
+
+    async def page(self, wanted: EventFilter) -> list[tuple[int, dict[str, JsonValue]]]:
+        """The same, each with its cursor, which is its number in the order of arrival."""
         table, twins = schema.events, schema.twins
         order = table.c.seq.desc() if wanted.newest else table.c.seq
         query = (
-            select(table.c.body, twins.c.sid.label("one"))
+            select(table.c.seq, table.c.body, twins.c.sid.label("one"))
             .outerjoin(twins, twins.c.folded == table.c.sid)
             .order_by(order)
             .limit(wanted.limit)
@@ -95,13 +99,21 @@ class SqlAuditLog:
         if wanted.user is not None:
             query = query.where(table.c.user == wanted.user)
         if wanted.event is not None:
-            query = query.where(table.c.event == wanted.event)
+            kind = table.c.event if wanted.sid is None else schema.told_as(table)
+            query = query.where(kind == wanted.event)
+        if wanted.before is not None:
+            query = query.where(table.c.seq < wanted.before)
+        if wanted.after is not None:
+            query = query.where(table.c.seq > wanted.after)
         if not (wanted.as_told or wanted.duplicates):
             code = func.json_extract(table.c.body, "$.code")
             query = query.where(or_(twins.c.sid.is_(None), code.not_in(TOLD_BY_BOTH)))
         rows = await self._database.rows(query)
-        found = [(_DECODER.decode(row.body), row.one) for row in (reversed(rows) if wanted.newest else rows)]
-        return [body if one is None or wanted.as_told else folded(body, one) for body, one in found]
+        found = [(row.seq, _DECODER.decode(row.body), row.one) for row in rows]
+        if wanted.newest:
+            found.reverse()
+        plain = wanted.as_told
+        return [(seq, body if one is None or plain else folded(body, one)) for seq, body, one in found]
 
 
 def _same(sid: str) -> ColumnElement[bool]:

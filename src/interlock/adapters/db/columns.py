@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import msgspec
+from sqlalchemy import Select, String, column, func, select
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -32,6 +33,11 @@ def dump_strings(values: Iterable[str]) -> str:
 def dump_labels(labels: Mapping[str, str]) -> str:
     """An object of strings."""
     return dump(dict(labels))
+
+
+def each_of(values: Iterable[str]) -> Select[str]:
+    """The values, for IN: as one parameter, so the statement is the same for two of them and for thousands."""
+    return select(column("value", String)).select_from(func.json_each(dump_strings(values)))
 
 
 def load_strings(column: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from interlock.adapters.db.prepared import Prepared, driver
 from interlock.adapters.db.writer import GroupWriter, named_errors
 from interlock.core.errors import ConfigError, StoreError
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
 BUSY_TIMEOUT_MS = 10_000

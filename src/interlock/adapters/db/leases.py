@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
+from interlock.adapters.db.columns import each_of
 from interlock.adapters.db.engine import Database
 from interlock.core.ids import DaemonId
 from interlock.domain.lease import Lease
@@ -43,8 +44,8 @@ class SqlLeaseStore:
 
     async def renew_leases(self, daemon: DaemonId, leases: Iterable[str], expires: datetime) -> set[str]:
         """One heartbeat; those that the daemon still has."""
-        table, wanted = schema.leases, list(leases)
-        mine = (table.c.daemon_id == daemon, table.c.id.in_(wanted))
+        table = schema.leases
+        mine = (table.c.daemon_id == daemon, table.c.id.in_(each_of(leases)))
 
         def extend(connection: Connection) -> set[str]:
             connection.execute(update(table).where(*mine).values(expires=expires))
@@ -55,7 +56,9 @@ class SqlLeaseStore:
     async def release(self, daemon: DaemonId, leases: Iterable[str]) -> None:
         """Give places back."""
         table = schema.leases
-        await self._database.change(delete(table).where(table.c.daemon_id == daemon, table.c.id.in_(list(leases))))
+        await self._database.change(
+            delete(table).where(table.c.daemon_id == daemon, table.c.id.in_(each_of(leases)))
+        )
 
     async def release_all(self, daemon: DaemonId) -> None:
         """Give back whatever an earlier process of the daemon held."""

@@ -5,21 +5,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Row, String, bindparam, delete, literal, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
-from interlock.adapters.db.columns import dump
+from interlock.adapters.db.columns import dump, each_of
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared, driver
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.tracker import Tracker, TrackerState
+from interlock.domain.tracker import Tracker, TrackerState, parse_cursor
 
 KEEP_TERMINATED = timedelta(days=1)
 """A terminated or swept tracker stays this long, so that a late write cannot bring its session back to life."""
 
 PURGE_EVERY = timedelta(seconds=10)
-"""How often it is looked for those: each look reads the whole table, while a session's end writes one row."""
+"""How often it is looked for those."""
 
 _ORDER = list(TrackerState)
 _TERMINATED = _ORDER.index(TrackerState.TERMINATED)
@@ -76,22 +76,41 @@ class SqlTrackerStore:
         over = [each.expires for each in trackers if each.swept or each.state is TrackerState.TERMINATED]
         if over and (self._purged is None or max(over) >= self._purged + PURGE_EVERY):
             self._purged = max(over)
-            gone = or_(_TABLE.c.state == _TERMINATED, _TABLE.c.swept)
-            connection.execute(delete(_TABLE).where(gone, _TABLE.c.expires < self._purged - KEEP_TERMINATED))
+            old = _TABLE.c.expires < self._purged - KEEP_TERMINATED
+            connection.execute(delete(_TABLE).where(schema.TRACKER_IS_OVER, old))
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """One heartbeat for all sessions of a daemon; what was swept lives again, others' are left alone."""
         table = schema.trackers
-        mine = (table.c.daemon_id == daemon, table.c.sid.in_(list(sids)), table.c.state != _TERMINATED)
+        mine = (table.c.daemon_id == daemon, table.c.sid.in_(each_of(sids)), table.c.state != _TERMINATED)
         later = update(table).where(*mine, table.c.expires < expires).values(expires=expires, swept=False)
         await self._database.change(later)
 
     async def live(self) -> list[Tracker]:
         """Pending and running trackers, expired ones that nobody swept included, oldest first."""
         table = schema.trackers
-        live = (table.c.state != _TERMINATED, ~table.c.swept)
-        wanted = select(table).where(*live).order_by(table.c.created, table.c.sid)
+        wanted = select(table).where(schema.TRACKER_LIVES).order_by(table.c.created, table.c.sid)
         return [_tracker(row) for row in await self._database.rows(wanted)]
+
+    async def page(self, *, after: str, limit: int) -> list[Tracker]:
+        """`ports.TrackerPages`."""
+        table = schema.trackers
+        place = tuple_(table.c.created, table.c.sid)
+        wanted = select(table).where(schema.TRACKER_LIVES).order_by(table.c.created, table.c.sid).limit(limit)
+        if after:
+            at, sid = parse_cursor(after)
+            wanted = wanted.where(place > tuple_(literal(at, schema.Moment), literal(sid, String)))
+        return [_tracker(row) for row in await self._database.rows(wanted)]
+
+    async def among(self, sids: Iterable[SessionId]) -> list[Tracker]:
+        """`ports.TrackerPages`."""
+        wanted = select(schema.trackers).where(schema.trackers.c.sid.in_(each_of(sids)), schema.TRACKER_LIVES)
+        return [_tracker(row) for row in await self._database.rows(wanted)]
+
+    async def find(self, sid: SessionId) -> Tracker | None:
+        """`ports.TrackerLookup`."""
+        wanted = select(schema.trackers).where(schema.trackers.c.sid == sid, schema.TRACKER_LIVES)
+        return next((_tracker(row) for row in await self._database.rows(wanted)), None)
 
 
 def _row(tracker: Tracker) -> dict[str, object]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
+from interlock.adapters.db.columns import each_of
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared, driver
 from interlock.core.ids import DaemonId, SessionId
@@ -56,9 +57,9 @@ class SqlTwinStore:
 
         await self._database.write(work)
 
-    async def folded(self) -> dict[SessionId, SessionId]:
-        """The node's ID of every twin, and ours of the same session."""
-        query = select(_TWINS.c.folded, _TWINS.c.sid).where(_TWINS.c.folded.is_not(None))
+    async def folded(self, among: Iterable[SessionId]) -> dict[SessionId, SessionId]:
+        """Those of these IDs that are a node's for a twin, and ours of the same session."""
+        query = select(_TWINS.c.folded, _TWINS.c.sid).where(_TWINS.c.folded.in_(each_of(among)))
         return {SessionId(row.folded): SessionId(row.sid) for row in await self._database.rows(query)}
 
     async def one(self, sid: SessionId) -> SessionId:
@@ -120,7 +121,7 @@ def _fold_found(connection: Connection, twin: Twin, ours: dict[str, JsonValue]) 
     query = (
         select(_EVENTS.c.sid, _EVENTS.c.body)
         .outerjoin(_TWINS, _TWINS.c.folded == _EVENTS.c.sid)
-        .where(_EVENTS.c.user == ours.get("user"), _EVENTS.c.event == Kind.SESSION_START.event)
+        .where(_EVENTS.c.user == ours.get("user"), schema.SESSION_BEGAN)
         .where(_EVENTS.c.time >= began - CLOCKS_APART, _TWINS.c.sid.is_(None))
         .order_by(_EVENTS.c.seq)
     )
@@ -132,7 +133,7 @@ def _fold_found(connection: Connection, twin: Twin, ours: dict[str, JsonValue]) 
 
 
 def _told(connection: Connection, sid: SessionId, kind: Kind) -> dict[str, JsonValue] | None:
-    query = select(_EVENTS.c.body).where(_EVENTS.c.sid == sid, _EVENTS.c.event == kind.event)
+    query = select(_EVENTS.c.body).where(_EVENTS.c.sid == sid, schema.told_as(_EVENTS) == kind.event)
     row = connection.execute(query).first()
     return _DECODER.decode(row.body) if row is not None else None
 

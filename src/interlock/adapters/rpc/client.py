@@ -98,8 +98,9 @@ class AuthClient:
         """`ports.SyncStore`."""
         await call(self._channel, m.SYNC_EXTEND, m.SyncExtend(sid, offset, data))
 
-    async def recordings(self) -> list[RecordingInfo]:
+    async def recordings(self, only: Iterable[SessionId] | None = None) -> list[RecordingInfo]:
         """`ports.RecordingStore`, of which a node has only one direction: LocalProtocolError."""
+        del only
         raise LocalProtocolError("a node cannot list recordings", reason="stored recordings are auth's")
 
     def read(self, sid: SessionId) -> AsyncIterator[bytes]:

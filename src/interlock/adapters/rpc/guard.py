@@ -19,7 +19,7 @@ from interlock.domain.audit import ABOUT_FILES, BY_AUTH, ENVELOPE, SYNTHESIZED, 
 from interlock.domain.lease import MAX_SEMAPHORE
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
-from interlock.ports import EventFilter, EventReader, TrackerStore
+from interlock.ports import EventFilter, EventReader, TrackerLookup
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import HostIdentity
 
@@ -65,7 +65,7 @@ NODES_TELL = frozenset(
 class SessionOwners:
     """Which daemon a session ID belongs to: as the process knows it, else as the audit log and the trackers do."""
 
-    def __init__(self, claims: SessionClaims, events: EventReader, trackers: TrackerStore) -> None:
+    def __init__(self, claims: SessionClaims, events: EventReader, trackers: TrackerLookup) -> None:
         self._claims = claims
         self._events = events
         self._trackers = trackers
@@ -91,7 +91,8 @@ class SessionOwners:
         for event in await self._events.events(EventFilter(sid=sid, limit=REFUSALS_TOLD + 1, as_told=True)):
             if event["event"] != Kind.SESSION_REJECTED.event:
                 return DaemonId(str(event.get("recorded_by", "unknown")))
-        return next((tracker.daemon_id for tracker in await self._trackers.live() if tracker.sid == sid), None)
+        tracker = await self._trackers.find(sid)
+        return tracker.daemon_id if tracker is not None else None
 
 
 class Watchers:

@@ -38,11 +38,11 @@ from interlock.ports import (
     Clock,
     EventReader,
     Inventory,
+    KnownTrackers,
     LeaseStore,
     LockFeed,
     RecordingStore,
     SyncStore,
-    TrackerStore,
     TrustSource,
 )
 from interlock.services.claims import SessionClaims
@@ -82,7 +82,7 @@ class AuthServices:
     claims: SessionClaims  # shared with the proxy of the same process
     audit: AuditLog
     events: EventReader
-    trackers: TrackerStore
+    trackers: KnownTrackers
     recordings: RecordingStore
     arriving: SyncArea
     inventory: Inventory

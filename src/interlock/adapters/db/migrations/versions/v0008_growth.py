@@ -1,0 +1,20 @@
+"""Indices for what is asked often of tables that grow: live trackers, old ones, a user's sessions. Frozen."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add them; each holds few rows, or one per session. By the one that goes, heartbeats read a day's."""
+    op.drop_index("trackers_by_daemon", "trackers")
+    lives, over = sa.text("state != 2 AND NOT swept"), sa.text("(state = 2 OR swept)")
+    op.create_index("trackers_that_live", "trackers", ["created", "sid"], sqlite_where=lives)
+    op.create_index("trackers_that_are_over", "trackers", ["expires"], sqlite_where=over)
+    began = sa.text("event = 'session.start'")
+    op.create_index("events_that_begin_sessions", "events", ["user", "seq"], sqlite_where=began)
+    op.create_index("events_that_begin_sessions_by_time", "events", ["user", "time"], sqlite_where=began)
