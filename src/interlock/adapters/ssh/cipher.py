@@ -16,12 +16,15 @@ from interlock.adapters.ssh.chacha import ChachaCipher
 from interlock.adapters.ssh.framing import check_length, padded
 from interlock.adapters.ssh.seams.keys import Keys
 from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.limits import MAX_PACKET
 
 _U32 = Struct(">I")
 _LENGTH = 4
 _GCM_TAG = 16
 _GCM_BLOCK = 16
 _SEQ_MASK = 0xFFFFFFFF
+_COUNTER_MASK = 0xFFFFFFFFFFFFFFFF
+_read_u32 = _U32.unpack_from
 
 
 class PacketCipher(Protocol):
@@ -30,8 +33,10 @@ class PacketCipher(Protocol):
     family: str
     """Ciphers of one family make packets of the same length and layout; empty: of none."""
 
-    seq: int
-    """The sequence number of the next packet (RFC 4253 §6.4)."""
+    @property
+    def seq(self) -> int:
+        """The sequence number of the next packet (RFC 4253 §6.4)."""
+        ...
 
     def open(self, buffer: memoryview, start: int, end: int) -> int:
         """Decrypt the packet that begins at ``start``, in place, and return where it ends; 0 if it is incomplete.
@@ -62,50 +67,57 @@ def make_cipher(keys: Keys, seq: int) -> PacketCipher:
 class GcmCipher:
     """AES-GCM: the length is authenticated but not encrypted, the nonce counts packets (RFC 5647 §7)."""
 
-    __slots__ = ("_aead", "_counter", "_fixed", "family", "seq")
+    __slots__ = ("_counter", "_decrypt", "_encrypt", "_encrypt_new", "_first_seq", "_fixed", "_start", "family")
 
     def __init__(self, key: bytes, nonce: bytes, seq: int) -> None:
         self.family = "gcm"
-        self.seq = seq
-        self._aead = AESGCM(key)
+        aead = AESGCM(key)
+        self._encrypt, self._decrypt, self._encrypt_new = aead.encrypt_into, aead.decrypt_into, aead.encrypt
         self._fixed = nonce[:4]
-        self._counter = int.from_bytes(nonce[4:], "big")
+        self._start = self._counter = int.from_bytes(nonce[4:], "big")
+        self._first_seq = seq
 
-    def _nonce(self) -> bytes:
-        counter = self._counter
-        self._counter = (counter + 1) & 0xFFFFFFFFFFFFFFFF
-        self.seq = (self.seq + 1) & _SEQ_MASK
-        return self._fixed + counter.to_bytes(8, "big")
+    @property
+    def seq(self) -> int:
+        """See `PacketCipher.seq`: the nonce counts packets already."""
+        return (self._first_seq + self._counter - self._start) & _SEQ_MASK
 
     def open(self, buffer: memoryview, start: int, end: int) -> int:
         """See `PacketCipher.open`."""
-        if end - start < _LENGTH:
-            return 0
-        length: int = _U32.unpack_from(buffer, start)[0]
         body = start + _LENGTH
-        after = body + length + _GCM_TAG
+        if body > end:
+            return 0
+        length: int = _read_u32(buffer, start)[0]
+        tag = body + length
+        after = tag + _GCM_TAG
         if after > end:
             check_length(length, _GCM_BLOCK)
             return 0
+        counter = self._counter
+        self._counter = (counter + 1) & _COUNTER_MASK
+        nonce = self._fixed + counter.to_bytes(8, "big")
         try:
-            self._aead.decrypt_into(
-                self._nonce(), buffer[body:after], buffer[start:body], buffer[body : after - _GCM_TAG]
-            )
+            self._decrypt(nonce, buffer[body:after], buffer[start:body], buffer[body:tag])
         except InvalidTag:
             raise RemoteProtocolError(Rule.BAD_MAC) from None
-        check_length(length, _GCM_BLOCK)
+        if length % _GCM_BLOCK or not _GCM_BLOCK <= length <= MAX_PACKET:
+            check_length(length, _GCM_BLOCK)
         return after
 
     def seal(self, buffer: memoryview, start: int, end: int) -> None:
         """See `PacketCipher.seal`."""
-        body = start + _LENGTH
-        self._aead.encrypt_into(self._nonce(), buffer[body : end - _GCM_TAG], buffer[start:body], buffer[body:end])
+        counter = self._counter
+        self._counter = (counter + 1) & _COUNTER_MASK
+        nonce, body = self._fixed + counter.to_bytes(8, "big"), start + _LENGTH
+        self._encrypt(nonce, buffer[body : end - _GCM_TAG], buffer[start:body], buffer[body:end])
 
     def frame(self, payload: bytes) -> bytes:
         """See `PacketCipher.frame`."""
         plain = padded(payload, 1, _GCM_BLOCK)
         length = len(plain).to_bytes(_LENGTH, "big")
-        return length + self._aead.encrypt(self._nonce(), plain, length)
+        counter = self._counter
+        self._counter = (counter + 1) & _COUNTER_MASK
+        return length + self._encrypt_new(self._fixed + counter.to_bytes(8, "big"), plain, length)
 
 
 class LibraryCipher:

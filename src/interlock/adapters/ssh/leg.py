@@ -12,17 +12,16 @@ exchange messages, which are never held up, and we begin an exchange on one leg 
 
 import asyncio
 import sys
-from collections.abc import Awaitable
+from collections.abc import Callable
 from struct import Struct
-from typing import Protocol
 
 from interlock.adapters.ssh.cipher import PacketCipher, make_cipher
-from interlock.adapters.ssh.leg_ports import ByteTransport
+from interlock.adapters.ssh.leg_ports import ByteTransport, LegOwner
 from interlock.adapters.ssh.once import Once
 from interlock.adapters.ssh.seams.relayed import RelayedConnection
 from interlock.core import wire
 from interlock.core.errors import InterlockError, RemoteProtocolError, Rule
-from interlock.core.flows import Flow, Flows
+from interlock.core.flows import Flow, Flows, Tap
 from interlock.core.limits import (
     KEY_EXCHANGE_TIMEOUT_S,
     MAX_DEFERRED,
@@ -35,17 +34,23 @@ from interlock.core.sides import Side
 from interlock.core.wire import uint32
 
 _U32 = Struct(">I")
-_PACKET_HEAD = Struct(">IB")  # packet_length and padding_length (RFC 4253 §6)
+_HEAD = Struct(
+    ">IBBII"
+)  # packet_length, padding_length (RFC 4253 §6), type, recipient channel and one number more
 _MIN_PADDING = 4
 _ADJUST_SIZE = 9  # type, recipient channel, bytes to add
 _DATA_HEAD = 9  # type, recipient channel, length of the data
 _EXTENDED_HEAD = 13  # the same with the data type
+_SMALL = 256  # bytes of data that are copied for a tap rather than shown to it before they are sent
 _USERAUTH_REQUEST = 50
 _TRANSPORT_TYPES = frozenset(range(wire.KEXINIT, wire.KEX_LAST + 1))
 _SILENT_TYPES = frozenset((wire.IGNORE, wire.UNIMPLEMENTED, wire.DEBUG))
 _WRITE_KEEPS_VIEW = sys.version_info >= (3, 12)  # asyncio then queues what it was given instead of a copy
 
 _shared = memoryview(bytearray(READ_BUFFER))
+
+Seal = Callable[[memoryview, int, int], None]
+"""See `PacketCipher.seal`."""
 
 
 class Nobody:
@@ -64,25 +69,11 @@ class Nobody:
     def resume_soon(self) -> None:
         """Nobody waits."""
 
+    def reconsider(self) -> None:
+        """Nobody is held."""
 
-class LegOwner(Protocol):
-    """Who decides."""
-
-    def received(self, side: Side, payload: bytes) -> bool:
-        """A connection message; False if there is no such type. RemoteProtocolError ends the connection."""
-        ...
-
-    def run_step(self, side: Side, step: Awaitable[None]) -> None:
-        """Await a key exchange's step and then call `Leg.step_done`."""
-        ...
-
-    def failed(self, side: Side, error: RemoteProtocolError) -> None:
-        """The remote of this leg violated the protocol."""
-        ...
-
-    def disconnected(self, side: Side, text: str) -> None:
-        """The remote said goodbye with this text, or its transport is gone."""
-        ...
+    def match(self) -> None:
+        """Nobody seals."""
 
 
 class Leg(asyncio.BufferedProtocol):
@@ -94,14 +85,18 @@ class Leg(asyncio.BufferedProtocol):
         self._connection = connection
         self._owner = owner
         self._flows = flows  # for what arrives here
+        self._passing = flows  # those whose data may arrive now: none while the remote exchanges keys
         self._transport: ByteTransport | None = None  # None before `begin` and after the end
         self._opener: PacketCipher
         self.sealer: PacketCipher  # the peer seals in place with it
+        self._seal: Seal | None = None  # the peer's, if its packets are laid out as ours are
         self._leftover = b""  # an incomplete packet, or a batch that must wait
         self._receiving_keys = False  # between the remote's KEXINIT and its NEWKEYS
         self._stepping = False  # a step of a key exchange is being computed
         self._exchange_timer: asyncio.TimerHandle | None = None  # while keys are exchanged
+        self.exchanging = False  # whether only messages of the transport layer may be sent here
         self.write_paused = False
+        self._held = True  # whether the next packet may not be taken yet; see `reconsider`
         self._reading_paused = False
         self._resuming = False
         self._copies = _WRITE_KEEPS_VIEW  # whether what is written must not lie in the shared buffer
@@ -119,6 +114,7 @@ class Leg(asyncio.BufferedProtocol):
         self._opener = make_cipher(self._connection.receive_keys, recv_seq)
         self.sealer = make_cipher(self._connection.send_keys, send_seq)
         self._transport, self._leftover = self._connection.attach(self)
+        self.exchanging = self._connection.exchanging
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._reading_paused = True
         if isinstance(self._transport, asyncio.Transport):
@@ -128,6 +124,8 @@ class Leg(asyncio.BufferedProtocol):
 
     def begin_reading(self) -> None:
         """Process what was read before the take-over, then go on."""
+        self.match()
+        self.reconsider()
         self._resume()
 
     # --- transport's callbacks --------------------------------------------------------------------
@@ -160,10 +158,12 @@ class Leg(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """This leg's remote reads too slowly."""
         self.write_paused = True
+        self.peer.reconsider()
 
     def resume_writing(self) -> None:
         """It caught up."""
         self.write_paused = False
+        self.peer.reconsider()
         self.peer.resume_soon()
 
     def eof_received(self) -> bool:
@@ -175,6 +175,7 @@ class Leg(asyncio.BufferedProtocol):
         if self._transport is None:
             return
         self._transport = None
+        self.reconsider()
         self._closed.set()
         self._stop_exchange_timer()
         self._connection.connection_lost(exc)
@@ -193,30 +194,43 @@ class Leg(asyncio.BufferedProtocol):
         except RemoteProtocolError as error:
             self._owner.failed(self.side, error)
             return
-        if self._transport is None:
-            return
-        self._leftover = bytes(_shared[at:end])
-        if self._must_wait():
+        if at < end and self._transport is not None:
+            self._leftover = bytes(_shared[at:end])
+        if self._held:
             self._pause_reading()
 
-    def _packets(self, end: int) -> int:
-        """The hot loop. ``ready`` to ``at`` is what is encrypted for the other leg and not yet written."""
+    def _packets(self, end: int) -> int:  # noqa: C901, PLR0912
+        """The hot loop, whose calls are counted by tests/adapters/ssh/test_packet_budget.py; where it stopped.
+
+        ``ready`` to ``at`` is what is encrypted for the other leg and not yet written. A tap gets its bytes
+        before they are encrypted in place; the few of a single key are copied, so that the key need not wait.
+        """
         buffer, peer = _shared, self.peer
         at = ready = 0
+        late: tuple[Tap, memoryview] | None = None
         try:
-            while self._transport is not None and not self._must_wait():
+            while not self._held:
                 after = self._opener.open(buffer, at, end)
                 if not after:
                     break
-                length, padding = _PACKET_HEAD.unpack_from(buffer, at)
+                length, padding, kind, channel, number = _HEAD.unpack_from(buffer, at)
                 size = length - 1 - padding
                 if padding < _MIN_PADDING or size < 1:  # nothing but these bytes is this packet's
                     raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, f"padding of {padding} in {length} bytes")
-                kind = buffer[at + 5]
-                flow = self._flow(buffer, at, kind, size)
-                sealer = peer.sealer
-                if flow is not None and sealer is not None and sealer.family == self._opener.family != "":
-                    sealer.seal(buffer, at, after)
+                flow, seal = self._passing.get(channel), self._seal
+                if flow is not None:
+                    if kind != wire.CHANNEL_DATA or size != number + _DATA_HEAD:
+                        flow = self._seldom(flow, buffer, at, kind, size)
+                    else:
+                        flow.octets += number
+                        if flow.tap is None:
+                            pass
+                        elif number <= _SMALL and after == end and seal is not None:
+                            late = flow.tap, memoryview(bytes(buffer[at + 14 : at + 14 + number]))
+                        else:
+                            flow.tap(0, buffer[at + 14 : at + 14 + number])
+                if flow is not None and seal is not None:
+                    seal(buffer, at, after)
                     at = after
                     continue
                 if ready < at:
@@ -230,18 +244,16 @@ class Leg(asyncio.BufferedProtocol):
         finally:
             if ready < at:
                 peer.write_sealed(buffer[ready:at])
+        if late is not None:
+            late[0](0, late[1])
         return at
 
-    def _flow(self, buffer: memoryview, at: int, kind: int, size: int) -> Flow | None:
-        """The open channel that a packet of data belongs to, after counting and tapping it; None for all else.
+    @staticmethod
+    def _seldom(flow: Flow, buffer: memoryview, at: int, kind: int, size: int) -> Flow | None:
+        """What is to be done with a packet that names an open channel and is not plain data: None for the owner.
 
         ``size``: bytes of the message, which are all that may be looked at.
         """
-        if not wire.CHANNEL_WINDOW_ADJUST <= kind <= wire.CHANNEL_EXTENDED_DATA or self._receiving_keys:
-            return None
-        flow = self._flows.get(_U32.unpack_from(buffer, at + 6)[0])
-        if flow is None:
-            return None
         if kind == wire.CHANNEL_WINDOW_ADJUST:
             if size != _ADJUST_SIZE:
                 raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "window adjust")
@@ -249,14 +261,15 @@ class Leg(asyncio.BufferedProtocol):
                 return None
             flow.granted += _U32.unpack_from(buffer, at + 10)[0]
             return flow
-        head = _DATA_HEAD if kind == wire.CHANNEL_DATA else _EXTENDED_HEAD
-        (octets,) = _U32.unpack_from(buffer, at + 1 + head)
-        if octets + head != size:
+        if not wire.CHANNEL_DATA <= kind <= wire.CHANNEL_EXTENDED_DATA:
+            return None
+        (octets,) = _U32.unpack_from(buffer, at + 1 + _EXTENDED_HEAD)
+        if kind == wire.CHANNEL_DATA or octets + _EXTENDED_HEAD != size:
             raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "data length")
         flow.octets += octets
         if flow.tap is not None:
-            stream = 0 if kind == wire.CHANNEL_DATA else _U32.unpack_from(buffer, at + 10)[0]
-            flow.tap(stream, buffer[at + 5 + head : at + 5 + head + octets])
+            stream = _U32.unpack_from(buffer, at + 10)[0]
+            flow.tap(stream, buffer[at + 5 + _EXTENDED_HEAD : at + 5 + _EXTENDED_HEAD + octets])
         return flow
 
     def _message(self, kind: int, payload: bytes) -> None:
@@ -279,29 +292,43 @@ class Leg(asyncio.BufferedProtocol):
         seq = (self._opener.seq - 1) & 0xFFFFFFFF
         step = self._connection.dispatch(payload, seq)
         if kind == wire.KEXINIT:
-            self._receiving_keys = True
+            self._receiving_keys, self._passing = True, {}
         elif kind == wire.NEWKEYS:
-            self._receiving_keys = False
+            self._receiving_keys, self._passing = False, self._flows
             keys = self._connection.receive_keys
             self._opener = make_cipher(keys, 0 if keys.strict else self._opener.seq)
+            self.match()
+        self._stepping = step is not None
+        self.reconsider()
         self._watch_exchange()
         if step is not None:
-            self._stepping = True
             self._owner.run_step(self.side, step)
 
     def hold(self) -> None:
         """Take no further packet until `step_done`: the owner must find something out first."""
         self._stepping = True
+        self.reconsider()
 
     def step_done(self) -> None:
         """What `LegOwner.run_step` was given, or what the owner held the leg for, has ended."""
         self._stepping = False
+        self.reconsider()
         self.resume_soon()
+
+    def exchange_began(self) -> None:
+        """Our KEXINIT is on its way: the other leg's data has to wait until `keys_sent`."""
+        self.exchanging = True
+        self.reconsider()
+        self.peer.reconsider()
 
     def keys_sent(self) -> None:
         """Our NEWKEYS is on its way: use the new keys, send what waited."""
         keys = self._connection.send_keys
         self.sealer = make_cipher(keys, 0 if keys.strict else self.sealer.seq)
+        self.exchanging = False
+        self.peer.match()
+        self.reconsider()
+        self.peer.reconsider()
         self._sent, self.key_age = 0, 0.0
         self._watch_exchange()
         waiting, self._deferred, self._deferred_size = self._deferred, [], 0
@@ -334,10 +361,11 @@ class Leg(asyncio.BufferedProtocol):
     def _exchange_unfinished(self) -> None:
         self._owner.failed(self.side, RemoteProtocolError(Rule.KEY_EXCHANGE_UNFINISHED))
 
-    @property
-    def exchanging(self) -> bool:
-        """Whether only messages of the transport layer may be sent here."""
-        return self._connection.exchanging
+    def match(self) -> None:
+        """Find out whether what arrives here can be sealed in place, after either cipher has changed."""
+        sealer = self.peer.sealer
+        alike = sealer is not None and sealer.family == self._opener.family != ""
+        self._seal = sealer.seal if alike and sealer is not None else None
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -360,8 +388,6 @@ class Leg(asyncio.BufferedProtocol):
 
     def write_sealed(self, packets: memoryview) -> None:
         """Write packets that the other leg has encrypted in place with this leg's cipher."""
-        if self._transport is None:
-            return
         self._write(bytes(packets) if self._copies else packets)
 
     def _write(self, data: bytes | memoryview) -> None:
@@ -371,7 +397,7 @@ class Leg(asyncio.BufferedProtocol):
         self._sent += len(data)
         if self._sent >= REKEY_BYTES:
             self.exchange_keys()
-        if self._transport.get_write_buffer_size() > MAX_UNSENT and not self._overrun:
+        if self.write_paused and self._transport.get_write_buffer_size() > MAX_UNSENT and not self._overrun:
             self._overrun = True
             error = RemoteProtocolError(Rule.TOO_MUCH_PENDING, "the remote does not read")
             self._owner.failed(self.side, error)
@@ -396,16 +422,16 @@ class Leg(asyncio.BufferedProtocol):
         """Whether the remote's silence means anything: False while it is not read, for the other leg's sake."""
         return not self._reading_paused
 
-    def _must_wait(self) -> bool:
-        """Whether the next packet may not be taken yet."""
-        if self._stepping:
-            return True
-        if self._receiving_keys:
-            return False
-        if self.peer.exchanging:
-            return True
-        # While the remote owes us its half of an exchange that we began, its KEXINIT may be behind data.
-        return self.peer.write_paused and not self.exchanging
+    def reconsider(self) -> None:
+        """Whether the next packet may be taken: asked when the answer may have changed, not for each packet."""
+        if self._transport is None or self._stepping:
+            self._held = True
+        elif self._receiving_keys:
+            self._held = False
+        else:
+            # While the remote owes us its half of an exchange that we began, its KEXINIT may be behind data.
+            peer = self.peer
+            self._held = peer.exchanging or (peer.write_paused and not self.exchanging)
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None:
@@ -420,7 +446,7 @@ class Leg(asyncio.BufferedProtocol):
 
     def _resume(self) -> None:
         self._resuming = False
-        while self._leftover and self._transport is not None and not self._must_wait():
+        while self._leftover and not self._held:
             batch, rest = self._leftover[:READ_BUFFER], self._leftover[READ_BUFFER:]
             self._leftover = b""
             _shared[: len(batch)] = batch
@@ -428,7 +454,7 @@ class Leg(asyncio.BufferedProtocol):
             self._leftover += rest
             if not rest:
                 break
-        if self._transport is not None and self._reading_paused and not self._must_wait():
+        if self._reading_paused and not self._held and self._transport is not None:
             self._reading_paused = False
             self._transport.resume_reading()
 

@@ -1,6 +1,10 @@
 """What a connection that was taken over and its leg want of each other, as types only."""
 
+from collections.abc import Awaitable
 from typing import Protocol
+
+from interlock.core.errors import RemoteProtocolError
+from interlock.core.sides import Side
 
 
 class ByteTransport(Protocol):
@@ -37,6 +41,9 @@ class LegHooks(Protocol):
     def send_transport(self, payload: bytes) -> None:
         """A message of the transport layer, which asyncssh wants sent at once."""
 
+    def exchange_began(self) -> None:
+        """Our KEXINIT is on its way: until `keys_sent` only messages of the transport layer may be sent."""
+
     def keys_sent(self) -> None:
         """NEWKEYS has been sent: what follows uses the new keys, and what waited may go."""
 
@@ -48,3 +55,23 @@ class LegHooks(Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone."""
+
+
+class LegOwner(Protocol):
+    """Who decides."""
+
+    def received(self, side: Side, payload: bytes) -> bool:
+        """A connection message; False if there is no such type. RemoteProtocolError ends the connection."""
+        ...
+
+    def run_step(self, side: Side, step: Awaitable[None]) -> None:
+        """Await a key exchange's step and then call `Leg.step_done`."""
+        ...
+
+    def failed(self, side: Side, error: RemoteProtocolError) -> None:
+        """The remote of this leg violated the protocol."""
+        ...
+
+    def disconnected(self, side: Side, text: str) -> None:
+        """The remote said goodbye with this text, or its transport is gone."""
+        ...

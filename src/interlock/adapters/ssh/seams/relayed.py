@@ -132,6 +132,12 @@ class RelayedConnection(KeyedConnection, PatientConnection):
         else:
             super().send_packet(pkttype, *args, handler=handler)
 
+    def _send_kexinit(self) -> None:
+        """Begin our half of a key exchange, whoever asked for it."""
+        if self._leg is not None:
+            self._leg.exchange_began()
+        super()._send_kexinit()
+
     def send_newkeys(self, k: bytes, h: bytes) -> None:
         """End our half of a key exchange."""
         super().send_newkeys(k, h)
