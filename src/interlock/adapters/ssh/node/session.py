@@ -33,7 +33,8 @@ ENDED_BY_GATEWAY = 254
 """Exit status of a session that we refused to run or ended; ssh itself uses 255."""
 
 WRITE_QUEUE = 256 * 1024
-"""Bytes that may wait for a slow client before its process is no longer read: eight packets."""
+"""Bytes of notices, and of what somebody looks at in passing, that may wait for a slow client before it gets none.
+Other output is not even read while it would have to wait."""
 
 _DEFAULT_WINDOW = Window(80, 24)
 """For a PTY whose client does not know its size, such as ssh -tt in a script."""
