@@ -57,7 +57,7 @@ matrix: setup  ## Only the matrices: mode x target x route, and old and new daem
 	$(PYTEST) tests/interop/test_acceptance_matrix.py tests/matrix
 
 .PHONY: bench
-bench: setup  ## Measure direct, ssh -J and Interlock in one interleaved run; writes bench/results.json
+bench: setup  ## Measure direct, ssh -J and Interlock in one interleaved run; writes bench/results.json and .svg
 	$(BIN)/python -m bench
 
 .PHONY: bench-quick

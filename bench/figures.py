@@ -134,6 +134,7 @@ FIGURES: Sequence[Figure] = (
     Figure("rss_growth_down_mb", "gateway after 4 GB down", "MB more"),
     Figure("rss_growth_up_mb", "gateway after 4 GB up", "MB more"),
     Figure("stalled_client_mb", "gateway while a client with a window of 1 GiB does not read", "MB more"),
+    Figure("stalled_target_mb", "gateway while a target with a window of 1 GiB does not read", "MB more"),
     Figure("idle_kb_per_session", "gateway, per idle recorded terminal", "kB"),
     Figure("idle_cpu_percent", "gateway while all are idle", "% of a core"),
     Figure("idle_wakeups_per_s", "gateway while all are idle", "wake-ups/s"),
@@ -201,6 +202,7 @@ DEMANDS: Sequence[Demand] = (
     Demand("rss_growth_down_mb", at_most(20.0)),
     Demand("rss_growth_up_mb", at_most(20.0)),
     Demand("stalled_client_mb", at_most(2.0)),
+    Demand("stalled_target_mb", at_most(2.0)),
     Demand("idle_kb_per_session", at_most(80.0), at=MANY),
     Demand("idle_cpu_percent", at_most(1.0), at=MANY),
 )

@@ -10,9 +10,11 @@ from bench.rig import Rig, progress
 from bench.ways import Gateway
 from bench.weigh import held_kb, wait_calm
 from interlock.core import wire
-from interlock.core.messages import channel_request
+from interlock.core.messages import Open, channel_request
 from interlock.core.wire import string, uint32
 from interlock.testing.generations import admitted
+from interlock.testing.hostile import HostKey, RawSsh, raw_server
+from interlock.testing.openssh import clean_env
 
 LONG = 4_000_000_000
 """Bytes of a long transfer."""
@@ -63,13 +65,14 @@ class Memory:
 
     @staticmethod
     def _stall(rig: Rig, gateway: Gateway) -> None:
-        wait_calm(lambda: gateway.pids)
-        before = held_kb(gateway.pids)
-        grown = asyncio.run(_stalled_kb(gateway)) - before
-        rig.results.add("stalled_client_mb", gateway.name, grown / 1000)
+        for who, stalled in (("client", _client_kb), ("target", _target_kb)):
+            wait_calm(lambda: gateway.pids)
+            before = held_kb(gateway.pids)
+            grown = asyncio.run(stalled(gateway)) - before
+            rig.results.add(f"stalled_{who}_mb", gateway.name, grown / 1000)
 
 
-async def _stalled_kb(gateway: Gateway) -> int:
+async def _client_kb(gateway: Gateway) -> int:
     """What the gateway holds when a client has asked for more than it ever reads."""
     async with AsyncExitStack() as stack:
         client = await admitted(stack, gateway.cluster, gateway.cluster.person, gateway.cluster.agentless_name)
@@ -81,3 +84,37 @@ async def _stalled_kb(gateway: Gateway) -> int:
         client.send(channel_request(number, b"exec", data=string("cat /dev/zero")))
         await asyncio.to_thread(wait_calm, lambda: gateway.pids, for_s=2.0)
         return held_kb(gateway.pids)
+
+
+async def _target_kb(gateway: Gateway) -> int:
+    """What it holds when a target has said that it would take more than it ever reads."""
+    cluster, key = gateway.cluster, HostKey()
+    running, over = asyncio.Event(), asyncio.Event()
+
+    async def stall(peer: RawSsh) -> None:
+        await peer.admit()
+        opened = Open.decode(await peer.expect(wire.CHANNEL_OPEN))
+        wide = uint32(opened.sender) + uint32(0) + uint32(WINDOW) + uint32(32768)
+        peer.send(bytes([wire.CHANNEL_OPEN_CONFIRMATION]) + wide)
+        await peer.expect(wire.CHANNEL_REQUEST)
+        peer.send(bytes([wire.CHANNEL_SUCCESS]) + uint32(opened.sender))
+        peer.stop_reading()
+        running.set()
+        await over.wait()
+
+    async with raw_server(stall, key) as port:
+        line = cluster.directory / "stalled.pub"
+        line.write_text(key.line)
+        where = ("--addr", f"{cluster.host}:{port}", "--labels", "env=test", "--host-key", line)
+        await asyncio.to_thread(cluster.ilctl, "nodes", "add", "stalled1", *where)
+        argv = cluster.client("stalled", cluster.person).argv(*cluster.route("stalled1"), "cat")
+        words = ("sh", "-c", 'exec "$@" </dev/zero', "sh", *argv)
+        client = await asyncio.create_subprocess_exec(*words, env=clean_env())
+        try:
+            await asyncio.wait_for(running.wait(), timeout=20)
+            await asyncio.to_thread(wait_calm, lambda: gateway.pids, for_s=2.0)
+            return held_kb(gateway.pids)
+        finally:
+            client.kill()
+            await client.wait()
+            over.set()
