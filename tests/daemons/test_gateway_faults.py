@@ -11,7 +11,7 @@ from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.core.errors import StoreError
 from interlock.core.ids import SessionId
-from interlock.daemons import gateway, node
+from interlock.daemons import node, proxy
 from interlock.daemons.config import AuthConfig, Config, NodeConfig, ProxyConfig
 from interlock.daemons.gateway import run_gateway
 from interlock.domain.blocks import BlockBuilder, preamble
@@ -57,7 +57,7 @@ async def test_a_database_that_fails_does_not_keep_the_gateway_from_stopping(
 
     monkeypatch.setattr(SqlAuditLog, "append", failing)
     monkeypatch.setattr(SqlTrackerStore, "put_all", failing)
-    for module, grace in ((gateway, "DELIVERY_GRACE_S"), (gateway, "STORING_GRACE_S"), (node, "DELIVERY_GRACE_S")):
+    for module, grace in ((proxy, "DELIVERY_GRACE_S"), (proxy, "STORING_GRACE_S"), (node, "DELIVERY_GRACE_S")):
         monkeypatch.setattr(module, grace, 0.05)
     died(tmp_path / "data" / "recordings")
     stopping = asyncio.Event()

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from interlock.core.errors import ConfigError, InterlockError, StoreError
-from interlock.daemons.process import _join_by, first, parse_roles, set_up_log
+from interlock.daemons.log import set_up_log
+from interlock.daemons.process import _join_by, first, parse_roles
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from interlock.core.errors import ConfigError
-from interlock.daemons.supervise import finished, sole_user, stop_on_signals
+from interlock.daemons.supervise import finished, lock_descriptor, sole_user, stop_on_signals
 
 
 def test_a_second_daemon_is_refused_and_told_who_has_it(tmp_path: Path) -> None:
@@ -56,3 +58,26 @@ async def test_tasks_are_waited_for_and_then_cancelled() -> None:
     await finished(stuck, within=0.01)
     with pytest.raises(asyncio.CancelledError):
         await stuck
+
+
+def test_the_workers_of_a_dead_supervisor_are_waited_for(tmp_path: Path) -> None:
+    """They have inherited the lock, and hold it until their sessions have ended."""
+    directory = tmp_path / "data"
+    with sole_user(directory):
+        inherited = os.dup(lock_descriptor(directory))
+    process = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, check=True)
+    (directory / "lock").write_bytes(process.stdout)  # a process that is gone
+    timer = threading.Timer(0.3, os.close, [inherited])
+    timer.start()
+    with sole_user(directory):
+        assert timer.finished.is_set()
+
+
+def test_the_workers_of_a_living_supervisor_are_not(tmp_path: Path) -> None:
+    """Another start is refused at once."""
+    directory = tmp_path / "data"
+    with sole_user(directory):
+        inherited = os.dup(lock_descriptor(directory))
+    with pytest.raises(ConfigError, match="another interlock runs"), sole_user(directory):
+        pass
+    os.close(inherited)

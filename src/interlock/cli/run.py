@@ -39,20 +39,45 @@ def start(
             help="Instead of --auth, for a node behind NAT: HOST[:PORT] of the proxy that it dials out to."
         ),
     ] = "",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Instead of the file's workers: processes of a gateway; 0: one for each core."),
+    ] = None,
 ) -> None:
     """Run daemons in this process until SIGTERM or Ctrl-C; log lines go to stderr."""
     import asyncio
 
-    from interlock.daemons.config import load_config
+    import msgspec
+
+    from interlock.daemons.config import Config, load_config
     from interlock.daemons.process import run_process
 
-    config = load_config(config_file)
+    def load() -> Config:
+        config = load_config(config_file)
+        return config if workers is None else msgspec.structs.replace(config, workers=workers)
+
     try:
-        asyncio.run(run_process(config, roles=roles, data_dir=data_dir, token=join, auth=auth, proxy=proxy))
+        asyncio.run(run_process(load, roles=roles, data_dir=data_dir, token=join, auth=auth, proxy=proxy))
     except KeyboardInterrupt:  # before the signal handlers were in place
         raise typer.Abort from None
+
+
+@app.command(hidden=True)
+def worker(
+    control: Annotated[int, typer.Argument(help="The descriptor by which the supervisor is reached.")],
+) -> None:
+    """One of a gateway's processes; started by its supervisor and by nobody else."""
+    import asyncio
+
+    from interlock.daemons.worker import run_worker
+
+    asyncio.run(run_worker(control))
 
 
 def main() -> NoReturn:
     """The entry point."""
     run_app(app, "interlock")
+
+
+if __name__ == "__main__":
+    main()

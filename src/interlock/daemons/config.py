@@ -4,6 +4,7 @@ An unknown setting or a value of the wrong kind is an error that names it (R6); 
 written beside it here.
 """
 
+import os
 import socket
 import tomllib
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from interlock.core.ids import parse_name
 from interlock.domain.duties import RecordingMode
 
 DEFAULT_CLUSTER = "interlock"
+
+MAX_WORKERS = 64
+"""Workers of one gateway: what is shared (database, locks) is the limit long before."""
 
 PROXY_PORT = 3023
 """The proxy's one port, unless something else is said."""
@@ -58,6 +62,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: str = ""  # "interlock" at first; a later start must name the same or none
     recording_mode: str = ""  # default: what ilctl mode set last said; "node" at first
     log_level: str = "info"
+    workers: int = 0  # processes that serve the proxy's port; 0: one for each core that this process may use
     auth: AuthConfig = AuthConfig()
     proxy: ProxyConfig = ProxyConfig()
     node: NodeConfig = NodeConfig()
@@ -72,6 +77,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except ValueError:
             known = ", ".join(mode.value for mode in RecordingMode)
             raise ConfigError(f"recording_mode must be one of {known}, not {self.recording_mode!r}") from None
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes serve the proxy's port."""
+        return min(self.workers or len(os.sched_getaffinity(0)), MAX_WORKERS)
 
     @property
     def node_name(self) -> str:
@@ -89,6 +99,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except ValueError as error:
             raise ConfigError(f"cluster: {error}") from None
         _ = self.mode, self.node_name
+        if not 0 <= self.workers <= MAX_WORKERS:
+            raise ConfigError(f"workers must be 0 to {MAX_WORKERS}, not {self.workers}")
         for setting, text in (
             ("auth.listen", self.auth.listen),
             ("auth.join_listen", self.auth.join_listen),

@@ -1,9 +1,8 @@
 """One process of Interlock: which daemons it runs, its log, its announcement that it is ready."""
 
 import asyncio
-import logging
 import os
-import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.address import format_address
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.daemons.config import Config
-from interlock.daemons.gateway import NODE_DIRECTORY, Listening, node_settings, run_gateway
+from interlock.daemons.gateway import NODE_DIRECTORY, Listening, Reloads, node_settings, run_gateway
 from interlock.daemons.local import default_data_dir
+from interlock.daemons.log import set_up_log
 from interlock.daemons.node_remote import JoinBy, run_node
-from interlock.daemons.supervise import sole_user, stop_on_signals
+from interlock.daemons.supervise import reload_on_hangup, sole_user, stop_on_signals
 from interlock.services.joining import TokenText
 
 ROLES = frozenset({"auth", "proxy", "node"})
@@ -26,9 +26,19 @@ _log = structlog.get_logger()
 
 
 async def run_process(
-    config: Config, *, roles: str, data_dir: Path | None, token: str, auth: str, proxy: str = ""
+    load: Callable[[], Config],
+    *,
+    roles: str,
+    data_dir: Path | None,
+    token: str = "",
+    auth: str = "",
+    proxy: str = "",
 ) -> None:
-    """Run the named roles until a signal. InterlockError, one and plain, if they cannot run."""
+    """Run the named roles until a signal. InterlockError, one and plain, if they cannot run.
+
+    ``load``: reads the configuration, now and, for a gateway, at every SIGHUP.
+    """
+    config = load()
     wanted = parse_roles(roles)
     set_up_log(config.log_level)
     stopping = asyncio.Event()
@@ -39,13 +49,17 @@ async def run_process(
                     config, _directory(config, data_dir, NODE_DIRECTORY), _join_by(token, auth, proxy), stopping
                 )
             else:
-                await run_gateway(
-                    config,
-                    _directory(config, data_dir, ""),
-                    with_node="node" in wanted,
-                    stopping=stopping,
-                    on_ready=_announce,
-                )
+                reloads = Reloads(load)
+                with reload_on_hangup(reloads.ask):
+                    await run_gateway(
+                        config,
+                        _directory(config, data_dir, ""),
+                        with_node="node" in wanted,
+                        stopping=stopping,
+                        on_ready=_announce,
+                        workers=config.worker_count,
+                        reloads=reloads,
+                    )
         except* InterlockError as group:
             raise first(group) from None
     _log.info("interlock.stopped")
@@ -60,25 +74,6 @@ def parse_roles(text: str) -> frozenset[str]:
     if wanted != {"node"} and not wanted >= _GATEWAY:
         raise ConfigError("auth and proxy run together: use --roles auth,proxy")
     return wanted
-
-
-def set_up_log(level: str) -> None:
-    """Structured lines on stderr. ConfigError for an unknown level."""
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise ConfigError(f"log_level must be debug, info, warning or error, not {level!r}")
-    terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.getLogger("asyncssh").setLevel(logging.ERROR)
 
 
 def first(group: BaseExceptionGroup[InterlockError]) -> InterlockError:

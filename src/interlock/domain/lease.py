@@ -26,3 +26,8 @@ class Lease:
 def connections_of(identity: Identity) -> str:
     """The semaphore of a user's connections (role option ``max_connections``)."""
     return f"connections/{identity.cluster}/{identity.user}"
+
+
+def holder_of(daemon: DaemonId, process: str) -> DaemonId:
+    """What the leases of one of a daemon's several processes are held under, so that they can be told apart."""
+    return DaemonId(f"{daemon}.{process}")

@@ -1,6 +1,7 @@
 """Narrow protocols: sessions while they go on: trackers, leases, locks."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -134,5 +135,33 @@ class LeaseStore(Protocol):
         ...
 
     async def release_all(self, daemon: DaemonId) -> None:
-        """Give back whatever an earlier process of the daemon held."""
+        """Give back whatever earlier processes of the daemon held (`lease.holder_of`)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A claim on the board."""
+
+    daemon: DaemonId  # whose the session is
+    process: str  # which process of the gateway has claimed it
+
+
+class ClaimBoard(Protocol):
+    """The session IDs that the processes of one gateway have claimed. Synchronous; a matter of microseconds."""
+
+    def post(self, sid: SessionId, daemon: DaemonId) -> bool:
+        """Claim it for this process, atomically; False if it is claimed. StoreError if that cannot be known."""
+        ...
+
+    def posted(self, sid: SessionId) -> Posted | None:
+        """The claim on this ID; None if there is none."""
+        ...
+
+    def take_down(self, sid: SessionId) -> None:
+        """Withdraw a claim of this process; harmless if there is none."""
+        ...
+
+    def inherit(self, process: str) -> dict[SessionId, DaemonId]:
+        """Make this process the holder of everything that another one has claimed, which is gone."""
         ...

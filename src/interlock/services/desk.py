@@ -3,12 +3,13 @@
 Asked when a connection arrives and again when its channel opens, because roles and sessions change meanwhile.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.extensions import JoinMode
-from interlock.core.ids import DaemonId
+from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.identity import Claims, Joining
 from interlock.domain.party import Participant, Wish, choose_mode, joinable_modes
 from interlock.domain.permit import Permit
@@ -17,7 +18,11 @@ from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import Clock, SessionLookup, TargetSource, TrackerLookup
 from interlock.services.live import LiveSession
+from interlock.services.outbox import Sleep
 from interlock.services.sessions import Sessions
+
+TRIES, PAUSE_S = 20, 0.1
+"""How often, every so many seconds, the tracker of a session that another process has claimed is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,11 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """It is recorded by our node, to which this permit leads."""
+    """It is recorded by our node, or by another process of this gateway: this permit leads there."""
 
     permit: Permit
     mode: JoinMode
+    target: Target  # where the session is to people
 
 
 class Desk:
@@ -51,7 +57,12 @@ class Desk:
         cluster: str,
         daemon_id: DaemonId,
         clock: Clock,
+        holder: Callable[[SessionId], str | None] = lambda _sid: None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """``holder``: the name of the other process of this gateway that has a session (`claims.holder`)."""
+        self._holder = holder
+        self._sleep = sleep
         self._sessions = sessions
         self._trackers = trackers
         self._targets = targets
@@ -75,17 +86,37 @@ class Desk:
         user, owner = claims.identity.user, tracker.owner
         modes = joinable_modes(user, roles, owner=owner, target=target)
         mode = choose_mode(user, modes, wish.mode, owner=owner)
-        if target is None or tracker.daemon_id != target.id or target.sub_kind is not SubKind.NODE:
+        there = self._server(tracker, target)
+        permit = Permit.to_join(claims, there, Joining(wish.sid, modes), now=self._clock.now())
+        return Elsewhere(permit, mode, target or there)
+
+    def _server(self, tracker: Tracker, target: Target | None) -> Target:
+        """Where the session can be joined: a node, or the process of this gateway that stands for it."""
+        if target is not None and tracker.daemon_id == target.id and target.sub_kind is SubKind.NODE:
+            return target
+        process = self._holder(tracker.sid) if tracker.daemon_id == self._daemon_id else None
+        if process is None:
             public = "this session is held by another gateway: join it there"
             raise Denied(public, reason=f"{public}; its daemon is {tracker.daemon_id}")
-        joining = Joining(wish.sid, modes)
-        return Elsewhere(Permit.to_join(claims, target, joining, now=self._clock.now()), mode)
+        return Target(DaemonId(process), tracker.hostname, "", 0, SubKind.NODE, tunnel=True)
+
+    def join_here(self, sid: SessionId) -> LiveSession:
+        """The live session of this process, for somebody whom another one has let in; Denied as `ask` would."""
+        live = self._sessions.find(sid)
+        if live is None:
+            raise Denied("this session has ended", reason=f"{sid} is not live in this process")
+        self._check_ours(live)
+        return live
+
+    def _check_ours(self, live: LiveSession) -> None:
+        """Denied for a session in a leaf: its roles say who may see it, and we do not know them."""
+        if live.ctx.target_cluster:
+            public = f"this session is in the cluster {live.ctx.target_cluster}: it cannot be joined from here"
+            raise Denied(public, reason=f"somebody wanted to join {live.sid} of {live.ctx.identity.user}")
 
     def _here(self, claims: Claims, roles: list[Role], live: LiveSession, wish: Wish, client_addr: str) -> Here:
         user, owner = claims.identity.user, live.ctx.identity.named(self._cluster)
-        if live.ctx.target_cluster:  # its roles say who may see what happens there, and we do not know them
-            public = f"this session is in the cluster {live.ctx.target_cluster}: it cannot be joined from here"
-            raise Denied(public, reason=f"{user} wanted to join {wish.sid} of {owner}")
+        self._check_ours(live)
         modes = joinable_modes(user, roles, owner=owner, target=live.ctx.target)
         mode = choose_mode(user, modes, wish.mode, owner=owner)
         live.parties.check_open()
@@ -93,6 +124,11 @@ class Desk:
 
     async def _tracker(self, wish: Wish) -> Tracker:
         found = await self._trackers.find(wish.sid)
+        tries = 0
+        while found is None and self._holder(wish.sid) is not None and tries < TRIES:
+            await self._sleep(PAUSE_S)  # it has just begun there: its tracker is on the way to the store
+            found = await self._trackers.find(wish.sid)
+            tries += 1
         if found is None or found.expired(now=self._clock.now()):
             ended = self._lookup.knows(wish.sid)
             raise NotFound("this session has ended" if ended else f"there is no session {wish.sid}")

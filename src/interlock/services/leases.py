@@ -35,8 +35,10 @@ class Leases:
         daemon_id: DaemonId,
         clock: Clock,
         entropy: Entropy,
+        alone: bool = True,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """``alone``: False if others hold places under this name now, so that none may be given back at first."""
         self._store = store
         self._daemon_id = daemon_id
         self._clock = clock
@@ -46,7 +48,7 @@ class Leases:
         self._returned: list[str] = []  # to be given back
         self._giving_back = asyncio.Lock()
         self._some_returned = asyncio.Event()
-        self._fresh = False  # whether an earlier process's leases are given back
+        self._fresh = not alone  # whether an earlier process's leases are given back
 
     async def take(self, semaphore: str, limit: int, on_lost: Callable[[], None]) -> str | None:
         """A place's ID, to be given back with `give_back`; None if none is left, StoreError if nobody can tell.

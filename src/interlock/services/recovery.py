@@ -1,4 +1,6 @@
-"""What a daemon that was killed left on its disk becomes recordings with their events, at the next start.
+"""What a process that was killed left on its disk becomes recordings with their events.
+
+That is at the daemon's next start, or at once if the daemon has other processes that live on.
 
 The part's own header says whose session it was, so the audit log is not asked: the whole story is told, and the
 log keeps of it what it does not have. A part that cannot be read goes to quarantine; no part holds up another or
@@ -6,6 +8,7 @@ the start of the daemon.
 """
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 
 import structlog
@@ -30,7 +33,7 @@ _log = structlog.get_logger()
 
 
 class Recovery:
-    """Runs once per start of a daemon, beside its new sessions."""
+    """`run` once per start of a daemon, beside its new sessions; `take` whenever one of its processes has died."""
 
     def __init__(
         self,
@@ -77,16 +80,24 @@ class Recovery:
     async def run(self) -> None:
         """Hand everything that a dead process left over to the uploads."""
         await self.prepare()
-        left = self._left
-        while left:
-            left = [sid for sid in left if not await self._recovered(sid)]
-            if left:
-                await self._sleep(PAUSE_S)
+        await self._hand_over(self._left)
         self._done.set()
+
+    async def take(self, sids: Iterable[SessionId]) -> None:
+        """The same for what a process of this daemon left that had claimed these sessions (`claims.inherit`)."""
+        theirs = set(sids)
+        parts = [sid for sid in await self._parts.unfinished() if sid in theirs]
+        await self._hand_over([sid for sid in parts if self._claims.hold(sid, self._daemon_id)])
 
     async def wait_done(self) -> None:
         """Return when nothing is left to hand over."""
         await self._done.wait()
+
+    async def _hand_over(self, left: list[SessionId]) -> None:
+        while left:
+            left = [sid for sid in left if not await self._recovered(sid)]
+            if left:
+                await self._sleep(PAUSE_S)
 
     async def _recovered(self, sid: SessionId) -> bool:
         try:

@@ -6,7 +6,7 @@ It knows nothing of SSH; the SSH servers hold the channels and tell their `LiveS
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -66,10 +66,13 @@ class Sessions:
         twins: TwinStore | None = None,
         locks: Locks | None = None,
         gather: float = 0,
+        recovers: bool = True,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
     ) -> None:
+        """``recovers``: False in a process beside which another one looks after what was left (`take_left`)."""
+        self._recovers = recovers
         self._daemon_id = daemon_id
         self._cluster = cluster
         self._clock = clock
@@ -185,7 +188,12 @@ class Sessions:
 
     async def prepare(self) -> None:
         """Claim the sessions that an earlier process left, before others may say anything about them."""
-        await self._recovery.prepare()
+        if self._recovers:
+            await self._recovery.prepare()
+
+    async def take_left(self, sids: Iterable[SessionId]) -> None:
+        """Recover what a process of this daemon left that has died. Needs a running `run`."""
+        await self._recovery.take(sids)
 
     async def wait_recovered(self) -> None:
         """Return when what an earlier process left has been handed to the uploads. Needs a running `run`."""
@@ -199,12 +207,13 @@ class Sessions:
         """Heartbeats, uploads, and what an earlier process left, until stopped."""
         async with asyncio.TaskGroup() as tasks:
             until_stop = [
-                tasks.create_task(self._recovery.run(), name="sessions.recovery"),
                 tasks.create_task(self._uploads.run(), name="sessions.uploads"),
                 tasks.create_task(self._mirrors.run(), name="sessions.mirrors"),
                 tasks.create_task(self._beat(), name="sessions.heartbeat"),
                 tasks.create_task(self._mark(), name="sessions.marks"),
             ]
+            if self._recovers:
+                until_stop.append(tasks.create_task(self._recovery.run(), name="sessions.recovery"))
             tasks.create_task(self._trackers.run(), name="sessions.trackers")
             tasks.create_task(self._twins.run(), name="sessions.twins")
             await self._stopping.wait()
@@ -244,7 +253,8 @@ class Sessions:
             if mirror is not None:
                 mirror.abandon()
             raise not_recordable(error) from error
-        self._recovery.opened(sid)
+        if self._recovers:
+            self._recovery.opened(sid)
         limit = ctx.access.exec_output_limit
         recorder = Recorder(
             part if mirror is None else MirroredPart(part, mirror),

@@ -8,14 +8,10 @@ import asyncio
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
-import structlog
-
 from interlock.core.ids import DaemonId
 
 MAX_TUNNELS = 4
 """Tunnels that one node may have at once; beyond it the oldest is closed, so that a node cannot pile them up."""
-
-_log = structlog.get_logger()
 
 
 class Tunnel(Protocol):
@@ -49,7 +45,6 @@ class TunnelRegistry(Generic[TunnelT]):
         """A node has brought a tunnel."""
         held = self._by_node.setdefault(node, [])
         held.append(tunnel)
-        _log.info("tunnel.up", node=node, tunnels=len(held))
         for waiter in self._awaited.pop(node, []):
             if not waiter.done():
                 waiter.set_result(None)
@@ -61,7 +56,6 @@ class TunnelRegistry(Generic[TunnelT]):
         held = self._by_node.get(node, [])
         if tunnel in held:
             held.remove(tunnel)
-            _log.info("tunnel.down", node=node, tunnels=len(held))
         if not held:
             self._by_node.pop(node, None)
 

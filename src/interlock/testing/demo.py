@@ -94,7 +94,7 @@ def show(console: Console, directory: Path) -> int:
     console.print(
         "[bold]starting[/] the gateway, a node that joins it, one that dials out to it, and a plain sshd"
     )
-    with Cluster(directory, mode=MODES[0]) as cluster:
+    with Cluster(directory, mode=MODES[0], workers=None) as cluster:
         person = cluster.person
         console.print(f"  {person.name} signed in; the gateway listens on {cluster.host}:{cluster.port}")
         shown: list[Shown] = []
@@ -120,7 +120,7 @@ def show(console: Console, directory: Path) -> int:
 
 def keep(console: Console, directory: Path) -> int:
     """Run the same cluster until Ctrl-C."""
-    with Cluster(directory, mode="proxy") as cluster:
+    with Cluster(directory, mode="proxy", workers=None) as cluster:
         person = cluster.person
         client = cluster.client("you", person)
         ssh = f"ssh -F {client.config}"

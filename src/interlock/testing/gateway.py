@@ -71,7 +71,9 @@ class Cluster:
         ciphers: Sequence[str] = (),
         name: str = "demo",
         programs: Path = BIN,
+        workers: int | None = 1,
     ) -> None:
+        """``workers``: processes that serve the gateway's port; None: as many as it has by itself."""
         self.name = name
         self.programs = programs
         """Where ``interlock``, ``ilctl`` and ``ilsh`` are, maybe those of another checkout."""
@@ -82,6 +84,7 @@ class Cluster:
         self.host = LOOPBACK
         self.port, self._auth_port, self.join_port, self.node_port = free_ports(4)
         self.with_node = with_node
+        self.workers = workers
         self._ciphers = list(ciphers)  # none: the gateway's own choice
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
@@ -387,10 +390,12 @@ class Cluster:
     # --- configuration ------------------------------------------------------------------------------------
 
     def _gateway_config(self) -> str:
+        workers = "" if self.workers is None else f"workers = {self.workers}"
         return f"""\
 data_dir = "{self.data}"
 cluster = "{self.name}"
 recording_mode = "{self.mode}"
+{workers}
 
 [auth]
 listen = "{self.host}:{self._auth_port}"

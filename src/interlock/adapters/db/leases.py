@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
@@ -61,5 +61,7 @@ class SqlLeaseStore:
         )
 
     async def release_all(self, daemon: DaemonId) -> None:
-        """Give back whatever an earlier process of the daemon held."""
-        await self._database.change(delete(schema.leases).where(schema.leases.c.daemon_id == daemon))
+        """Give back whatever earlier processes of the daemon held (`lease.holder_of`)."""
+        holder = schema.leases.c.daemon_id
+        theirs = or_(holder == daemon, holder.startswith(f"{daemon}.", autoescape=True))
+        await self._database.change(delete(schema.leases).where(theirs))

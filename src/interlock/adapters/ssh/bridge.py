@@ -97,7 +97,8 @@ async def open_bridge(
     try:
         async with asyncio.timeout(timeout):
             if target.tunnel:  # what answers there is the node's own server
-                return Bridge(name, await tunnels.connect(target, ChannelEnd, client_addr))
+                end = await tunnels.connect(target, client_addr, channel=ChannelEnd, stream=StreamEnd)
+                return Bridge(name, end)
             node = await _reach(target)
     except TimeoutError as error:
         raise TargetError(

@@ -154,7 +154,7 @@ class Dialler:
             return TargetLegConnection(loop, options, wait="auth")
 
         if target.tunnel:
-            connection = await self.tunnels.connect(target, make, owner.client_addr)
+            connection = await self.tunnels.connect(target, owner.client_addr, channel=make, stream=make)
         else:
             _, connection = await loop.create_connection(make, target.host, target.port)
         try:

@@ -102,8 +102,8 @@ class Entrance:
                     tenure.serve(Conduct(lambda why: self.disconnect(why.public), lambda: 0))
                     self._connection.thaw()
                     return None
-                case Elsewhere(permit, mode):
-                    await self._stay(permit.target)
+                case Elsewhere(permit, mode, there):
+                    await self._stay(there)
                     params = SessionParams(join_session_id=self._wish.sid, join_mode=mode)
                     target = await self._parts.dialler.dial(permit, records=False, client_addr=self.client_addr)
         except InterlockError as error:

@@ -11,7 +11,7 @@ from interlock.adapters.ssh.leaf import LeafDialler
 from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.core.ids import DaemonId
-from interlock.core.limits import KEEPALIVE_INTERVAL_S
+from interlock.core.limits import KEEPALIVE_INTERVAL_S, MAX_CONNECTIONS_PREAUTH
 from interlock.domain.cluster import TrustedCluster
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
@@ -68,4 +68,5 @@ class ProxyParts:
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
     keepalive_interval: float = KEEPALIVE_INTERVAL_S
     call_later: CallLater = call_later  # for the long waits of connections
+    strangers: int = MAX_CONNECTIONS_PREAUTH  # that may be here at once before they have authenticated
     coordinates: bool = True  # False: the forwarder of before the contract, which mints and hands nothing over

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import asyncssh
@@ -21,7 +22,7 @@ from interlock.adapters.ssh.seams.tunnel import DoorConnection
 from interlock.adapters.ssh.strangers import Strangers
 from interlock.core import extensions
 from interlock.core.errors import Denied, InterlockError, TargetError
-from interlock.core.limits import LOGIN_TIMEOUT_S, MAX_CONNECTIONS_PREAUTH
+from interlock.core.limits import LOGIN_TIMEOUT_S
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import FORWARDER_DUTIES
 from interlock.domain.identity import Claims
@@ -29,6 +30,9 @@ from interlock.domain.party import parse_wish
 from interlock.domain.target import Route, SubKind, Target
 
 _log = structlog.get_logger()
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
 
 RENEWAL_S = 24 * 3600.0
 """Seconds between two host certificates of a running gateway."""
@@ -47,9 +51,9 @@ class ProxyServer:
         self._forwarders: set[Forwarder] = set()
         self._dialling: dict[Way, asyncio.Task[None]] = {}  # those that have no forwarder yet
         self._doors: set[ClientLegConnection] = set()  # until they are routed or gone
-        self._strangers = Strangers[ClientLegConnection](MAX_CONNECTIONS_PREAUTH)
+        self._strangers = Strangers[ClientLegConnection](parts.strangers)
         self._host_certificates: dict[str, asyncssh.SSHCertificate] = {}
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._door_options: asyncssh.SSHServerConnectionOptions  # set by listen, renewed by run
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
         self._stopping = asyncio.Event()
@@ -71,9 +75,31 @@ class ProxyServer:
         """Open the port; the address it got. OSError if it is taken."""
         loop = asyncio.get_running_loop()
         self._door_options = await self._options(self._parts.names, self._door)
-        self._listener = await loop.create_server(lambda: self._accept(loop), host, port, backlog=1024)
-        bound = self._listener.sockets[0].getsockname()
+        listener = await loop.create_server(lambda: self._accept(loop), host, port, backlog=BACKLOG)
+        self._listeners.append(listener)
+        bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
+
+    async def listen_on(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections from sockets that listen already, which others may hold, too."""
+        loop = asyncio.get_running_loop()
+        self._door_options = await self._options(self._parts.names, self._door)
+        for each in sockets:
+            listener = await loop.create_server(lambda: self._accept(loop), sock=each, backlog=BACKLOG)
+            self._listeners.append(listener)
+
+    def close_door(self) -> None:
+        """Accept nobody any more; everybody who is here stays."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody is here who came for more than to ask the portal something, or may yet."""
+        here = any(entrance.here for entrance in self._joining.values())
+        jumping = any(connection.count_channels() for connection in self._doors)
+        return bool(here or jumping or self._forwarders or self._dialling or len(self._strangers))
 
     async def run(self) -> None:
         """Serve until `stop`; returns when every connection has ended."""
@@ -100,8 +126,7 @@ class ProxyServer:
 
     async def stop(self, text: str) -> None:
         """Accept nobody any more, tell everybody, and let `run` return."""
-        if self._listener is not None:
-            self._listener.close()
+        self.close_door()
         self._farewell = text
         self._stopping.set()
         for forwarder in list(self._forwarders):

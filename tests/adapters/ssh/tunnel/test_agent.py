@@ -88,7 +88,7 @@ async def test_a_visitor_before_the_node_is_ready_is_refused(world: Gateway) -> 
     async with agent(world, await credential(world)) as node:
         await node.dial()
         await wait_tunnel(world)
-        tunnel = world.tunnels.registry.of(NODE_ID)[0].connection
+        tunnel = world.tunnels.here(NODE_ID)[0].connection
         with pytest.raises(asyncssh.ChannelOpenError, match="the node is not ready"):
             await tunnel.visit(Visit("192.0.2.7", 1).encode(), ChannelEnd)
         with pytest.raises(asyncssh.ChannelOpenError, match="could not be decoded"):
@@ -100,7 +100,7 @@ async def test_a_dead_proxy_is_noticed(world: Gateway) -> None:
     async with agent(world, await credential(world), keepalive_interval=0.05) as node:
         link = await node.dial()
         await wait_tunnel(world)
-        tunnel = world.tunnels.registry.of(NODE_ID)[0].connection
+        tunnel = world.tunnels.here(NODE_ID)[0].connection
         assert isinstance(link._connection, AgentConnection)
         tunnel._transport.pause_reading()  # type: ignore[union-attr]
         assert "keepalive" in await link.wait_lost()

@@ -9,7 +9,7 @@ import asyncssh
 import pytest
 
 from interlock.adapters.ssh import door
-from interlock.adapters.ssh.pipe import ChannelEnd
+from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd
 from interlock.adapters.ssh.seams import tunnel as tunnel_seams
 from interlock.adapters.ssh.tunnel import entrance
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses
@@ -30,6 +30,13 @@ pytestmark = pytest.mark.slow
 SIZES = bytes(4) + wire.uint32(1 << 20) + wire.uint32(1 << 15)
 CLIENT = "192.0.2.7:50022"
 OTHER = DaemonId("99999999-1111-4333-8444-555555555555")
+
+
+async def visit(world: Gateway, target: Target) -> ChannelEnd:
+    """A connection to the node's SSH server, for bytes."""
+    end = await world.tunnels.connect(target, CLIENT, channel=ChannelEnd, stream=StreamEnd)
+    assert isinstance(end, ChannelEnd)
+    return end
 
 
 @pytest.mark.parametrize("mode", RecordingMode)
@@ -171,7 +178,7 @@ async def test_the_newest_tunnel_is_used_and_the_older_one_if_it_is_gone(world: 
             second.serve(node.server.accept)
             await second.dial()
             await wait_tunnel(world, count=2)
-            newest = world.tunnels.registry.of(NODE_ID)[0]
+            newest = world.tunnels.here(NODE_ID)[0]
             async with await world.client(HOSTNAME) as client:
                 await client.run("true")
                 assert newest.connection.count_channels() < len(newest.connection._channels)
@@ -187,8 +194,8 @@ async def test_a_visitor_that_nobody_waits_for_is_let_go(world: Gateway) -> None
         for _ in range(5):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0):
-                    await world.tunnels.connect(target, ChannelEnd, CLIENT)
-        tunnel = world.tunnels.registry.of(NODE_ID)[0].connection
+                    await visit(world, target)
+        tunnel = world.tunnels.here(NODE_ID)[0].connection
         while tunnel._channels:  # noqa: ASYNC110 - the remote's close is on its way
             await asyncio.sleep(0.005)
 
@@ -199,9 +206,9 @@ async def test_visits_have_a_limit_at_both_ends(world: Gateway, monkeypatch: pyt
         target = world.users.known_targets[HOSTNAME]
         with monkeypatch.context() as lower:
             lower.setattr(tunnel_seams, "MAX_TUNNEL_VISITS", 3)
-            ends = [await world.tunnels.connect(target, ChannelEnd, CLIENT) for _ in range(3)]
+            ends = [await visit(world, target) for _ in range(3)]
             with pytest.raises(TargetError, match="in one tunnel"):
-                await world.tunnels.connect(target, ChannelEnd, CLIENT)
+                await visit(world, target)
         for end in ends:
             end.close()
         async with await world.client(HOSTNAME) as client:
@@ -212,7 +219,7 @@ async def test_keys_are_exchanged_anew_while_data_flows(world: Gateway) -> None:
     """In the tunnel's own connection, by either end, under the sessions' feet."""
     data = bulk(8 * 1024 * 1024)
     async with tunnelled_node(world) as (_, link), await world.client(HOSTNAME) as client:
-        tunnel = world.tunnels.registry.of(NODE_ID)[0].connection
+        tunnel = world.tunnels.here(NODE_ID)[0].connection
         process = await client.create_process("cat", encoding=None)
         assert link._connection is not None
 
@@ -235,7 +242,7 @@ async def test_keys_are_exchanged_anew_while_data_flows(world: Gateway) -> None:
 async def test_what_is_written_after_the_end_is_dropped(world: Gateway) -> None:
     """As by a socket's transport: an SSH connection in the channel learns of the end a moment later."""
     async with tunnelled_node(world):
-        end = await world.tunnels.connect(world.users.known_targets[HOSTNAME], ChannelEnd, CLIENT)
+        end = await visit(world, world.users.known_targets[HOSTNAME])
         channel = end._channel
         assert channel is not None
         end.close()
@@ -283,7 +290,7 @@ async def test_a_tunnel_is_its_own_nodes_only(world: Gateway) -> None:
     async with tunnelled_node(world):
         other = replace(world.users.known_targets[HOSTNAME], id=OTHER)
         with pytest.raises(TargetError, match="not connected"):
-            await world.tunnels.connect(other, ChannelEnd, CLIENT)
+            await visit(world, other)
 
 
 async def raw_node(world: Gateway) -> asyncssh.SSHClientConnection:

@@ -78,7 +78,7 @@ class RelayedConnection(KeyedConnection, PatientConnection):
     def _acknowledge_now(self) -> None:
         """No delayed ACK during set-up: a client with Nagle's algorithm would wait 40 ms for it (baselines §4)."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
-        if sock is not None and hasattr(socket, "TCP_QUICKACK"):
+        if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_QUICKACK"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def attach(self, leg: LegHooks) -> tuple[ByteTransport, bytes]:
@@ -218,6 +218,12 @@ class TargetLegConnection(RelayedConnection, SSHClientConnection):
     """The proxy's connection to a target."""
 
     _asked = False
+
+    def _connection_made(self) -> None:
+        """Over a UNIX socket there is no address: asyncssh would take the path for one."""
+        if isinstance(self.get_extra_info("peername"), str):
+            self._peer_addr = ""
+        super()._connection_made()
 
     def try_next_auth(self, *, next_method: bool = False) -> None:
         """Sign at once: sshd delays its answer to the usual ``none`` request (baselines §4)."""

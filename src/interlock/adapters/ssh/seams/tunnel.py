@@ -87,18 +87,23 @@ class DoorConnection(ClientLegConnection):
 
     def count_channels(self) -> int:
         """Those that the remote has opened: what we open in a tunnel is not its offence."""
-        return len(self._channels) - sum(map(_is_ours, self._channels.values()))
+        return len(self._channels) - self.visits
 
     @property
     def alive(self) -> bool:
         """Whether channels can be opened."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def visits(self) -> int:
+        """Connections to the node's SSH server that are open or being opened."""
+        return sum(map(_is_ours, self._channels.values()))
+
     async def visit(self, payload: bytes, factory: Callable[[], SessionT]) -> SessionT:
         """Open a connection to the node's SSH server; see `TunnelChannel.open`."""
         if not self.alive:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the tunnel is closed")
-        if sum(map(_is_ours, self._channels.values())) >= MAX_TUNNEL_VISITS:  # also those that get no answer
+        if self.visits >= MAX_TUNNEL_VISITS:  # also those that get no answer
             raise _too_many(_TOO_MANY_VISITS)
         self._update_recv_pktlen(TUNNEL_PACKET)
         return await TunnelChannel(self, self._loop, ours=True).open(TO_NODE, payload, factory)

@@ -8,9 +8,9 @@ minute, and counts as a stranger until it is gone.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import asyncssh
 import structlog
@@ -19,15 +19,17 @@ from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
 from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection
 from interlock.core.address import format_address, parse_address
 from interlock.core.errors import Denied, RemoteProtocolError, TargetError
+from interlock.core.ids import DaemonId
 from interlock.core.limits import DIAL_TIMEOUT_S, JOIN_TIME_S, TUNNEL_KEEPALIVE_S, TUNNEL_MAX_MISSED, TUNNEL_WAIT_S
 from interlock.core.tunnel import JOIN_USER, TUNNEL_USER, Listener, Visit
 from interlock.domain.identity import TunnelPass
 from interlock.domain.target import Target
 from interlock.ports import Clock, PassReader
 from interlock.services.joining import JoinSources
-from interlock.services.tunnels import TunnelRegistry
+from interlock.services.tunnels import Tunnel, TunnelRegistry
 
 SessionT = TypeVar("SessionT")
+StreamT = TypeVar("StreamT", bound=asyncio.BaseProtocol)
 
 _log = structlog.get_logger()
 
@@ -44,6 +46,35 @@ class AuthAddresses:
         return self.service if listener is Listener.SERVICE else self.join
 
 
+class Way(Tunnel, Protocol):
+    """A tunnel in which connections to its node can be opened."""
+
+    async def visit(
+        self, payload: bytes, channel: Callable[[], SessionT], stream: Callable[[], StreamT]
+    ) -> SessionT | StreamT:
+        """Open one: what ``channel`` made to run in a channel, or ``stream`` on a socket that leads there.
+
+        ChannelOpenError or TargetError if that fails.
+        """
+        ...
+
+
+class Neighbours(Protocol):
+    """The other processes of this gateway, as far as tunnels matter."""
+
+    def named(self, name: DaemonId) -> Way | None:
+        """The way to one of them by its own name, for sessions that it holds; None if it is none of them."""
+        ...
+
+    def brought(self, node: DaemonId) -> None:
+        """A node has brought a tunnel here."""
+        ...
+
+    def lost(self, node: DaemonId) -> None:
+        """It is gone again."""
+        ...
+
+
 class TunnelEntrance:
     """Everything about tunnels that the proxy's connections share."""
 
@@ -55,13 +86,16 @@ class TunnelEntrance:
         *,
         sources: JoinSources,
         keepalive_interval: float = TUNNEL_KEEPALIVE_S,
+        neighbours: Neighbours | None = None,
     ) -> None:
+        """``neighbours``: None if this gateway is one process."""
+        self.neighbours = neighbours
         self.passes = passes
         self.clock = clock
         self.auth = auth
         self.sources = sources
         self.keepalive_interval = keepalive_interval
-        self.registry: TunnelRegistry[NodeCaller] = TunnelRegistry()
+        self.registry: TunnelRegistry[Way] = TunnelRegistry()
 
     def caller(self, connection: DoorConnection, user_name: str) -> "NodeCaller | None":
         """The node that may be behind this SSH user name; None if it is a person's."""
@@ -69,33 +103,87 @@ class TunnelEntrance:
             return None
         return NodeCaller(self, connection, joining=user_name == JOIN_USER)
 
-    async def connect(self, target: Target, factory: Callable[[], SessionT], client_addr: str) -> SessionT:
-        """Open a connection to a node's SSH server; what ``factory`` made for it. TargetError if there is no way.
+    async def connect(
+        self,
+        target: Target,
+        client_addr: str,
+        *,
+        channel: Callable[[], SessionT],
+        stream: Callable[[], StreamT],
+    ) -> SessionT | StreamT:
+        """Open a connection to a node's SSH server, and see `Way.visit`. TargetError if there is no way.
 
         A node that is just dialling again is waited for, `TUNNEL_WAIT_S` at most.
         ``client_addr``: host:port of the person's client, which the node takes for the other end's address.
         """
         name = target.hostname
         visit = _visit(client_addr)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TUNNEL_WAIT_S):
-                await self.registry.wait(target.id)
         why = "it is not connected to the gateway"
-        for tunnel in self.registry.of(target.id):
+        for tunnel in await self._ways(target.id):
             try:
-                return await tunnel.connection.visit(visit.encode(), factory)
+                return await tunnel.visit(visit.encode(), channel, stream)
             except asyncssh.ChannelOpenError as error:
                 why = error.reason[:200]
+            except TargetError as error:
+                why = error.public[:200]
         raise TargetError(f"{name} is unreachable: {why}", reason=f"{name} by tunnel of {target.id}: {why}")
+
+    async def _ways(self, node: DaemonId) -> Sequence[Way]:
+        neighbour = self.neighbours.named(node) if self.neighbours is not None else None
+        if neighbour is not None:
+            return [neighbour]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TUNNEL_WAIT_S):
+                await self.registry.wait(node)
+        return self.registry.of(node)
+
+    async def visit_here(self, node: DaemonId, payload: bytes) -> ChannelEnd:
+        """Open a connection in a tunnel that ends here, for another process; TargetError if that fails."""
+        why = "its tunnel has ended"
+        for tunnel in self.here(node):
+            try:
+                return await tunnel.connection.visit(payload, ChannelEnd)
+            except asyncssh.ChannelOpenError as error:
+                why = error.reason[:200]
+        raise TargetError(why)
+
+    def here(self, node: DaemonId) -> "list[NodeCaller]":
+        """Those of the node's tunnels that end in this process, the newest first."""
+        return [tunnel for tunnel in self.registry.of(node) if isinstance(tunnel, NodeCaller)]
+
+    @property
+    def visited(self) -> bool:
+        """Whether anything runs in a tunnel that ends here."""
+        return any(tunnel.connection.visits for tunnel in self.registry if isinstance(tunnel, NodeCaller))
+
+    def close_idle(self, text: str) -> None:
+        """End the tunnels in which nothing runs: their nodes dial again."""
+        for tunnel in self.registry:
+            if isinstance(tunnel, NodeCaller) and not tunnel.connection.visits:
+                tunnel.close(text)
 
     def close(self, text: str) -> None:
         """End all tunnels."""
         for tunnel in self.registry:
             tunnel.close(text)
 
+    def brought(self, node: DaemonId, tunnel: Way) -> None:
+        """A node's tunnel ends here from now on."""
+        _log.info("tunnel.up", node=node)
+        self.registry.add(node, tunnel)
+        if self.neighbours is not None:
+            self.neighbours.brought(node)
+
+    def lost(self, node: DaemonId, tunnel: Way) -> None:
+        """It has ended."""
+        _log.info("tunnel.down", node=node)
+        self.registry.remove(node, tunnel)
+        if self.neighbours is not None:
+            self.neighbours.lost(node)
+
 
 class NodeCaller:
-    """A node's connection, from its SSH user name to its end. `services.tunnels.Tunnel`."""
+    """A node's connection, from its SSH user name to its end. A `Way` once it is listed."""
 
     def __init__(self, entrance: TunnelEntrance, connection: DoorConnection, *, joining: bool) -> None:
         self.connection = connection
@@ -103,6 +191,7 @@ class NodeCaller:
         self._entrance = entrance
         self._pass: TunnelPass | None = None  # set by proven, and only there
         self._timer: asyncio.TimerHandle | None = None
+        self._listed = False
 
     def judge(self, certificate: bytes) -> None:
         """Return if the certificate is a node's; Denied otherwise. Proves nothing yet."""
@@ -118,7 +207,8 @@ class NodeCaller:
         if self.joining:
             self._timer = loop.call_later(JOIN_TIME_S, self.close, "joining took too long")
         elif self._pass is not None:
-            entrance.registry.add(self._pass.node, self)
+            self._listed = True
+            entrance.brought(self._pass.node, self)
             self.connection.set_keepalive(entrance.keepalive_interval, TUNNEL_MAX_MISSED)
             left = (self._pass.valid_before - entrance.clock.now()).total_seconds()
             self._timer = loop.call_later(left, self.close, "the tunnel's certificate has expired")
@@ -127,8 +217,16 @@ class NodeCaller:
         """The connection has ended."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._pass is not None:
-            self._entrance.registry.remove(self._pass.node, self)
+        if self._listed and self._pass is not None:
+            self._listed = False
+            self._entrance.lost(self._pass.node, self)
+
+    async def visit(
+        self, payload: bytes, channel: Callable[[], SessionT], stream: Callable[[], StreamT]
+    ) -> SessionT | StreamT:
+        """See `Way.visit`."""
+        del stream
+        return await self.connection.visit(payload, channel)
 
     @property
     def alive(self) -> bool:

@@ -1,0 +1,234 @@
+"""What a process of the gateway is made of, whether it is the only one, the supervisor, or a worker.
+
+Composition only. `open_services` gives what all three have: the sessions of this process and what tells of them.
+`proxy_parts` adds what only those have that speak SSH.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interlock.adapters.blob.synced import SyncedParts
+from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.dial import Dialler
+from interlock.adapters.ssh.door import Gate
+from interlock.adapters.ssh.hostkey import load_host_key, public_data
+from interlock.adapters.ssh.leaf import LeafDialler, LeafPortals
+from interlock.adapters.ssh.parts import ProxyParts
+from interlock.adapters.ssh.portal import PasswordCheck
+from interlock.adapters.ssh.proxy import ProxyServer
+from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
+from interlock.core.errors import ConfigError
+from interlock.core.limits import MAX_CONNECTIONS_PREAUTH
+from interlock.daemons.config import Address, Config
+from interlock.daemons.local import Local
+from interlock.daemons.supervise import finished
+from interlock.domain.cluster import door_of
+from interlock.domain.lease import holder_of
+from interlock.ports import ClaimBoard
+from interlock.services.claims import SessionClaims
+from interlock.services.desk import Desk
+from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
+from interlock.services.leases import Leases
+from interlock.services.locks import Locks
+from interlock.services.outbox import GATHER_S
+from interlock.services.portal import Portal
+from interlock.services.sessions import STORING_GRACE_S, Sessions
+from interlock.services.tenure import Tenures
+from interlock.services.wheel import Wheel
+
+FAREWELL = "The Interlock gateway is shutting down; your session ends."
+
+DELIVERY_GRACE_S = 5.0
+"""Seconds that a stopping gateway gives its database to take the last trackers, and then the last events. What it
+does not take is made up from the recordings on disk at the next start."""
+
+HOST_KEY = "ssh_host_ed25519_key"
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Of one process."""
+
+    config: Config
+    local: Local
+    emitter: Emitter
+    factory: EventFactory
+    claims: SessionClaims
+    tenures: Tenures
+    sessions: Sessions
+
+    async def end(self, tending: asyncio.Task[None]) -> None:
+        """End the sessions and store what they leave; ``tending`` runs `Sessions.run`."""
+        await self.tenures.leases.settle()
+        await self.sessions.end_all(FAREWELL, grace=STORING_GRACE_S)
+        self.sessions.stop()
+        await finished(tending, within=DELIVERY_GRACE_S)
+
+    async def flush(self, storing: asyncio.Task[None]) -> None:
+        """Deliver the last events; ``storing`` runs `Emitter.run`."""
+        self.emitter.stop()
+        await finished(storing, within=DELIVERY_GRACE_S)
+
+
+async def open_services(
+    config: Config, local: Local, *, worker: str = "", board: ClaimBoard | None = None
+) -> Services:
+    """``worker``: the name of a worker's process, beside which the supervisor recovers what others left.
+
+    ``board``: for the processes of a gateway that has several.
+    """
+    emitter = Emitter(local.audit, gather=GATHER_S)
+    local.authority.report_to(emitter)
+    claims = SessionClaims(local.audit, board)
+    for tracker in await local.trackers.live():
+        claims.learn(tracker.sid, tracker.daemon_id)
+    tenures = Tenures(
+        locks=Locks(local.lock_feed(strict=config.auth.locking == "strict"), clock=local.clock),
+        leases=Leases(
+            local.leases,
+            daemon_id=holder_of(local.daemon_id, worker) if worker else local.daemon_id,
+            clock=local.clock,
+            entropy=local.entropy,
+            alone=board is None,
+        ),
+        clock=local.clock,
+        call_later=Wheel(local.clock).call_later,
+    )
+    sessions = Sessions(
+        daemon_id=local.daemon_id,
+        cluster=local.cluster.name,
+        clock=local.clock,
+        entropy=local.entropy,
+        emitter=emitter,
+        trackers=local.trackers,
+        parts=local.recordings,
+        recordings=local.recordings,
+        claims=claims,
+        sync=SyncedParts(local.recordings),
+        twins=local.twins,
+        locks=tenures.locks,
+        gather=GATHER_S,
+        recovers=not worker,
+    )
+    factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
+    return Services(config, local, emitter, factory, claims, tenures, sessions)
+
+
+async def door_claims(local: Local) -> FederatedClaims:
+    """Whom the proxy's door believes; its `run` keeps up with what administrators change."""
+    claims = FederatedClaims(local.claims, local.trusts, local.cluster)
+    await claims.refresh()
+    return claims
+
+
+def make_proxy(parts: ProxyParts, local: Local) -> ProxyServer:
+    """The proxy, not listening yet."""
+    return ProxyServer(parts, load_host_key(local.data_dir / HOST_KEY))
+
+
+def proxy_names(config: Config) -> tuple[str, ...]:
+    """What clients call the proxy."""
+    host = Address.parse("proxy.listen", config.proxy.listen).host
+    own = (socket.gethostname(), *_LOOPBACK_NAMES, *(() if host in _WILDCARDS else (host,)))
+    return tuple(dict.fromkeys((*config.proxy.names, *own)))
+
+
+def check_proxy(config: Config) -> None:
+    """What `Config.check` cannot know of the proxy; ConfigError."""
+    unknown = set(config.proxy.ciphers) - set(algorithms.ALL_CIPHERS)
+    if unknown:
+        raise ConfigError(f"proxy.ciphers: unknown cipher {min(unknown)!r}")
+
+
+def cannot_listen(error: OSError, where: Address) -> ConfigError:
+    """The one sentence for a port that is not to be had."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return ConfigError(f"the proxy cannot listen on {where.host}:{where.port}: {reason.lower()}")
+
+
+def proxy_parts(
+    services: Services,
+    *,
+    tunnels: TunnelEntrance,
+    believes: FederatedClaims,
+    passwords: PasswordCheck,
+    workers: int = 1,
+    coordinates: bool = True,
+) -> ProxyParts:
+    """``workers``: among how many processes the proxy's connections are spread."""
+    local, config = services.local, services.config
+    federated = FederatedAdmission(
+        users=local.users,
+        roles=local.roles,
+        targets=local.inventory,
+        modes=local.clusters,
+        locks=local.locks,
+        clock=local.clock,
+        cluster=local.cluster,
+        trusts=local.trusts,
+    )
+    leaves = Leaves(federated, cluster=local.cluster, trusts=local.trusts, modes=local.clusters, clock=local.clock)
+    portal = Portal(
+        cluster=local.cluster.name,
+        users=local.users,
+        roles=local.roles,
+        targets=local.inventory,
+        trackers=local.catalogue,
+        recordings=local.catalogue,
+        authority=local.authority,
+        leaves=LeafPortals(local.authority, leaves),
+        foreign=federated,
+        events=services.emitter,
+        factory=services.factory,
+        clock=local.clock,
+    )
+    desk = Desk(
+        sessions=services.sessions,
+        trackers=local.trackers,
+        targets=local.inventory,
+        lookup=local.audit,
+        current_roles=local.admission.current_roles,
+        cluster=local.cluster.name,
+        daemon_id=local.daemon_id,
+        clock=local.clock,
+        holder=services.claims.holder,
+    )
+    own_host_key = frozenset({public_data(local.authority.export("host"))})
+    return ProxyParts(
+        daemon_id=local.daemon_id,
+        gate=Gate(
+            believes,
+            local.clock,
+            services.emitter,
+            services.factory,
+            services.tenures.locks,
+            door_of(local.cluster.id),
+        ),
+        permits=federated,
+        leaves=leaves,
+        leaf_dialler=LeafDialler(local.authority),
+        dialler=Dialler(local.authority, own_host_key, tunnels),
+        hosts=local.authority,
+        sessions=services.sessions,
+        tenures=services.tenures,
+        passwords=passwords,
+        portal=portal,
+        desk=desk,
+        entropy=local.entropy,
+        tunnels=tunnels,
+        names=_names(config, local),
+        ciphers=config.proxy.ciphers or algorithms.FAST_CIPHERS,
+        call_later=services.tenures.call_later,
+        strangers=max(1, MAX_CONNECTIONS_PREAUTH // workers),
+        coordinates=coordinates,
+    )
+
+
+def _names(config: Config, local: Local) -> Sequence[str]:
+    return (*proxy_names(config), local.cluster.id)  # the ID for root clusters, whatever they call this host
