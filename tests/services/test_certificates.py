@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from interlock.core.certificate import Certificate, CertKind, PublicKey
+from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.identity import Forwarded, Identity
 from interlock.services.certificates import (
     IDENTITY_EXTENSION,
+    REMEMBERED,
     TUNNEL_EXTENSION,
     CertificateReader,
     encode_claims,
@@ -242,3 +243,43 @@ def test_a_tunnel_certificate_of_another_authority_is_refused(reader: Certificat
         reader.read_pass(signed(replace(PASS, authority=public(OTHER_CA)), OTHER_CA), now=NOW)
     with pytest.raises(Denied):
         reader.read_pass(signed(PASS, OTHER_CA), now=NOW)
+
+
+def test_a_certificate_that_is_shown_again_is_not_verified_again(
+    reader: CertificateReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection shows its own three times; what each reading finds is the same."""
+    parsed: list[bytes] = []
+    real = SignedCertificate.parse
+
+    def counting(certificate: bytes) -> SignedCertificate:
+        parsed.append(certificate)
+        return real(certificate)
+
+    monkeypatch.setattr(SignedCertificate, "parse", counting)
+    first, second = (reader.read(signed(RIGHT), now=NOW) for _ in range(2))
+    assert (first, len(parsed)) == (second, 1)
+
+
+def test_what_is_remembered_of_a_certificate_is_only_that_it_is_genuine(reader: CertificateReader) -> None:
+    """It expires, and its authority can lose our trust, however often it was read before."""
+    certificate = signed(RIGHT)
+    assert reader.read(certificate, now=NOW).identity == ALICE
+    with pytest.raises(Denied, match="expired"):
+        reader.read(certificate, now=NOW + timedelta(hours=1))
+    reader.trust([public(OTHER_CA).line("user-ca")])
+    with pytest.raises(Denied, match="not accepted"):
+        reader.read(certificate, now=NOW)
+
+
+def test_forged_certificates_are_not_remembered_and_genuine_ones_in_bounded_number(
+    reader: CertificateReader,
+) -> None:
+    """Nobody fills the memory by showing certificates, nor is a forgery believed the second time."""
+    for _ in range(2):
+        with pytest.raises(Denied):
+            reader.read(signed(RIGHT, OTHER_CA), now=NOW)
+    assert not reader._genuine
+    for serial in range(REMEMBERED + 10):
+        reader.read(signed(replace(RIGHT, serial=serial)), now=NOW)
+    assert len(reader._genuine) == REMEMBERED

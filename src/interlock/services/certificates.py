@@ -5,6 +5,7 @@ certificate with a restriction that we do not know is refused, not widened (R6, 
 Signing is `interlock.services.authority`.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -29,6 +30,9 @@ IDENTITY_EXTENSION = "identity@interlock.dev"
 TUNNEL_EXTENSION = "tunnel@interlock.dev"
 """Extension of a node's tunnel certificate: the node's ID. It stands where a person's has the identity, so that no
 certificate is ever both."""
+
+REMEMBERED = 256
+"""Genuine certificates whose signature is not verified again, as long as the trusted authorities are the same."""
 
 _SOURCE_ADDRESS = "source-address"
 _REFUSED = "your certificate was not accepted: run ilsh login"
@@ -80,6 +84,7 @@ class CertificateReader:
 
     def __init__(self, user_authorities: Sequence[str]) -> None:
         self._trusted: dict[PublicKey, Ed25519PublicKey] = {}
+        self._genuine: OrderedDict[bytes, Certificate] = OrderedDict()  # what the trusted ones have signed
         self.trust(user_authorities)
 
     def trust(self, user_authorities: Sequence[str]) -> None:
@@ -89,6 +94,7 @@ class CertificateReader:
             msg = "a user authority must be an Ed25519 key"
             raise ValueError(msg)
         self._trusted = {key: Ed25519PublicKey.from_public_bytes(key.fields[0]) for key in keys}
+        self._genuine.clear()
 
     def read(self, certificate: bytes, *, now: datetime) -> Claims:
         """The claims of a certificate in wire form; Denied if anything about it is wrong."""
@@ -99,12 +105,7 @@ class CertificateReader:
         return self._read(certificate, now, _tunnel_pass)
 
     def _read(self, certificate: bytes, now: datetime, interpret: Callable[[Certificate], T]) -> T:
-        try:
-            signed = SignedCertificate.parse(certificate)
-        except ValueError as error:
-            raise Denied(_REFUSED, reason=str(error)) from None
-        self._verify(signed)
-        contents = signed.certificate
+        contents = self._contents(certificate)
         if contents.kind is not CertKind.USER:
             raise Denied(_REFUSED, reason=f"certificate {contents.serial} is a host certificate")
         after, before = _moment(contents.valid_after), _moment(contents.valid_before)
@@ -116,6 +117,21 @@ class CertificateReader:
         except ValueError as error:
             reason = f"certificate {contents.serial} of {contents.key_id!r}: {error}"
             raise Denied(_REFUSED, reason=reason) from None
+
+    def _contents(self, certificate: bytes) -> Certificate:
+        """What is in it, if it is genuine; who signs in is asked for the same one three times, and comes again."""
+        known = self._genuine.get(certificate)
+        if known is not None:
+            return known
+        try:
+            signed = SignedCertificate.parse(certificate)
+        except ValueError as error:
+            raise Denied(_REFUSED, reason=str(error)) from None
+        self._verify(signed)
+        self._genuine[certificate] = signed.certificate
+        if len(self._genuine) > REMEMBERED:
+            self._genuine.popitem(last=False)
+        return signed.certificate
 
     def _verify(self, signed: SignedCertificate) -> None:
         authority = signed.certificate.authority

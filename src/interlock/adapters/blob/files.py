@@ -113,21 +113,11 @@ class FileRecordings(PartFiles):
         RecordingError if the session's recording is there and is another one; the first such newcomer is kept in
         quarantine.
         """
-        done, copy = self._done(sid), self.path(sid).with_suffix(".copy")
-        rival = self._directory / _QUARANTINE / f"{sid}{_RIVAL}"
         try:
-            if await asyncio.to_thread(_differs, path, done):
-                if await asyncio.to_thread(self._supersede, sid, path, copy):
-                    return done.as_uri()
-                _log.error("recording.rival", sid=sid, kept=str(rival))
-                await asyncio.to_thread(_place, path, rival, copy)
-                public = "there is another recording of this session already"
-                raise RecordingError(public, reason=f"a second, different recording of {sid}")
-            await asyncio.to_thread(_place, path, done, copy)
+            return await asyncio.to_thread(self._store, sid, path)
         except OSError as error:
             reason = f"storing the recording {sid}: {error}"
             raise StoreError("the recording could not be stored", reason=reason) from error
-        return done.as_uri()
 
     def stored(self, sid: SessionId) -> bool:
         """Whether the session's recording is finished. Short and synchronous."""
@@ -177,6 +167,18 @@ class FileRecordings(PartFiles):
             os.link(made, done)
         made.unlink()
         sync_directory(done.parent)
+
+    def _store(self, sid: SessionId, path: Path) -> str:
+        done, copy = self._done(sid), self.path(sid).with_suffix(".copy")
+        if not _differs(path, done):
+            _place(path, done, copy)
+        elif not self._supersede(sid, path, copy):
+            rival = self._directory / _QUARANTINE / f"{sid}{_RIVAL}"
+            _log.error("recording.rival", sid=sid, kept=str(rival))
+            _place(path, rival, copy)
+            public = "there is another recording of this session already"
+            raise RecordingError(public, reason=f"a second, different recording of {sid}")
+        return done.as_uri()
 
     def _supersede(self, sid: SessionId, path: Path, copy: Path) -> bool:
         """Put the daemon's own recording in the place of one that was completed here, if it has all of that."""

@@ -132,7 +132,8 @@ class PartFiles:
     async def discard(self, sid: SessionId) -> None:
         """Remove a part that was stored; harmless if it is gone."""
         try:
-            await asyncio.to_thread(self.path(sid).unlink, missing_ok=True)
+            if not self._was_second_name(sid):
+                await asyncio.to_thread(self.path(sid).unlink, missing_ok=True)
         except OSError as error:
             raise unreadable(error) from error
 
@@ -142,6 +143,17 @@ class PartFiles:
         if found.header is None or found.exit is not None:
             return found
         return replace(found, last=max(found.last, self._marks.lasted(sid)))
+
+    def _was_second_name(self, sid: SessionId) -> bool:
+        """Whether only a name had to go, as the file is the stored recording: too little for a thread."""
+        path = self.path(sid)
+        try:
+            second = path.stat().st_nlink > 1
+        except FileNotFoundError:
+            return True
+        if second:
+            path.unlink(missing_ok=True)
+        return second
 
     def _unfinished(self) -> list[SessionId]:
         found = []

@@ -7,6 +7,7 @@ target (design §4). The certificate is requested while the key exchange runs, s
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import asyncssh
 import structlog
@@ -54,8 +55,7 @@ class _Owner(asyncssh.SSHClient):
 
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
         """A plain key counts only if it is pinned."""
-        pinned = (asyncssh.import_public_key(line) for line in self._permit.target.host_keys)
-        if any(key.public_data == known.public_data for known in pinned):
+        if any(key.public_data == _public_data(line) for line in self._permit.target.host_keys):
             return True
         self._mismatch(f"it presented {key.get_fingerprint()}")
         return False
@@ -94,6 +94,11 @@ class _Owner(asyncssh.SSHClient):
         self.problem = TargetError(public, reason=f"{public}; {detail}")
 
 
+@lru_cache(maxsize=1024)
+def _public_data(line: str) -> bytes:
+    return bytes(asyncssh.import_public_key(line).public_data)
+
+
 @dataclass(frozen=True, slots=True)
 class Dialler:
     """Reaches targets over TCP, and nodes that have dialled out by their tunnels."""
@@ -126,7 +131,8 @@ class Dialler:
     async def _connect(self, permit: Permit, owner: _Owner) -> TargetLegConnection:
         target = permit.target
         loop = asyncio.get_running_loop()
-        options = await asyncssh.SSHClientConnectionOptions.construct(
+        options = asyncssh.SSHClientConnectionOptions(
+            loop=loop,
             client_factory=lambda: owner,
             config=None,
             client_version=SOFTWARE,

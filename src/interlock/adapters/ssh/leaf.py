@@ -122,7 +122,8 @@ class LeafDialler:
     async def _connect(self, granted: LeafPass, owner: _Owner) -> tuple[LeafLegConnection, bytes | None]:
         host, port = granted.leaf.address
         loop = asyncio.get_running_loop()
-        options = await asyncssh.SSHClientConnectionOptions.construct(
+        options = asyncssh.SSHClientConnectionOptions(
+            loop=loop,
             client_factory=lambda: owner,
             config=None,
             client_version=SOFTWARE,

@@ -163,7 +163,8 @@ class ProxyServer:
         self, names: Sequence[str], owner: Callable[[], asyncssh.SSHServer], *, keep: bool = True
     ) -> asyncssh.SSHServerConnectionOptions:
         certificate = await self._host_certificate(tuple(names), keep=keep)
-        options: asyncssh.SSHServerConnectionOptions = await asyncssh.SSHServerConnectionOptions.construct(
+        return asyncssh.SSHServerConnectionOptions(
+            loop=asyncio.get_running_loop(),
             server_factory=owner,
             config=None,
             server_version=extensions.SOFTWARE,
@@ -180,7 +181,6 @@ class ProxyServer:
             line_editor=False,
             encoding=None,
         )
-        return options
 
     async def _host_certificate(self, names: tuple[str, ...], *, keep: bool) -> asyncssh.SSHCertificate:
         key = ",".join(names)

@@ -15,6 +15,7 @@ import pytest
 from interlock.adapters.ssh.seams import (
     certificates,
     forward,
+    handshake,
     inplace,
     keys,
     leaf,
@@ -27,7 +28,7 @@ from interlock.adapters.ssh.seams import (
 from interlock.adapters.ssh.seams.certificates import CertifiedConnection
 from interlock.core.tunnel import TO_AUTH, TO_NODE
 
-MODULES = (certificates, forward, inplace, keys, leaf, node, patience, relayed, slim, tunnel)
+MODULES = (certificates, forward, handshake, inplace, keys, leaf, node, patience, relayed, slim, tunnel)
 SOURCE = "\n".join(Path(inspect.getfile(each)).read_text() for each in MODULES)
 ASYNCSSH = "\n".join(path.read_text() for path in Path(inspect.getfile(asyncssh)).parent.rglob("*.py"))
 CLASSES = [

@@ -6,6 +6,7 @@ itself is true of this module as well.
 
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from functools import lru_cache
 
 import asyncssh
 from asyncssh.connection import SSHServerConnection
@@ -19,6 +20,9 @@ _CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
 
 _WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
 """SHA-1 signatures, which OpenSSH refuses since 8.8."""
+
+REMEMBERED = 256
+"""Genuine certificates that need not be decoded again: a client shows its own two times per connection."""
 
 _GUESS_RULE = b"kexguess2@matt.ucc.asn.au"
 """Dropbear's rule for a client's first key exchange packet that comes unasked, and the one asyncssh has: it counts
@@ -62,8 +66,7 @@ class CertifiedConnection(SSHServerConnection):
         if not _is_certificate(key_data):
             hooks.plain_key(username)
             return False
-        certificate = _user_certificate(key_data)
-        if not hooks.judge(username, key_data) or certificate is None:
+        if not hooks.judge(username, key_data) or (certificate := _user_certificate(key_data)) is None:
             return False
         if not msg:
             return True
@@ -76,6 +79,7 @@ class CertifiedConnection(SSHServerConnection):
         return True
 
 
+@lru_cache(maxsize=REMEMBERED)
 def _user_certificate(certificate: bytes) -> SSHOpenSSHCertificate | None:
     try:
         decoded = decode_ssh_certificate(certificate)

@@ -14,6 +14,7 @@ from asyncssh.packet import PacketDecodeError, SSHPacket
 from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
 from interlock.adapters.ssh.once import Once
 from interlock.adapters.ssh.seams.certificates import CertifiedConnection
+from interlock.adapters.ssh.seams.handshake import PromptConnection
 from interlock.adapters.ssh.seams.keys import KeyedConnection
 from interlock.adapters.ssh.seams.patience import PatientConnection, PatientServerChannel, PatientTcpChannel
 from interlock.adapters.ssh.seams.slim import shed
@@ -39,7 +40,7 @@ async def _step(work: Awaitable[None]) -> None:
         raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"key exchange: {error}") from error
 
 
-class RelayedConnection(KeyedConnection, PatientConnection):
+class RelayedConnection(PromptConnection, KeyedConnection, PatientConnection):
     """A connection for which asyncssh does versions, key exchanges and authentication, and a leg all the rest."""
 
     _leg: LegHooks | None = None
@@ -85,6 +86,7 @@ class RelayedConnection(KeyedConnection, PatientConnection):
         """Hand over: the transport, and what was read beyond the last packet that asyncssh took."""
         if self._transport is None or self._packet or self._decompressor is not None:
             raise asyncssh.ProtocolError("the connection cannot be relayed in this state")
+        self._send_unsent(self._transport)
         leftover, self._inpbuf = self._inpbuf, b""
         self._leg = leg
         shed(self)
