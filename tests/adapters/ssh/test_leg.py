@@ -136,9 +136,23 @@ async def test_a_single_key_is_sent_before_it_is_tapped() -> None:
     """The recorder's work is not in the way of an echo; what is tapped is a copy, and as it was."""
     pair = Pair()
     seen: list[tuple[bytes, int]] = []
-    pair.flow.tap = lambda _, view: seen.append((bytes(view), len(pair.at_target())))
+    pair.flow.tap, pair.flow.tap_may_wait = lambda _, view: seen.append((bytes(view), len(pair.at_target()))), True
     cipher = GcmCipher(KEY, NONCE, 0)
     pair.feed(packets(data(b"x"), cipher=cipher))
     pair.feed(packets(data(b"y"), data(b"z" * 5000), cipher=cipher))
     assert seen == [(b"x", 1), (b"y", 1), (b"z" * 5000, 1)]
     assert pair.at_target() == [data(b"x"), data(b"y"), data(b"z" * 5000)]
+
+
+async def test_a_tap_that_changes_what_passes_sees_every_packet_first() -> None:
+    """However short it is: a file that a role forbids is named in few bytes."""
+    pair = Pair()
+
+    def forbid(_kind: int, view: memoryview) -> None:
+        view[:] = bytes(len(view))
+
+    pair.flow.tap = forbid
+    cipher = GcmCipher(KEY, NONCE, 0)
+    pair.feed(packets(data(b"open"), data(b"write" * 5000), cipher=cipher))
+    pair.feed(packets(data(b"close"), cipher=cipher))
+    assert pair.at_target() == [data(bytes(4)), data(bytes(25000)), data(bytes(5))]

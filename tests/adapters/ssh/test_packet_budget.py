@@ -82,7 +82,7 @@ class Sink:
 
     def __init__(self, budget: Budget) -> None:
         self.pair = Pair()
-        self.pair.flow.tap = _tap_of(budget)
+        self.pair.flow.tap, self.pair.flow.tap_may_wait = _tap_of(budget), True
         self.pair.target.transport.write = self.write  # type: ignore[method-assign]
         self.leg = self.pair.legs[Side.CLIENT]
         self.payload = budget.payload

@@ -344,7 +344,8 @@ class Forwarder:
             self._sessions.has_twin(session, seen_from=self._parties.seen_from)
         shown = duties.records or (duties.emits and start.interactive)  # to the recorder, or to whoever joins
         for side, tap in make_taps(session, records=shown).items():
-            self._relay.flow(effect.channel, side).tap = tap
+            flow = self._relay.flow(effect.channel, side)
+            flow.tap, flow.tap_may_wait = tap, session.transfers is None  # forbidden files are changed in passing
         if not session.parties.waiting:
             self._hosts[effect.channel].begin()
 

@@ -203,7 +203,8 @@ class Leg(asyncio.BufferedProtocol):
         """The hot loop, whose calls are counted by tests/adapters/ssh/test_packet_budget.py; where it stopped.
 
         ``ready`` to ``at`` is what is encrypted for the other leg and not yet written. A tap gets its bytes
-        before they are encrypted in place; the few of a single key are copied, so that the key need not wait.
+        before they are encrypted in place. If it changes none (`Flow.tap_may_wait`), the few of a single key are
+        copied, so that the key need not wait.
         """
         buffer, peer = _shared, self.peer
         at = ready = 0
@@ -225,7 +226,7 @@ class Leg(asyncio.BufferedProtocol):
                         flow.octets += number
                         if flow.tap is None:
                             pass
-                        elif number <= _SMALL and after == end and seal is not None:
+                        elif flow.tap_may_wait and number <= _SMALL and after == end and seal is not None:
                             late = flow.tap, memoryview(bytes(buffer[at + 14 : at + 14 + number]))
                         else:
                             flow.tap(0, buffer[at + 14 : at + 14 + number])

@@ -81,7 +81,12 @@ class StreamEnd(_Linked, asyncio.Protocol):
         if isinstance(transport, asyncio.Transport):
             self.transport = transport
             transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-            transport.pause_reading()
+            # Python before 3.11.4 begins to read after this call, paused or not, and then cannot be told to go on.
+            asyncio.get_running_loop().call_soon(self._hold)
+
+    def _hold(self) -> None:
+        if self._other is None:
+            self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         """Pass on."""
