@@ -90,7 +90,9 @@ def test_forbidden_login(cluster: Cluster, client: SshClient, target: str) -> No
     done = client.run(*cluster.route(target, "nobody"), "true")
     assert done.rc == 255
     assert "you may not log in as nobody" in done.stderr
-    assert any("nobody" in str(event) for event in witness.new_events())
+    poll_until(
+        lambda: any("nobody" in str(event) for event in witness.new_events()) or None, "the refusal in the log"
+    )
 
 
 def test_node_that_no_role_reaches(cluster: Cluster, person: Person) -> None:

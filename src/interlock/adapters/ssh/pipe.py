@@ -81,11 +81,13 @@ class StreamEnd(_Linked, asyncio.Protocol):
         if isinstance(transport, asyncio.Transport):
             self.transport = transport
             transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-            # Python before 3.11.4 begins to read after this call, paused or not, and then cannot be told to go on.
+            transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._hold)
 
     def _hold(self) -> None:
-        if self._other is None:
+        """Pause again what is paused: Python 3.11.2 begins to read behind `connection_made` all the same."""
+        if not (self.transport.is_reading() or self.transport.is_closing()):
+            self.transport.resume_reading()
             self.transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
