@@ -63,7 +63,7 @@ async def test_idle_sessions_have_no_timers(tmp_path: Path) -> None:
 def own_objects() -> tuple[int, int]:
     """Objects of our classes, and their bytes with those of their attributes that belong to nobody else."""
     gc.collect()
-    ours = [each for each in gc.get_objects() if type(each).__module__.startswith("interlock.")]
+    ours = [each for each in gc.get_objects() if str(type(each).__module__).startswith("interlock.")]
     attributes = [vars(each) for each in ours if hasattr(each, "__dict__") and not isinstance(each, type)]
     held = [value for each in attributes for value in each.values() if sys.getrefcount(value) <= HELD_ONCE]
     return len(ours), sum(map(sys.getsizeof, [*ours, *attributes, *held]))
