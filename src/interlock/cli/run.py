@@ -41,7 +41,7 @@ def start(
     ] = "",
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Instead of the file's workers: processes of a gateway; 0: one for each core."),
+        typer.Option(help="Instead of the file's workers: processes of a gateway; 0: one for each core."),
     ] = None,
 ) -> None:
     """Run daemons in this process until SIGTERM or Ctrl-C; log lines go to stderr."""
@@ -54,7 +54,10 @@ def start(
 
     def load() -> Config:
         config = load_config(config_file)
-        return config if workers is None else msgspec.structs.replace(config, workers=workers)
+        if workers is not None:
+            config = msgspec.structs.replace(config, workers=workers)
+            config.check()
+        return config
 
     try:
         asyncio.run(run_process(load, roles=roles, data_dir=data_dir, token=join, auth=auth, proxy=proxy))
