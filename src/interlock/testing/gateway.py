@@ -82,7 +82,7 @@ class Cluster:
         self.login_name = current_login()
         self.data = directory / "gateway"
         self.host = LOOPBACK
-        self.port, self._auth_port, self.join_port, self.node_port = free_ports(4)
+        self.port, self.auth_port, self.join_port, self.node_port = free_ports(4)
         self.with_node = with_node
         self.workers = workers
         self._ciphers = list(ciphers)  # none: the gateway's own choice
@@ -398,7 +398,7 @@ recording_mode = "{self.mode}"
 {workers}
 
 [auth]
-listen = "{self.host}:{self._auth_port}"
+listen = "{self.host}:{self.auth_port}"
 join_listen = "{self.host}:{self.join_port}"
 
 [proxy]

@@ -18,6 +18,9 @@ from interlock.testing.procs import KitError, descendants, poll_until
 SETTLE_S = 20.0
 """Seconds that a session's end may take: a connection that got only refusals may stay for ten."""
 
+NODES = 2
+"""Nodes of ours in a cluster that has any: one that listens and one that dials out."""
+
 DATABASE = "interlock.db"
 
 _LIVE = "select sid from trackers where state < ? and not swept"
@@ -53,11 +56,21 @@ def leases(data: Path) -> list[str]:
         return [semaphore for (semaphore,) in db.execute("select semaphore from leases")]
 
 
+def connections_at(port: int) -> int:
+    """Established TCP connections of this machine whose local end is that port (proc_net_tcp(5))."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    fields = [line.split() for line in lines]
+    return sum(local.endswith(f":{port:04X}") and state == "01" for _, local, _, state, *_ in fields)
+
+
 class Residue:
     """What one cluster's daemons hold when nobody uses it."""
 
     def __init__(self, cluster: Cluster) -> None:
+        """Waits until both nodes are back at auth: the test before may have killed either end."""
         self._cluster = cluster
+        if cluster.with_node:
+            poll_until(lambda: connections_at(cluster.auth_port) >= NODES, "both nodes at auth", SETTLE_S)
         self._idle = {name: descriptors(pid) for name, pid in self._pids().items()}
 
     def wait_none(self) -> None:
