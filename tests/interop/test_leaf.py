@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Cluster, Mode
 from interlock.testing.openssh import SshClient, clean_env
 from interlock.testing.procs import Completed, poll_until, run
@@ -193,10 +194,11 @@ def test_the_mapping_of_roles_decides(pair: Pair) -> None:
     assert "you may not log in as nobody on node1" in pair.refusal(Cluster.node_name, login="nobody")
     pair.leaf.ilctl("clusters", "set", ROOT, "--map", "other:access")
     try:
+        witness = Witness(pair.leaf)
         text = f"none of your roles counts in the cluster {LEAF}"
         assert text in pair.refusal(Cluster.node_name)
-        told = pair.leaf.json("events", "ls", "--type", "session.rejected")[-1]
-        assert (told["user"], told["user_cluster_name"], told["message"][-len(text) :]) == ("alice", ROOT, text)
+        told = witness.wait_event("session.rejected", user="alice", user_cluster_name=ROOT)
+        assert told["message"].endswith(text)
         listed = pair.root.ilsh(pair.root.person.home, "ls", "--cluster", LEAF)
         assert (listed.rc != 0, text in listed.stderr) == (True, True)
     finally:

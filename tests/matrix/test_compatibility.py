@@ -106,19 +106,20 @@ class Cell:
 async def look(cluster: Generations, node: NodeAge, kind: Kind, flaws: set[Flaw]) -> Cell:
     """One session on that node, from its start to the stored recordings."""
     target, expected = cluster.name_of(node), 2 if Flaw.TWICE in flaws else 1
+    records = expected if cluster.mode == "node" or node == "new" else 2
     async with open_local(cluster.data) as local, AsyncExitStack() as stack:
         before = {each["uid"] for each in await told_of(local, target, duplicates=True)}
-        visitor = await arrive(stack, cluster, cluster.person, target)
-        printed = await visitor.start(kind)
-        live = await settled(lambda: trackers(local, target), lambda sids: len(sids) == expected)
-        told = await visitor.leave()
 
         async def news(*, duplicates: bool = False) -> list[Event]:
             found = await told_of(local, target, duplicates=duplicates)
             return [each for each in found if each["uid"] not in before]
 
-        records = expected if cluster.mode == "node" or node == "new" else 2
-        raw = await settled(lambda: news(duplicates=True), lambda each: uploads(each) == records)
+        visitor = await arrive(stack, cluster, cluster.person, target)
+        printed = await visitor.start(kind)
+        await settled(lambda: news(duplicates=True), lambda each: count(each, "session.start") == records)
+        live = await settled(lambda: trackers(local, target), lambda sids: len(sids) == expected)
+        told = await visitor.leave()
+        raw = await settled(lambda: news(duplicates=True), lambda each: count(each, "session.upload") == records)
         events = await news()
         sids = {str(each["sid"]) for each in raw} | {str(each.get("node_sid", "")) for each in raw}
         stored = [
@@ -153,9 +154,9 @@ async def one(local: Local, sid: str) -> str:
     return str(found[0]["sid"]) if found else ""
 
 
-def uploads(events: Sequence[Event]) -> int:
-    """How many records are complete."""
-    return sum(1 for each in events if each["event"] == "session.upload")
+def count(events: Sequence[Event], event: str) -> int:
+    """How often something was told, by either daemon."""
+    return sum(1 for each in events if each["event"] == event)
 
 
 async def settled(ask: Callable[[], Awaitable[T]], ready: Callable[[T], bool]) -> T:

@@ -20,8 +20,9 @@ from interlock.domain.recording import Output, Stream
 from interlock.domain.session import SessionContext, SessionKind, Start, Window
 from interlock.domain.target import SubKind, Target
 from interlock.services import parties as module
-from interlock.services.parties import FLOOD, Parties, Party
+from interlock.services.parties import FLOOD, Parties
 from interlock.services.screens import Remembered, Screens, Source
+from interlock.services.seats import Party
 from interlock.testing.stores import FakeTimers
 
 PEER, OBSERVER, MODERATOR = JoinMode.PEER, JoinMode.OBSERVER, JoinMode.MODERATOR

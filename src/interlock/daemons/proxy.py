@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
-from interlock.adapters.ssh.door import Gate
+from interlock.adapters.ssh.guarded import Gate
 from interlock.adapters.ssh.hostkey import load_host_key, public_data
 from interlock.adapters.ssh.leaf import LeafDialler, LeafPortals
 from interlock.adapters.ssh.parts import ProxyParts

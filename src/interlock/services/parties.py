@@ -10,8 +10,7 @@ does not keep up, or a session that writes faster than anybody reads, is shown t
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import structlog
 
@@ -27,6 +26,7 @@ from interlock.domain.terminal import PARTY_RESTORE, TerminalFilter, party_scree
 from interlock.services.emitter import Journal
 from interlock.services.recorder import CallLater, Timer, call_later
 from interlock.services.screens import Screens
+from interlock.services.seats import Host, Party, Seat
 
 GATHER_S = 0.02
 """Seconds for which output is gathered before it is shown: less than a person notices."""
@@ -44,84 +44,6 @@ INTERRUPT = b"\x03"
 END_KEYS = (b"t", b"T")
 
 _log = structlog.get_logger()
-
-
-class Host(Protocol):
-    """The session's own SSH server."""
-
-    def hold(self) -> None:
-        """What was asked for must wait, until `begin`."""
-        ...
-
-    def begin(self) -> None:
-        """Start what was held: enough moderators are there."""
-        ...
-
-    def type(self, data: bytes) -> int:
-        """Put what a peer typed into the session: how much was taken. `Parties.hungry` tells when to go on."""
-        ...
-
-    def tell(self, data: bytes) -> None:
-        """Show the owner a notice, as far as there is room."""
-        ...
-
-    def pause(self) -> None:
-        """Let neither input nor output pass."""
-        ...
-
-    def resume(self) -> None:
-        """Let both pass again."""
-        ...
-
-    def terminate(self, text: str) -> None:
-        """End the session; the owner reads the text."""
-        ...
-
-
-class Seat(Protocol):
-    """A party's channel."""
-
-    @property
-    def full(self) -> bool:
-        """Whether it takes no more for now."""
-        ...
-
-    async def taken(self) -> None:
-        """Return when it is not full any more."""
-        ...
-
-    def show(self, data: bytes) -> None:
-        """Send to the party's terminal."""
-        ...
-
-    def listen(self, wanted: bool) -> None:
-        """Go on, or stop for now, to bring what the party types."""
-        ...
-
-    def close(self, data: bytes, status: int) -> None:
-        """Send the last bytes, and end."""
-        ...
-
-
-@dataclass(eq=False)
-class Party:
-    """Somebody who takes part now."""
-
-    participant: Participant
-    seat: Seat
-    window: Window | None
-    in_sync: bool = False  # what is written now may be shown: it follows what the party has seen
-    unsent: bytes = b""  # typed by a peer and not taken yet
-
-    def __post_init__(self) -> None:
-        """The first thing to do is to show the screen."""
-        self.stale = asyncio.Event()
-        self.stale.set()
-
-    def lose(self) -> None:
-        """It missed something: the screen must be shown anew."""
-        self.in_sync = False
-        self.stale.set()
 
 
 class Parties:

@@ -15,7 +15,8 @@ from interlock.adapters.ssh.algorithms import ALL_CIPHERS
 from interlock.domain.access import FileTransfer, RoleOptions
 from interlock.domain.duties import RecordingMode
 from interlock.domain.rbac import Role
-from interlock.testing.ssh_pair import LOGIN, Gateway, bulk, gateway, plain_target
+from interlock.testing.plain_target import bulk, plain_target
+from interlock.testing.ssh_pair import LOGIN, Gateway, gateway
 
 VERSIONS = [3, 4, 5, 6]
 DATA = bulk(1_000_000)

@@ -17,7 +17,8 @@ from interlock.core.ids import SessionId
 from interlock.core.messages import channel_request
 from interlock.ports import RecordingParts
 from interlock.testing.offences import open_session, start
-from interlock.testing.ssh_pair import Gateway, bulk, gateway, plain_target
+from interlock.testing.plain_target import bulk, plain_target
+from interlock.testing.ssh_pair import Gateway, gateway
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,9 @@ from interlock.domain.access import RoleOptions
 from interlock.domain.audit import JsonValue
 from interlock.domain.rbac import Role
 from interlock.testing.echo import EXCHANGED, echo, exchange
+from interlock.testing.plain_target import Chatter, plain_target
 from interlock.testing.ports import LOOPBACK
-from interlock.testing.ssh_pair import LOGIN, Chatter, Gateway, plain_target
+from interlock.testing.ssh_pair import LOGIN, Gateway
 
 
 class Forwarding(Chatter):

@@ -18,9 +18,10 @@ from interlock.core.messages import Open, channel_message, channel_request, glob
 from interlock.core.wire import string, uint32
 from interlock.testing.hostile import Credential, Gone, HostKey, RawSsh, connect_raw, raw_server
 from interlock.testing.offences import NUMBER, confirm, data, open_session, start
+from interlock.testing.plain_target import plain_target
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.script import tcp
-from interlock.testing.ssh_pair import LOGIN, Gateway, plain_target
+from interlock.testing.ssh_pair import LOGIN, Gateway
 
 pytestmark = pytest.mark.slow
 

@@ -27,7 +27,8 @@ from interlock.testing.offences import (
     says,
     then,
 )
-from interlock.testing.ssh_pair import Gateway, gateway, plain_target
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import Gateway, gateway
 
 pytestmark = pytest.mark.slow
 

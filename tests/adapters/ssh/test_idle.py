@@ -11,7 +11,8 @@ import asyncssh
 
 from interlock.domain.access import RoleOptions
 from interlock.services.recorder import FLUSH_AFTER_S
-from interlock.testing.ssh_pair import Gateway, gateway, plain_target
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import Gateway, gateway
 
 OBJECTS, BYTES = 80, 29_000  # of one session, less than a tenth above what it takes
 HELD_ONCE = 3  # references to what only one attribute holds, as seen from a loop over it

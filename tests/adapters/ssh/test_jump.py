@@ -12,7 +12,8 @@ from interlock.adapters.ssh.algorithms import ALL_CIPHERS
 from interlock.domain.duties import RecordingMode
 from interlock.domain.target import SubKind
 from interlock.testing.hostile import HostKey, RawSsh, raw_server
-from interlock.testing.ssh_pair import USER, Gateway, bulk, gateway, plain_target
+from interlock.testing.plain_target import bulk, plain_target
+from interlock.testing.ssh_pair import USER, Gateway, gateway
 
 SIZE = 2_000_000
 

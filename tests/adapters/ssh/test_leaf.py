@@ -20,8 +20,9 @@ from interlock.domain.handover import accepted, refused
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.testing.clock import START
+from interlock.testing.plain_target import Chatter, bulk, plain_target
 from interlock.testing.ports import LOOPBACK
-from interlock.testing.ssh_pair import LOGIN, USER, Chatter, Gateway, bulk, gateway, plain_target
+from interlock.testing.ssh_pair import LOGIN, USER, Gateway, gateway
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,8 @@ from interlock.domain.audit import JsonValue
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.screen import Screen
 from interlock.testing.clock import START
-from interlock.testing.ssh_pair import Gateway, plain_target
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import Gateway
 
 pytestmark = pytest.mark.slow
 

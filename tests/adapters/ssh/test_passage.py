@@ -8,7 +8,8 @@ from interlock.core import wire
 from interlock.core.messages import channel_request
 from interlock.testing.hostile import Gone
 from interlock.testing.offences import open_session
-from interlock.testing.ssh_pair import USER, Gateway, plain_target
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import USER, Gateway
 
 
 async def test_a_refused_connection_is_reported_without_any_channel(

@@ -13,7 +13,8 @@ from interlock.domain.rbac import Role
 from interlock.domain.target import Target
 from interlock.testing.hostile import HostKey, RawSsh, raw_server
 from interlock.testing.offences import ask, open_session, start
-from interlock.testing.ssh_pair import USER, Gateway, gateway, plain_target
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import USER, Gateway, gateway
 
 
 async def test_unknown_node(world: Gateway) -> None:

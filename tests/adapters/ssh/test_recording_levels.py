@@ -14,7 +14,8 @@ from interlock.domain.blocks import decode
 from interlock.domain.duties import RecordingMode
 from interlock.domain.rbac import Role
 from interlock.domain.recording import Output, Stream
-from interlock.testing.ssh_pair import LOGIN, Gateway, gateway, plain_target
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import LOGIN, Gateway, gateway
 
 pytestmark = pytest.mark.slow
 

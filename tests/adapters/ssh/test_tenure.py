@@ -14,7 +14,8 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.rbac import Role
 from interlock.testing.clock import START
-from interlock.testing.ssh_pair import LOGIN, USER, Gateway, plain_target
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import LOGIN, USER, Gateway
 
 pytestmark = pytest.mark.slow
 

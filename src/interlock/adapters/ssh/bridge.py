@@ -8,7 +8,7 @@ import asyncio
 
 import asyncssh
 
-from interlock.adapters.ssh.door import address
+from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.seams.tunnel import TunnelLost

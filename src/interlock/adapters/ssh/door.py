@@ -8,32 +8,23 @@ refusals can be told in words.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import asyncssh
 
+from interlock.adapters.ssh.guarded import Gate, Guarded
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PasswordCheck, PortalSession
-from interlock.adapters.ssh.seams.certificates import CertificateHooks
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection, TunnelHooks
 from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError
-from interlock.core.ids import DaemonId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
-from interlock.ports import ClaimsReader, Clock, EventSink
-from interlock.services.emitter import EventFactory
-from interlock.services.locks import Locks, LockWatch
+from interlock.services.locks import LockWatch
 from interlock.services.portal import Caller, Portal
-
-MAX_ATTEMPTS = 20
-"""Certificates and questions that one connection may try; ssh offers each key of a full agent once."""
-
-MAX_REASONS = 5
-"""Different reasons that the audit event of a refused client names."""
 
 LOCK_GRACE_S = 1.0
 """Seconds that a node behind a jump has to tell a person of a lock before the gateway ends the jump."""
@@ -43,145 +34,6 @@ Joins = Callable[[], Coroutine[None, None, asyncssh.SSHServerSession[bytes]]]
 
 Jump = asyncssh.SSHTCPSession[bytes]
 """What takes the bytes of a jump: an SSH server of ours, or a bridge."""
-
-NO_CERTIFICATE = "This gateway admits by certificate, and yours is missing or not valid: run ilsh login."
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What both servers need to judge a certificate and to report refusals."""
-
-    claims: ClaimsReader
-    clock: Clock
-    events: EventSink
-    factory: EventFactory
-    locks: Locks
-    door_id: DaemonId  # what certificates of a root cluster's forwarders call this proxy
-
-
-class _Guarded(CertificateHooks):
-    """Certificate authentication, with refusals that are explained and audited once."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-        self.connection: ClientLegConnection  # set by connection_made, the first callback
-        self.claims: Claims | None = None  # set when the client has proven its certificate
-        self.user_name = ""  # the SSH user name of the running attempt
-        self._admitted = False
-        self._attempts = 0
-        self._explained = False
-        self._refusals: list[str] = []  # audit reasons of what was refused; a client tries its plain key too
-
-    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Keep the connection."""
-        if isinstance(conn, ClientLegConnection):
-            self.connection = conn
-
-    def client_addr(self) -> str:
-        """host:port of the person's client."""
-        return address(self.connection.get_extra_info("peername"))
-
-    def begin_auth(self, username: str) -> bool:
-        """Authentication is always needed."""
-        self.user_name = username
-        return True
-
-    def public_key_auth_supported(self) -> bool:
-        """Certificates are public keys to SSH."""
-        return True
-
-    def kbdint_auth_supported(self) -> bool:
-        """Asked last by stock clients, so it is where the lack of a certificate is explained."""
-        return True
-
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:  # noqa: ARG002
-        """A question without questions: only its text matters."""
-        if self._explained:
-            return False
-        self._explained = True
-        return "", NO_CERTIFICATE, "", []
-
-    def validate_kbdint_response(
-        self,
-        username: str,  # noqa: ARG002
-        responses: Sequence[str],  # noqa: ARG002
-    ) -> Challenge | Awaitable[Challenge]:
-        """Nobody gets in by it."""
-        return False
-
-    def judge(self, user: str, certificate: bytes) -> bool:
-        """See `CertificateHooks.judge`."""
-        self._count_attempt()
-        try:
-            self._check(user, self.gate.claims.read(certificate, now=self.gate.clock.now()))
-        except Denied as error:
-            self.explain(error)
-            return False
-        return True
-
-    def plain_key(self, user: str) -> None:  # noqa: ARG002
-        """No reason for a banner: the certificate may come next; if it does not, the last question explains."""
-        self._count_attempt()
-        self._note("a key without a certificate was offered")
-
-    def _count_attempt(self) -> None:
-        self._attempts += 1
-        if self._attempts > MAX_ATTEMPTS:
-            raise asyncssh.PermissionDenied("too many authentication attempts")
-
-    def proven(self, user: str, certificate: bytes) -> None:
-        """See `CertificateHooks.proven`."""
-        claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
-        self._check(user, claims)
-        self.claims = claims
-
-    def auth_completed(self) -> None:
-        """Note that nothing was refused in the end."""
-        self._admitted = True
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """A client that was refused a certificate and never got in is worth an audit event."""
-        if not self._admitted and self._attempts:
-            self.report("; ".join(self._refusals) or "no acceptable certificate")
-
-    def explain(self, error: Denied) -> None:
-        """Tell the person, once, while ssh still shows banners."""
-        self._note(error.reason)
-        if not self._explained:
-            self._explained = True
-            self.connection.send_auth_banner(f"{error.public}\r\n")
-
-    def _note(self, reason: str) -> None:
-        if reason not in self._refusals and len(self._refusals) < MAX_REASONS:
-            self._refusals.append(reason)
-
-    def report(self, reason: str) -> None:
-        """Event ``auth``."""
-        fields: dict[str, JsonValue] = {
-            "user": self.user_name[:128],
-            "success": False,
-            "error": reason,
-            "addr.remote": self.client_addr(),
-            "proto": "ssh",
-        }
-        self.gate.events.emit(self.gate.factory.make(Kind.AUTH_FAILURE, fields))
-
-    def _check(self, user: str, claims: Claims) -> None:
-        """What else a certificate must satisfy here; Denied otherwise."""
-        del user
-        self.gate.locks.check(_subject(claims))
-        if claims.forwarded is not None and not self._expects(claims.forwarded):
-            reason = f"{claims.identity.user} showed a certificate that was made for a forwarding node"
-            raise Denied("your certificate was not accepted: run ilsh login", reason=reason)
-        host = self.client_addr().rpartition(":")[0].strip("[]")
-        if not claims.allows_source(host):
-            reason = f"certificate {claims.serial} of {claims.identity.user} is not valid from {host}"
-            raise Denied("your certificate does not allow this network address", reason=reason)
-
-    def _expects(self, forwarded: Forwarded) -> bool:
-        """Whether this forwarder's certificate is for this very server."""
-        del forwarded
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +51,7 @@ class DoorServices:
     joins: Callable[[ClientLegConnection], Joins | None]  # a connection that was routed to a session here
 
 
-class Door(_Guarded, TunnelHooks):
+class Door(Guarded, TunnelHooks):
     """The proxy's SSH server: ``login%node`` is routed, a plain user name is a portal and may jump.
 
     Nodes come to the same port, under user names that no person can have, and are `NodeCaller`'s from then on.
@@ -404,7 +256,7 @@ class Door(_Guarded, TunnelHooks):
             raise Denied(public, reason=public)
 
 
-class JumpEnd(_Guarded):
+class JumpEnd(Guarded):
     """The SSH server at the end of a jump, in the place of the target: the user name is the login there."""
 
     def __init__(
@@ -439,17 +291,3 @@ class JumpEnd(_Guarded):
 
 def _not_for_nodes() -> asyncssh.ChannelOpenError:
     return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "this connection is a node's")
-
-
-def _subject(claims: Claims) -> Subject:
-    """Whom a lock may concern; another cluster's roles are not what ours are, whatever they are called."""
-    identity = claims.identity
-    return Subject.of(identity if claims.forwarded is None else replace(identity, roles=()))
-
-
-def address(name: object) -> str:
-    """A socket's address as host:port; empty if it has none."""
-    if not isinstance(name, tuple) or len(name) < 2:
-        return ""
-    host, port = name[0], name[1]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

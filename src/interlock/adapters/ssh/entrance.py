@@ -7,8 +7,8 @@ import contextlib
 
 import asyncssh
 
-from interlock.adapters.ssh.door import address
 from interlock.adapters.ssh.forwarder import Forwarder, Parties
+from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.party import PartySession, Place
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection, TargetLegConnection

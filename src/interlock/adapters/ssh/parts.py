@@ -6,7 +6,7 @@ from typing import Protocol
 
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
-from interlock.adapters.ssh.door import Gate
+from interlock.adapters.ssh.guarded import Gate
 from interlock.adapters.ssh.leaf import LeafDialler
 from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance

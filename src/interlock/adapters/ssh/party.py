@@ -19,7 +19,8 @@ from interlock.core.extensions import JOIN_MODE, JoinMode
 from interlock.core.ids import SessionId
 from interlock.domain.party import Participant, choose_mode
 from interlock.domain.session import SessionContext, Window
-from interlock.services.parties import Parties, Party
+from interlock.services.parties import Parties
+from interlock.services.seats import Party
 
 QUEUE = 64 * 1024
 """Bytes that may wait for a party's slow terminal; it is shown the screen anew when they have gone."""

@@ -12,9 +12,10 @@ import structlog
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.bridge import open_bridge
 from interlock.adapters.ssh.dial import SSH_PORT
-from interlock.adapters.ssh.door import Door, DoorServices, Joins, Jump, JumpEnd, address
+from interlock.adapters.ssh.door import Door, DoorServices, Joins, Jump, JumpEnd
 from interlock.adapters.ssh.entrance import Entrance
 from interlock.adapters.ssh.forwarder import Forwarder
+from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.passage import Passage
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection

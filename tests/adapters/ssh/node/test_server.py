@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import os
-import pwd
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -87,7 +87,7 @@ async def test_session_id_is_everywhere(world: World) -> None:
     assert done.stdout.split() == [sid, sid, sid, "alice", "test"]
 
 
-async def test_environment_is_made_from_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_is_made_from_nothing(world: World, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the daemon's environment reaches a session, and of the client's only what is harmless."""
     monkeypatch.setenv("INTERLOCK_SECRET", "hunter2")
     client = world.client(
@@ -95,8 +95,7 @@ async def test_environment_is_made_from_nothing(world: World, monkeypatch: pytes
     )
     done = await world.visit(client, HOSTNAME, "env")
     variables = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    account = pwd.getpwnam(world.login)
-    assert variables["HOME"] == account.pw_dir
+    assert variables["HOME"] == str(home)
     assert variables["LC_TEST"] == "kept"
     assert variables["SSH_CONNECTION"].split()[0] == "127.0.0.1"
     assert not {"INTERLOCK_SECRET", "LD_PRELOAD", "BASH_ENV"} & set(variables)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh import door
+from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd
 from interlock.adapters.ssh.seams import tunnel as tunnel_seams
 from interlock.adapters.ssh.tunnel import entrance
@@ -21,8 +21,9 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.target import SubKind, Target
 from interlock.testing.hostile import Gone
 from interlock.testing.node import HOSTNAME, NODE_ID
+from interlock.testing.plain_target import bulk
 from interlock.testing.ports import LOOPBACK
-from interlock.testing.ssh_pair import USER, Gateway, bulk
+from interlock.testing.ssh_pair import USER, Gateway
 from interlock.testing.tunnelled import agent, credential, tunnelled_node, wait_tunnel
 
 pytestmark = pytest.mark.slow
@@ -345,7 +346,7 @@ async def auth(world: Gateway) -> AsyncIterator[Auth]:
 
     def serve(name: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            peer = door.address(writer.get_extra_info("peername"))
+            peer = address(writer.get_extra_info("peername"))
             found.peers.append(peer)
             found.known.append(world.tunnels.sources.of(peer))
             writer.write(name + b" ")

@@ -17,6 +17,7 @@ from interlock.adapters.ssh.node.child import Children
 from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.forwarding.reach import Protected
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
+from interlock.adapters.ssh.node.house import Caller
 from interlock.adapters.ssh.node.party import NodePartySession
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.session import Announcement, Live, ShellSession
@@ -115,7 +116,7 @@ class NodeServer:
         self._host_certificate = host_certificate
         self._ssh_options: asyncssh.SSHServerConnectionOptions | None = None  # set by listen and renew
         self._server: asyncio.Server | None = None
-        self._visitors: set[Visitor] = set()
+        self._visitors: set[Caller] = set()
         self._running: set[ShellSession] = set()
         self._children = Children()
         self._empty = asyncio.Event()
@@ -236,13 +237,13 @@ class NodeServer:
         place = Place(live, Participant(ctx.identity, chosen, ctx.client_addr), joining.modes)
         return NodePartySession(place, connection)
 
-    def arrived(self, visitor: Visitor) -> bool:
+    def arrived(self, visitor: Caller) -> bool:
         """Keep the connection, unless too many others have not said who they are (R17)."""
         self._visitors.add(visitor)
         self._empty.clear()
         return sum(not each.decided for each in self._visitors) <= MAX_CONNECTIONS_PREAUTH
 
-    def left(self, visitor: Visitor) -> None:
+    def left(self, visitor: Caller) -> None:
         """Forget the connection."""
         self._visitors.discard(visitor)
         if not self._visitors:

@@ -6,18 +6,17 @@ with the reason: ssh shows that text, while "Permission denied (publickey)" woul
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from itertools import count
-from typing import Protocol, cast
+from typing import cast
 
 import asyncssh
 
-from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.forwarding.connection import NodeForwards
 from interlock.adapters.ssh.node.forwarding.ends import ClientEnd
-from interlock.adapters.ssh.node.forwarding.reach import Protected
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
+from interlock.adapters.ssh.node.house import House
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
 from interlock.adapters.ssh.node.packets import NodePackets
 from interlock.adapters.ssh.node.refusals import Refusals
@@ -29,118 +28,20 @@ from interlock.adapters.ssh.seams.inplace import Packets
 from interlock.adapters.ssh.seams.node import NodeConnection, NodeHooks, NodeSession
 from interlock.core.address import format_address
 from interlock.core.errors import Denied, InterlockError, LimitReached, Locked, RemoteProtocolError
-from interlock.core.extensions import JoinMode, SessionParams
+from interlock.core.extensions import SessionParams
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
 from interlock.domain.access import NOTHING_SPECIAL
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import NODE_DUTIES
-from interlock.domain.identity import Claims, Forwarded, Joining
+from interlock.domain.identity import Claims, Joining
 from interlock.domain.modes import mode_at_node
 from interlock.domain.session import SessionContext
-from interlock.domain.target import Target
-from interlock.ports import Admission, ClaimsReader, Clock, Entropy
-from interlock.services.tenure import Tenures
 
 MAX_AUTH_FAILURES = 20
 """Keys that one connection may offer in vain: an agent full of keys passes, guessing does not."""
 
 _TOO_MANY = f"too many channels on one connection (at most {MAX_CHANNELS})"
-
-
-class House(Protocol):
-    """The node, as one of its connections sees it."""
-
-    @property
-    def target(self) -> Target:
-        """This node."""
-        ...
-
-    @property
-    def cluster(self) -> str:
-        """The cluster's name."""
-        ...
-
-    @property
-    def claims(self) -> ClaimsReader:
-        """Judge of certificates."""
-        ...
-
-    @property
-    def admission(self) -> Admission:
-        """Judge of people."""
-        ...
-
-    @property
-    def protected(self) -> Protected:
-        """The gateway's own listeners, to which nothing may be forwarded."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """Time."""
-        ...
-
-    @property
-    def entropy(self) -> Entropy:
-        """Chance."""
-        ...
-
-    @property
-    def tenures(self) -> Tenures:
-        """How long people may stay."""
-        ...
-
-    def occupants(self, connection: NodeConnection) -> Sequence[Occupant]:
-        """The sessions of one connection."""
-        ...
-
-    def answers(self, request: str) -> bool:
-        """Whether a query about session IDs is answered with SUCCESS."""
-        ...
-
-    def forwarded(self, claims: Claims) -> Forwarded | None:
-        """What a forwarder said in the certificate, if there is one and the node reads it."""
-        ...
-
-    def report(self, kind: Kind, fields: dict[str, JsonValue]) -> None:
-        """Emit an audit event that belongs to no session."""
-        ...
-
-    def rejected(self, who: SessionContext | Mapping[str, JsonValue], *, public: str, reason: str) -> None:
-        """Emit the event that a session was rejected."""
-        ...
-
-    def agree(self, ctx: SessionContext) -> Live:
-        """A session under an ID that is agreed from now on; InterlockError refuses it."""
-        ...
-
-    def begin(
-        self,
-        connection: NodeConnection,
-        live: Live,
-        account: Account,
-        facts: SessionFacts,
-        refusals: Refusals,
-        forwards: SessionForwards,
-        on_over: Callable[[], None],
-    ) -> NodeSession:
-        """What takes the channel of a session that was agreed."""
-        ...
-
-    def join(
-        self, connection: NodeConnection, ctx: SessionContext, joining: Joining, mode: JoinMode | None
-    ) -> NodeSession:
-        """A channel of somebody who takes part in a session here; ``ctx`` says who. InterlockError refuses it."""
-        ...
-
-    def arrived(self, visitor: "Visitor") -> bool:
-        """A connection was accepted; False if there are too many that nobody has vouched for."""
-        ...
-
-    def left(self, visitor: "Visitor") -> None:
-        """The connection is over."""
-        ...
 
 
 class Visitor(NodeHooks):
