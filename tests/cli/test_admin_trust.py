@@ -13,9 +13,9 @@ Ilctl = Callable[..., Any]
 
 
 def test_each_authority_is_exported_as_one_line(ilctl: Ilctl) -> None:
-    """Three different keys, the same at every call."""
-    lines = [ilctl("auth", "export", "--type", kind).out for kind in ("user", "host", "openssh")]
-    assert len({PublicKey.parse(line) for line in lines}) == 3
+    """Different keys, the same at every call."""
+    lines = [ilctl("auth", "export", "--type", kind).out for kind in ("user", "host", "openssh", "recordings")]
+    assert len({PublicKey.parse(line) for line in lines}) == 4
     assert all(line.count("\n") == 1 for line in lines)
     assert ilctl("auth", "export", "--type", "host").out == lines[1]
 

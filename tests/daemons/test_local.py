@@ -24,7 +24,7 @@ async def test_the_first_start_makes_everything_and_the_second_finds_it(tmp_path
     found: list[tuple[str, ...]] = []
     for name in ("demo", "other"):
         async with open_local(tmp_path / "data", cluster_name=name) as local:
-            exports = (local.authority.export(kind) for kind in ("user", "host", "openssh"))
+            exports = (local.authority.export(kind) for kind in ("user", "host", "openssh", "recordings"))
             found.append((local.daemon_id, local.cluster.id, local.cluster.name, *exports))
             assert local.cluster.recording_mode is RecordingMode.NODE
     assert found[0] == found[1]

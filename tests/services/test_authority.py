@@ -20,9 +20,10 @@ from interlock.domain.cluster import LeafPass, Relation, TrustedCluster, door_of
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
+from interlock.domain.signing import DaemonRole, SigningKey, read_public_keys, read_warrant
 from interlock.domain.target import SubKind, Target
 from interlock.ports import AuthorityKey
-from interlock.services.authority import MAX_USER_TTL, TARGET_TTL, Authority
+from interlock.services.authority import MAX_USER_TTL, TARGET_TTL, WARRANT_TTL, Authority
 from interlock.services.certificates import CertificateReader
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
@@ -245,13 +246,13 @@ async def test_security_keys_keep_their_application(authority: Authority, public
 
 
 async def test_authorities_are_made_once_and_differ(clock: FakeClock) -> None:
-    """A second start signs with the same three keys."""
+    """A second start signs with the same keys."""
     store = Keys()
     first = await Authority.load(store, cluster="demo", daemon_id=PROXY, clock=clock, entropy=FakeEntropy())
     again = await Authority.load(store, cluster="demo", daemon_id=PROXY, clock=clock, entropy=FakeEntropy())
-    lines = [first.export(kind) for kind in ("user", "host", "openssh")]
-    assert lines == [again.export(kind) for kind in ("user", "host", "openssh")]
-    assert len({line.split()[1] for line in lines}) == 3
+    lines = [first.export(kind) for kind in ("user", "host", "openssh", "recordings")]
+    assert lines == [again.export(kind) for kind in ("user", "host", "openssh", "recordings")]
+    assert len({line.split()[1] for line in lines}) == 4
     trust = await first.trust()
     assert (trust.user_cas, trust.host_cas) == ((lines[0],), (lines[1],))
 
@@ -282,3 +283,14 @@ async def test_a_certificate_for_a_leaf_does_not_outlive_the_persons(
     granted = LeafPass.decide(claims, ("dev",), leaf, login="www", node="web1", now=START)
     made = await authority.issue_for_leaf(granted, public_key, offers=True)
     assert read(authority, made.certificate, clock).valid_before <= START + timedelta(minutes=1)
+
+
+async def test_recorders_get_warrants(authority: Authority, clock: FakeClock) -> None:
+    """They name the daemon and its kind, for a month, and the exported key alone proves them."""
+    key = SigningKey.from_seed(bytes(32))
+    [public] = read_public_keys(authority.export("recordings"))
+    found = read_warrant(authority.warrant(NODE, DaemonRole.NODE, key.public), [public])
+    assert found is not None
+    assert (found.cluster, found.daemon, found.role, found.public) == ("demo", NODE, DaemonRole.NODE, key.public)
+    assert found.covers(clock.now())
+    assert not found.covers(clock.now() + WARRANT_TTL)

@@ -23,6 +23,7 @@ class AuthorityKind(StrEnum):
     USER = "user"
     HOST = "host"
     OPENSSH = "openssh"
+    RECORDINGS = "recordings"
 
 
 @auth.command("export")
@@ -33,7 +34,7 @@ def export(
         typer.Option(
             "--type",
             help="openssh: for TrustedUserCAKeys of a plain sshd. host: put @cert-authority and * before it in "
-            "known_hosts. user: vouches for people to our own nodes.",
+            "known_hosts. user: vouches for people to our own nodes. recordings: vouches for their signatures.",
         ),
     ],
 ) -> None:

@@ -1,8 +1,9 @@
-"""The SSH certificate authorities: makes their keys on first start and signs users, hosts and forwarders.
+"""The cluster's authorities: makes their keys on first start and signs users, hosts, forwarders and recorders.
 
-Three authorities, so that trusting one never means trusting another: ``user`` vouches for people to our own
-servers, ``host`` for servers to clients, ``openssh`` for people to plain sshd. Reading certificates is
-`interlock.services.certificates`; the X.509 authority of daemons is not here.
+One for each purpose, so that trusting one never means trusting another: ``user`` vouches for people to our own
+servers, ``host`` for servers to clients, ``openssh`` for people to plain sshd, all three by SSH certificates;
+``recordings`` for the keys with which daemons sign recordings, by warrants (`domain.signing`). Reading
+certificates is `interlock.services.certificates`; the X.509 authority of daemons is not here.
 """
 
 import re
@@ -31,6 +32,7 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.cluster import LeafPass, door_of
 from interlock.domain.identity import Forwarded, Identity, parse_client
 from interlock.domain.permit import Permit
+from interlock.domain.signing import DaemonRole, SigningKey, issue_warrant
 from interlock.domain.target import SubKind
 from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential, TrustBundle
 from interlock.services.certificates import IDENTITY_EXTENSION, TUNNEL_EXTENSION, encode_claims
@@ -50,13 +52,17 @@ TUNNEL_TTL = timedelta(days=7)
 MAX_HOST_TTL = timedelta(days=3660)
 """Longest life of a host certificate that an administrator installs by hand."""
 
+WARRANT_TTL = timedelta(days=30)
+"""How long a daemon may sign recordings with one warrant: longer than it can do without auth for other reasons."""
+
 CLOCK_SKEW = timedelta(minutes=1)
 """Certificates are valid from this long before now, for hosts whose clocks are slow."""
 
 PORTAL_LOGIN = "portal"
 """The principal of a certificate for a leaf's portal: there must be one, and no login is asked for there."""
 
-_KINDS = ("user", "host", "openssh")
+RECORDINGS = "recordings"
+_KINDS = ("user", "host", "openssh", RECORDINGS)
 _PERMISSIONS: dict[str, Callable[[Access], bool]] = {
     "permit-X11-forwarding": lambda access: access.x11_forwarding,
     "permit-agent-forwarding": lambda access: access.agent_forwarding,
@@ -94,8 +100,21 @@ class Authority:
         self._sink = sink
 
     def export(self, kind: str) -> str:
-        """The public key of authority ``user``, ``host`` or ``openssh``, one line; KeyError for others."""
+        """The public key of ``user``, ``host``, ``openssh`` or ``recordings``, one line; KeyError for others."""
         return self._signers[kind].public.line(f"interlock-{kind}-ca@{self._cluster}")
+
+    def warrant(self, daemon: DaemonId, role: DaemonRole, public: bytes) -> bytes:
+        """Say whose the raw Ed25519 public key is with which recordings are signed. Denied if it is none."""
+        now = self._clock.now()
+        return issue_warrant(
+            self._signers[RECORDINGS].key,
+            cluster=self._cluster,
+            daemon=daemon,
+            role=role,
+            public=public,
+            valid_from=now - CLOCK_SKEW,
+            valid_until=now + WARRANT_TTL,
+        )
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`: the authorities that our own servers and all clients rely on."""
@@ -228,6 +247,7 @@ class _Signer:
                 "the gateway's keys cannot be read", reason=f"the {key.kind} authority is not Ed25519"
             )
         self._private = private
+        self.key = SigningKey(private)
         self.public = PublicKey("ssh-ed25519", (private.public_key().public_bytes_raw(),))
 
     def sign(self, certificate: Certificate) -> str:

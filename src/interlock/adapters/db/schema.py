@@ -76,7 +76,7 @@ mode_rules = Table(
 authorities = Table(
     "authorities",
     metadata,
-    Column("kind", String(16), primary_key=True),  # user, host, openssh, x509
+    Column("kind", String(16), primary_key=True),  # user, host, openssh, recordings, x509
     Column("private_key", Text, nullable=False),  # PKCS #8 PEM
     Column("public", Text, nullable=False),  # OpenSSH line; for x509 the PEM certificate
     Column("created", Moment, nullable=False),
