@@ -55,6 +55,12 @@ class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...] = ()
 
 
+class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[monitor]``."""
+
+    listen: str = ""  # HTTP without authentication: /healthz, /readyz, /metrics; default: nowhere
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -66,6 +72,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     auth: AuthConfig = AuthConfig()
     proxy: ProxyConfig = ProxyConfig()
     node: NodeConfig = NodeConfig()
+    monitor: MonitorConfig = MonitorConfig()
 
     @property
     def mode(self) -> RecordingMode | None:
@@ -106,6 +113,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("auth.join_listen", self.auth.join_listen),
             ("proxy.listen", self.proxy.listen),
             ("node.listen", self.node.listen),
+            *((("monitor.listen", self.monitor.listen),) if self.monitor.listen else ()),
         ):
             Address.parse(setting, text)
         if self.node.proxy:

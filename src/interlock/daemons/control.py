@@ -12,6 +12,7 @@ import msgspec
 
 from interlock.core.errors import Denied, InterlockError, Locked, SignInFailed, StoreError
 from interlock.daemons.config import Config
+from interlock.domain.metrics import Reading
 
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes; the longest is a worker's `Begin`, which names every tunnel."""
@@ -72,6 +73,19 @@ class SignIn(msgspec.Struct, frozen=True, tag="sign-in"):
     new: str | None = None
 
 
+class Measure(msgspec.Struct, frozen=True, tag="measure"):
+    """To a worker: say what it has counted."""
+
+    number: int  # of the question
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """The answer; without a question (number 0), what a worker that ends has counted in all."""
+
+    number: int
+    reading: Reading
+
+
 class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
     """The answer."""
 
@@ -101,12 +115,12 @@ ERRORS: dict[str, type[InterlockError]] = {
 }
 """What a sign-in may end in, the most special first."""
 
-ToWorker = Begin | Drain | Stop | Tunnel | Verdict
-ToSupervisor = Ready | Tunnel | Source | SignIn
+ToWorker = Begin | Drain | Stop | Tunnel | Verdict | Measure
+ToSupervisor = Ready | Tunnel | Source | SignIn | Measured
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[ToWorker | ToSupervisor] = msgspec.json.Decoder(
-    Begin | Drain | Stop | Tunnel | Verdict | Ready | Source | SignIn
+    Begin | Drain | Stop | Tunnel | Verdict | Measure | Ready | Source | SignIn | Measured
 )
 
 

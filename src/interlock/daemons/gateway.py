@@ -18,10 +18,11 @@ from interlock.adapters.rpc.server import Bound
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.core.address import format_address, parse_listen
-from interlock.core.errors import ConfigError, InterlockError
+from interlock.core.errors import ConfigError, InterlockError, StoreError
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
-from interlock.daemons.local import open_local
+from interlock.daemons.local import RECORDINGS, open_local
+from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
 from interlock.daemons.proxy import (
     FAREWELL,
@@ -37,9 +38,11 @@ from interlock.daemons.proxy import (
 from interlock.daemons.shelf import Shelf
 from interlock.daemons.supervise import sole_user
 from interlock.daemons.supervisor import Workers
+from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.completer import Completer
 from interlock.services.federation import FederatedClaims
+from interlock.services.health import Health
 from interlock.services.joining import JoinSources
 from interlock.services.sessions import Sessions
 from interlock.services.sweeper import Sweeper
@@ -57,6 +60,7 @@ class Listening:
     auth: str
     join: str
     node: str = ""
+    monitor: str = ""
 
 
 class Front(Protocol):
@@ -76,6 +80,14 @@ class Front(Protocol):
 
     async def stop(self, text: str) -> None:
         """Accept nobody any more, tell everybody, and let `run` return."""
+        ...
+
+    async def readings(self) -> Reading:
+        """What other processes have counted."""
+        ...
+
+    async def check(self) -> None:
+        """StoreError if nobody is accepted."""
         ...
 
     async def reload(self, load: Callable[[], Config]) -> None:
@@ -179,6 +191,7 @@ class _OneProcess:
         self._config = services.config
         self._proxy = proxy
         self._believes = believes
+        self._stopping = False
 
     async def open(self) -> str:
         """See `Front.open`."""
@@ -200,7 +213,17 @@ class _OneProcess:
 
     async def stop(self, text: str) -> None:
         """See `Front.stop`."""
+        self._stopping = True
         await self._proxy.stop(text)
+
+    async def readings(self) -> Reading:
+        """There are no others."""
+        return Reading()
+
+    async def check(self) -> None:
+        """It accepts until `stop`."""
+        if self._stopping:
+            raise StoreError("it is stopping")
 
     async def reload(self, load: Callable[[], Config]) -> None:
         """Not without a supervisor."""
@@ -237,9 +260,11 @@ async def _serve(
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
     )
+    stack = contextlib.AsyncExitStack()
     try:
         front = await composition.front(services, bound, sources)
         where = await front.open()
+        watched = await stack.enter_async_context(_monitor(services, front))
         node_stopping = asyncio.Event()
         node_ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as tasks:
@@ -257,7 +282,7 @@ async def _serve(
                 node = tasks.create_task(_node(services, node_stopping, node_ready), name="gateway.node")
             else:
                 node_ready.set_result("")
-            on_ready(Listening(where, bound.service, bound.join, await node_ready))
+            on_ready(Listening(where, bound.service, bound.join, await node_ready, watched))
             await stopping.wait()
             await front.stop(FAREWELL)
             await serving
@@ -270,7 +295,31 @@ async def _serve(
             await rpc.stop()
             await services.flush(storing)
     finally:
+        await stack.aclose()
         await rpc.stop()
+
+
+def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContextManager[str]:
+    """What this gateway tells of itself."""
+    local = services.local
+
+    async def readings() -> Reading:
+        return Reading.sum([services.meters.reading(), await front.readings()])
+
+    async def database() -> None:
+        await local.database.write(lambda _connection: None)
+
+    async def audit() -> None:
+        if not services.emitter.healthy:
+            raise StoreError("audit events wait that cannot be stored")
+
+    checks = {
+        "proxy": front.check,
+        "database": database,
+        "audit": audit,
+        "recordings": room_for_recordings(local.data_dir / RECORDINGS),
+    }
+    return monitor(services.config.monitor.listen, health=Health(checks), readings=readings)
 
 
 async def _reload(front: Front, reloads: Reloads) -> None:
@@ -331,6 +380,7 @@ async def _node(services: Services, stopping: asyncio.Event, ready: "asyncio.Fut
             entropy=local.entropy,
             stopping=stopping,
             on_ready=lambda host, port: ready.set_result(f"{host}:{port}"),
+            meters=services.meters,
         )
     except Exception as error:
         if not ready.done():

@@ -22,6 +22,7 @@ from interlock.core.errors import ConfigError, InterlockError
 from interlock.core.extensions import SOFTWARE
 from interlock.core.ids import DaemonId
 from interlock.daemons.local import prepare_data_dir
+from interlock.daemons.monitor import watch_node
 from interlock.daemons.node_identity import IdentityFile, LocalAuth, NodeIdentity, create_host_key, public_line
 from interlock.daemons.supervise import finished
 from interlock.domain.target import SubKind, Target
@@ -43,6 +44,7 @@ from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
+from interlock.services.meters import Meters
 from interlock.services.redialling import Redialler
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
@@ -123,15 +125,19 @@ async def serve_node(
     entropy: Entropy,
     stopping: asyncio.Event,
     agent: TunnelAgent | None = None,
+    meters: Meters | None = None,
+    watch: str = "",
     on_ready: Callable[[str, int], None] = lambda _host, _port: None,
 ) -> None:
     """Run the node until ``stopping`` is set, then end every session properly.
 
     ``reached_at`` is the host that the proxy dials if the settings name none. With an ``agent`` the node does not
-    listen, and is reached by its tunnel. ``on_ready`` gets the bound address, or no host and port 0.
+    listen, and is reached by its tunnel. ``meters``: of the process, if others count there too. ``watch``: where
+    to tell of itself (`daemons.monitor`). ``on_ready`` gets the bound address, or no host and port 0.
     ConfigError if the address is taken or the host key cannot be used.
     """
-    emitter = Emitter(ports.audit)
+    meters = meters or Meters()
+    emitter = Emitter(ports.audit, on_emit=meters.told)
     tenures = Tenures(
         locks=Locks(ports.locks, clock=clock),
         leases=Leases(ports.leases, daemon_id=identity.id, clock=clock, entropy=entropy),
@@ -150,7 +156,9 @@ async def serve_node(
         claims=ports.claims,
         locks=tenures.locks,
         sync=ports.sync(identity.id) if ports.sync is not None else None,
+        meters=meters,
     )
+    sessions.metered()
     await sessions.prepare()
     server = NodeServer(
         target=_target(settings, identity, reached_at, tunnel=agent is not None),
@@ -168,7 +176,8 @@ async def serve_node(
         protected=settings.protected,
     )
     host, port = await _open(server, settings, agent)
-    async with asyncio.TaskGroup() as tasks:
+    watching = watch_node(watch, emitter, meters, stopping, settings.data_dir / "recordings")
+    async with watching, asyncio.TaskGroup() as tasks:
         storing = tasks.create_task(emitter.run(), name="node.emitter")
         tending = tasks.create_task(sessions.run(), name="node.sessions")
         dialling = [
@@ -211,6 +220,7 @@ async def run_local_node(
     entropy: Entropy,
     stopping: asyncio.Event,
     on_ready: Callable[[str, int], None] = lambda _host, _port: None,
+    meters: Meters | None = None,
 ) -> None:
     """A node in auth's own process: the same, without joining and without a network in between."""
     prepare_data_dir(settings.data_dir)
@@ -237,6 +247,7 @@ async def run_local_node(
         entropy=entropy,
         stopping=stopping,
         on_ready=on_ready,
+        meters=meters,
     )
 
 

@@ -59,6 +59,7 @@ async def run_node(
     entropy: Entropy,
     stopping: asyncio.Event,
     on_ready: Callable[[str, int], None] = lambda _host, _port: None,
+    watch: str = "",
 ) -> None:
     """Run a node of its own until ``stopping`` is set.
 
@@ -101,6 +102,7 @@ async def run_node(
             entropy=entropy,
             stopping=stopping,
             agent=agent,
+            watch=watch,
             on_ready=on_ready,
         )
 

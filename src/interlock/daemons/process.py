@@ -16,6 +16,7 @@ from interlock.daemons.gateway import NODE_DIRECTORY, Listening, Reloads, node_s
 from interlock.daemons.local import default_data_dir
 from interlock.daemons.log import set_up_log
 from interlock.daemons.node_remote import JoinBy, run_node
+from interlock.daemons.notify import notify
 from interlock.daemons.supervise import reload_on_hangup, sole_user, stop_on_signals
 from interlock.services.joining import TokenText
 
@@ -115,12 +116,15 @@ async def _node(config: Config, data_dir: Path, join_by: JoinBy | None, stopping
             entropy=SystemEntropy(),
             stopping=stopping,
             on_ready=_node_ready,
+            watch=config.monitor.listen,
         )
 
 
 def _announce(listening: Listening) -> None:
+    notify("READY=1")
     _log.info("interlock.ready", **asdict(listening))
 
 
 def _node_ready(host: str, port: int) -> None:
+    notify("READY=1")
     _log.info("interlock.ready", node=format_address(host, port) if port else "dials out")

@@ -34,6 +34,7 @@ from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
+from interlock.services.meters import Meters
 from interlock.services.outbox import GATHER_S
 from interlock.services.portal import Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
@@ -62,6 +63,7 @@ class Services:
     claims: SessionClaims
     tenures: Tenures
     sessions: Sessions
+    meters: Meters
 
     async def end(self, tending: asyncio.Task[None]) -> None:
         """End the sessions and store what they leave; ``tending`` runs `Sessions.run`."""
@@ -83,7 +85,8 @@ async def open_services(
 
     ``board``: for the processes of a gateway that has several.
     """
-    emitter = Emitter(local.audit, gather=GATHER_S)
+    meters = Meters()
+    emitter = Emitter(local.audit, gather=GATHER_S, on_emit=meters.told)
     local.authority.report_to(emitter)
     claims = SessionClaims(local.audit, board)
     for tracker in await local.trackers.live():
@@ -115,9 +118,11 @@ async def open_services(
         locks=tenures.locks,
         gather=GATHER_S,
         recovers=not worker,
+        meters=meters,
     )
+    sessions.metered()
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
-    return Services(config, local, emitter, factory, claims, tenures, sessions)
+    return Services(config, local, emitter, factory, claims, tenures, sessions, meters)
 
 
 async def door_claims(local: Local) -> FederatedClaims:

@@ -19,14 +19,16 @@ from interlock.adapters.ssh.hostkey import load_host_key
 from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses
 from interlock.adapters.ssh.tunnel.neighbours import socket_path
-from interlock.core.errors import ConfigError, InterlockError
+from interlock.core.errors import ConfigError, InterlockError, StoreError
 from interlock.daemons.config import Address, Config
-from interlock.daemons.control import Begin, Control, Drain, Ready, SignIn, Source, Stop, Tunnel, Verdict
+from interlock.daemons.control import Begin, Control, Drain, Measured, Ready, SignIn, Source, Stop, Tunnel, Verdict
+from interlock.daemons.gathering import Gathering
 from interlock.daemons.listeners import Listeners
 from interlock.daemons.proxy import FAREWELL, HOST_KEY, Services, cannot_listen, check_proxy
 from interlock.daemons.shelf import Shelf
 from interlock.daemons.supervise import lock_descriptor
 from interlock.domain.lease import holder_of
+from interlock.domain.metrics import Reading
 from interlock.services.fleet import Command, Effect, Fleet, Note, Order, Told
 from interlock.services.joining import JoinSources
 
@@ -48,6 +50,7 @@ class _Worker:
     slots: int
     control: Control | None = None  # once it runs
     child: asyncio.subprocess.Process | None = None
+    serves: bool = False  # it has said that it accepts connections
     orders: list[Drain | Stop] = field(default_factory=list)  # that came before it ran
 
     def tell(self, order: Drain | Stop) -> None:
@@ -90,6 +93,7 @@ class Workers:
         self._sources = sources
         self._passwords = passwords
         self._fleet = Fleet()
+        self._gathering = Gathering()
         self._workers: dict[int, _Worker] = {}  # by their number in the fleet
         self._tunnels: list[Tunnel] = []  # in the order in which they came
         where = Address.parse("proxy.listen", self._config.proxy.listen)
@@ -141,6 +145,18 @@ class Workers:
         """All workers end their sessions in order, and then themselves."""
         self._farewell, self._stopping = text, True
         self._perform(self._fleet.stop(self._services.local.clock.monotonic()))
+
+    async def readings(self) -> Reading:
+        """What the workers have counted."""
+        running = {each.process: each.control for each in self._workers.values() if each.control is not None}
+        return await self._gathering.ask(running)
+
+    async def check(self) -> None:
+        """StoreError if nobody is accepted."""
+        if self._stopping:
+            raise StoreError("it is stopping")
+        if not any(each.serves for each in self._workers.values()):
+            raise StoreError("no worker serves")
 
     async def reload(self, load: Callable[[], Config]) -> None:
         """Start a generation that takes over from this one. ConfigError leaves everything as it is."""
@@ -243,6 +259,8 @@ class Workers:
         code = await worker.child.wait() if worker.child is not None else -1
         if code:
             _log.warning("worker.ended", **worker.facts, code=code)
+        self._gathering.ended(worker.process)
+        worker.serves = False
         self._perform(self._fleet.ended(number, self._services.local.clock.monotonic()))
         for tunnel in [each for each in self._tunnels if each.process == worker.process]:
             self._tunnel(worker, Tunnel(tunnel.node, up=False))
@@ -294,6 +312,7 @@ class Workers:
                 match message:
                     case Ready():
                         _log.info("worker.ready", **worker.facts)
+                        worker.serves = True
                         now = self._services.local.clock.monotonic()
                         self._perform(self._fleet.ready(worker.command.worker, now))
                     case Tunnel():
@@ -302,6 +321,8 @@ class Workers:
                         self._sources.forget(bridge)
                     case Source(bridge, source):
                         self._sources.note(bridge, source)
+                    case Measured():
+                        self._gathering.answered(worker.process, message)
                     case SignIn():
                         self._tasks.create_task(self._judge(control, message), name="workers.sign-in")
                     case _:

@@ -19,7 +19,19 @@ from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.adapters.ssh.tunnel.neighbours import Accept, Hatch, NeighbourWays, listen_at, socket_path
 from interlock.core.errors import InterlockError, StoreError
 from interlock.core.ids import DaemonId
-from interlock.daemons.control import Begin, Control, Drain, Ready, SignIn, Source, Stop, Tunnel, Verdict
+from interlock.daemons.control import (
+    Begin,
+    Control,
+    Drain,
+    Measure,
+    Measured,
+    Ready,
+    SignIn,
+    Source,
+    Stop,
+    Tunnel,
+    Verdict,
+)
 from interlock.daemons.local import open_local
 from interlock.daemons.log import set_up_log
 from interlock.daemons.proxy import FAREWELL, Services, door_claims, make_proxy, open_services, proxy_parts
@@ -115,7 +127,7 @@ class _Worker:
                 tasks.create_task(services.tenures.run(), name="worker.tenures"),
                 tasks.create_task(keep_up, name="worker.clusters"),
                 tasks.create_task(hatch.run(listen_at(path)), name="worker.hatch"),
-                tasks.create_task(self._obey(), name="worker.control"),
+                tasks.create_task(self._obey(services), name="worker.control"),
                 tasks.create_task(self._drain(proxy), name="worker.drain"),
             ]
             serving = tasks.create_task(proxy.run(), name="worker.proxy")
@@ -128,9 +140,10 @@ class _Worker:
                 task.cancel()
             await services.end(tending)
             await services.flush(storing)
+        self._control.send(Measured(0, services.meters.reading().lasting()))
         path.unlink(missing_ok=True)
 
-    async def _obey(self) -> None:
+    async def _obey(self, services: Services) -> None:
         """Do as the supervisor says; if it is gone, end as if it had said so."""
         while True:
             match await self._control.receive():
@@ -141,6 +154,8 @@ class _Worker:
                     self._stopping.set()
                 case Tunnel(node, up, process):
                     self._ways.heard(self._tunnels.registry, process, DaemonId(node), up=up)
+                case Measure(number):
+                    self._control.send(Measured(number, services.meters.reading()))
                 case Verdict() as verdict:
                     self._passwords.answered(verdict)
                 case None:

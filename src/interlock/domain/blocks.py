@@ -93,6 +93,11 @@ class BlockBuilder:
         """Bytes of frames collected."""
         return len(self._buffer)
 
+    @property
+    def first(self) -> int | None:
+        """When the oldest frame collected was: microseconds after the start; None if there is none."""
+        return self._first if self._buffer else None
+
     def add(self, kind: int, at: int, payload: bytes | bytearray | memoryview) -> int:
         """Append a copy of one frame's payload; ``at`` in microseconds after the start, never decreasing.
 

@@ -5,7 +5,7 @@ The number of an event within its session (``ei``) runs from 0 without gaps and 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -29,9 +29,16 @@ class Emitter:
     """The one writer of a daemon's audit events. `run` belongs into a TaskGroup of the daemon."""
 
     def __init__(
-        self, log: AuditLog, *, backlog: int = BACKLOG, gather: float = 0, sleep: Sleep = asyncio.sleep
+        self,
+        log: AuditLog,
+        *,
+        backlog: int = BACKLOG,
+        gather: float = 0,
+        sleep: Sleep = asyncio.sleep,
+        on_emit: Callable[[AuditEvent], None] = lambda _event: None,
     ) -> None:
-        """``gather``: seconds, see `Outbox`."""
+        """``gather``: seconds, see `Outbox`. ``on_emit``: is called with every event, and counts it."""
+        self._on_emit = on_emit
         self._outbox: Outbox[AuditEvent] = Outbox(
             "audit events", log.append, backlog=backlog, gather=gather, sleep=sleep
         )
@@ -42,12 +49,24 @@ class Emitter:
         return self._outbox.healthy
 
     @property
+    def waiting(self) -> int:
+        """How many events are not stored yet."""
+        return self._outbox.waiting
+
+    @property
+    def oldest(self) -> datetime | None:
+        """When the event was made that has waited longest; None if none waits."""
+        first = self._outbox.first
+        return first.time if first is not None else None
+
+    @property
     def has_room(self) -> bool:
         """False while half of what makes it unhealthy waits: time to leave out what a client causes at will."""
         return self._outbox.has_room
 
     def emit(self, event: AuditEvent) -> None:
         """Take the event; never blocks, never fails."""
+        self._on_emit(event)
         self._outbox.put(event)
 
     async def flush(self) -> None:

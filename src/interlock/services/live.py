@@ -89,6 +89,7 @@ class LiveSession:
         self._lapses = 0
         self._early: list[tuple[Kind, dict[str, JsonValue]]] = []  # what came before the start, told behind it
         self._ended = False
+        self.passed = (0, 0)  # bytes from and to the client, known when it has ended
         self._follow = follow
         self._remembered: Remembered | None = (
             None  # of a terminal's session that this daemon has and nobody records
@@ -280,6 +281,7 @@ class LiveSession:
         """The channel is gone. Bytes from the client's side; a reason if a side vanished. Idempotent."""
         if self._ended:
             return
+        self.passed = (tx, rx)
         if self._start is None:
             self._tell_early()
         elif self._began is not None:

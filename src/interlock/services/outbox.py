@@ -69,6 +69,16 @@ class Outbox(Generic[T]):
         return len(self._waiting) < self._backlog
 
     @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return len(self._waiting)
+
+    @property
+    def first(self) -> T | None:
+        """The item that has waited longest."""
+        return self._waiting[0] if self._waiting else None
+
+    @property
     def has_room(self) -> bool:
         """Whether less than half of the backlog waits."""
         return len(self._waiting) < self._backlog // 2

@@ -84,6 +84,11 @@ class SessionRecorder(Protocol):
         """Write what is held back, for somebody who reads the part now."""
         ...
 
+    @property
+    def lag(self) -> float:
+        """Seconds for which the oldest output has waited to be written; 0 if nothing waits."""
+        ...
+
     def cover(self, row: Covered) -> None:
         """Note what else there is in the session, and how it is kept."""
         ...
@@ -132,6 +137,11 @@ class NoRecorder:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    @property
+    def lag(self) -> float:
+        """Nothing waits."""
+        return 0.0
 
     def cover(self, row: Covered) -> None:
         """Forget it."""
@@ -188,6 +198,7 @@ class Recorder:
             interactive=header.interactive,
         )
         self._finished = False
+        self._lapsed_at: int | None = None  # microseconds after the start, while the disk refuses
         self._travels = travels
         self._beat_had_frames = True  # since the last call of `alive`
         self._builder.add(FrameKind.HEADER, 0, to_payload(header))
@@ -225,6 +236,12 @@ class Recorder:
     def resize(self, window: Window) -> None:
         """Note the terminal's new size."""
         self._add(FrameKind.RESIZE, resize_payload(window))
+
+    @property
+    def lag(self) -> float:
+        """See `SessionRecorder.lag`; while the disk refuses, since it does."""
+        first = self._lapsed_at if self._lapsed_at is not None else self._builder.first
+        return 0.0 if first is None else max(0, self._lasted() - first) / 1_000_000
 
     def flush(self) -> None:
         """Write what is held back, for somebody who reads the part now."""
@@ -316,6 +333,7 @@ class Recorder:
             if self._on_lapse is None:
                 self._stop(not_recordable(error))
             else:
+                self._lapsed_at = self._lasted()
                 self._disarm()
                 self._timer = self._call_later(RETRY_AFTER_S, self._retry)
                 self._on_lapse(not_recordable(error))
@@ -332,6 +350,7 @@ class Recorder:
         except OSError:
             self._timer = self._call_later(RETRY_AFTER_S, self._retry)
         else:
+            self._lapsed_at = None
             self._account.resumed()
 
     def _stop(self, error: RecordingError) -> None:

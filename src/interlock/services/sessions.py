@@ -16,6 +16,7 @@ from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, new_compressor
 from interlock.domain.lock import Subject
+from interlock.domain.metrics import Metric
 from interlock.domain.recording import Header
 from interlock.domain.session import SessionContext
 from interlock.domain.twin import Twin
@@ -24,6 +25,7 @@ from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, OnFailure, rejection
 from interlock.services.locks import Locks, LockWatch
+from interlock.services.meters import Meters
 from interlock.services.mirror import MirroredPart, Mirrors
 from interlock.services.outbox import Outbox, Sleep
 from interlock.services.recorder import (
@@ -42,6 +44,9 @@ from interlock.services.uploads import Upload, Uploads
 __all__ = ["LiveSession", "Sessions"]
 
 _log = structlog.get_logger()
+
+DIRECTIONS = ("from_client", "to_client")
+"""As `LiveSession.traffic` has them."""
 
 STORING_GRACE_S = 10.0
 """Seconds that a daemon which stops waits for recordings to be stored; the rest is found at the next start."""
@@ -67,12 +72,14 @@ class Sessions:
         locks: Locks | None = None,
         gather: float = 0,
         recovers: bool = True,
+        meters: Meters | None = None,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
     ) -> None:
         """``recovers``: False in a process beside which another one looks after what was left (`take_left`)."""
         self._recovers = recovers
+        self._meters = meters or Meters()
         self._daemon_id = daemon_id
         self._cluster = cluster
         self._clock = clock
@@ -108,6 +115,24 @@ class Sessions:
         self._beaten = asyncio.Event()  # there is something new to note
         self._lasted: dict[SessionId, int] = {}  # at the last heartbeat, in microseconds
 
+    def metered(self) -> None:
+        """Let the meters ask this registry from now on."""
+        meters = self._meters
+        meters.watch(Metric.LIVE, lambda: len(self._live))
+        meters.watch(Metric.UPLOAD_BACKLOG, lambda: self._uploads.pending)
+        meters.watch(Metric.RECORDER_LAG, lambda: max((each.recorder.lag for each in self._live), default=0.0))
+        meters.watch(Metric.AUDIT_BACKLOG, lambda: self._emitter.waiting)
+        meters.watch(Metric.AUDIT_LAG, self._audit_lag)
+        for place, direction in enumerate(DIRECTIONS):
+            meters.watch(Metric.RELAYED, partial(self._passing, place), direction)
+
+    def _passing(self, place: int) -> float:
+        return sum(each.traffic()[place] for each in self._live)
+
+    def _audit_lag(self) -> float:
+        oldest = self._emitter.oldest
+        return 0.0 if oldest is None else max(0.0, (self._clock.now() - oldest).total_seconds())
+
     @property
     def live(self) -> list[LiveSession]:
         """The sessions that have not ended, oldest first."""
@@ -117,8 +142,10 @@ class Sessions:
         """The live session with this ID, if it is this daemon that tells of it."""
         return self._told.get(sid)
 
-    def agree(self, ctx: SessionContext) -> LiveSession:
+    def agree(self, ctx: SessionContext, *, since: float | None = None) -> LiveSession:
         """The ID is agreed and the channel about to be accepted.
+
+        ``since``: when its connection was accepted, by the monotonic clock; for the first session of each.
 
         StoreError if the audit log is away or the daemon is stopping, RemoteProtocolError if the ID is or was
         another session's.
@@ -148,6 +175,9 @@ class Sessions:
             call_later=self._call_later,
         )
         self._live[session] = None
+        self._meters.count(Metric.SESSIONS, label=ctx.mode.value)
+        if since is not None:
+            self._meters.set_up(self._clock.monotonic() - since)
         if duties.emits:
             self._told[ctx.sid] = session
         if self._locks is not None and duties.emits:
@@ -275,6 +305,8 @@ class Sessions:
 
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)
+        for direction, amount in zip(DIRECTIONS, session.passed, strict=True):
+            self._meters.count(Metric.RELAYED, amount, direction)
         if self._told.get(session.sid) is session:
             del self._told[session.sid]
         if (watch := self._lock_watches.pop(session, None)) is not None:

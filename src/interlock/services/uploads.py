@@ -79,6 +79,11 @@ class Uploads:
         self._idle.clear()
         self._queue.put_nowait(upload)
 
+    @property
+    def pending(self) -> int:
+        """How many recordings are not stored yet."""
+        return self._pending
+
     async def wait_idle(self) -> None:
         """Return when everything is stored."""
         await self._idle.wait()

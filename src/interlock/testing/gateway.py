@@ -72,8 +72,12 @@ class Cluster:
         name: str = "demo",
         programs: Path = BIN,
         workers: int | None = 1,
+        monitored: bool = False,
     ) -> None:
-        """``workers``: processes that serve the gateway's port; None: as many as it has by itself."""
+        """``workers``: processes that serve the gateway's port; None: as many as it has by itself.
+
+        ``monitored``: whether gateway and node tell of themselves at `monitor_port` and `node_monitor_port`.
+        """
         self.name = name
         self.programs = programs
         """Where ``interlock``, ``ilctl`` and ``ilsh`` are, maybe those of another checkout."""
@@ -85,6 +89,7 @@ class Cluster:
         self.port, self.auth_port, self.join_port, self.node_port = free_ports(4)
         self.with_node = with_node
         self.workers = workers
+        self.monitor_port, self.node_monitor_port = free_ports(2) if monitored else (0, 0)
         self._ciphers = list(ciphers)  # none: the gateway's own choice
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
@@ -404,7 +409,10 @@ join_listen = "{self.host}:{self.join_port}"
 [proxy]
 listen = "{self.host}:{self.port}"
 ciphers = {json.dumps(self._ciphers)}
-"""
+{self._monitor_config(self.monitor_port)}"""
+
+    def _monitor_config(self, port: int) -> str:
+        return f'\n[monitor]\nlisten = "{self.host}:{port}"\n' if port else ""
 
     def _tunnel_config(self) -> str:
         return self.outbound_config(self.tunnel_name, self.directory / "tunnel")
@@ -431,7 +439,7 @@ listen = "{self.host}:{self.node_port}"
 
 [node.labels]
 env = "test"
-"""
+{self._monitor_config(self.node_monitor_port)}"""
 
 
 def _kept(part: Path) -> bytes:

@@ -77,6 +77,7 @@ class Parties:
     mint: Callable[[], SessionId]
     left: Callable[[], None]  # called when the connection is over, before what is queued is sent
     emits: bool  # whether what happens on this connection is told here
+    since: float | None = None  # when the client's connection was accepted, by the monotonic clock
     seen_from: str = ""  # our end of the connection to the target, as host:port: whom the target sees
 
 
@@ -305,7 +306,8 @@ class Forwarder:
 
     def _agreed(self, channel: int, sid: SessionId) -> None:
         try:
-            session = self._sessions.agree(self._parties.context(sid))
+            since = None if self._opened else self._parties.since
+            session = self._sessions.agree(self._parties.context(sid), since=since)
         except InterlockError as error:
             refusal = Refusal(wire.OPEN_RESOURCE_SHORTAGE, error.public, error.reason)
             self._perform(self._relay.reject(channel, refusal))

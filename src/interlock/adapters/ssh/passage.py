@@ -115,6 +115,7 @@ class Passage:
                 mint=self._mint,
                 left=self.leave,
                 emits=self._duties.emits or connection is None,
+                since=self._connection.accepted_at,
                 seen_from=seen_from,
             ),
             refusal=refusal,

@@ -144,6 +144,7 @@ class ProxyServer:
 
     def _accept(self, loop: asyncio.AbstractEventLoop) -> DoorConnection:
         connection = DoorConnection(loop, self._door_options)
+        connection.accepted_at = self._parts.gate.clock.monotonic()
         self._doors.add(connection)
         return connection
 
@@ -270,7 +271,9 @@ class ProxyServer:
         options = await self._options(
             names, lambda: JumpEnd(self._parts.gate, claims.identity, client_addr, serve), keep=keep
         )
-        return cast(Jump, ClientLegConnection(asyncio.get_running_loop(), options))
+        inner = ClientLegConnection(asyncio.get_running_loop(), options)
+        inner.accepted_at = self._parts.gate.clock.monotonic()
+        return cast(Jump, inner)
 
     def _serve(self, passage: Way) -> None:
         if self._tasks is None or self._stopping.is_set():

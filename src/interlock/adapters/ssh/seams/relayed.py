@@ -171,6 +171,8 @@ class RelayedConnection(PromptConnection, KeyedConnection, PatientConnection):
 class ClientLegConnection(RelayedConnection, CertifiedConnection):
     """The proxy's connection to a client: relayed, or a portal with channels of its own."""
 
+    accepted_at: float | None = None  # by the monotonic clock; of a jump's inner connection, when the jump began
+
     def create_tcp_channel(
         self,
         encoding: str | None = None,

@@ -1,0 +1,97 @@
+"""What watches a daemon is told here: `/healthz`, `/readyz`, `/metrics`. Composition only."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from interlock.adapters.monitor.exposition import CONTENT_TYPE, exposition
+from interlock.adapters.monitor.http import MonitorServer, Page
+from interlock.core.address import format_address
+from interlock.core.errors import ConfigError, StoreError
+from interlock.daemons.config import Address
+from interlock.domain.metrics import Reading
+from interlock.services.emitter import Emitter
+from interlock.services.health import Check, Health
+from interlock.services.meters import Meters
+
+_log = structlog.get_logger()
+
+LEAST_ROOM = 32 * 1024 * 1024
+"""Bytes of disk below which a daemon is not ready for new sessions: their recordings would end in the middle."""
+
+Readings = Callable[[], Awaitable[Reading]]
+
+
+@asynccontextmanager
+async def monitor(where: str, *, health: Health, readings: Readings) -> AsyncIterator[str]:
+    """Listen at ``where`` (host:port; empty: nowhere) meanwhile; the bound address. ConfigError if it is taken."""
+    if not where:
+        yield ""
+        return
+
+    async def alive() -> Page:
+        return Page(b"ok\n")
+
+    async def ready() -> Page:
+        problems = await health.problems()
+        status = 503 if any(problems.values()) else 200
+        body = {"ready": status == 200, "checks": {name: text or "ok" for name, text in problems.items()}}
+        return Page(json.dumps(body).encode() + b"\n", "application/json", status)
+
+    async def metrics() -> Page:
+        return Page(exposition(await readings()), CONTENT_TYPE)
+
+    server = MonitorServer({"/healthz": alive, "/readyz": ready, "/metrics": metrics})
+    address = Address.parse("monitor.listen", where)
+    try:
+        bound = format_address(*await server.open(address.host, address.port))
+    except OSError as error:
+        public = f"the monitor cannot listen on {where}: {error.strerror or error}"
+        raise ConfigError(public, reason=str(error)) from error
+    _log.info("monitor.ready", listen=bound)
+    try:
+        yield bound
+    finally:
+        await server.close()
+
+
+def watch_node(
+    where: str, emitter: Emitter, meters: Meters, stopping: asyncio.Event, recordings: Path
+) -> AbstractAsyncContextManager[str]:
+    """The monitor of a node."""
+
+    async def node() -> None:
+        if stopping.is_set():
+            raise StoreError("it is stopping")
+
+    async def audit() -> None:
+        if not emitter.healthy:
+            raise StoreError("audit events wait that auth does not take")
+
+    async def readings() -> Reading:
+        return meters.reading()
+
+    checks = {"node": node, "audit": audit, "recordings": room_for_recordings(recordings)}
+    return monitor(where, health=Health(checks), readings=readings)
+
+
+def room_for_recordings(directory: Path) -> Check:
+    """Whether the disk takes recordings."""
+
+    async def check() -> None:
+        try:
+            found = os.statvfs(directory)
+        except OSError as error:
+            raise StoreError(f"{directory}: {error.strerror}") from error
+        free = found.f_bavail * found.f_frsize
+        if free < LEAST_ROOM:
+            raise StoreError(f"{directory}: {free // 2**20} MiB are free, which is too little to record")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise StoreError(f"{directory} cannot be written to")
+
+    return check
