@@ -24,6 +24,7 @@ from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
+from interlock.daemons.notify import READY, notify, reloading
 from interlock.daemons.proxy import (
     FAREWELL,
     Services,
@@ -40,6 +41,7 @@ from interlock.daemons.supervise import sole_user
 from interlock.daemons.supervisor import Workers
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
+from interlock.ports import Clock
 from interlock.services.completer import Completer
 from interlock.services.federation import FederatedClaims
 from interlock.services.health import Health
@@ -273,7 +275,7 @@ async def _serve(
             upkeep = (
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
-                tasks.create_task(_reload(front, reloads), name="gateway.reloads"),
+                tasks.create_task(_reload(front, reloads, local.clock), name="gateway.reloads"),
             )
             serving = tasks.create_task(front.run(), name="gateway.proxy")
             await front.wait_ready()
@@ -322,13 +324,15 @@ def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContex
     return monitor(services.config.monitor.listen, health=Health(checks), readings=readings)
 
 
-async def _reload(front: Front, reloads: Reloads) -> None:
+async def _reload(front: Front, reloads: Reloads, clock: Clock) -> None:
     while True:
         await reloads.wait()
+        notify(reloading(clock.monotonic()))
         try:
             await front.reload(reloads.load)
         except InterlockError as error:
             _log.error("reload.refused", reason=error.reason)  # nobody needs the trace
+        notify(READY)
 
 
 async def _sweep(sweeper: Sweeper, completer: Completer, sessions: Sessions) -> None:

@@ -16,7 +16,7 @@ from interlock.daemons.gateway import NODE_DIRECTORY, Listening, Reloads, node_s
 from interlock.daemons.local import default_data_dir
 from interlock.daemons.log import set_up_log
 from interlock.daemons.node_remote import JoinBy, run_node
-from interlock.daemons.notify import notify
+from interlock.daemons.notify import READY, STOPPING, keep_watchdog, notify
 from interlock.daemons.supervise import reload_on_hangup, sole_user, stop_on_signals
 from interlock.services.joining import TokenText
 
@@ -43,24 +43,26 @@ async def run_process(
     wanted = parse_roles(roles)
     set_up_log(config.log_level)
     stopping = asyncio.Event()
-    with stop_on_signals(stopping):
+    with stop_on_signals(stopping, on_stop=_stops):
         try:
-            if wanted == {"node"}:
-                await _node(
-                    config, _directory(config, data_dir, NODE_DIRECTORY), _join_by(token, auth, proxy), stopping
-                )
-            else:
-                reloads = Reloads(load)
-                with reload_on_hangup(reloads.ask):
-                    await run_gateway(
-                        config,
-                        _directory(config, data_dir, ""),
-                        with_node="node" in wanted,
-                        stopping=stopping,
-                        on_ready=_announce,
-                        workers=config.worker_count,
-                        reloads=reloads,
-                    )
+            async with asyncio.TaskGroup() as tasks:
+                alive = tasks.create_task(keep_watchdog(), name="process.watchdog")
+                if wanted == {"node"}:
+                    directory = _directory(config, data_dir, NODE_DIRECTORY)
+                    await _node(config, directory, _join_by(token, auth, proxy), stopping)
+                else:
+                    reloads = Reloads(load)
+                    with reload_on_hangup(reloads.ask):
+                        await run_gateway(
+                            config,
+                            _directory(config, data_dir, ""),
+                            with_node="node" in wanted,
+                            stopping=stopping,
+                            on_ready=_announce,
+                            workers=config.worker_count,
+                            reloads=reloads,
+                        )
+                alive.cancel()
         except* InterlockError as group:
             raise first(group) from None
     _log.info("interlock.stopped")
@@ -120,11 +122,15 @@ async def _node(config: Config, data_dir: Path, join_by: JoinBy | None, stopping
         )
 
 
+def _stops() -> None:
+    notify(STOPPING)
+
+
 def _announce(listening: Listening) -> None:
-    notify("READY=1")
+    notify(READY)
     _log.info("interlock.ready", **asdict(listening))
 
 
 def _node_ready(host: str, port: int) -> None:
-    notify("READY=1")
+    notify(READY)
     _log.info("interlock.ready", node=format_address(host, port) if port else "dials out")

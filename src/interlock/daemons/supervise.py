@@ -88,8 +88,11 @@ def reload_on_hangup(ask: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_signals(stopping: asyncio.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT ask for an orderly stop; a second one ends the process at once."""
+def stop_on_signals(stopping: asyncio.Event, *, on_stop: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """SIGTERM and SIGINT ask for an orderly stop; a second one ends the process at once.
+
+    ``on_stop`` is called with the first.
+    """
     loop = asyncio.get_running_loop()
 
     def asked(number: signal.Signals) -> None:
@@ -97,6 +100,7 @@ def stop_on_signals(stopping: asyncio.Event) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         stopping.set()
+        on_stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked, number)
