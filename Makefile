@@ -5,6 +5,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q
 JOBS ?= 2
 
+# Python keeps what it compiled, whatever the shell says: else each pytest worker compiles thousands of assertions
+# again, and each daemon that a test starts all of src.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help:  ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,12 +39,22 @@ test: setup tools lint  ## Set up, then all checks and all tests
 check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (about a minute)
 	$(PYTEST) -n $(JOBS) -m "not slow and not interop"
 
+STATIC := check-format check-rules check-types check-imports check-spelling
+
 .PHONY: lint
 lint: setup  ## The static part of check
+	@$(MAKE) --no-print-directory --output-sync -j $(JOBS) $(STATIC)
+
+.PHONY: $(STATIC)
+check-format:
 	$(BIN)/ruff format --check src tests bench
+check-rules:
 	$(BIN)/ruff check src tests bench
-	$(BIN)/mypy src tests bench
+check-types:
+	$(BIN)/mypy --num-workers $(JOBS) src tests bench
+check-imports:
 	$(BIN)/lint-imports
+check-spelling:
 	$(BIN)/codespell src tests bench docs scripts README.md Makefile
 
 .PHONY: format

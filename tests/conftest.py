@@ -1,5 +1,6 @@
 """Fixtures for every test: clusters of real processes, started once per test process and only when asked for."""
 
+import gc
 import signal
 from collections.abc import Iterator
 
@@ -28,6 +29,12 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: clients would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     Profiles.hide()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what all tests share (modules, thousands of tests) out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncssh
+import pytest
 
+from interlock.adapters.ssh import record
 from interlock.domain.access import RoleOptions
 from interlock.services.recorder import FLUSH_AFTER_S
 from interlock.testing.plain_target import plain_target
@@ -39,6 +41,12 @@ async def timers_at_rest() -> Counter[str]:
         names = Counter(str(getattr(each._callback, "__qualname__", each._callback)) for each in waiting)
         if not ONCE & names.keys():
             return names
+
+
+@pytest.fixture(autouse=True)
+def _soon_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is looked at once, for whether it carries a session, sooner than after seconds."""
+    monkeypatch.setattr(record, "RECORD_AFTER_S", 0.2)
 
 
 def gateway_tasks() -> Counter[str]:
