@@ -12,6 +12,7 @@ from interlock.cli import (
     admin_access,
     admin_audit,
     admin_clusters,
+    admin_doctor,
     admin_locks,
     admin_mode,
     admin_nodes,
@@ -38,6 +39,7 @@ app.add_typer(admin_audit.sessions, name="sessions")
 admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")
 app.add_typer(admin_mode.mode, name="mode")
+app.command("doctor")(admin_doctor.doctor)
 
 
 @app.callback()

@@ -50,6 +50,23 @@ def lock_descriptor(data_dir: Path) -> int:
     return _held[data_dir]
 
 
+def holder_of_directory(data_dir: Path) -> int | None:
+    """The process whose daemon has the directory; None if none has, 0 if it has not said which."""
+    try:
+        descriptor = os.open(data_dir / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return int(holder) if holder.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _lock(descriptor: int, data_dir: Path) -> None:
     for tries in count():
         try:
