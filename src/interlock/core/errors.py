@@ -11,6 +11,7 @@
     ├── TargetError           the host behind the gateway: unreachable, wrong host key, refused our key
     ├── RecordingError        a recording cannot be made, stored, read or verified
     ├── StoreError            the database or file storage failed
+    │   └── Differs           what it has is not what it was given
     ├── ConfigError           configuration or data directory is wrong; public text names the setting
     └── ProtocolError
         ├── LocalProtocolError    our own bug: we asked the core for something the protocol forbids
@@ -65,6 +66,10 @@ class RecordingError(InterlockError):
 
 class StoreError(InterlockError):
     """Persistence failed."""
+
+
+class Differs(StoreError):
+    """What is stored is not what was sent; it is still where it came from."""
 
 
 class ConfigError(InterlockError):

@@ -61,6 +61,16 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = ""  # HTTP without authentication: /healthz, /readyz, /metrics; default: nowhere
 
 
+class RecordingsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[recordings]``. Another store counts from the next start on; what files hold stays readable."""
+
+    store: str = ""  # s3://BUCKET/PREFIX of an S3-compatible storage; default: files in the data directory
+    endpoint: str = ""  # its URL; default: Amazon's for the region
+    region: str = "us-east-1"
+    credentials: str = ""  # file in the format of Amazon's tools, mode 0600; default: environment, or as those do
+    path_style: bool = True  # the bucket's name in the path; false: in the host's name
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -73,6 +83,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxy: ProxyConfig = ProxyConfig()
     node: NodeConfig = NodeConfig()
     monitor: MonitorConfig = MonitorConfig()
+    recordings: RecordingsConfig = RecordingsConfig()
 
     @property
     def mode(self) -> RecordingMode | None:

@@ -37,6 +37,7 @@ from interlock.daemons.proxy import (
     proxy_parts,
 )
 from interlock.daemons.shelf import Shelf
+from interlock.daemons.storage import check_store, keep_place, tend_store
 from interlock.daemons.supervise import sole_user
 from interlock.daemons.supervisor import Workers
 from interlock.domain.metrics import Reading
@@ -131,6 +132,7 @@ async def run_gateway(
     ``workers``: how many processes serve the proxy's port; one: this one.
     """
     with sole_user(data_dir):
+        keep_place(data_dir, config.recordings)
         async with open_local(data_dir, cluster_name=config.cluster or DEFAULT_CLUSTER) as local:
             if config.cluster not in ("", local.cluster.name):
                 public = f"{data_dir} belongs to the cluster {local.cluster.name}, whose name cannot be changed"
@@ -138,6 +140,7 @@ async def run_gateway(
             if config.mode is not None:
                 await local.clusters.set_recording_mode(config.mode)
             _check(config, with_node=with_node)
+            await check_store(local.recordings)
             shelf = Shelf.make(data_dir, local.entropy) if workers > 1 else None
             services = await open_services(config, local, board=shelf.board if shelf is not None else None)
             if shelf is not None:
@@ -276,6 +279,7 @@ async def _serve(
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
                 tasks.create_task(_reload(front, reloads, local.clock), name="gateway.reloads"),
+                tasks.create_task(tend_store(local.recordings, local.clock), name="gateway.storage"),
             )
             serving = tasks.create_task(front.run(), name="gateway.proxy")
             await front.wait_ready()

@@ -29,6 +29,7 @@ from interlock.adapters.db.twins import SqlTwinStore
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
+from interlock.daemons.storage import open_recordings
 from interlock.domain.duties import RecordingMode
 from interlock.ports import Clock, Cluster, Entropy, EventSink
 from interlock.services.admission import RoleAdmission
@@ -120,7 +121,7 @@ async def open_local(
         locks = SqlLockStore(database)
         audit = SqlAuditLog(database)
         trackers, twins = SqlTrackerStore(database), SqlTwinStore(database)
-        recordings = FileRecordings(data_dir / RECORDINGS)
+        recordings = open_recordings(data_dir, data_dir / RECORDINGS)
         yield Local(
             data_dir=data_dir,
             daemon_id=daemon_id,

@@ -73,9 +73,11 @@ class Cluster:
         programs: Path = BIN,
         workers: int | None = 1,
         monitored: bool = False,
+        settings: str = "",
     ) -> None:
         """``workers``: processes that serve the gateway's port; None: as many as it has by itself.
 
+        ``settings``: further tables of the gateway's file.
         ``monitored``: whether gateway and node tell of themselves at `monitor_port` and `node_monitor_port`.
         """
         self.name = name
@@ -90,6 +92,7 @@ class Cluster:
         self.with_node = with_node
         self.workers = workers
         self.monitor_port, self.node_monitor_port = free_ports(2) if monitored else (0, 0)
+        self._settings = settings
         self._ciphers = list(ciphers)  # none: the gateway's own choice
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
@@ -409,7 +412,9 @@ join_listen = "{self.host}:{self.join_port}"
 [proxy]
 listen = "{self.host}:{self.port}"
 ciphers = {json.dumps(self._ciphers)}
-{self._monitor_config(self.monitor_port)}"""
+{self._monitor_config(self.monitor_port)}
+{self._settings}
+"""
 
     def _monitor_config(self, port: int) -> str:
         return f'\n[monitor]\nlisten = "{self.host}:{port}"\n' if port else ""

@@ -18,6 +18,7 @@ whole or absent.
 import asyncio
 import contextlib
 import errno
+import fcntl
 import filecmp
 import os
 import shutil
@@ -51,7 +52,9 @@ from interlock.ports import RecordingInfo
 REMEMBERED = 20_000
 """Recordings whose descriptions are kept in memory for the next list: some 2 KiB each at most."""
 
-_REMEMBERED_COMMAND = 1024
+REMEMBERED_COMMAND = 1024
+"""Characters of a command with which a description is still kept."""
+
 _LIVE = "live"
 _QUARANTINE = "quarantine"
 _DONE = ".ilr"
@@ -88,7 +91,7 @@ class FileRecordings(PartFiles):
 
         A target that repeats an old session's ID would otherwise get a session whose recording nobody keeps.
         """
-        if self._done(sid).exists():
+        if self.stored(sid):
             raise FileExistsError(errno.EEXIST, "there is a recording of this session already", str(sid))
         return LivePart(self.path(sid))
 
@@ -159,13 +162,17 @@ class FileRecordings(PartFiles):
 
     def _complete(self, sid: SessionId, path: Path, keep: int, tail: bytes) -> None:
         done, made = self._done(sid), self.path(sid).with_suffix(".made")
-        if done.exists():
-            return
-        _copy(path, made, keep, tail)
-        self._note(sid).write_text(str(keep))
-        with contextlib.suppress(FileExistsError):  # the daemon's own came meanwhile
-            os.link(made, done)
-        made.unlink()
+        with made.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)  # of two that complete one session, the later one finds it done
+            try:
+                if done.exists():
+                    return
+                _copy(path, made, keep, tail)
+                self._note(sid).write_text(str(keep))
+                with contextlib.suppress(FileExistsError):  # the daemon's own came meanwhile
+                    os.link(made, done)
+            finally:
+                made.unlink(missing_ok=True)
         sync_directory(done.parent)
 
     def _store(self, sid: SessionId, path: Path) -> str:
@@ -232,7 +239,7 @@ class FileRecordings(PartFiles):
         if known is not None and known.version == version:
             return known.meta
         meta = MappingProxyType(_meta(path))
-        if len(str(meta.get("command", ""))) <= _REMEMBERED_COMMAND:
+        if len(str(meta.get("command", ""))) <= REMEMBERED_COMMAND:
             self._described[path] = _Described(version, meta)
             if len(self._described) > REMEMBERED:
                 del self._described[next(iter(self._described))]

@@ -1,0 +1,184 @@
+"""What every store of recordings must do: the same tests over files and over a real S3-compatible server."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from interlock.adapters.blob.bucket import Bucket
+from interlock.adapters.blob.content import PART_SIZE
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.blob.objects import BucketRecordings
+from interlock.core.errors import NotFound, RecordingError, StoreError
+from interlock.core.ids import SessionId
+from interlock.domain.blocks import BlockBuilder, preamble
+from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, to_payload
+from interlock.domain.session import Exit
+
+Stores = Callable[[], FileRecordings]
+"""Makes one more view of the same storage, as another process or machine has it."""
+
+
+@pytest.fixture(params=["files", pytest.param("s3", marks=pytest.mark.slow)])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Stores:
+    """Two kinds of storage, empty."""
+    if request.param == "files":
+        return lambda: FileRecordings(tmp_path / "files")
+    place = request.getfixturevalue("s3").place(f"b-{uuid4()}")
+    return lambda: BucketRecordings(tmp_path / str(uuid4()), Bucket(place))
+
+
+@pytest.fixture
+def store(stores: Stores) -> FileRecordings:
+    """One view."""
+    return stores()
+
+
+def sid_of(number: int) -> SessionId:
+    """One of many."""
+    return SessionId(f"d46d710b-24b9-4f86-af68-{number:012x}")
+
+
+SID = sid_of(1)
+
+
+def recording(sid: SessionId = SID, *, output: bytes = b"out", ended: Exit | None = None) -> bytes:
+    """A whole recording."""
+    header = Header(
+        sid=sid,
+        user="jeff",
+        login="root",
+        hostname="web1",
+        target_id="23bc35d7-10f5-421f-9ef4-890af45e3166",
+        sub_kind="interlock",
+        recorded_by="31486a8f-ed19-45e7-9610-ddb916493e52",
+        mode="node",
+        kind="exec",
+        command="ls",
+        start="2026-01-10T22:23:57.642Z",
+        cluster="demo",
+    )
+    builder = BlockBuilder(b"saltsalt")
+    pieces = [preamble(b"saltsalt")]
+    for kind, at, payload in (
+        (FrameKind.HEADER, 0, to_payload(header)),
+        (FrameKind.STDOUT, 1_000, output),
+        (FrameKind.EXIT, 2_500_000, to_payload(ended or Exit(status=0))),
+    ):
+        builder.add(kind, at, payload)
+        pieces.append(builder.take())
+    return b"".join(pieces)
+
+
+def long_content() -> bytes:
+    """Two parts and a piece, each part another one."""
+    return b"".join(bytes([number]) * PART_SIZE for number in (1, 2)) + b"the rest"
+
+
+def in_file(directory: Path, data: bytes) -> Path:
+    """A closed file."""
+    path = directory / str(uuid4())
+    path.write_bytes(data)
+    return path
+
+
+async def contents(store: FileRecordings, sid: SessionId = SID) -> bytes:
+    """The stored bytes."""
+    return b"".join([piece async for piece in store.read(sid)])
+
+
+@pytest.mark.parametrize("data", [recording(), long_content()], ids=["short", "long"])
+async def test_what_is_stored_is_what_was_there(stores: Stores, tmp_path: Path, data: bytes) -> None:
+    """For every view, under the same URL however often it is stored."""
+    path = in_file(tmp_path, data)
+    urls = {await stores().store(SID, path), await stores().store(SID, path)}
+    assert await contents(stores()) == data
+    assert len(urls) == 1
+    assert str(SID) in urls.pop()
+
+
+async def test_another_recording_of_a_session_is_refused(stores: Stores, tmp_path: Path) -> None:
+    """The first one stays, and the newcomer's owner is told for good."""
+    await stores().store(SID, in_file(tmp_path, recording()))
+    for other in (recording(output=b"OUT"), recording(output=b"longer"), long_content()):
+        with pytest.raises(RecordingError, match="another recording"):
+            await stores().store(SID, in_file(tmp_path, other))
+    assert await contents(stores()) == recording()
+
+
+async def test_of_many_who_complete_one_session_one_succeeds(stores: Stores, tmp_path: Path) -> None:
+    """Whoever they are, there is one recording afterwards, and it is one of theirs, whole."""
+    offers = [recording(output=b"%d" % number) for number in range(8)]
+    path = in_file(tmp_path, b"".join(offers))  # that the files begin alike is not what helps
+
+    async def complete(data: bytes) -> None:
+        await stores().complete(SID, path, 0, data)
+
+    async with asyncio.TaskGroup() as tasks:
+        for data in offers:
+            tasks.create_task(complete(data))
+    assert await contents(stores()) in offers
+    assert [info.sid for info in await stores().recordings()] == [SID]
+
+
+@pytest.mark.parametrize("begin", [recording()[:-40], long_content()], ids=["short", "long"])
+async def test_a_completed_recording_gives_way_to_the_daemons_own(
+    stores: Stores, tmp_path: Path, begin: bytes
+) -> None:
+    """If that begins with all that had arrived (ADR-0008); afterwards nothing replaces it."""
+    arrived, whole = in_file(tmp_path, begin + b"torn"), begin + b"and how it went on"
+    url = await stores().complete(SID, arrived, len(begin), b"cut off")
+    assert await contents(stores()) == begin + b"cut off"
+    assert await stores().store(SID, in_file(tmp_path, whole)) == url
+    assert await contents(stores()) == whole
+    await stores().complete(SID, arrived, len(begin), b"cut off")
+    with pytest.raises(RecordingError, match="another recording"):
+        await stores().store(SID, in_file(tmp_path, begin + b"something else"))
+    assert await contents(stores()) == whole
+
+
+@pytest.mark.parametrize("own", [b"oNe and two", b"on", b""])
+async def test_what_had_arrived_is_never_replaced(stores: Stores, tmp_path: Path, own: bytes) -> None:
+    """A copy that lacks some of it is another recording (R7)."""
+    await stores().complete(SID, in_file(tmp_path, b"one"), 3, b" cut off")
+    with pytest.raises(RecordingError, match="another recording"):
+        await stores().store(SID, in_file(tmp_path, own))
+    assert await contents(stores()) == b"one cut off"
+
+
+async def test_lists_say_what_recordings_say_of_themselves(stores: Stores, tmp_path: Path) -> None:
+    """Header, length, and whether they were cut off; a second list is the same."""
+    store = stores()
+    await store.store(SID, in_file(tmp_path, recording()))
+    await store.store(sid_of(2), in_file(tmp_path, recording(sid_of(2), ended=Exit(error=DIED))))
+    for _ in range(2):
+        found = {info.sid: info for info in await stores().recordings([SID, sid_of(2), sid_of(3)])}
+        assert set(found) == {SID, sid_of(2)}
+        assert found[SID].meta["user"] == "jeff"
+        assert found[SID].meta["duration_ms"] == 2500
+        assert found[SID].size == len(recording())
+        assert found[sid_of(2)].state is RecordingState.CUT_OFF
+        assert {info.sid for info in await store.recordings()} == set(found)
+        assert await store.named() == [SID, sid_of(2)]
+
+
+async def test_what_is_not_there_is_told_apart_from_a_fault(store: FileRecordings, tmp_path: Path) -> None:
+    """Neither a missing recording nor a missing file is a bug."""
+    with pytest.raises(NotFound):
+        await contents(store)
+    assert await store.recordings([SID]) == []
+    with pytest.raises(StoreError):
+        await store.store(SID, tmp_path / "nowhere")
+    with pytest.raises(StoreError):
+        await store.complete(SID, tmp_path / "nowhere", 10, b"")
+
+
+async def test_a_session_is_recorded_once(store: FileRecordings, tmp_path: Path) -> None:
+    """As far as this process knows, none begins again."""
+    assert not store.stored(SID)
+    await store.store(SID, in_file(tmp_path, recording()))
+    assert store.stored(SID)
+    with pytest.raises(FileExistsError):
+        store.create(SID)
