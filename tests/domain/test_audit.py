@@ -74,6 +74,8 @@ FIELD = {
     Kind.CLUSTER_CREATE: ("trusted_cluster.create", "T7000I"),
     Kind.CLUSTER_DELETE: ("trusted_cluster.delete", "T7001I"),
     Kind.CLUSTER_TOKEN_CREATE: ("trusted_cluster_token.create", "T7002I"),
+    Kind.BACKUP_CREATE: ("cluster.backup", "ILB00I"),
+    Kind.BACKUP_RESTORE: ("cluster.restore", "ILB01I"),
     Kind.MODE_UPDATE: ("session_recording_config.update", "TCREC003I"),
     # ours (ADR-0003)
     Kind.SESSION_ELSEWHERE: ("session.elsewhere", "ILS00I"),

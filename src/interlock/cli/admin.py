@@ -11,6 +11,7 @@ import typer
 from interlock.cli import (
     admin_access,
     admin_audit,
+    admin_backup,
     admin_clusters,
     admin_doctor,
     admin_locks,
@@ -39,6 +40,8 @@ app.add_typer(admin_audit.sessions, name="sessions")
 admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")
 app.add_typer(admin_mode.mode, name="mode")
+app.command("backup")(admin_backup.backup)
+app.command("restore")(admin_backup.restore)
 app.command("doctor")(admin_doctor.doctor)
 
 
