@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from structlog.testing import capture_logs
 
 from interlock.adapters.ssh import forwarder, leg
 from interlock.adapters.ssh.strangers import Strangers
@@ -221,6 +222,23 @@ async def test_bad_mac_during_the_session(served: Gateway) -> None:
         packet[40] ^= 4
         client.write(bytes(packet))
         assert "integrity check" in await client.wait_gone()
+
+
+async def test_the_log_names_the_session_in_which_something_happened(served: Gateway) -> None:
+    """A refusal and a violation have the ID under which the audit log tells of the rest."""
+    with capture_logs() as lines:
+        client, number = await start(served)
+        async with client:
+            client.send(channel_request(number, b"shell", want_reply=True))
+            await client.expect(wire.CHANNEL_FAILURE)
+            packet = bytearray(client.packet(data(number, b"x" * 100)))
+            packet[40] ^= 4
+            client.write(bytes(packet))
+            await client.wait_gone()
+        [began] = await served.events("session.start")
+    told = {line["event"]: line for line in lines}
+    assert told["forwarder.refused"]["sid"] == began["sid"]
+    assert told["forwarder.protocol_error"]["sids"] == [began["sid"]]
 
 
 async def test_second_start_and_late_settings_are_refused(served: Gateway) -> None:

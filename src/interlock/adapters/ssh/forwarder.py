@@ -231,7 +231,8 @@ class Forwarder:
         """See `LegOwner.failed`."""
         if self._over.is_set():
             return
-        _log.warning("forwarder.protocol_error", side=side.value, reason=error.reason)
+        sids = [session.sid for session in self._live.values()]
+        _log.warning("forwarder.protocol_error", sids=sids, side=side.value, reason=error.reason)
         self._legs[side].send_transport(_disconnect(wire.DISCONNECT_PROTOCOL_ERROR, error.public))
         words = {Side.CLIENT: "the client", Side.TARGET: "the target"}[side]
         if not self._live and not self._record.begun:
@@ -362,8 +363,9 @@ class Forwarder:
         if self._refusals > REFUSALS_TOLD or (self._refusal and effect.reason == self._refusal.reason):
             return  # the connection's own refusal was told when it began
         last = " (later refusals on this connection are not reported)" if self._refusals == REFUSALS_TOLD else ""
-        _log.info("forwarder.refused", what=effect.what, reason=effect.reason)
         session = self._live.get(effect.channel) if effect.channel is not None else None
+        sid = session.sid if session is not None else ""
+        _log.info("forwarder.refused", sid=sid, what=effect.what, reason=effect.reason)
         if session is not None and session.ctx.duties.emits:
             session.refused(effect.what, public=effect.public, reason=effect.reason + last)
         else:  # what happens in a session that the target records is counted there, so the ID is in the words
