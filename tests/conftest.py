@@ -35,6 +35,7 @@ def pytest_collection_finish() -> None:
     """Leave what all tests share (modules, thousands of tests) out of every later garbage collection."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)  # hypothesis has each collection tell it, however small
 
 
 @pytest.fixture(autouse=True)

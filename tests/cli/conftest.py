@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from interlock.cli.admin import main
+from interlock.daemons.local import DATABASE
+from interlock.testing.database import put_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,16 @@ Ilctl = Callable[..., Outcome]
 
 
 @pytest.fixture
-def ilctl(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Outcome]:
-    """Runs one command on a data directory of the test's own."""
+def ilctl(first_ilctl: Ilctl, tmp_path: Path) -> Ilctl:
+    """Runs one command on a data directory of the test's own, which has a database without anything in it."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    put_database(tmp_path / "data" / DATABASE)
+    return first_ilctl
+
+
+@pytest.fixture
+def first_ilctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ilctl:
+    """Runs one command on a data directory of the test's own, which does not exist yet."""
     monkeypatch.setenv("INTERLOCK_DATA_DIR", str(tmp_path / "data"))
 
     def run(*arguments: object) -> Outcome:

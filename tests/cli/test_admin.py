@@ -52,17 +52,17 @@ def test_an_error_is_one_sentence_on_stderr(ilctl: Ilctl, arguments: list[str], 
     assert ended.err.count("\n") == 1
 
 
-def test_a_data_directory_that_others_may_enter_is_refused(ilctl: Ilctl, tmp_path: Path) -> None:
+def test_a_data_directory_that_others_may_enter_is_refused(first_ilctl: Ilctl, tmp_path: Path) -> None:
     """The sentence says what to do."""
     (tmp_path / "data").mkdir(mode=0o755)
-    ended = ilctl("users", "ls")
+    ended = first_ilctl("users", "ls")
     assert ended.code == 1
     assert f"chmod 700 {tmp_path / 'data'}" in ended.err
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_the_data_directory_can_be_named(ilctl: Ilctl, tmp_path: Path) -> None:
+def test_the_data_directory_can_be_named(first_ilctl: Ilctl, tmp_path: Path) -> None:
     """The option wins over the environment, and what is made there is private."""
-    assert ilctl("--data-dir", tmp_path / "other", "users", "ls").code == 0
+    assert first_ilctl("--data-dir", tmp_path / "other", "users", "ls").code == 0
     assert not (tmp_path / "data").exists()
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700

@@ -45,8 +45,9 @@ def on(directory: Path, work: Callable[[Local], Awaitable[T]]) -> T:
 
 
 @pytest.fixture
-def trusting(tmp_path: Path) -> None:
+def trusting(ilctl: Ilctl, tmp_path: Path) -> None:
     """One root and one leaf."""
+    del ilctl  # which makes the directory
 
     async def work(local: Local) -> None:
         await local.trusts.put_trust(ROOT)

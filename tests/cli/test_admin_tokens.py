@@ -2,38 +2,39 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from interlock.services.joining import TokenText
-from interlock.testing.procs import Completed, run
+from interlock.testing.procs import run
 
 ILCTL = Path(sys.executable).with_name("ilctl")
 
-
-def ilctl(directory: Path, *arguments: str) -> Completed:
-    """Run the real program on a data directory."""
-    return run([ILCTL, "--data-dir", directory, "tokens", *arguments])
+Ilctl = Callable[..., Any]
 
 
-def test_a_token_is_made_listed_and_withdrawn(tmp_path: Path) -> None:
+def test_a_token_is_made_listed_and_withdrawn(ilctl: Ilctl) -> None:
     """The token is the only line on stdout; the list has its ID and never its secret."""
-    made = ilctl(tmp_path / "data", "add", "--ttl", "5m", "--uses", "2").check()
-    token = TokenText.parse(made.stdout)
-    assert made.stdout == f"{token}\n"
-    assert "--join TOKEN" in made.stderr
-    listing = ilctl(tmp_path / "data", "ls", "--format", "json").check().stdout
-    rows = json.loads(listing)
-    assert [(row["id"], row["uses"], row["valid"]) for row in rows] == [(token.id, 2, True)]
-    assert token.secret not in listing
-    ilctl(tmp_path / "data", "rm", token.id).check()
-    assert json.loads(ilctl(tmp_path / "data", "ls", "--format", "json").check().stdout) == []
+    made = ilctl("tokens", "add", "--ttl", "5m", "--uses", "2")
+    assert made.code == 0
+    token = TokenText.parse(made.out)
+    assert made.out == f"{token}\n"
+    assert "--join TOKEN" in made.err
+    listing = ilctl("tokens", "ls", "--format", "json")
+    assert [(row["id"], row["uses"], row["valid"]) for row in listing.json()] == [(token.id, 2, True)]
+    assert token.secret not in listing.out
+    assert ilctl("tokens", "rm", token.id).code == 0
+    assert ilctl("tokens", "ls", "--format", "json").json() == []
 
 
 def test_a_token_for_a_program_is_json(tmp_path: Path) -> None:
-    """With everything a script wants to know."""
-    made = json.loads(ilctl(tmp_path / "data", "add", "--format", "json").check().stdout)
+    """With everything a script wants to know; from the real program, on its first start."""
+    made = json.loads(
+        run([ILCTL, "--data-dir", tmp_path / "data", "tokens", "add", "--format", "json"]).check().stdout
+    )
     assert made["token"].startswith(f"ilj1.{made['id']}.")
     assert (made["ttl_s"], made["uses"]) == (3600, 1)
 
@@ -47,9 +48,9 @@ def test_a_token_for_a_program_is_json(tmp_path: Path) -> None:
         (("rm", "0123456789abcdef"), 3, "no join token"),
     ],
 )
-def test_mistakes_are_one_sentence(tmp_path: Path, arguments: tuple[str, ...], code: int, text: str) -> None:
+def test_mistakes_are_one_sentence(ilctl: Ilctl, arguments: tuple[str, ...], code: int, text: str) -> None:
     """On stderr, with the documented exit code."""
-    done = ilctl(tmp_path / "data", *arguments)
-    assert done.rc == code
-    assert text in done.stderr
-    assert done.stderr.count("\n") == 1
+    done = ilctl("tokens", *arguments)
+    assert done.code == code
+    assert text in done.err
+    assert done.err.count("\n") == 1

@@ -8,7 +8,7 @@ import pytest
 
 from interlock.core.errors import NotFound
 from interlock.core.ids import DaemonId, SessionId
-from interlock.daemons.local import Local, open_local
+from interlock.daemons.local import DATABASE, Local, open_local
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, to_payload
@@ -16,6 +16,7 @@ from interlock.domain.session import Exit
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.domain.twin import Twin
 from interlock.ports import RecordingFilter, RecordingInfo
+from interlock.testing.database import put_database
 
 NODE = DaemonId("11111111-2222-4333-8444-555555555555")
 
@@ -28,6 +29,8 @@ def sid(number: int) -> SessionId:
 @pytest.fixture
 async def local(tmp_path: Path) -> AsyncIterator[Local]:
     """Auth's stores in a new data directory."""
+    (tmp_path / "data").mkdir(mode=0o700)
+    put_database(tmp_path / "data" / DATABASE)
     async with open_local(tmp_path / "data") as opened:
         yield opened
 

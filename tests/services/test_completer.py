@@ -26,6 +26,7 @@ from interlock.services.completer import UNDELIVERED_AFTER, UNKNOWN_AFTER, Compl
 from interlock.services.emitter import EventFactory
 from interlock.services.sweeper import Sweeper
 from interlock.testing.clock import FakeClock
+from interlock.testing.database import put_database
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.stores import MemoryTrackers, VirtualSleep
 
@@ -154,6 +155,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """An auth."""
+    put_database(tmp_path / "interlock.db")
     database = await open_database(tmp_path / "interlock.db")
     yield World(tmp_path / "recordings", database)
     await database.close()

@@ -3,6 +3,8 @@
 Costs are counted in steps of SQLite's virtual machine, which are the same on every machine at every time.
 """
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -136,15 +138,30 @@ ASKED: dict[str, Callable[[Stores], Awaitable[object]]] = {
 }
 
 
+async def make(path: Path, events: int) -> None:
+    """A database file with so many events in it."""
+    database = await open_database(path)
+    stores = Stores(database)
+    await stores.fill(events)
+    await _append(stores)
+    await database.close()
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The files of a young cluster and of an old one. Tests work on copies."""
+    directory = tmp_path_factory.mktemp("grown")
+    paths = [directory / f"{size}.db" for size in (FEW, MANY)]
+    for path, size in zip(paths, (FEW, MANY), strict=True):
+        asyncio.run(make(path, size))
+    return paths
+
+
 @pytest.fixture
-async def both(tmp_path: Path) -> AsyncIterator[list[Stores]]:
+async def both(grown: list[Path], tmp_path: Path) -> AsyncIterator[list[Stores]]:
     """A young cluster and an old one."""
-    databases = [await open_database(tmp_path / f"{size}.db") for size in (FEW, MANY)]
-    stores = [Stores(database) for database in databases]
-    for each, size in zip(stores, (FEW, MANY), strict=True):
-        await each.fill(size)
-        await _append(each)
-    yield stores
+    databases = [await open_database(Path(shutil.copy(path, tmp_path))) for path in grown]
+    yield [Stores(database) for database in databases]
     for database in databases:
         await database.close()
 
