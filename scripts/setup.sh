@@ -75,6 +75,11 @@ if [ "${1:-}" = --tools ]; then
     need Xvfb xvfb
     need xauth xauth
     need xdpyinfo x11-utils
+    # Debian keeps the server's programs out of PATH. The tests start one of their own; that of the package is not used.
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || apt_install postgresql || {
+        say "PostgreSQL is missing and cannot be installed from here: install the package 'postgresql'"
+        exit 1
+    }
     exit
 fi
 

@@ -1,14 +1,21 @@
 """Fixtures for every test: clusters of real processes, started once per test process and only when asked for."""
 
+import asyncio
 import gc
+import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog
 
+from interlock.adapters.db.engine import open_database
 from interlock.testing.gateway import Cluster, Mode, Person
+from interlock.testing.postgres import TEMPLATE, NewPlace, Place, PostgresServer, programs
 from interlock.testing.procs import Profiles
 
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
@@ -46,6 +53,20 @@ def _own_log() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewPlace]:
+    """Makes places for databases by the name of their kind; what PostgreSQL has of them goes with the test."""
+    with ExitStack() as stack:
+
+        def make(kind: str) -> Place:
+            if kind == "sqlite":
+                return tmp_path / "test.db"
+            server: PostgresServer = request.getfixturevalue("postgres")
+            return server.place(stack.enter_context(server.database(TEMPLATE)))
+
+        yield make
+
+
 @pytest.fixture(scope="session")
 def proxy_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that records at the proxy."""
@@ -78,3 +99,19 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 def person(cluster: Cluster) -> Person:
     """The user of the cluster, signed in."""
     return cluster.person
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, and in it a database that is up to date, to be copied (`TEMPLATE`)."""
+    if programs() is None and "CI" not in os.environ:
+        pytest.skip("PostgreSQL is not installed: run scripts/setup.sh --tools")
+    with PostgresServer() as server:
+        server.execute(f"CREATE DATABASE {TEMPLATE}")
+
+        async def migrate() -> None:
+            await (await open_database(server.place(TEMPLATE))).close()
+
+        with ThreadPoolExecutor(1) as thread:  # whoever asks may have an event loop in this one
+            thread.submit(asyncio.run, migrate()).result()
+        yield server

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -25,6 +24,7 @@ from interlock.domain.audit import (
 )
 from interlock.ports import AuditLog, EventFilter, EventReader
 from interlock.testing.clock import START
+from interlock.testing.postgres import NewPlace
 from interlock.testing.stores import MemoryAuditLog
 
 SID = SessionId("aaaaaaaa-0000-4000-8000-000000000001")
@@ -41,13 +41,13 @@ def event(uid: str, kind: Kind, sid: SessionId | None = SID, index: int = 0, use
     return AuditEvent(kind, START + timedelta(seconds=index), uid, "demo", sid, index, {"user": user})
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def log(request: pytest.FixtureRequest, new_place: NewPlace) -> AsyncIterator[Log]:
     """Each implementation in turn."""
     if request.param == "memory":
         yield MemoryAuditLog()
         return
-    database = await open_database(tmp_path / "test.db")
+    database = await open_database(new_place(request.param))
     yield SqlAuditLog(database)
     await database.close()
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from interlock.domain.lease import LEASE_TTL, Lease
 from interlock.ports import LeaseStore
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.limits import MemoryLeases
+from interlock.testing.postgres import NewPlace
 
 PROXY, NODE = DaemonId("proxy"), DaemonId("node")
 FIRST = Lease("l1", "connections/demo/alice", PROXY, START + LEASE_TTL)
@@ -29,13 +29,15 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[LeaseStore]:
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def store(
+    request: pytest.FixtureRequest, new_place: NewPlace, clock: FakeClock
+) -> AsyncIterator[LeaseStore]:
     """Each implementation in turn."""
     if request.param == "memory":
         yield MemoryLeases(clock)
         return
-    database = await open_database(tmp_path / "test.db")
+    database = await open_database(new_place(request.param))
     yield SqlLeaseStore(database, clock)
     await database.close()
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -14,18 +13,19 @@ from interlock.domain.lock import Lock, LockKind
 from interlock.ports import LockStore
 from interlock.testing.clock import START
 from interlock.testing.limits import MemoryLocks
+from interlock.testing.postgres import NewPlace
 
 LOCK = Lock("l1", LockKind.USER, "alice", START, "call 4711", START + timedelta(hours=1), "root")
 OTHER = Lock("l2", LockKind.SESSION, "s1", START - timedelta(minutes=1))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LockStore]:
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def store(request: pytest.FixtureRequest, new_place: NewPlace) -> AsyncIterator[LockStore]:
     """Each implementation in turn."""
     if request.param == "memory":
         yield MemoryLocks()
         return
-    database = await open_database(tmp_path / "test.db")
+    database = await open_database(new_place(request.param))
     yield SqlLockStore(database)
     await database.close()
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +12,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.ports import TrackerStore
 from interlock.testing.clock import START
+from interlock.testing.postgres import NewPlace
 from interlock.testing.stores import MemoryTrackers
 
 PROXY, NODE = DaemonId("proxy"), DaemonId("node")
@@ -35,13 +35,13 @@ PENDING = Tracker(
 OTHER = replace(PENDING, sid=SessionId("bbbbbbbb-0000-4000-8000-000000000002"), created=START - timedelta(1))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TrackerStore]:
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def store(request: pytest.FixtureRequest, new_place: NewPlace) -> AsyncIterator[TrackerStore]:
     """Each implementation in turn."""
     if request.param == "memory":
         yield MemoryTrackers()
         return
-    database = await open_database(tmp_path / "test.db")
+    database = await open_database(new_place(request.param))
     yield SqlTrackerStore(database)
     await database.close()
 

@@ -13,6 +13,7 @@ from interlock.core.errors import Denied, NotFound
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.ports import TrustStore
 from interlock.testing.clock import START
+from interlock.testing.postgres import NewPlace
 from interlock.testing.stores import MemoryTrusts
 
 ROOT = TrustedCluster(
@@ -34,13 +35,13 @@ LEAF = TrustedCluster(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[TrustStore]:
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+async def store(request: pytest.FixtureRequest, new_place: NewPlace) -> AsyncIterator[TrustStore]:
     """Each implementation in turn."""
     if request.param == "memory":
         yield MemoryTrusts()
         return
-    database = await open_database(tmp_path / "test.db")
+    database = await open_database(new_place(request.param))
     yield SqlTrustStore(database)
     await database.close()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +11,7 @@ from interlock.adapters.db.locks import BEAT_S, POLL_S, SqlLockFeed, SqlLockStor
 from interlock.core.errors import Denied
 from interlock.domain.lock import MAX_LOCKS, Lock, LockKind, LockList
 from interlock.testing.clock import START, FakeClock
+from interlock.testing.postgres import Place
 from interlock.testing.stores import VirtualSleep
 
 LOCK = Lock("l1", LockKind.USER, "alice", START)
@@ -42,12 +42,12 @@ async def test_a_lock_of_a_newer_version_can_be_listed_and_removed(database: Dat
     await store.remove_lock("l1")
 
 
-async def test_what_another_process_writes_is_noticed_at_the_next_look(database: Database, tmp_path: Path) -> None:
-    """Another connection to the same file, as ilctl has it."""
+async def test_what_another_process_writes_is_noticed_at_the_next_look(database: Database, place: Place) -> None:
+    """Another connection to the same database, as ilctl has it."""
     clock = FakeClock()
     sleep = VirtualSleep(clock)
     feed = SqlLockFeed(database, SqlLockStore(database), strict=True, clock=clock, sleep=sleep)
-    other = await open_database(tmp_path / "test.db")
+    other = await open_database(place)
     try:
         async with aclosing(feed.follow_locks()) as told:
             assert await anext(told) == LockList((), strict=True)

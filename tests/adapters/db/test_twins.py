@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import permutations
-from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -16,6 +15,7 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.twin import Twin
 from interlock.ports import EventFilter
 from interlock.testing.clock import START
+from interlock.testing.postgres import Place
 
 PROXY, NODE, OTHER_NODE = DaemonId("proxy"), DaemonId("node"), DaemonId("other")
 HERE = "10.0.0.1:40000"
@@ -142,13 +142,13 @@ async def test_what_only_the_node_told_stays(story: Story) -> None:
     assert await story.shown(sid=OURS) == [*SHOWN, (OURS, "agent-forward")]
 
 
-async def test_it_survives_a_restart(tmp_path: Path) -> None:
+async def test_it_survives_a_restart(place: Place) -> None:
     """The database knows it, also between the two halves."""
-    first = await open_database(tmp_path / "again.db")
+    first = await open_database(place)
     await ours(Story(first))
     await named(Story(first))
     await first.close()
-    second = await open_database(tmp_path / "again.db")
+    second = await open_database(place)
     await theirs(Story(second))
     assert await Story(second).shown() == SHOWN
     await second.close()

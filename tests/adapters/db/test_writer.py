@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
+from interlock.adapters.db.backend import WRITES, driver
 from interlock.adapters.db.engine import Database, open_database
-from interlock.adapters.db.prepared import driver
 from interlock.adapters.db.writer import GROUP
 from interlock.core.errors import Denied, StoreError
+from interlock.testing.postgres import Place
 
-SHOWN = text("SELECT id FROM tokens ORDER BY rowid")
+SHOWN = text("SELECT sid FROM twins ORDER BY seq")
+ADD = text("INSERT INTO twins (sid, node, seen_from) VALUES (:sid, 'n', 'f')")
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def commits() -> Iterator[list[Connection]]:
     seen: list[Connection] = []
 
     def note(connection: Connection) -> None:
-        if driver(connection).in_transaction:
+        if connection.get_execution_options().get(WRITES):
             seen.append(connection)
 
     event.listen(Engine, "commit", note)
@@ -30,10 +31,10 @@ def commits() -> Iterator[list[Connection]]:
 
 
 def adding(name: str) -> Callable[[Connection], str]:
-    """Store a token of this name; a second one of it fails."""
+    """Store a row of this name; a second one of it fails."""
 
     def work(connection: Connection) -> str:
-        connection.execute(text("INSERT INTO tokens VALUES (:id, x'00', 't', 't', 1, 'node')"), {"id": name})
+        connection.execute(ADD, {"sid": name})
         return name
 
     return work
@@ -41,7 +42,7 @@ def adding(name: str) -> Callable[[Connection], str]:
 
 async def shown(database: Database) -> list[str]:
     """What is stored, in its order."""
-    return [row.id for row in await database.rows(SHOWN)]
+    return [row.sid for row in await database.rows(SHOWN)]
 
 
 async def test_writes_that_wait_together_are_one_commit_in_their_order(
@@ -102,7 +103,7 @@ async def test_a_write_that_fails_undoes_only_itself(database: Database) -> None
 
 
 async def test_a_transaction_that_is_lost_fails_for_everybody_in_it(database: Database) -> None:
-    """SQLite undoes all of it when the disk is full: nobody is told that something is stored which is not."""
+    """As SQLite undoes all of it when the disk is full: nobody is told that something is stored which is not."""
 
     def full(connection: Connection) -> str:
         driver(connection).execute("ROLLBACK")
@@ -125,14 +126,14 @@ async def test_a_caller_that_is_cancelled_does_not_undo_its_write(database: Data
     assert await shown(database) == ["cancelled", "other"]
 
 
-async def test_closing_writes_what_waits(tmp_path: Path) -> None:
+async def test_closing_writes_what_waits(place: Place) -> None:
     """Also what was handed over in the same step of the loop."""
-    database = await open_database(tmp_path / "closing.db")
+    database = await open_database(place)
     task = asyncio.create_task(database.write(adding("last")))
     await asyncio.sleep(0)
     await database.close()
     assert await task == "last"
-    again = await open_database(tmp_path / "closing.db")
+    again = await open_database(place)
     assert await shown(again) == ["last"]
     await again.close()
 
@@ -141,7 +142,7 @@ async def test_a_write_sees_what_the_one_before_it_in_the_group_did(database: Da
     """So a count and a place taken by it are right however many ask at once (leases)."""
 
     def take(connection: Connection) -> bool:
-        held = connection.execute(text("SELECT count(*) FROM tokens")).scalar() or 0
+        held = connection.execute(text("SELECT count(*) FROM twins")).scalar() or 0
         if held >= 3:
             return False
         adding(f"t{held}")(connection)

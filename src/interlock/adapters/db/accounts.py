@@ -5,12 +5,12 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Row, bindparam, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_strings
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.words import insert
 from interlock.core.errors import NotFound
 from interlock.core.ids import parse_login, parse_name
 from interlock.domain.access import RoleOptions, dump_options, load_options
@@ -31,7 +31,7 @@ class SqlUserStore:
 
     async def user(self, name: str) -> User:
         """The account; NotFound otherwise."""
-        rows = self._database.look(_USER, name=name)
+        rows = await self._database.look(_USER, name=name)
         if not rows:
             raise _no_user(name)
         return _user(rows[0])
@@ -73,7 +73,7 @@ class SqlRoleStore:
 
     async def roles(self, names: Iterable[str]) -> list[Role]:
         """The named roles that exist and can be read."""
-        rows = [row for name in sorted(set(names)) for row in self._database.look(_ROLE, name=name)]
+        rows = [row for name in sorted(set(names)) for row in await self._database.look(_ROLE, name=name)]
         return [role for row in rows if (role := _role(row)) is not None]
 
     async def all_roles(self) -> list[Role]:

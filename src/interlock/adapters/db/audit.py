@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select, text
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, each_of, whole_text
 from interlock.adapters.db.engine import Database
-from interlock.adapters.db.prepared import Prepared, driver
+from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.twins import find_twins
+from interlock.adapters.db.words import code_of, insert
 from interlock.core.ids import SessionId
 from interlock.domain.audit import NEXT, SYNTHESIZED, AuditEvent, JsonValue, Kind
 from interlock.domain.twin import TOLD_BY_BOTH, folded
@@ -57,7 +57,7 @@ class SqlAuditLog:
 
     def knows(self, sid: SessionId) -> bool:
         """Whether anything but refusals is stored of this session. Synchronous: readers wait for nobody here."""
-        return bool(self._database.look(_TOLD, sid=sid))
+        return bool(self._database.glance(_TOLD, sid=sid))
 
     async def begun(
         self, *, user: str | None, before: int | None, limit: int
@@ -106,7 +106,7 @@ class SqlAuditLog:
         if wanted.after is not None:
             query = query.where(table.c.seq > wanted.after)
         if not (wanted.as_told or wanted.duplicates):
-            code = func.json_extract(table.c.body, "$.code")
+            code = code_of(table.c.body)
             query = query.where(or_(twins.c.sid.is_(None), code.not_in(TOLD_BY_BOTH)))
         rows = await self._database.rows(query)
         found = [(row.seq, _DECODER.decode(row.body), row.one) for row in rows]
@@ -125,27 +125,25 @@ def _same(sid: str) -> ColumnElement[bool]:
 
 
 def _append(connection: Connection, events: Sequence[AuditEvent]) -> None:
-    sqlite = driver(connection)
     made_up = _take_ends(connection, {event.sid for event in events if event.sid is not None})
     if all(event.index != NEXT for event in events):
-        _STORE.run_all(sqlite, (_row(event) for event in events))
+        _STORE.run_all(connection, (_row(event) for event in events))
     else:
         for event in events:
             index = event.index if event.index != NEXT else _next(connection, event.sid)
-            _STORE.run(sqlite, **_row(replace(event, index=index)))
+            _STORE.run(connection, **_row(replace(event, index=index)))
     for row in made_up:
         row["ei"] = _next(connection, row["sid"])
         row["body"] = dump(_DECODER.decode(row["body"]) | {"ei": row["ei"]})
-        _STORE.run(sqlite, **row)
+        _STORE.run(connection, **row)
     find_twins(connection, events)
 
 
 def _take_ends(connection: Connection, sids: Iterable[SessionId]) -> list[dict[str, Any]]:
     """Remove the ends that auth made up for these sessions; what they were."""
-    sqlite = driver(connection)
-    taken = [row._asdict() for sid in sids for row in _MADE_UP.rows(sqlite, sid=sid)]
+    taken = [row._asdict() for sid in sids for row in _MADE_UP.rows(connection, sid=sid)]
     for sid in {row["sid"] for row in taken}:
-        _TAKE_BACK.run(sqlite, sid=sid)
+        _TAKE_BACK.run(connection, sid=sid)
     return taken
 
 

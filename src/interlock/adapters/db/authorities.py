@@ -5,12 +5,12 @@ from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Row, delete, select, true, update
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, load_labels
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.words import insert
 from interlock.core.errors import NotFound, StoreError
 from interlock.domain.duties import RecordingMode
 from interlock.domain.modes import ModePolicy, ModeRule
@@ -60,7 +60,7 @@ class SqlClusterStore:
 
     async def mode_policy(self) -> ModePolicy:
         """`ports.ModeSource`: default and rules in one read, since every session waits for it."""
-        rows = self._database.look(_MODES)
+        rows = await self._database.look(_MODES)
         if not rows:
             raise NotFound(_NOT_SET_UP)
         try:
@@ -78,7 +78,9 @@ class SqlClusterStore:
         """`ports.ModeStore`."""
         row = {"labels": _key(rule.labels), "mode": rule.mode.value}
         await self._database.change(
-            insert(schema.mode_rules).values(row).on_conflict_do_update(["labels"], set_={"mode": row["mode"]})
+            insert(schema.mode_rules)
+            .values(row)
+            .on_conflict_do_update(index_elements=["labels"], set_={"mode": row["mode"]})
         )
 
     async def remove_mode_rule(self, labels: Mapping[str, str]) -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row, delete, select
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_role_map, dump_strings, load_role_map, load_strings
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import parse_name
 from interlock.domain.cluster import Relation, TrustedCluster

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from sqlalchemy import Select, String, column, func, select
+from sqlalchemy import Select, String, column, literal, select
+
+from interlock.adapters.db.words import strings_in
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -37,7 +39,7 @@ def dump_labels(labels: Mapping[str, str]) -> str:
 
 def each_of(values: Iterable[str]) -> Select[str]:
     """The values, for IN: as one parameter, so the statement is the same for two of them and for thousands."""
-    return select(column("value", String)).select_from(func.json_each(dump_strings(values)))
+    return select(column("value", String)).select_from(strings_in(literal(dump_strings(values), String)))
 
 
 def load_strings(column: str) -> tuple[str, ...]:

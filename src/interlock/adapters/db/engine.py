@@ -1,54 +1,53 @@
-"""The database file: opened privately, migrated to this version's tables, and spoken to in short transactions.
+"""The database: opened, migrated to this version's tables, and spoken to in short transactions.
 
 A transaction runs as a whole in a worker thread: one trip there and back, where an asynchronous driver needs one
-for each of its ten steps. What every session's set-up asks is looked up on the event loop itself, since the trip
-would cost ten times the read (ADR-0005). What is written is committed in groups (`writer`). An asynchronous driver
-of another database fits behind the same methods. Writers take the write lock when they begin (BEGIN IMMEDIATE):
-one that reads first and writes later would otherwise fail at once, without waiting, when another process wrote in
-between.
+for each of its ten steps. What every session's set-up asks is looked up on the event loop itself if the database
+is a file, since the trip would cost ten times the read (ADR-0005). What is written is committed in groups
+(`writer`). What differs between the databases is asked of a `backend.Backend`.
 """
 
 import asyncio
-import os
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from time import sleep
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, Row, create_engine, event, text
+from sqlalchemy import Connection, Executable, Row, inspect, text
 
-from interlock.adapters.db.prepared import Prepared, driver
-from interlock.adapters.db.writer import GroupWriter, named_errors
+from interlock.adapters.db.backend import Backend, ConnectionLost, connected, driver, named_errors
+from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.sqlite import Sqlite
+from interlock.adapters.db.writer import GroupWriter
 from interlock.core.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from interlock.adapters.db.postgres import PostgresUrl
 
 HEAD = "0008"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
-BUSY_TIMEOUT_MS = 10_000
-"""How long a process waits for another one's write transaction; ours last milliseconds."""
-
 READERS = 4
 """Threads that read at the same time; a read takes a fraction of a millisecond."""
 
-_WAL_ATTEMPTS, _WAL_PAUSE_S = 100, 0.02
+GLANCE_S = 1.0
+"""Seconds for which the event loop waits at most for a database that is not near; it is away then."""
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
-_WRITES = "interlock_writes"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
     """An open database. Stores hand it their statements; errors leave as StoreError."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._engine = backend.engine()
         self._readers = ThreadPoolExecutor(READERS, "database-read")
-        self._writer = GroupWriter(engine.execution_options(**{_WRITES: True}))
+        self._writer = GroupWriter(self._engine.execution_options(**backend.writing), backend)
         self._near: Connection | None = None  # of the event loop's thread, made when first asked; it never writes
+        self._stuck: Future[Any] | None = None  # a glance that was not answered in time
 
     async def rows(self, query: Executable) -> Sequence[Row[Any]]:
         """The result of one SELECT."""
@@ -60,32 +59,63 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """What ``work`` finds, run in a thread. It must not write; each of its statements sees one state."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
-        def run() -> T:
-            with named_errors(), self._engine.connect() as connection:
-                return work(connection)
+    async def look(self, query: Prepared, **values: Any) -> list[Any]:
+        """The result of one SELECT that finds few rows by an index.
 
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
-
-    def look(self, query: Prepared, **values: Any) -> list[Any]:
-        """The result of one SELECT on the caller's thread, which is the event loop's.
-
-        For few rows by an index: ten microseconds, where a trip to a thread costs a hundred and more.
+        In a file, on the caller's thread, which is the event loop's: ten microseconds, where a trip to a thread
+        costs a hundred and more.
         """
-        with named_errors():
-            return query.rows(driver(self._here()), **values)
+        if self._backend.near:
+            return self._look_here(query, values)
+        return await self.read(lambda connection: query.rows(connection, **values))
 
-    def version(self) -> int:
-        """Another number than before if anybody, in whatever process, has written since. A few microseconds."""
-        with named_errors():
-            return int(driver(self._here()).execute("PRAGMA data_version").fetchone()[0])
+    def glance(self, query: Prepared, **values: Any) -> list[Any]:
+        """The same for those who cannot wait; StoreError if the answer takes longer than `GLANCE_S`."""
+        if self._backend.near:
+            return self._look_here(query, values)
+        if self._stuck is not None and not self._stuck.done():
+            raise StoreError("the gateway's database is not available", reason="it has not answered yet")
+        asked = self._readers.submit(self._read, lambda connection: query.rows(connection, **values))
+        try:
+            return asked.result(GLANCE_S)
+        except TimeoutError as error:
+            self._stuck = asked
+            reason = f"no answer within {GLANCE_S} s"
+            raise StoreError("the gateway's database is not available", reason=reason) from error
+
+    async def version(self) -> object:
+        """Another value than before if anybody, in whatever process, has written since."""
+        if self._backend.near:
+            with named_errors(self._backend):
+                return self._version(self._here())
+        return await self.read(self._version)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in a thread as one transaction: durable when this returns, undone if it raises.
 
         A caller that is cancelled does not stop it. Others' writes may share the commit; none sees a half of it.
+        It may run again if what it did has been undone. Nobody else writes between its beginning and the commit.
         """
         return await self._writer.write(work)
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        try:
+            return self._read_once(work)
+        except ConnectionLost:  # perhaps the database is back already
+            return self._read_once(work)
+
+    def _read_once(self, work: Callable[[Connection], T]) -> T:
+        with connected(self._engine, self._backend) as connection:
+            return work(connection)
+
+    def _look_here(self, query: Prepared, values: Mapping[str, Any]) -> list[Any]:
+        with named_errors(self._backend):
+            return query.rows(self._here(), **values)
+
+    def _version(self, connection: Connection) -> object:
+        return driver(connection).execute(self._backend.version).fetchone()[0]
 
     def _here(self) -> Connection:
         if self._near is None:
@@ -104,16 +134,12 @@ class Database:
         self._engine.dispose()
 
 
-async def open_database(path: Path) -> Database:
-    """Open or create the database file (0600) and bring its tables up to date.
+async def open_database(place: "Path | PostgresUrl") -> Database:
+    """Open the database, or create the file (0600), and bring its tables up to date.
 
-    StoreError if that fails, ConfigError if a newer Interlock made the file.
+    StoreError if that fails, ConfigError if a newer Interlock made it.
     """
-    _create_private(path)
-    engine = create_engine(f"sqlite:///{path}")
-    event.listen(engine, "connect", _prepare)
-    event.listen(engine, "begin", _begin)
-    database = Database(engine)
+    database = Database(_backend(place))
     try:
         await _migrate(database)
     except BaseException:
@@ -122,33 +148,14 @@ async def open_database(path: Path) -> Database:
     return database
 
 
-def _create_private(path: Path) -> None:
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreError(f"cannot open the database {path}: {error.strerror}", reason=str(error)) from error
+def _backend(place: "Path | PostgresUrl") -> Backend:
+    if isinstance(place, Path):
+        file = Sqlite(place)
+        file.create()
+        return file
+    from interlock.adapters.db.postgres import Postgres  # its driver takes half a second to import
 
-
-def _prepare(connection: Any, record: object) -> None:
-    del record
-    connection.isolation_level = None  # transactions begin where _begin says, not where the driver guesses
-    cursor = connection.cursor()
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    for pause in (*(_WAL_PAUSE_S,) * _WAL_ATTEMPTS, None):
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            break
-        except sqlite3.OperationalError:  # another process is switching a new file; SQLite does not wait for that
-            if pause is None:
-                raise
-            sleep(pause)
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    if connection.get_execution_options().get(_WRITES, False):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return Postgres(place)
 
 
 async def _migrate(database: Database) -> None:
@@ -157,8 +164,7 @@ async def _migrate(database: Database) -> None:
 
 
 def _version(connection: Connection) -> str | None:
-    found = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
-    if found is None:
+    if not inspect(connection).has_table("alembic_version"):
         return None
     version: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return version

@@ -9,12 +9,12 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row, and_, bindparam, delete, or_, select
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_strings
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId, parse_name
 from interlock.domain.target import SubKind, Target, unknown_node
@@ -59,7 +59,7 @@ class SqlInventory:
 
     async def named(self, name: str) -> list[Target]:
         """The live targets with this hostname, by ID, or the one with this ID: nobody can shadow an ID."""
-        rows = self._database.look(_NAMED, hostname=name.lower(), id=name, now=self._clock.now())
+        rows = await self._database.look(_NAMED, hostname=name.lower(), id=name, now=self._clock.now())
         found = [target for row in rows if (target := _target(row)) is not None]
         return [target for target in found if target.id == name] or found
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import each_of
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.words import insert
 from interlock.core.ids import DaemonId
 from interlock.domain.lease import Lease
 from interlock.ports import Clock

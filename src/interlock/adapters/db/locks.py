@@ -5,11 +5,11 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Row, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
 from interlock.domain.lock import MAX_LOCKS, Lock, LockKind, LockList
 from interlock.ports import Clock, LockSource
@@ -35,7 +35,7 @@ class SqlLockStore:
 
     async def locks(self) -> list[Lock]:
         """All that are stored, oldest first."""
-        return [_lock(row) for row in self._database.look(_ALL)]
+        return [_lock(row) for row in await self._database.look(_ALL)]
 
     async def add_lock(self, lock: Lock) -> None:
         """Store it, and forget what has expired; Denied if there are too many."""
@@ -86,9 +86,10 @@ class SqlLockFeed:
     async def follow_locks(self) -> AsyncGenerator[LockList, None]:
         """The list now, and whenever anything in the database has changed or `BEAT_S` have passed."""
         known: LockList | None = None
-        seen, told = -1, 0.0
+        seen: object
+        seen, told = None, 0.0
         while True:
-            now, version = self._clock.monotonic(), self._database.version()
+            now, version = self._clock.monotonic(), await self._database.version()
             due = now - told >= BEAT_S
             if version != seen or due:
                 seen, found = version, LockList(tuple(await self._store.locks()), self._strict)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ColumnElement,
@@ -20,16 +21,25 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
+    false,
     text,
 )
 from sqlalchemy.types import TypeEngine
+
+_BYTES = Text(collation="C")  # compared byte by byte, as SQLite does, whatever the database's language is
+
+TEXT: TypeEngine[str] = Text().with_variant(_BYTES, "postgresql")
+ID: TypeEngine[str] = String(36).with_variant(_BYTES, "postgresql")
+KIND: TypeEngine[str] = String(16).with_variant(_BYTES, "postgresql")
+NUMBER: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Moment(TypeDecorator[datetime]):
     """A point in time as sortable UTC text with microseconds."""
 
-    impl: TypeEngine[Any] | type[TypeEngine[Any]] = String(27)
+    impl: TypeEngine[Any] | type[TypeEngine[Any]] = String(27).with_variant(_BYTES, "postgresql")
     cache_ok: bool | None = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
@@ -56,88 +66,94 @@ TRACKER_LIVES = text("state != 2 AND NOT swept")
 TRACKER_IS_OVER = text("(state = 2 OR swept)")
 SESSION_BEGAN = text("event = 'session.start'")
 
+
+def _some(condition: TextClause) -> dict[str, Any]:
+    """An index of some rows only."""
+    return {"sqlite_where": condition, "postgresql_where": condition}
+
+
 cluster = Table(
     "cluster",
     metadata,
     Column("only", Integer, primary_key=True),  # always 1: there is one row
-    Column("id", String(36), nullable=False),
-    Column("name", Text, nullable=False),
-    Column("recording_mode", Text, nullable=False),
+    Column("id", ID, nullable=False),
+    Column("name", TEXT, nullable=False),
+    Column("recording_mode", TEXT, nullable=False),
     Column("created", Moment, nullable=False),
 )
 
 mode_rules = Table(
     "mode_rules",
     metadata,
-    Column("labels", Text, primary_key=True),  # JSON object of strings, keys sorted
-    Column("mode", Text, nullable=False),  # `RecordingMode`; one that is not known here voids the whole policy
+    Column("labels", TEXT, primary_key=True),  # JSON object of strings, keys sorted
+    Column("mode", TEXT, nullable=False),  # `RecordingMode`; one that is not known here voids the whole policy
 )
 
 authorities = Table(
     "authorities",
     metadata,
-    Column("kind", String(16), primary_key=True),  # user, host, openssh, recordings, x509
-    Column("private_key", Text, nullable=False),  # PKCS #8 PEM
-    Column("public", Text, nullable=False),  # OpenSSH line; for x509 the PEM certificate
+    Column("kind", KIND, primary_key=True),  # user, host, openssh, recordings, x509
+    Column("private_key", TEXT, nullable=False),  # PKCS #8 PEM
+    Column("public", TEXT, nullable=False),  # OpenSSH line; for x509 the PEM certificate
     Column("created", Moment, nullable=False),
 )
 
 users = Table(
     "users",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("password_hash", Text),  # argon2id, PHC form; null: no password sign-in
+    Column("name", TEXT, primary_key=True),
+    Column("password_hash", TEXT),  # argon2id, PHC form; null: no password sign-in
     Column("must_change", Boolean, nullable=False),
-    Column("roles", Text, nullable=False),  # JSON array
+    Column("roles", TEXT, nullable=False),  # JSON array
     Column("created", Moment, nullable=False),
 )
 
 roles = Table(
     "roles",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("logins", Text, nullable=False),  # JSON array
-    Column("node_labels", Text, nullable=False),  # JSON object of strings
-    Column("options", Text, nullable=False),  # JSON object; a key that is not known here voids the role
+    Column("name", TEXT, primary_key=True),
+    Column("logins", TEXT, nullable=False),  # JSON array
+    Column("node_labels", TEXT, nullable=False),  # JSON object of strings
+    Column("options", TEXT, nullable=False),  # JSON object; a key that is not known here voids the role
 )
 
 nodes = Table(
     "nodes",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("hostname", Text, nullable=False),  # nodes may share one; an agentless host has its own
-    Column("host", Text, nullable=False),
+    Column("id", ID, primary_key=True),
+    Column("hostname", TEXT, nullable=False),  # nodes may share one; an agentless host has its own
+    Column("host", TEXT, nullable=False),
     Column("port", Integer, nullable=False),
-    Column("sub_kind", Text, nullable=False),
-    Column("labels", Text, nullable=False),  # JSON object of strings
-    Column("host_keys", Text, nullable=False),  # JSON array of OpenSSH lines
-    Column("version", Text, nullable=False),
+    Column("sub_kind", TEXT, nullable=False),
+    Column("labels", TEXT, nullable=False),  # JSON object of strings
+    Column("host_keys", TEXT, nullable=False),  # JSON array of OpenSSH lines
+    Column("version", TEXT, nullable=False),
     Column("expires", Moment),  # null: registered by hand
-    Column("tunnel", Boolean, nullable=False, server_default=text("0")),  # reached by a tunnel that it brings
+    Column("tunnel", Boolean, nullable=False, server_default=false()),  # reached by a tunnel that it brings
     Index("nodes_by_hostname", "hostname"),
 )
 
 tokens = Table(
     "tokens",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", TEXT, primary_key=True),
     Column("secret_hash", LargeBinary, nullable=False),
     Column("created", Moment, nullable=False),
     Column("expires", Moment, nullable=False),
     Column("uses", Integer, nullable=False),  # how many are left
-    Column("kind", Text, nullable=False),  # what may join with it: node or cluster
+    Column("kind", TEXT, nullable=False),  # what may join with it: node or cluster
 )
 
 trusted_clusters = Table(
     "trusted_clusters",
     metadata,
-    Column("relation", Text, primary_key=True),  # what it is to us: root or leaf
-    Column("name", Text, primary_key=True),  # in lower case
-    Column("id", String(36), nullable=False),
-    Column("user_cas", Text, nullable=False),  # JSON array of OpenSSH lines
-    Column("host_cas", Text, nullable=False),  # JSON array of OpenSSH lines
-    Column("proxy", Text, nullable=False),  # of a leaf
-    Column("roles", Text, nullable=False),  # of a root: JSON object of arrays
+    Column("relation", TEXT, primary_key=True),  # what it is to us: root or leaf
+    Column("name", TEXT, primary_key=True),  # in lower case
+    Column("id", ID, nullable=False),
+    Column("user_cas", TEXT, nullable=False),  # JSON array of OpenSSH lines
+    Column("host_cas", TEXT, nullable=False),  # JSON array of OpenSSH lines
+    Column("proxy", TEXT, nullable=False),  # of a leaf
+    Column("roles", TEXT, nullable=False),  # of a root: JSON object of arrays
     Column("insists", Boolean, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("created", Moment, nullable=False),
@@ -146,15 +162,15 @@ trusted_clusters = Table(
 events = Table(
     "events",
     metadata,
-    Column("seq", Integer, primary_key=True),  # order of arrival
-    Column("uid", Text, nullable=False, unique=True),
-    Column("sid", String(36)),
-    Column("event", Text, nullable=False),
+    Column("seq", NUMBER, primary_key=True),  # order of arrival
+    Column("uid", TEXT, nullable=False, unique=True),
+    Column("sid", ID),
+    Column("event", TEXT, nullable=False),
     Column("time", Moment, nullable=False),
-    Column("user", Text),
+    Column("user", TEXT),
     Column("ei", Integer, nullable=False),
-    Column("synthesized", Text),  # null: told by the session's daemon as it happened
-    Column("body", Text, nullable=False),  # the whole event as JSON
+    Column("synthesized", TEXT),  # null: told by the session's daemon as it happened
+    Column("body", TEXT, nullable=False),  # the whole event as JSON
     Index("events_by_sid", "sid", "seq"),
     Index("events_by_user", "user", "seq"),
     Index("events_by_event", "event", "seq"),
@@ -163,36 +179,36 @@ events = Table(
         "sid",
         "event",
         unique=True,
-        sqlite_where=text("event IN ('session.start', 'session.end', 'session.data', 'session.upload')"),
+        **_some(text("event IN ('session.start', 'session.end', 'session.data', 'session.upload')")),
     ),
-    Index("events_made_up_by_auth", "sid", sqlite_where=text("synthesized = 'auth'")),
-    Index("events_that_begin_sessions", "user", "seq", sqlite_where=SESSION_BEGAN),
-    Index("events_that_begin_sessions_by_time", "user", "time", sqlite_where=SESSION_BEGAN),
+    Index("events_made_up_by_auth", "sid", **_some(text("synthesized = 'auth'"))),
+    Index("events_that_begin_sessions", "user", "seq", **_some(SESSION_BEGAN)),
+    Index("events_that_begin_sessions_by_time", "user", "time", **_some(SESSION_BEGAN)),
 )
 
 trackers = Table(
     "trackers",
     metadata,
-    Column("sid", String(36), primary_key=True),
+    Column("sid", ID, primary_key=True),
     Column("state", Integer, nullable=False),  # position in TrackerState: only ever grows
     Column("swept", Boolean, nullable=False),  # auth took its daemon for dead; a heartbeat takes that back
-    Column("daemon_id", Text, nullable=False),
+    Column("daemon_id", TEXT, nullable=False),
     Column("created", Moment, nullable=False),
     Column("expires", Moment, nullable=False),
-    Column("body", Text, nullable=False),  # all that does not change while the session lives, and the participants
-    Index("trackers_that_live", "created", "sid", sqlite_where=TRACKER_LIVES),
-    Index("trackers_that_are_over", "expires", sqlite_where=TRACKER_IS_OVER),
+    Column("body", TEXT, nullable=False),  # all that does not change while the session lives, and the participants
+    Index("trackers_that_live", "created", "sid", **_some(TRACKER_LIVES)),
+    Index("trackers_that_are_over", "expires", **_some(TRACKER_IS_OVER)),
 )
 
 twins = Table(
     "twins",
     metadata,
-    Column("seq", Integer, primary_key=True),  # order of arrival
-    Column("sid", String(36), nullable=False, unique=True),  # a session that a forwarder records
-    Column("node", String(36), nullable=False),  # its target, which records too
-    Column("seen_from", Text, nullable=False),  # host:port
-    Column("named", String(36)),  # what the node called it; null: nothing so far
-    Column("folded", String(36), unique=True),  # the node's session that is the same; null: not found
+    Column("seq", NUMBER, primary_key=True),  # order of arrival
+    Column("sid", ID, nullable=False, unique=True),  # a session that a forwarder records
+    Column("node", ID, nullable=False),  # its target, which records too
+    Column("seen_from", TEXT, nullable=False),  # host:port
+    Column("named", ID),  # what the node called it; null: nothing so far
+    Column("folded", ID, unique=True),  # the node's session that is the same; null: not found
     Index("twins_by_name", "named"),
     Index("twins_by_connection", "node", "seen_from"),
 )
@@ -200,21 +216,21 @@ twins = Table(
 locks = Table(
     "locks",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("kind", Text, nullable=False),  # a value of LockKind
-    Column("name", Text, nullable=False),
-    Column("message", Text, nullable=False),
+    Column("id", ID, primary_key=True),
+    Column("kind", TEXT, nullable=False),  # a value of LockKind
+    Column("name", TEXT, nullable=False),
+    Column("message", TEXT, nullable=False),
     Column("created", Moment, nullable=False),
     Column("expires", Moment),  # null: until it is removed
-    Column("created_by", Text, nullable=False),
+    Column("created_by", TEXT, nullable=False),
 )
 
 leases = Table(
     "leases",
     metadata,
-    Column("id", String(36), primary_key=True),
-    Column("semaphore", Text, nullable=False),
-    Column("daemon_id", Text, nullable=False),
+    Column("id", ID, primary_key=True),
+    Column("semaphore", TEXT, nullable=False),
+    Column("daemon_id", TEXT, nullable=False),
     Column("expires", Moment, nullable=False),
     Index("leases_by_semaphore", "semaphore"),
     Index("leases_by_daemon", "daemon_id"),

@@ -3,10 +3,10 @@
 from typing import Any
 
 from sqlalchemy import Row, delete, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.words import insert
 from interlock.core.errors import NotFound
 from interlock.ports import JoinToken, TokenKind
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, String, bindparam, delete, literal, or_, select, tuple_, update
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, each_of
 from interlock.adapters.db.engine import Database
-from interlock.adapters.db.prepared import Prepared, driver
+from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.words import insert
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.tracker import Tracker, TrackerState, parse_cursor
 
@@ -72,7 +72,7 @@ class SqlTrackerStore:
         await self._database.write(lambda connection: self._put(connection, trackers))
 
     def _put(self, connection: Connection, trackers: Sequence[Tracker]) -> None:
-        _PUT.run_all(driver(connection), map(_row, trackers))
+        _PUT.run_all(connection, map(_row, trackers))
         over = [each.expires for each in trackers if each.swept or each.state is TrackerState.TERMINATED]
         if over and (self._purged is None or max(over) >= self._purged + PURGE_EVERY):
             self._purged = max(over)

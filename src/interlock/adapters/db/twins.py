@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import each_of
 from interlock.adapters.db.engine import Database
-from interlock.adapters.db.prepared import Prepared, driver
+from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.words import insert
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.twin import CLOCKS_APART, Twin, same_session
@@ -74,9 +74,7 @@ def find_twins(connection: Connection, events: Sequence[AuditEvent]) -> None:
     for event in events:
         if event.kind is Kind.SESSION_START and event.sid is not None:
             node, seen_from = event.fields.get("recorded_by"), event.fields.get("addr.remote")
-            touched = _TOUCHED.rows(
-                driver(connection), sid=event.sid, named=event.sid, node=node, seen_from=seen_from
-            )
+            touched = _TOUCHED.rows(connection, sid=event.sid, named=event.sid, node=node, seen_from=seen_from)
             _settle(connection, touched)
 
 

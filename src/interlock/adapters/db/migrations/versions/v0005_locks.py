@@ -3,32 +3,32 @@
 import sqlalchemy as sa
 from alembic import op
 
+from interlock.adapters.db.migrations.portable import ID, MOMENT, TEXT
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
-
-_MOMENT = sa.String(27)
 
 
 def upgrade() -> None:
     """Create both tables."""
     op.create_table(
         "locks",
-        sa.Column("id", sa.String(36), primary_key=True),
-        sa.Column("kind", sa.Text, nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("message", sa.Text, nullable=False),
-        sa.Column("created", _MOMENT, nullable=False),
-        sa.Column("expires", _MOMENT),
-        sa.Column("created_by", sa.Text, nullable=False),
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("message", TEXT, nullable=False),
+        sa.Column("created", MOMENT, nullable=False),
+        sa.Column("expires", MOMENT),
+        sa.Column("created_by", TEXT, nullable=False),
     )
     op.create_table(
         "leases",
-        sa.Column("id", sa.String(36), primary_key=True),
-        sa.Column("semaphore", sa.Text, nullable=False),
-        sa.Column("daemon_id", sa.Text, nullable=False),
-        sa.Column("expires", _MOMENT, nullable=False),
+        sa.Column("id", ID, primary_key=True),
+        sa.Column("semaphore", TEXT, nullable=False),
+        sa.Column("daemon_id", TEXT, nullable=False),
+        sa.Column("expires", MOMENT, nullable=False),
     )
     op.create_index("leases_by_semaphore", "leases", ["semaphore"])
     op.create_index("leases_by_daemon", "leases", ["daemon_id"])

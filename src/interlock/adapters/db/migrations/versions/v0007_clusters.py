@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from interlock.adapters.db.migrations.portable import ID, MOMENT, TEXT
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -13,17 +15,19 @@ def upgrade() -> None:
     """Add the table and the column; tokens that exist are for nodes."""
     op.create_table(
         "trusted_clusters",
-        sa.Column("relation", sa.Text, primary_key=True),
-        sa.Column("name", sa.Text, primary_key=True),
-        sa.Column("id", sa.String(36), nullable=False),
-        sa.Column("user_cas", sa.Text, nullable=False),
-        sa.Column("host_cas", sa.Text, nullable=False),
-        sa.Column("proxy", sa.Text, nullable=False),
-        sa.Column("roles", sa.Text, nullable=False),
+        sa.Column("relation", TEXT, primary_key=True),
+        sa.Column("name", TEXT, primary_key=True),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("user_cas", TEXT, nullable=False),
+        sa.Column("host_cas", TEXT, nullable=False),
+        sa.Column("proxy", TEXT, nullable=False),
+        sa.Column("roles", TEXT, nullable=False),
         sa.Column("insists", sa.Boolean, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False),
-        sa.Column("created", sa.String(27), nullable=False),
+        sa.Column("created", MOMENT, nullable=False),
     )
-    with op.batch_alter_table("tokens") as tokens:
-        tokens.add_column(sa.Column("kind", sa.Text, nullable=False, server_default="node"))
+    op.add_column("tokens", sa.Column("kind", TEXT, nullable=False, server_default="node"))
+    with op.batch_alter_table(
+        "tokens"
+    ) as tokens:  # when those that exist have theirs: SQLite copies the table here
         tokens.alter_column("kind", server_default=None)
