@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from interlock.core import wire
@@ -9,7 +10,8 @@ from interlock.core.wire import string, uint32
 from interlock.domain.target import SubKind
 from interlock.testing.hostile import RawSsh, Script
 from interlock.testing.offences import open_session, refused
-from interlock.testing.ssh_pair import gateway
+from interlock.testing.plain_target import plain_target
+from interlock.testing.ssh_pair import LOGIN, gateway
 
 
 async def silence(peer: RawSsh) -> None:
@@ -183,3 +185,22 @@ async def test_offence_before_the_target_is_up(tmp_path: Path, name: str) -> Non
         shown, reason = await refused(world, script, kind=SubKind.AGENTLESS)
     assert words in shown
     assert "evil1" in reason
+
+
+async def test_the_accounts_own_known_hosts_vouch_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the account that runs the gateway has once trusted at a terminal is no pinned key."""
+    own = tmp_path / "home" / ".ssh"
+    own.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(own.parent))
+    async with gateway(tmp_path) as world, plain_target(world) as target:
+        key = target.host_keys[0].strip()
+        world.add_target(target.hostname, target.port, host_keys=[world.authority.export("user")])
+        names = f"{target.hostname},[{target.hostname}]:{target.port}"
+        (own / "known_hosts").write_text(f"{names} {key}\n@cert-authority {names} {key}\n")
+        client = await world.client(target.hostname, user=f"{LOGIN}%{target.hostname}")
+        with pytest.raises(asyncssh.ChannelOpenError, match="host key verification failed for plain1"):
+            await client.run("exit 0")
+        client.abort()
+        await client.wait_closed()

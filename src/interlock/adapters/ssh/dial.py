@@ -13,11 +13,12 @@ import asyncssh
 import structlog
 
 from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.minted import MintedKey
+from interlock.adapters.ssh.seams.dialling import dial_options
 from interlock.adapters.ssh.seams.relayed import TargetLegConnection
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.adapters.ssh.words import words
 from interlock.core.errors import InterlockError, TargetError
-from interlock.core.extensions import SOFTWARE
 from interlock.core.limits import DIAL_TIMEOUT_S
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind, Target
@@ -67,18 +68,17 @@ class _Owner(asyncssh.SSHClient):
         self._mismatch(f"its certificate is signed by {key.get_fingerprint()}")
         return False
 
-    async def public_key_auth_requested(self) -> list[tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]] | None:
+    async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
         """Certify a fresh key."""
         if self._asked:
             return None
         self._asked = True
         try:
-            key = asyncssh.generate_private_key("ssh-ed25519")
-            line = key.export_public_key().decode()
+            key = MintedKey()
             credential = await self._dialler.issuer.issue_for_target(
-                self._permit, line, records=self._records, client_addr=self.client_addr
+                self._permit, key.line, records=self._records, client_addr=self.client_addr
             )
-            return [(key, asyncssh.import_certificate(credential.certificate))]
+            return [key.certified(credential.certificate)]
         except InterlockError as error:
             self.problem = error
             return None
@@ -131,30 +131,16 @@ class Dialler:
     async def _connect(self, permit: Permit, owner: _Owner) -> TargetLegConnection:
         target = permit.target
         loop = asyncio.get_running_loop()
-        options = asyncssh.SSHClientConnectionOptions(
-            loop=loop,
-            client_factory=lambda: owner,
-            config=None,
-            client_version=SOFTWARE,
-            host=target.host or target.hostname,
-            port=target.port or SSH_PORT,
-            host_key_alias=target.id
-            if target.sub_kind is SubKind.NODE
-            else target.hostname,  # nodes may share a name
-            known_hosts=b"",
+        options, waiter = dial_options(
+            loop,
+            owner,
+            address=(target.host or target.hostname, target.port or SSH_PORT),
+            alias=target.id if target.sub_kind is SubKind.NODE else target.hostname,  # nodes may share a name
             username=permit.login,
-            client_keys=None,
-            agent_path=None,
-            gss_host=None,
-            preferred_auth=["publickey"],
-            kex_algs=list(algorithms.KEX),
-            encryption_algs=list(algorithms.ALL_CIPHERS if target.sub_kind is SubKind.AGENTLESS else self.ciphers),
-            mac_algs=list(algorithms.MACS),
-            compression_algs=list(algorithms.COMPRESSION),
-            server_host_key_algs=list(algorithms.host_key_algorithms(target.host_keys)),
-            login_timeout=self.timeout,
+            ciphers=algorithms.ALL_CIPHERS if target.sub_kind is SubKind.AGENTLESS else self.ciphers,
+            host_keys=algorithms.host_key_algorithms(target.host_keys),
+            timeout=self.timeout,
         )
-        options.waiter = loop.create_future()
 
         def make() -> TargetLegConnection:
             return TargetLegConnection(loop, options, wait="auth")
@@ -164,7 +150,7 @@ class Dialler:
         else:
             _, connection = await loop.create_connection(make, target.host, target.port)
         try:
-            await options.waiter
+            await waiter
         except BaseException:
             connection.abort()
             await connection.wait_closed()

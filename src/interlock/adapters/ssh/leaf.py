@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import asyncssh
 
 from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.minted import MintedKey
 from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, connect, new_key_pair
+from interlock.adapters.ssh.seams.dialling import dial_options
 from interlock.adapters.ssh.seams.leaf import LeafLegConnection
 from interlock.adapters.ssh.words import words
 from interlock.core import portal as wire
 from interlock.core.errors import ConfigError, Denied, InterlockError, TargetError
-from interlock.core.extensions import HAND_OVER, SOFTWARE
+from interlock.core.extensions import HAND_OVER
 from interlock.core.limits import LEAF_TIMEOUT_S
 from interlock.domain.cluster import LeafPass
 from interlock.domain.handover import HandOver, parse_hand_over, told_target
@@ -61,20 +63,17 @@ class _Owner(asyncssh.SSHClient):
         self._mismatch(f"its certificate is signed by {key.get_fingerprint()}")
         return False
 
-    async def public_key_auth_requested(self) -> list[tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]] | None:
+    async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
         """Certify a fresh key."""
         if self._asked:
             return None
         self._asked = True
         try:
-            key = asyncssh.generate_private_key("ssh-ed25519")
+            key = MintedKey()
             credential = await self._issuer.issue_for_leaf(
-                self._granted,
-                key.export_public_key().decode(),
-                offers=self._offers,
-                client_addr=self._client_addr,
+                self._granted, key.line, offers=self._offers, client_addr=self._client_addr
             )
-            return [(key, asyncssh.import_certificate(credential.certificate))]
+            return [key.certified(credential.certificate)]
         except InterlockError as error:
             self.problem = error
             return None
@@ -122,33 +121,21 @@ class LeafDialler:
     async def _connect(self, granted: LeafPass, owner: _Owner) -> tuple[LeafLegConnection, bytes | None]:
         host, port = granted.leaf.address
         loop = asyncio.get_running_loop()
-        options = asyncssh.SSHClientConnectionOptions(
-            loop=loop,
-            client_factory=lambda: owner,
-            config=None,
-            client_version=SOFTWARE,
-            host=host,
-            port=port,
-            host_key_alias=granted.leaf.id,
-            known_hosts=b"",
+        options, waiter = dial_options(
+            loop,
+            owner,
+            address=(host, port),
+            alias=granted.leaf.id,
             username=f"{granted.login}%{granted.node}",
-            client_keys=None,
-            agent_path=None,
-            gss_host=None,
-            preferred_auth=["publickey"],
-            kex_algs=list(algorithms.KEX),
-            encryption_algs=list(self.ciphers),
-            mac_algs=list(algorithms.MACS),
-            compression_algs=list(algorithms.COMPRESSION),
-            server_host_key_algs=list(algorithms.host_key_algorithms(())),
-            login_timeout=self.timeout,
+            ciphers=self.ciphers,
+            host_keys=algorithms.host_key_algorithms(()),
+            timeout=self.timeout,
         )
-        options.waiter = loop.create_future()
         _, connection = await loop.create_connection(
             lambda: LeafLegConnection(loop, options, wait="auth"), host, port
         )
         try:
-            await options.waiter
+            await waiter
             return connection, await connection.ask(HAND_OVER)
         except BaseException:
             connection.abort()

@@ -14,6 +14,7 @@ import pytest
 
 from interlock.adapters.ssh.seams import (
     certificates,
+    dialling,
     forward,
     handshake,
     inplace,
@@ -21,6 +22,7 @@ from interlock.adapters.ssh.seams import (
     leaf,
     node,
     patience,
+    quiet,
     relayed,
     slim,
     tunnel,
@@ -28,7 +30,21 @@ from interlock.adapters.ssh.seams import (
 from interlock.adapters.ssh.seams.certificates import CertifiedConnection
 from interlock.core.tunnel import TO_AUTH, TO_NODE
 
-MODULES = (certificates, forward, handshake, inplace, keys, leaf, node, patience, relayed, slim, tunnel)
+MODULES = (
+    certificates,
+    dialling,
+    forward,
+    handshake,
+    inplace,
+    keys,
+    leaf,
+    node,
+    patience,
+    quiet,
+    relayed,
+    slim,
+    tunnel,
+)
 SOURCE = "\n".join(Path(inspect.getfile(each)).read_text() for each in MODULES)
 ASYNCSSH = "\n".join(path.read_text() for path in Path(inspect.getfile(asyncssh)).parent.rglob("*.py"))
 CLASSES = [

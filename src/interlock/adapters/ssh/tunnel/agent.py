@@ -17,6 +17,7 @@ import asyncssh
 
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
+from interlock.adapters.ssh.seams.dialling import NO_KNOWN_HOSTS
 from interlock.adapters.ssh.seams.node import NodeConnection
 from interlock.adapters.ssh.seams.tunnel import AgentConnection, AgentHooks, ByteSession, TunnelChannel
 from interlock.adapters.ssh.words import words
@@ -129,7 +130,7 @@ class TunnelAgent:
             client_version=SOFTWARE,
             host=host,
             port=port,
-            known_hosts=b"",
+            known_hosts=NO_KNOWN_HOSTS,
             username=TUNNEL_USER if credential is not None else JOIN_USER,
             client_keys=None if credential is None else [_key_pair(credential)],
             agent_path=None,
