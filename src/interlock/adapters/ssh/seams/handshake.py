@@ -12,6 +12,8 @@ from asyncssh.connection import SSHConnection
 from asyncssh.constants import DEFAULT_LANG
 from asyncssh.saslprep import saslprep
 
+from interlock.adapters.ssh.seams.quiet import hush
+
 
 class PromptConnection(SSHConnection):
     """Sends its KEXINIT with its version, and each step of the handshake in one write."""
@@ -67,4 +69,5 @@ def prepare_name(text: str) -> str:
     return saslprep(text)
 
 
+hush()
 vars(asyncssh.connection)["saslprep"] = prepare_name  # asked three times per session

@@ -45,6 +45,7 @@ class RelayedConnection(PromptConnection, KeyedConnection, PatientConnection):
 
     _leg: LegHooks | None = None
     _frozen = False
+    _quickened: socket.socket | None = None  # whose ACKs must not be delayed; set by connection_made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,11 +77,17 @@ class RelayedConnection(PromptConnection, KeyedConnection, PatientConnection):
             super().data_received(data, datatype)
             self._acknowledge_now()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See whether there is TCP below."""
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_QUICKACK"):
+            self._quickened = sock
+        super().connection_made(transport)
+
     def _acknowledge_now(self) -> None:
         """No delayed ACK during set-up: a client with Nagle's algorithm would wait 40 ms for it (baselines §4)."""
-        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
-        if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_QUICKACK"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if self._quickened is not None and self._transport is not None:
+            self._quickened.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def attach(self, leg: LegHooks) -> tuple[ByteTransport, bytes]:
         """Hand over: the transport, and what was read beyond the last packet that asyncssh took."""
