@@ -2,12 +2,15 @@
 
 import asyncio
 import string
+from collections.abc import Coroutine
+from typing import Any, cast
 
 import asyncssh.connection
 import pytest
+from asyncssh.packet import PacketDecodeError
 from asyncssh.saslprep import SASLPrepError, saslprep
 
-from interlock.adapters.ssh.seams.handshake import PromptConnection, prepare_name
+from interlock.adapters.ssh.seams.handshake import PromptConnection, begun, prepare_name
 from interlock.core.extensions import SOFTWARE
 from interlock.core.wire import KEXINIT
 from interlock.testing.hostile import connect_raw
@@ -69,3 +72,58 @@ def test_a_name_that_is_not_allowed_is_refused(text: str) -> None:
     """Controls, unassigned characters, mixed directions."""
     with pytest.raises(SASLPrepError):
         prepare_name(text)
+
+
+async def test_a_handler_that_never_waits_is_done_at_once() -> None:
+    """No task, no other step of the loop."""
+    done: list[str] = []
+
+    async def handle() -> None:
+        done.append("all")
+
+    assert begun(handle()) is True
+    assert done == ["all"]
+
+
+async def test_a_handler_that_waits_is_gone_on_with() -> None:
+    """With results, errors and cancellations where it waits, as if it had been a task from the start."""
+    gate = asyncio.get_running_loop().create_future()
+    wrong = asyncio.get_running_loop().create_future()
+    at: asyncio.Queue[str] = asyncio.Queue()
+
+    async def handle() -> None:
+        at.put_nowait(await gate)
+        try:
+            await wrong
+        except ValueError:
+            at.put_nowait("error")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            at.put_nowait("over")
+
+    rest = begun(handle())
+    assert not isinstance(rest, bool)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(cast(Coroutine[Any, Any, None], rest))
+        gate.set_result("first")
+        assert await at.get() == "first"
+        wrong.set_exception(ValueError())
+        assert await at.get() == "error"
+        task.cancel()
+        assert await at.get() == "over"
+    assert task.cancelled()
+
+
+async def test_errors_of_a_handler_reach_who_calls_it() -> None:
+    """But those of decoding, which come when awaited."""
+
+    async def handle(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(asyncssh.ProtocolError):
+        begun(handle(asyncssh.ProtocolError("no")))
+    rest = begun(handle(PacketDecodeError("short")))
+    assert not isinstance(rest, bool)
+    with pytest.raises(PacketDecodeError):
+        await rest
