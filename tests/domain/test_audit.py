@@ -79,6 +79,7 @@ FIELD = {
     Kind.MODE_UPDATE: ("session_recording_config.update", "TCREC003I"),
     # ours (ADR-0003)
     Kind.SESSION_ELSEWHERE: ("session.elsewhere", "ILS00I"),
+    Kind.SUPERSEDED: ("audit.superseded", "ILA00I"),
     Kind.CLUSTER_UPDATE: ("trusted_cluster.update", "ILC00I"),
     Kind.NODE_CREATE: ("node.create", "ILN00I"),
     Kind.NODE_DELETE: ("node.delete", "ILN01I"),

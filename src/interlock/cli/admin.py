@@ -14,6 +14,7 @@ from interlock.cli import (
     admin_backup,
     admin_clusters,
     admin_doctor,
+    admin_evidence,
     admin_locks,
     admin_mode,
     admin_nodes,
@@ -36,6 +37,7 @@ app.add_typer(admin_clusters.app, name="clusters")
 app.add_typer(admin_trust.auth, name="auth")
 app.add_typer(admin_locks.app, name="locks")
 app.add_typer(admin_audit.events, name="events")
+admin_audit.events.command("verify")(admin_evidence.verify_events)
 app.add_typer(admin_audit.sessions, name="sessions")
 admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")

@@ -32,7 +32,7 @@ def in_local(context: typer.Context, work: "Callable[[Local], Awaitable[T]]") ->
     chosen: Path | None = context.obj
 
     async def run() -> T:
-        async with open_local(chosen or default_data_dir()) as local:
+        async with open_local(chosen or default_data_dir(), writer="ilctl") as local:
             return await work(local)
 
     return asyncio.run(run())

@@ -24,6 +24,7 @@ class AuthorityKind(StrEnum):
     HOST = "host"
     OPENSSH = "openssh"
     RECORDINGS = "recordings"
+    AUDIT = "audit"
 
 
 @auth.command("export")
@@ -34,7 +35,8 @@ def export(
         typer.Option(
             "--type",
             help="openssh: for TrustedUserCAKeys of a plain sshd. host: put @cert-authority and * before it in "
-            "known_hosts. user: vouches for people to our own nodes. recordings: vouches for their signatures.",
+            "known_hosts. user: vouches for people to our own nodes. recordings: vouches for their signatures. "
+            "audit: signs the audit log's checkpoints.",
         ),
     ],
 ) -> None:

@@ -37,6 +37,7 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     sockets: str  # the directory of all workers' sockets
     listeners: tuple[int, ...]  # descriptors that it has inherited
     workers: int  # in its generation
+    slot: int  # its place there
     service: tuple[str, int]  # where auth's two listeners are
     join: tuple[str, int]
     tunnels: tuple[Tunnel, ...]  # that end at others

@@ -43,6 +43,7 @@ from interlock.daemons.supervisor import Workers
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.ports import Clock
+from interlock.services.checkpoints import Checkpoints
 from interlock.services.completer import Completer
 from interlock.services.federation import FederatedClaims
 from interlock.services.health import Health
@@ -249,8 +250,17 @@ async def _serve(
     await sessions.prepare()
     names, sources = proxy_names(config), JoinSources()
     lives_here = services.claims.held
+    checkpoints = Checkpoints(
+        local.evidence, local.authority.audit_key, cluster=local.cluster.name, clock=local.clock
+    )
     sweeper = Sweeper(
-        local.trackers, local.audit, local.audit, services.factory, clock=local.clock, lives_here=lives_here
+        local.trackers,
+        local.audit,
+        local.audit,
+        services.factory,
+        clock=local.clock,
+        lives_here=lives_here,
+        chores=[checkpoints.sign],
     )
     completer = Completer(
         local.arriving,
@@ -300,6 +310,7 @@ async def _serve(
             await services.end(tending)
             await rpc.stop()
             await services.flush(storing)
+        await _sign_last(checkpoints)
     finally:
         await stack.aclose()
         await rpc.stop()
@@ -326,6 +337,14 @@ def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContex
         "recordings": room_for_recordings(local.data_dir / RECORDINGS),
     }
     return monitor(services.config.monitor.listen, health=Health(checks), readings=readings)
+
+
+async def _sign_last(checkpoints: Checkpoints) -> None:
+    """The last events too; what is left is signed by the next start."""
+    try:
+        await checkpoints.sign()
+    except InterlockError as error:
+        _log.warning("audit.not_signed", reason=error.reason)
 
 
 async def _reload(front: Front, reloads: Reloads, clock: Clock) -> None:

@@ -20,6 +20,7 @@ from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
 from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
+from interlock.adapters.db.evidence import SqlEvidenceStore
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
 from interlock.adapters.db.locks import SqlLockFeed, SqlLockStore
@@ -70,6 +71,7 @@ class Local:
     arriving: ArrivingRecordings  # in sync modes
     catalogue: Catalogue
     authority: Authority
+    evidence: SqlEvidenceStore
     claims: CertificateReader
     admission: RoleAdmission
     passwords: Passwords
@@ -96,12 +98,15 @@ async def open_local(
     data_dir: Path,
     *,
     cluster_name: str = "interlock",
+    writer: str = "",
     clock: Clock | None = None,
     entropy: Entropy | None = None,
 ) -> AsyncIterator[Local]:
     """Open the directory, making it, its database and its authorities on first use.
 
-    ``cluster_name`` counts on first use only. ConfigError if the directory is not private or not ours to use,
+    ``cluster_name`` counts on first use only. ``writer``: which of the directory's processes this is, in whose
+    chain of the audit log it appends; a process that is started again goes on with the chain of the one before.
+    ConfigError if the directory is not private or not ours to use,
     StoreError if the database cannot be used.
     """
     clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
@@ -119,7 +124,7 @@ async def open_local(
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
         locks = SqlLockStore(database)
-        audit = SqlAuditLog(database)
+        audit = SqlAuditLog(database, f"{daemon_id}.{writer}" if writer else daemon_id)
         trackers, twins = SqlTrackerStore(database), SqlTwinStore(database)
         recordings = open_recordings(data_dir, data_dir / RECORDINGS)
         yield Local(
@@ -154,6 +159,7 @@ async def open_local(
                 clock=clock,
             ),
             authority=authority,
+            evidence=SqlEvidenceStore(database),
             claims=CertificateReader([authority.export("user")]),
             admission=RoleAdmission(
                 users=users, roles=roles, targets=inventory, modes=clusters, locks=locks, clock=clock

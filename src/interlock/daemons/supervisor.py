@@ -294,6 +294,7 @@ class Workers:
                 sockets=str(_absolute(self._shelf.sockets)),
                 listeners=tuple(descriptors),
                 workers=worker.slots,
+                slot=worker.command.slot,
                 service=self._addresses.service,
                 join=self._addresses.join,
                 tunnels=tuple(self._tunnels),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum
-from uuid import UUID, uuid5
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from interlock.core.ids import SessionId
 
@@ -82,6 +82,7 @@ class Kind(Enum):
     BACKUP_CREATE = ("cluster.backup", "ILB00I")
     BACKUP_RESTORE = ("cluster.restore", "ILB01I")
     MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
+    SUPERSEDED = ("audit.superseded", "ILA00I")
 
     @property
     def event(self) -> str:
@@ -111,7 +112,7 @@ SYNTHESIZED = "synthesized"
 """Field of an event that was made up because whoever should have told it died or was silent: who made it up.
 
 An end that auth made up stays a session's last event, and gives way to the end that the session's own daemon
-tells."""
+tells. Nothing is removed for that: a mark (`Kind.SUPERSEDED`) says that it counts no more."""
 
 BY_AUTH = "auth"  # the daemon was silent for so long that it counted as dead
 BY_RECOVERY = "recovery"  # the daemon itself, at its next start, from the recording on its disk
@@ -125,6 +126,19 @@ def rfc3339(moment: datetime) -> str:
 def repeatable_uid(sid: SessionId, event: str) -> str:
     """The ``uid`` of an event that may be told again by somebody who does not know whether it is stored."""
     return str(uuid5(UUID(sid), event))
+
+
+def derived_uid(uid: str, purpose: str) -> str:
+    """The ``uid`` of an event that there is at most once because of the event with this one."""
+    return str(uuid5(NAMESPACE_OID, f"{uid} {purpose}"))
+
+
+def fact(uid: str, sid: SessionId | None, event: str, synthesized: object) -> str:
+    """What two events have in common of which one tells for auth what the other tells for the session's daemon.
+
+    Each has a ``uid`` of its own, so that whoever got the first does not take the second for the same.
+    """
+    return repeatable_uid(sid, event) if synthesized == BY_AUTH and sid is not None else uid
 
 
 @dataclass(frozen=True, slots=True)

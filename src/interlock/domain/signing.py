@@ -36,6 +36,8 @@ class Purpose(Enum):
 
     WARRANT = "interlock-warrant-1"
     RECORDING = "interlock-recording-2"
+    CHECKPOINT = "interlock-checkpoint-1"
+    CUT = "interlock-cut-1"
 
 
 class DaemonRole(Enum):

@@ -2,8 +2,9 @@
 
 One for each purpose, so that trusting one never means trusting another: ``user`` vouches for people to our own
 servers, ``host`` for servers to clients, ``openssh`` for people to plain sshd, all three by SSH certificates;
-``recordings`` for the keys with which daemons sign recordings, by warrants (`domain.signing`). Reading
-certificates is `interlock.services.certificates`; the X.509 authority of daemons is not here.
+``recordings`` for the keys with which daemons sign recordings, by warrants (`domain.signing`); ``audit`` signs the
+audit log's checkpoints itself. Reading certificates is `interlock.services.certificates`; the X.509 authority of
+daemons is not here.
 """
 
 import re
@@ -61,8 +62,8 @@ CLOCK_SKEW = timedelta(minutes=1)
 PORTAL_LOGIN = "portal"
 """The principal of a certificate for a leaf's portal: there must be one, and no login is asked for there."""
 
-RECORDINGS = "recordings"
-_KINDS = ("user", "host", "openssh", RECORDINGS)
+RECORDINGS, AUDIT = "recordings", "audit"
+_KINDS = ("user", "host", "openssh", RECORDINGS, AUDIT)
 _PERMISSIONS: dict[str, Callable[[Access], bool]] = {
     "permit-X11-forwarding": lambda access: access.x11_forwarding,
     "permit-agent-forwarding": lambda access: access.agent_forwarding,
@@ -100,8 +101,13 @@ class Authority:
         self._sink = sink
 
     def export(self, kind: str) -> str:
-        """The public key of ``user``, ``host``, ``openssh`` or ``recordings``, one line; KeyError for others."""
+        """One authority's public key, one line; KeyError if there is no such authority."""
         return self._signers[kind].public.line(f"interlock-{kind}-ca@{self._cluster}")
+
+    @property
+    def audit_key(self) -> SigningKey:
+        """The key that signs how far the audit log goes."""
+        return self._signers[AUDIT].key
 
     def warrant(self, daemon: DaemonId, role: DaemonRole, public: bytes) -> bytes:
         """Say whose the raw Ed25519 public key is with which recordings are signed. Denied if it is none."""

@@ -39,6 +39,8 @@ UNDELIVERED_AFTER = timedelta(hours=1)
 """Silence after which the recording of a session that its daemon has ended is made here. The daemon lives, or did
 then, and has the better copy, which still takes the place of ours when it comes."""
 
+_TELLER = "completer"
+
 _log = structlog.get_logger()
 
 
@@ -118,9 +120,19 @@ class Completer:
         upload = without_connection(told_by(header)) | marked | {"url": url}
         events = [
             self._factory.make(
-                each.kind, each.fields | marked, sid=part.sid, index=NEXT, time=each.time, repeatable=True
+                each.kind,
+                each.fields | marked,
+                sid=part.sid,
+                index=NEXT,
+                time=each.time,
+                repeatable=True,
+                teller=_TELLER,
             )
             for each in story(header, found)
         ]
-        events.append(self._factory.make(Kind.SESSION_UPLOAD, upload, sid=part.sid, index=NEXT, repeatable=True))
+        events.append(
+            self._factory.make(
+                Kind.SESSION_UPLOAD, upload, sid=part.sid, index=NEXT, repeatable=True, teller=_TELLER
+            )
+        )
         await self._log.append(events)

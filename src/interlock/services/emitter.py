@@ -103,18 +103,22 @@ class EventFactory:
         index: int = 0,
         time: datetime | None = None,
         repeatable: bool = False,
+        teller: str = "",
     ) -> AuditEvent:
         """An event of now, or of ``time`` when it is reconstructed.
 
-        ``repeatable``: it is stored once for this session, however often it is told. LocalProtocolError if a field
-        has a name of the envelope: who passes it expects it to count.
+        ``repeatable``: it is stored once for this session, however often it is told. ``teller``: who makes it up
+        in another's place, whose own event has another uid. LocalProtocolError if a field has a name of the
+        envelope: who passes it expects it to count.
         """
         if taken := ENVELOPE & fields.keys():
             raise LocalProtocolError("internal error", reason=f"event {kind.name} with field {min(taken)}")
         return AuditEvent(
             kind=kind,
             time=time or self._clock.now(),
-            uid=repeatable_uid(sid, kind.event) if repeatable and sid else self._entropy.uuid(),
+            uid=repeatable_uid(sid, f"{kind.event} {teller}".rstrip())
+            if repeatable and sid
+            else self._entropy.uuid(),
             cluster=self._cluster,
             sid=sid,
             index=index,

@@ -7,7 +7,7 @@ own, and the tracker lives again with the daemon's next heartbeat.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -34,6 +34,7 @@ _NOT_SHARED = ENVELOPE | {"size", SYNTHESIZED}
 
 SILENT = "the daemon that recorded is silent: what it kept is known when it comes back"
 MODE_OFF = "the recording mode is off"
+_TELLER = "sweeper"
 
 _log = structlog.get_logger()
 
@@ -69,9 +70,14 @@ class Sweeper:
         *,
         clock: Clock,
         lives_here: Callable[[SessionId], bool] = lambda _sid: False,
+        chores: Sequence[Callable[[], Awaitable[object]]] = (),
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """``lives_here``: whether a session belongs to this process, which knows by itself when it ends."""
+        """``lives_here``: whether a session belongs to this process, which knows by itself when it ends.
+
+        ``chores``: what else is to be done now and then in the one process that sweeps; each takes a moment only.
+        """
+        self._chores = chores
         self._lives_here = lives_here
         self._trackers = trackers
         self._reader = reader
@@ -84,10 +90,11 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            try:
-                await self.sweep()
-            except InterlockError as error:
-                _log.warning("sweeper.retry", reason=error.reason)
+            for work in (self.sweep, *self._chores):
+                try:
+                    await work()
+                except InterlockError as error:
+                    _log.warning("sweeper.retry", reason=error.reason)
             await self._sleep(HEARTBEAT_S)
 
     async def sweep(self) -> list[SessionId]:
@@ -132,7 +139,13 @@ def missing_start(
         "initial_command": list(tracker.command),
     }
     return factory.make(
-        Kind.SESSION_START, fields, sid=tracker.sid, index=NEXT, time=tracker.created, repeatable=True
+        Kind.SESSION_START,
+        fields,
+        sid=tracker.sid,
+        index=NEXT,
+        time=tracker.created,
+        repeatable=True,
+        teller=_TELLER,
     )
 
 
@@ -155,4 +168,4 @@ def missing_end(
     off = start.get("session_recording") == RecordingMode.OFF.value
     unknown = Covered("session", Level.NONE if off else Level.PARTIAL, MODE_OFF if off else SILENT)
     fields |= coverage_field([unknown])
-    return factory.make(Kind.SESSION_END, fields, sid=sid, index=NEXT, repeatable=True)
+    return factory.make(Kind.SESSION_END, fields, sid=sid, index=NEXT, repeatable=True, teller=_TELLER)

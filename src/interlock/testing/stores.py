@@ -7,7 +7,16 @@ from datetime import datetime
 
 from interlock.core.errors import Denied, NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import BY_AUTH, NEXT, ONCE_PER_SESSION, SYNTHESIZED, AuditEvent, JsonValue, Kind
+from interlock.domain.audit import (
+    BY_AUTH,
+    NEXT,
+    ONCE_PER_SESSION,
+    SYNTHESIZED,
+    AuditEvent,
+    JsonValue,
+    Kind,
+    fact,
+)
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.domain.twin import Twin
@@ -35,7 +44,7 @@ class MemoryAuditLog:
         for event in [*events, *(replace(end, index=NEXT) for end in made_up)]:
             once = event.kind.event in ONCE_PER_SESSION
             if not any(
-                event.uid == other.uid
+                _fact(event) == _fact(other)
                 or (once and event.sid == other.sid and event.kind.event == other.kind.event)
                 for other in self.stored
             ):
@@ -82,6 +91,10 @@ class MemoryAuditLog:
 
 def _by_auth(event: AuditEvent) -> bool:
     return event.fields.get(SYNTHESIZED) == BY_AUTH
+
+
+def _fact(event: AuditEvent) -> str:
+    return fact(event.uid, event.sid, event.kind.event, event.fields.get(SYNTHESIZED))
 
 
 class MemoryTrackers:

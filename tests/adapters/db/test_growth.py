@@ -74,10 +74,10 @@ class Stores:
         """Sessions of a hundred people that have ended, each with seven events and its tracker."""
         fill = text("""
             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < :events - 1)
-            INSERT INTO events (uid, sid, event, time, user, ei, body)
+            INSERT INTO events (uid, sid, event, time, user, ei, writer, number, hash, hidden, body)
             SELECT 'u' || i, printf('00000000-0000-4000-8000-%012d', i / 7),
                    json_extract(:names, '$[' || (i % 7) || ']'), '2026-01-01T00:00:00.000000Z',
-                   'user' || (i / 7 % 100), i % 7,
+                   'user' || (i / 7 % 100), i % 7, 1000, i + 1, x'00', 0,
                    json_object('event', 'x', 'code', 'X', 'user', 'user' || (i / 7 % 100), 'sid', 's',
                                'time', '2026-01-01T00:00:00Z', 'recorded_by', 'd')
             FROM n""")

@@ -1,5 +1,6 @@
 """Every released schema is brought up to date with all that it holds, in both databases."""
 
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -13,6 +14,7 @@ from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
 from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
+from interlock.adapters.db.evidence import SqlEvidenceStore
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
 from interlock.adapters.db.locks import SqlLockStore
@@ -20,10 +22,12 @@ from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.adapters.db.twins import SqlTwinStore
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import BY_AUTH, SYNTHESIZED, AuditEvent, Kind
 from interlock.domain.cluster import Relation
 from interlock.domain.duties import RecordingMode
 from interlock.domain.lease import Lease
 from interlock.ports import EventFilter
+from interlock.services.verifying import verify
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.postgres import Place
 
@@ -77,6 +81,11 @@ LATER: dict[str, tuple[str, Mapping[str, object]]] = {
 }  # fmt: skip
 """What came with a release; each is in those that follow."""
 
+SID = SessionId("aaaaaaaa-0000-4000-8000-000000000001")
+EVENT_OF_0008 = (
+    'INSERT INTO events (seq, uid, sid, event, time, "user", ei, synthesized, body) '
+    f"VALUES (:seq, :uid, '{SID}', :event, '{T}', :user, :ei, :by, :body)"
+)
 LEASE = {"id": "e1", "semaphore": "s", "daemon_id": "d", "expires": "2099-01-01T00:00:00.000000Z"}
 
 
@@ -133,4 +142,43 @@ async def test_a_database_of_any_release_is_brought_up_to_date_with_all_it_holds
     assert await leases.acquire(Lease("e2", "s", DaemonId("d"), START), 1) == (release < "0005")
     trusts = await SqlTrustStore(database).trusted_clusters(Relation.LEAF)
     assert [each.name for each in trusts] == (["leaf"] if release >= "0007" else [])
+    await database.close()
+
+
+async def test_events_of_before_become_the_chain_of_before(empty: Place) -> None:
+    """In the order in which they came and byte for byte; what auth had made up still gives way; verified whole."""
+    old = Database(engine._backend(empty))
+    await old.write(lambda connection: make(connection, "0008"))
+    told = [AuditEvent(Kind.EXEC, START, f"u{n}", "demo", SID, n + 1, {"user": "älice"}) for n in range(1200)]
+    told.append(AuditEvent(Kind.SESSION_END, START, "auth", "demo", SID, 1201, {SYNTHESIZED: BY_AUTH}))
+    stored = [
+        {
+            "seq": 2 * each.index + 1,
+            "uid": each.uid,
+            "event": each.kind.event,
+            "user": each.fields.get("user"),
+            "ei": each.index,
+            "by": each.fields.get(SYNTHESIZED),
+            "body": json.dumps(each.to_json()),
+        }
+        for each in told
+    ]
+
+    def put(connection: Connection) -> None:
+        for row in stored:
+            connection.execute(text(EVENT_OF_0008), row)
+
+    await old.write(put)
+    before = await old.rows(text("SELECT seq, uid, body FROM events ORDER BY seq"))
+    await old.close()
+    database = await open_database(empty)
+    after = await database.rows(text("SELECT seq, uid, body FROM events ORDER BY seq"))
+    assert [tuple(each) for each in after] == [tuple(each) for each in before]
+    log = SqlAuditLog(database, "gateway")
+    await log.append([AuditEvent(Kind.SESSION_END, START, "own", "demo", SID, 1201)])
+    [(cursor, last)] = await log.page(EventFilter(sid=SID, event="session.end"))
+    assert (last["uid"], cursor > 2403) == ("own", True)
+    report = await SqlEvidenceStore(database).inspect(lambda evidence: verify(evidence, []))
+    assert report.findings == []
+    assert [(each.writer, each.events) for each in report.writers.values()] == [("before", 1201), ("gateway", 2)]
     await database.close()

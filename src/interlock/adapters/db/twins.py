@@ -120,7 +120,7 @@ def _fold_found(connection: Connection, twin: Twin, ours: dict[str, JsonValue]) 
         select(_EVENTS.c.sid, _EVENTS.c.body)
         .outerjoin(_TWINS, _TWINS.c.folded == _EVENTS.c.sid)
         .where(_EVENTS.c.user == ours.get("user"), schema.SESSION_BEGAN)
-        .where(_EVENTS.c.time >= began - CLOCKS_APART, _TWINS.c.sid.is_(None))
+        .where(_EVENTS.c.time >= began - CLOCKS_APART, _TWINS.c.sid.is_(None), ~_EVENTS.c.hidden)
         .order_by(_EVENTS.c.seq)
     )
     ended = _ended(connection, twin.sid)
@@ -131,7 +131,9 @@ def _fold_found(connection: Connection, twin: Twin, ours: dict[str, JsonValue]) 
 
 
 def _told(connection: Connection, sid: SessionId, kind: Kind) -> dict[str, JsonValue] | None:
-    query = select(_EVENTS.c.body).where(_EVENTS.c.sid == sid, schema.told_as(_EVENTS) == kind.event)
+    query = select(_EVENTS.c.body).where(
+        _EVENTS.c.sid == sid, schema.told_as(_EVENTS) == kind.event, ~_EVENTS.c.hidden
+    )
     row = connection.execute(query).first()
     return _DECODER.decode(row.body) if row is not None else None
 

@@ -1,0 +1,130 @@
+"""The audit log as evidence: a chain of hashes for each writer, and checkpoints that the cluster signs.
+
+A *writer* is whatever appends to the log: the gateway, each of its workers, ``ilctl``. Its events are numbered
+from 1, and the hash of each is made of the hash before it and of the event as it is stored. So nothing can be
+changed, left out, moved or put in between without every hash after it being another one, and a checkpoint signs
+the newest hashes of all writers that have news. Checkpoints are a chain as well.
+
+What policy drops is the beginning of a chain up to a hash that a checkpoint has signed. What stays of it, since it
+is held, is proven by a *cut*: the hashes on both sides of each gap, signed.
+
+::
+
+    hash(0) = SHA-256("interlock-audit-chain-1" NUL writer)
+    hash(n) = SHA-256(hash(n-1) body(n))
+"""
+
+import hashlib
+
+import msgspec
+
+from interlock.core.errors import StoreError
+
+FIRST_WRITER = "before"
+"""The writer of what was stored before there were chains."""
+
+_NO_CHECKPOINT = ""
+
+
+def genesis(writer: str) -> bytes:
+    """The hash before a writer's first event."""
+    return hashlib.sha256(b"interlock-audit-chain-1\0" + writer.encode()).digest()
+
+
+def link(previous: bytes, body: bytes) -> bytes:
+    """The hash of an event, from the one before it in its chain and its body as it is stored, UTF-8."""
+    return hashlib.sha256(previous + body).digest()
+
+
+class Head(msgspec.Struct, frozen=True):
+    """How far a writer's chain went."""
+
+    writer: str
+    number: int
+    hash: str  # hexadecimal
+
+
+class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is signed: its JSON, exactly as `encode` makes it."""
+
+    cluster: str
+    number: int  # from 1
+    previous: str  # SHA-256 of the checkpoint before, hexadecimal; of the first: empty
+    time: str  # RFC 3339
+    heads: tuple[Head, ...]  # of the writers that have news
+
+    def encode(self) -> str:
+        """The JSON text."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> "Checkpoint":
+        """Read it; StoreError if it is none."""
+        try:
+            return msgspec.json.decode(text, type=cls, strict=True)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise StoreError("a checkpoint of the audit log cannot be read", reason=str(error)) from None
+
+    @classmethod
+    def after(cls, last: str | None, *, cluster: str, time: str, heads: tuple[Head, ...]) -> "Checkpoint":
+        """The one that follows the encoded ``last``, or the first."""
+        if last is None:
+            return cls(cluster, 1, _NO_CHECKPOINT, time, heads)
+        return cls(cluster, cls.decode(last).number + 1, digest(last), time, heads)
+
+
+class Gap(msgspec.Struct, frozen=True, array_like=True):
+    """Events of one writer that are not there any more."""
+
+    first: int
+    last: int
+    before: str  # the hash before the first, hexadecimal
+    after: str  # the hash of the last
+
+
+class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What policy has dropped of one chain: signed, as it stands for what cannot be verified any more."""
+
+    cluster: str
+    writer: str  # empty: of the checkpoints
+    last: int  # up to here
+    gaps: tuple[Gap, ...]  # in order; between them is what is held
+    time: str
+
+    def encode(self) -> str:
+        """The JSON text."""
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> "Cut":
+        """Read it; StoreError if it is none."""
+        try:
+            return msgspec.json.decode(text, type=cls, strict=True)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise StoreError("what was dropped of the audit log cannot be read", reason=str(error)) from None
+
+
+def digest(checkpoint: str) -> str:
+    """What the next checkpoint says of this encoded one."""
+    return hashlib.sha256(checkpoint.encode()).hexdigest()
+
+
+class _Sent(msgspec.Struct):
+    """A checkpoint as it leaves: in an export, or as a line of the gateway's log."""
+
+    body: str = ""
+    signature: str = ""
+
+
+def checkpoints_in(text: str) -> list[tuple[str, bytes]]:
+    """Encoded checkpoints and signatures from lines of a log or an export; others are passed over."""
+    found = []
+    for line in text.splitlines():
+        try:
+            sent = msgspec.json.decode(line, type=_Sent)
+            signature = bytes.fromhex(sent.signature)
+        except (msgspec.MsgspecError, ValueError):
+            continue
+        if sent.body and signature:
+            found.append((sent.body, signature))
+    return found
