@@ -14,6 +14,7 @@ import pytest
 import structlog
 
 from interlock.adapters.db.engine import open_database
+from interlock.testing.database import put_database
 from interlock.testing.gateway import Cluster, Mode, Person
 from interlock.testing.postgres import TEMPLATE, NewPlace, Place, PostgresServer, programs
 from interlock.testing.procs import Profiles
@@ -60,6 +61,7 @@ def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewPla
 
         def make(kind: str) -> Place:
             if kind == "sqlite":
+                put_database(tmp_path / "test.db")
                 return tmp_path / "test.db"
             server: PostgresServer = request.getfixturevalue("postgres")
             return server.place(stack.enter_context(server.database(TEMPLATE)))

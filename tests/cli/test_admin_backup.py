@@ -27,10 +27,10 @@ def test_a_gateway_moves_to_another_directory(
     assert (again.code, "not empty" in again.err) == (1, True)
 
 
-def test_what_cannot_be_backed_up_or_read(ilctl: Ilctl, tmp_path: Path) -> None:
+def test_what_cannot_be_backed_up_or_read(first_ilctl: Ilctl, tmp_path: Path) -> None:
     """A clear word, and no new gateway by accident."""
-    missing = ilctl("backup", tmp_path / "b.tar")
+    missing = first_ilctl("backup", tmp_path / "b.tar")
     assert (missing.code, "there is no gateway" in missing.err) == (3, True)
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "b.tar").exists()
-    assert "cannot read" in ilctl("restore", tmp_path / "nothing").err
+    assert "cannot read" in first_ilctl("restore", tmp_path / "nothing").err

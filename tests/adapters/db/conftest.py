@@ -7,12 +7,13 @@ import pytest
 
 from interlock.adapters.db.engine import Database, open_database
 from interlock.testing.clock import FakeClock
+from interlock.testing.database import put_database
 from interlock.testing.postgres import NewPlace, Place, PostgresServer
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def place(request: pytest.FixtureRequest, new_place: NewPlace) -> Place:
-    """Where a database is that has this version's tables, or will have when it is opened."""
+    """Where a database is that has this version's tables and nothing in them."""
     return new_place(request.param)
 
 
@@ -38,6 +39,7 @@ async def database(place: Place) -> AsyncIterator[Database]:
 @pytest.fixture
 async def file(tmp_path: Path) -> AsyncIterator[Database]:
     """A new database in the file ``test.db``."""
+    put_database(tmp_path / "test.db")
     opened = await open_database(tmp_path / "test.db")
     yield opened
     await opened.close()
