@@ -14,7 +14,7 @@ import pytest
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.local import Local, open_local
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
-from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
+from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.coverage import Covered, Level, coverage_field
 from interlock.domain.recording import Coverage, FrameKind, Header, Marker, to_payload
 from interlock.domain.session import Exit

@@ -14,7 +14,7 @@ import structlog
 from interlock.adapters.system import SystemClock
 from interlock.cli.user import main
 from interlock.cli.user_profile import Home, Login, Profile
-from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
+from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.testing.openssh import clean_env
 from interlock.testing.ports import free_port

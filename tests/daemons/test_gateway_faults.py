@@ -14,7 +14,7 @@ from interlock.core.ids import SessionId
 from interlock.daemons import node, proxy
 from interlock.daemons.config import AuthConfig, Config, NodeConfig, ProxyConfig
 from interlock.daemons.gateway import run_gateway
-from interlock.domain.blocks import BlockBuilder, preamble
+from interlock.domain.container import BlockBuilder, preamble
 from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.testing.ports import free_ports
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.domain.blocks import BlockBuilder, preamble
+from interlock.domain.container import BlockBuilder, preamble
 from interlock.domain.recording import FrameKind, Header, resize_payload, to_payload
 from interlock.domain.session import Exit, Window
 from interlock.domain.survey import Survey, describe, survey

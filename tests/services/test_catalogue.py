@@ -10,7 +10,7 @@ from interlock.core.errors import NotFound
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.local import DATABASE, Local, open_local
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
-from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
+from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, to_payload
 from interlock.domain.session import Exit
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState

@@ -15,7 +15,7 @@ from interlock.adapters.db.engine import Database, open_database
 from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.blocks import BlockBuilder, decode, preamble
+from interlock.domain.container import BlockBuilder, decode, preamble
 from interlock.domain.coverage import Level
 from interlock.domain.recording import DIED, Frame, FrameKind, Header, Output, to_payload
 from interlock.domain.session import Exit

@@ -14,7 +14,7 @@ from interlock.core.limits import MAX_COMMAND_SHOWN, MAX_COMMAND_TITLE, MAX_TERM
 from interlock.core.sides import Side
 from interlock.domain.access import Access, FileTransfer
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.blocks import decode, new_compressor
+from interlock.domain.container import decode, new_compressor
 from interlock.domain.duties import NODE_DUTIES, NONE, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import Header

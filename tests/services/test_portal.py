@@ -21,7 +21,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import AuditEvent, Kind, rfc3339
-from interlock.domain.blocks import SALT_SIZE, BlockBuilder, preamble
+from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.rbac import Role
 from interlock.domain.recording import FrameKind, Header, to_payload

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.core.errors import RecordingError
-from interlock.domain.blocks import BLOCK_SIZE, decode, new_compressor
 from interlock.domain.casting import FORMATS
+from interlock.domain.container import BLOCK_SIZE, decode, new_compressor
 from interlock.domain.coverage import Level
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window

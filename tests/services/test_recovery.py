@@ -10,7 +10,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import RecordingError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
-from interlock.domain.blocks import decode
+from interlock.domain.container import decode
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import DIED, Coverage, Frame, Marker, Output, Stream

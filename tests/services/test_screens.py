@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from interlock.core.errors import RecordingError
-from interlock.domain.blocks import new_compressor
+from interlock.domain.container import new_compressor
 from interlock.domain.recording import Header, Output, Stream
 from interlock.domain.session import Window
 from interlock.services.recorder import Recorder

@@ -18,7 +18,7 @@ from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import NOTHING_SPECIAL, Access, Strictness
 from interlock.domain.audit import JsonValue
-from interlock.domain.blocks import decode
+from interlock.domain.container import decode
 from interlock.domain.coverage import Level
 from interlock.domain.duties import FORWARDER_DUTIES, NODE_DUTIES, Duties, RecordingMode
 from interlock.domain.identity import Identity

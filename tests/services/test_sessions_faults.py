@@ -17,7 +17,7 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent
-from interlock.domain.blocks import BLOCK_SIZE, decode
+from interlock.domain.container import BLOCK_SIZE, decode
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import Coverage, Marker, Output, Stream

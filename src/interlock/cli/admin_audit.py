@@ -238,8 +238,8 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Where to put it; default: the standard output.")] = None,
 ) -> None:
     """Convert a recording: asciicast (asciinema plays it; escape sequences included), text or JSON lines."""
-    from interlock.domain.blocks import decode
     from interlock.domain.casting import FORMATS
+    from interlock.domain.container import decode
 
     with TemporaryFile() as stored:
         in_local(context, lambda local: _copy(local, sid, stored, form.value))

@@ -267,7 +267,7 @@ def play(
 ) -> None:
     """Play a recording of one of your sessions."""
     from interlock.cli.play import Pace, PlayFormat, play
-    from interlock.domain.blocks import decode
+    from interlock.domain.container import decode
 
     try:
         chosen, pace = PlayFormat(form), Pace(speed, skip_idle_time)

@@ -270,6 +270,7 @@ async def _serve(
         local.audit,
         services.factory,
         clock=local.clock,
+        signer=services.signer,
     )
     rpc = await auth_rpc_server(local, services.claims, sources, tenures.locks, reserved=names)
     bound = await rpc.start(

@@ -25,6 +25,7 @@ from interlock.daemons.local import prepare_data_dir
 from interlock.daemons.monitor import watch_node
 from interlock.daemons.node_identity import IdentityFile, LocalAuth, NodeIdentity, create_host_key, public_line
 from interlock.daemons.supervise import finished
+from interlock.domain.signing import DaemonRole, KeySource, unsigned
 from interlock.domain.target import SubKind, Target
 from interlock.ports import (
     Admission,
@@ -48,6 +49,7 @@ from interlock.services.meters import Meters
 from interlock.services.redialling import Redialler
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
+from interlock.services.warrants import OwnKey
 from interlock.services.wheel import Wheel
 
 HEARTBEAT_S = 10.0
@@ -124,6 +126,7 @@ async def serve_node(
     clock: Clock,
     entropy: Entropy,
     stopping: asyncio.Event,
+    signer: KeySource = unsigned,
     agent: TunnelAgent | None = None,
     meters: Meters | None = None,
     watch: str = "",
@@ -155,6 +158,7 @@ async def serve_node(
         recordings=ports.recordings,
         claims=ports.claims,
         locks=tenures.locks,
+        signer=signer,
         sync=ports.sync(identity.id) if ports.sync is not None else None,
         meters=meters,
     )
@@ -246,6 +250,7 @@ async def run_local_node(
         clock=clock,
         entropy=entropy,
         stopping=stopping,
+        signer=OwnKey(auth, identity.id, DaemonRole.NODE, clock=clock, entropy=entropy),
         on_ready=on_ready,
         meters=meters,
     )

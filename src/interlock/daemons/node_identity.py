@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
+from interlock.domain.signing import DaemonRole
 from interlock.ports import TrustBundle
 from interlock.services.daemonca import KeyPair
 from interlock.services.joining import Renewed
@@ -112,6 +113,10 @@ class LocalAuth(Protocol):
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""
+        ...
+
+    def warrant(self, daemon: DaemonId, role: DaemonRole, public: bytes) -> bytes:
+        """`warrants.Warranting`."""
         ...
 
 

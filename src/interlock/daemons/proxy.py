@@ -27,6 +27,7 @@ from interlock.daemons.local import Local
 from interlock.daemons.supervise import finished
 from interlock.domain.cluster import door_of
 from interlock.domain.lease import holder_of
+from interlock.domain.signing import DaemonRole, KeySource
 from interlock.ports import ClaimBoard
 from interlock.services.claims import SessionClaims
 from interlock.services.desk import Desk
@@ -39,6 +40,7 @@ from interlock.services.outbox import GATHER_S
 from interlock.services.portal import Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.tenure import Tenures
+from interlock.services.warrants import OwnKey
 from interlock.services.wheel import Wheel
 
 FAREWELL = "The Interlock gateway is shutting down; your session ends."
@@ -64,6 +66,7 @@ class Services:
     tenures: Tenures
     sessions: Sessions
     meters: Meters
+    signer: KeySource
 
     async def end(self, tending: asyncio.Task[None]) -> None:
         """End the sessions and store what they leave; ``tending`` runs `Sessions.run`."""
@@ -103,6 +106,7 @@ async def open_services(
         clock=local.clock,
         call_later=Wheel(local.clock).call_later,
     )
+    signer = OwnKey(local.authority, local.daemon_id, DaemonRole.AUTH, clock=local.clock, entropy=local.entropy)
     sessions = Sessions(
         daemon_id=local.daemon_id,
         cluster=local.cluster.name,
@@ -119,10 +123,11 @@ async def open_services(
         gather=GATHER_S,
         recovers=not worker,
         meters=meters,
+        signer=signer,
     )
     sessions.metered()
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
-    return Services(config, local, emitter, factory, claims, tenures, sessions, meters)
+    return Services(config, local, emitter, factory, claims, tenures, sessions, meters, signer)
 
 
 async def door_claims(local: Local) -> FederatedClaims:

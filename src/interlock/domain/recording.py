@@ -1,7 +1,7 @@
 """What a recording is made of: a header, frames of output, resizes and markers, what it covers, how it ended.
 
 Output is kept as the bytes that came, in the packets in which they came; joining characters that were
-split across packets is a matter of export (`casting`). How frames are laid out in a file is in `blocks`.
+split across packets is a matter of export (`casting`). How frames are laid out in a file is in `container`.
 """
 
 from collections.abc import Mapping

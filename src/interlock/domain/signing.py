@@ -10,7 +10,7 @@ signed it, so whoever has that one public key can verify what any daemon has sig
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -142,6 +142,14 @@ class WarrantedKey:
 
     key: SigningKey
     warrant: bytes
+
+
+KeySource = Callable[[], WarrantedKey | None]
+"""Whoever seals asks for the key each time, since its warrant is renewed; None: there is none, or not yet."""
+
+
+def unsigned() -> None:
+    """The `KeySource` of who has no key."""
 
 
 def _signed(purpose: Purpose, message: bytes) -> bytes:

@@ -1,13 +1,14 @@
 """What a recording file contains, learned without playing it: for recovery after a crash, and for listings."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from interlock.core.errors import RecordingError
 from interlock.core.limits import MAX_COVERED
 from interlock.domain.audit import JsonValue
-from interlock.domain.blocks import SYNC, Decoder, read_all
 from interlock.domain.casting import marker_text
+from interlock.domain.container import CLOSING, SYNC, Chain, Decoder, SealState, read_all
+from interlock.domain.container.blocks import FORMAT_1, VERSION, Continued, Loose
 from interlock.domain.coverage import Covered, Manifest, coverage_field
 from interlock.domain.recording import DIED, Coverage, Frame, Header, Marker
 from interlock.domain.session import Exit, Window
@@ -26,6 +27,13 @@ class Survey:
     exit: Exit | None  # None: the writer did not get to finish
     coverage: tuple[Covered, ...] = ()  # rows of the manifest; all of them if the writer got to finish
     gaps: tuple[Marker, ...] = ()  # what the writer says that it did not keep, the first ones
+    version: int = VERSION
+    closed: bool = False  # nothing is to be added
+    chain: Chain | None = field(default=None, compare=False)  # where a file of format 2 goes on
+
+    def continued(self) -> Continued:
+        """For the blocks of an end, behind the last whole block."""
+        return Loose(self.salt) if self.chain is None else self.chain
 
 
 def survey(chunks: Iterable[bytes]) -> Survey:
@@ -53,6 +61,7 @@ def survey(chunks: Iterable[bytes]) -> Survey:
                     pass
     except RecordingError:
         return Survey(None, b"", 0, 0, 0, 0, None)
+    seal, old = decoder.seal, decoder.version == FORMAT_1
     return Survey(
         decoder.header,
         decoder.salt,
@@ -63,6 +72,9 @@ def survey(chunks: Iterable[bytes]) -> Survey:
         ended,
         manifest.rows,
         tuple(gaps),
+        decoder.version,
+        closed=ended is not None if old else seal is not None and seal.state in CLOSING,
+        chain=None if old else Chain.after(decoder.salt, decoder.block),
     )
 
 
@@ -120,22 +132,31 @@ def describe(chunks: Iterable[bytes], tail: bytes) -> dict[str, JsonValue]:
     }
     if header.origin_cluster:
         meta["origin_cluster"] = header.origin_cluster
-    last = _last_frames(tail, decoder.salt)
-    if last and isinstance(last[-1].body, Exit):
-        meta["duration_ms"] = last[-1].at // 1000
-        if last[-1].body.error == DIED:
+    if (ended := _end(tail, decoder)) is not None:
+        meta["duration_ms"] = ended[0] // 1000
+        if ended[1]:
             meta["cut_off"] = True
     return meta
 
 
-def _last_frames(tail: bytes, salt: bytes) -> list[Frame]:
-    """The frames of the last whole block in the last bytes of a file, to learn its length without reading it."""
-    decoder = Decoder.inside(salt)
+def _end(tail: bytes, whole: Decoder) -> tuple[int, bool] | None:
+    """A recording's length, and whether its recorder died, from the file's last block; None if it goes on.
+
+    ``whole`` has read the file's beginning; ``tail`` are its last bytes.
+    """
     start = tail.rfind(SYNC)
     while start >= 0:
+        decoder = Decoder.inside(whole.version, whole.salt)
         frames = list(decoder.feed(tail[start:]))
-        if frames:
-            return frames
-        decoder = Decoder.inside(salt)
+        if decoder.block is not None:
+            return _ended(decoder, frames)
         start = tail.rfind(SYNC, 0, start)
-    return []
+    return None
+
+
+def _ended(last: Decoder, frames: list[Frame]) -> tuple[int, bool] | None:
+    if frames and isinstance(frames[-1].body, Exit):  # format 1, or its seal is still due
+        return frames[-1].at, frames[-1].body.error == DIED
+    if last.block is None or last.seal is None or last.seal.state not in CLOSING:
+        return None
+    return last.block.head.last, last.seal.state is SealState.COMPLETED

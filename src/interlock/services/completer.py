@@ -14,6 +14,7 @@ from interlock.core.errors import InterlockError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, JsonValue, Kind
 from interlock.domain.recording import Header
+from interlock.domain.signing import KeySource, unsigned
 from interlock.domain.survey import Survey
 from interlock.ports import (
     Arriving,
@@ -57,8 +58,10 @@ class Completer:
         factory: EventFactory,
         *,
         clock: Clock,
+        signer: KeySource = unsigned,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._signer = signer
         self._arriving = arriving
         self._recordings = recordings
         self._trackers = trackers
@@ -108,7 +111,7 @@ class Completer:
             _log.error("recording.quarantined", sid=sid)
             await area.quarantine(sid)
             return
-        tail = b"" if found.exit is not None else ending(found)
+        tail = b"" if found.closed else ending(sid, found, signer=self._signer)
         url = await self._recordings.complete(sid, area.path(sid), found.good, tail)
         await self._tell(part, found.header, found, url)
         await area.discard(sid)

@@ -19,7 +19,7 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
-from interlock.domain.blocks import Decoder
+from interlock.domain.container import Decoder
 from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for

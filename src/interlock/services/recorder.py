@@ -13,7 +13,8 @@ from typing import Protocol
 from zstandard import ZstdCompressor
 
 from interlock.core.errors import RecordingError
-from interlock.domain.blocks import BLOCK_SIZE, BlockBuilder, preamble
+from interlock.core.ids import parse_session_id
+from interlock.domain.container import BLOCK_SIZE, BlockBuilder, Chain, SealState, preamble, sealed
 from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import (
     Coverage,
@@ -25,6 +26,7 @@ from interlock.domain.recording import (
     to_payload,
 )
 from interlock.domain.session import Exit, Window
+from interlock.domain.signing import KeySource, unsigned
 from interlock.ports import Clock, RecordingPart
 from interlock.services.account import Account
 
@@ -38,6 +40,10 @@ is counted in a marker, never left out silently."""
 
 RETRY_AFTER_S = 1.0
 """Seconds until a recorder that may lose something tries the disk again."""
+
+CHECKPOINT_S = 5.0
+"""Seconds after which what was written is vouched for: with the next block that is written, or the next heartbeat
+if none is. Each costs one signature, some 50 µs, and a recording to which nothing was added needs none."""
 
 MAX_FRAME = 64 * 1024
 """Longest payload of one output frame, so that a block stays below the reader's bound."""
@@ -70,6 +76,11 @@ class SessionRecorder(Protocol):
     @property
     def kept(self) -> bool:
         """Whether there is something to store."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether the recording has its end and is sealed, so that nothing is to be added."""
         ...
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
@@ -129,6 +140,11 @@ class NoRecorder:
         """Nothing."""
         return False
 
+    @property
+    def closed(self) -> bool:
+        """There is nothing to add to."""
+        return True
+
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Forget the bytes."""
 
@@ -178,13 +194,19 @@ class Recorder:
         command_output_limit: int = COMMAND_OUTPUT_LIMIT,
         record_input: bool = False,
         travels: bool = False,
+        signer: KeySource = unsigned,
     ) -> None:
         """``on_failure``: the session must end. ``on_lapse``: it goes on without; None if it must not.
 
         ``travels``: whether others know the session by the part alone: its daemon's notes stay on this disk.
         """
         self._part: RecordingPart | None = part  # None: finished or failed
-        self._builder = BlockBuilder(salt, compressor)
+        self._sid = parse_session_id(header.sid)
+        self._chain = Chain.begin(salt)
+        self._builder = BlockBuilder(salt, compressor, chain=self._chain)
+        self._signer = signer
+        self._sealed_at = 0  # when, in microseconds after the start, the file was vouched for
+        self._unsealed = True  # something was added since
         self._clock = clock
         self._on_failure = on_failure
         self._on_lapse = on_lapse
@@ -217,6 +239,11 @@ class Recorder:
     def kept(self) -> bool:
         """The header at least."""
         return True
+
+    @property
+    def closed(self) -> bool:
+        """Whether `finish` got through."""
+        return self._finished
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep a copy of the bytes, up to the limit for sessions without a terminal."""
@@ -271,6 +298,8 @@ class Recorder:
         """See `SessionRecorder.alive`. What a part notes itself is a frame of no output, which nothing shows."""
         if self._part is None or self._account.lapse:
             return None
+        if self._unsealed and self._is_due():
+            self._write(SealState.CHECKPOINT)
         if not self._travels:
             return self._lasted()
         if not self._beat_had_frames:
@@ -295,7 +324,7 @@ class Recorder:
             self._write()
             # A block of its own, so that a list finds it in the file's last bytes.
             self._put(FrameKind.EXIT, to_payload(ended))
-            self._write()
+            self._write(SealState.CLOSED)
         self._disarm()
         part, self._part = self._part, None
         if part is not None:
@@ -313,7 +342,7 @@ class Recorder:
     def _add(self, kind: int, payload: bytes | memoryview) -> None:
         if self._part is None or self._account.lapse:
             return
-        self._beat_had_frames = True
+        self._beat_had_frames = self._unsealed = True
         if self._put(kind, payload) >= BLOCK_SIZE:
             self._write()
         elif self._timer is None:
@@ -323,12 +352,23 @@ class Recorder:
         self._timer = None
         self._write()
 
-    def _write(self) -> None:
-        if self._part is None or not len(self._builder):
+    def _is_due(self) -> bool:
+        """Whether it is time to vouch for what was written."""
+        return self._lasted() - self._sealed_at >= CHECKPOINT_S * 1_000_000
+
+    def _write(self, state: SealState | None = None) -> None:
+        """What is held back, if there is anything, and a seal if one is due or asked for; in one call."""
+        if self._part is None or not (len(self._builder) or state):
             return
+        mark, data = self._chain.mark(), self._builder.take() if len(self._builder) else b""
+        if state is None and self._is_due():
+            state = SealState.CHECKPOINT
+        if state is not None:
+            data += self._seal(state)
         try:
-            self._part.append(self._builder.take())
+            self._part.append(data)
         except OSError as error:
+            self._chain.reset(mark)
             self._account.block_lost(error.strerror or "the storage failed", self._builder.sizes)
             if self._on_lapse is None:
                 self._stop(not_recordable(error))
@@ -338,6 +378,14 @@ class Recorder:
                 self._timer = self._call_later(RETRY_AFTER_S, self._retry)
                 self._on_lapse(not_recordable(error))
 
+    def _seal(self, state: SealState) -> bytes:
+        """Nothing if it would prove nothing: a checkpoint that nobody signs."""
+        signer = self._signer()
+        self._sealed_at, self._unsealed = self._lasted(), False
+        if signer is None and state is SealState.CHECKPOINT:
+            return b""
+        return sealed(self._chain, self._sid, state, signer, at=self._sealed_at)
+
     def _retry(self) -> None:
         """Mark the gap; that it can be written means that the recording goes on."""
         self._timer = None
@@ -345,9 +393,11 @@ class Recorder:
         if self._part is None or gap is None:
             return
         self._put(FrameKind.MARKER, to_payload(gap))
+        mark = self._chain.mark()
         try:
             self._part.append(self._builder.take())
         except OSError:
+            self._chain.reset(mark)
             self._timer = self._call_later(RETRY_AFTER_S, self._retry)
         else:
             self._lapsed_at = None

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from interlock.domain.blocks import Decoder
+from interlock.domain.container import Decoder
 from interlock.domain.recording import Header, Output
 from interlock.domain.screen import Screen
 from interlock.domain.session import Window

@@ -14,11 +14,12 @@ import structlog
 from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.blocks import SALT_SIZE, new_compressor
+from interlock.domain.container import SALT_SIZE, new_compressor
 from interlock.domain.lock import Subject
 from interlock.domain.metrics import Metric
 from interlock.domain.recording import Header
 from interlock.domain.session import SessionContext
+from interlock.domain.signing import KeySource, unsigned
 from interlock.domain.twin import Twin
 from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, SyncStore, TrackerStore, TwinStore
 from interlock.services.claims import SessionClaims
@@ -70,6 +71,7 @@ class Sessions:
         sync: SyncStore | None = None,
         twins: TwinStore | None = None,
         locks: Locks | None = None,
+        signer: KeySource = unsigned,
         gather: float = 0,
         recovers: bool = True,
         meters: Meters | None = None,
@@ -86,6 +88,7 @@ class Sessions:
         self._entropy = entropy
         self._emitter = emitter
         self._parts = parts
+        self._signer = signer
         self._locks = locks  # None: nobody can lock a session
         self._lock_watches: dict[LiveSession, LockWatch] = {}
         self._sleep = sleep
@@ -94,7 +97,7 @@ class Sessions:
         self._factory = EventFactory(cluster=cluster, clock=clock, entropy=entropy)
         self._compressor = new_compressor()
         self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, gather=gather, sleep=sleep)
-        self._uploads = Uploads(parts, recordings, events_stored=emitter.stored, sleep=sleep)
+        self._uploads = Uploads(parts, recordings, events_stored=emitter.stored, signer=signer, sleep=sleep)
         self._mirrors = Mirrors(sync, clock=clock, sleep=sleep)
         self._twins = Outbox("twins", partial(_put_twins, twins), sleep=sleep)
         self._claims = claims or SessionClaims()  # of the process, if it has more than this registry
@@ -298,6 +301,7 @@ class Sessions:
             command_output_limit=self._command_output_limit if limit is None else limit,
             record_input=ctx.access.record_input,
             travels=mirror is not None,
+            signer=self._signer,
         )
         if mirror is not None:
             mirror.on_lost = recorder.not_in_sync
@@ -314,7 +318,7 @@ class Sessions:
         duties = session.ctx.duties
         if session.started and session.recorder.kept:
             done = partial(self._claims.release, session.sid)
-            closed, loose_end = not session.recorder.failed, session.loose_end()
+            closed, loose_end = session.recorder.closed, session.loose_end()
             self._uploads.add(
                 Upload(session.sid, session.journal, session.upload_fields(), closed, done, loose_end)
             )

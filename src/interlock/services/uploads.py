@@ -15,10 +15,12 @@ import structlog
 from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.blocks import BlockBuilder
+from interlock.domain.container import BlockBuilder, Chain, SealState, sealed
+from interlock.domain.container.blocks import Continued
 from interlock.domain.coverage import cut_off
 from interlock.domain.recording import DIED, Coverage, FrameKind, Marker, to_payload
 from interlock.domain.session import Exit
+from interlock.domain.signing import KeySource, unsigned
 from interlock.domain.survey import Survey
 from interlock.ports import ClosedParts, RecordingParts, RecordingStore
 from interlock.services.emitter import Journal
@@ -61,8 +63,10 @@ class Uploads:
         store: RecordingStore,
         *,
         events_stored: Callable[[], Awaitable[None]],
+        signer: KeySource = unsigned,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        self._signer = signer
         self._parts = parts
         self._store = store
         self._events_stored = events_stored
@@ -98,7 +102,9 @@ class Uploads:
     async def _until_stored(self, upload: Upload) -> None:
         try:
             sid, end = upload.sid, upload.loose_end
-            if upload.closed or await self._insist(sid, lambda: close_part(self._parts, sid, end)):
+            if upload.closed or await self._insist(
+                sid, lambda: close_part(self._parts, sid, end, signer=self._signer)
+            ):
                 path = self._parts.path(upload.sid)
                 try:
                     url = await self._insist(
@@ -140,8 +146,14 @@ class Uploads:
             pause = min(pause * 2, LONGEST_PAUSE_S)
 
 
-async def close_part(parts: ClosedParts, sid: SessionId, end: Sequence[Marker | Coverage | Exit] = ()) -> bool:
-    """Give a part that was cut off its end; False if it has no header and went to quarantine.
+async def close_part(
+    parts: ClosedParts,
+    sid: SessionId,
+    end: Sequence[Marker | Coverage | Exit] = (),
+    *,
+    signer: KeySource = unsigned,
+) -> bool:
+    """Give a part that was cut off its end and its seal; False if it has no header and went to quarantine.
 
     ``end``: what the recorder would have written; by default what can be told from the part.
     """
@@ -150,19 +162,34 @@ async def close_part(parts: ClosedParts, sid: SessionId, end: Sequence[Marker | 
         _log.error("recording.quarantined", sid=sid)
         await parts.quarantine(sid)
         return False
-    if found.exit is None:
-        await parts.mend(sid, found.good, ending(found, end))
+    if not found.closed:
+        await parts.mend(sid, found.good, ending(sid, found, end, signer=signer))
     return True
 
 
-def ending(found: Survey, end: Sequence[Marker | Coverage | Exit] = ()) -> bytes:
-    """Two blocks, as the recorder writes them: what is missing and covered, then the exit."""
+def ending(
+    sid: SessionId,
+    found: Survey,
+    end: Sequence[Marker | Coverage | Exit] = (),
+    *,
+    signer: KeySource = unsigned,
+) -> bytes:
+    """What the recorder did not get to write: what is missing and covered, then the exit, then the last seal."""
+    chain, state = found.continued(), SealState.CLOSED if end or found.exit is not None else SealState.COMPLETED
+    blocks = [] if found.exit is not None else _last_frames(found, end, chain)
+    if isinstance(chain, Chain):
+        blocks.append(sealed(chain, sid, state, signer(), at=found.last, kept=found.good))
+    return b"".join(blocks)
+
+
+def _last_frames(found: Survey, end: Sequence[Marker | Coverage | Exit], chain: Continued) -> list[bytes]:
+    """Two blocks, as the recorder writes them."""
     frames: list[Marker | Coverage | Exit] = [Marker("gap", DIED, lost=found.lost)] if found.lost else []
     frames += end or [Coverage(cut_off(found.coverage, DIED), final=True), Exit(error=DIED)]
-    builder = BlockBuilder(found.salt)
+    builder = BlockBuilder(found.salt, chain=chain)
     blocks = []
     for frame in frames:
         builder.add(_KINDS[type(frame)], found.last, to_payload(frame))
         if isinstance(frame, Coverage | Exit):
             blocks.append(builder.take())
-    return b"".join(blocks)
+    return blocks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from interlock.adapters.blob.files import FileRecordings
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.blocks import decode
+from interlock.domain.container import decode
 from interlock.domain.coverage import Covered, Level
 from interlock.domain.duties import FORWARDER_DUTIES, Duties, RecordingMode
 from interlock.domain.identity import Identity

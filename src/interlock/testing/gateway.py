@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 
 from interlock.cli import admin
 from interlock.core.errors import RecordingError
-from interlock.domain.blocks import decode
+from interlock.domain.container import decode
 from interlock.domain.recording import Output
 from interlock.testing.openssh import Key, SshClient, Sshd, clean_env, current_login, make_key
 from interlock.testing.ports import LOOPBACK, free_ports

@@ -11,7 +11,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue
-from interlock.domain.blocks import BlockBuilder, decode, preamble
+from interlock.domain.container import BlockBuilder, decode, preamble
 from interlock.domain.recording import Frame, FrameKind, Header, Output, Stream, to_payload
 from interlock.domain.session import Exit
 

@@ -10,7 +10,7 @@ import pytest
 from interlock.adapters.blob.files import FileRecordings
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.access import RoleOptions, Strictness
-from interlock.domain.blocks import decode
+from interlock.domain.container import decode
 from interlock.domain.duties import RecordingMode
 from interlock.domain.rbac import Role
 from interlock.domain.recording import Output, Stream

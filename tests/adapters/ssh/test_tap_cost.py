@@ -17,7 +17,7 @@ from interlock.adapters.ssh.taps import make_taps
 from interlock.core.sides import Side
 from interlock.core.transfer.command import SftpCommand
 from interlock.core.wire import string, uint32
-from interlock.domain.blocks import new_compressor
+from interlock.domain.container import new_compressor
 from interlock.domain.recording import Header
 from interlock.services.recorder import Recorder
 from interlock.services.transfers import FileTransfers

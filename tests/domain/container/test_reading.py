@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.core.errors import RecordingError
-from interlock.domain.blocks import (
+from interlock.domain.container import (
     JOINED_US,
     MAX_BLOCK,
     SYNC,
@@ -239,8 +239,8 @@ def test_what_is_no_recording_is_refused(data: bytes) -> None:
 def test_a_later_format_is_refused_by_name() -> None:
     """A reader says that it does not know a version instead of finding damage."""
     data = bytearray(recording(SESSION))
-    data[7] = 2
-    with pytest.raises(RecordingError, match="format 2"):
+    data[7] = 3
+    with pytest.raises(RecordingError, match="format 3"):
         list(decode([bytes(data)]))
 
 

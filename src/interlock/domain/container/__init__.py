@@ -1,0 +1,39 @@
+"""The recording file (docs/FORMAT.md): how it is laid out, written, signed, read and verified."""
+
+from interlock.domain.container.blocks import (
+    BLOCK_SIZE,
+    MAX_BLOCK,
+    PREAMBLE_SIZE,
+    SALT_SIZE,
+    SYNC,
+    Chain,
+    preamble,
+)
+from interlock.domain.container.frames import JOINED_US
+from interlock.domain.container.reading import Decoder, decode, read_all
+from interlock.domain.container.seal import CLOSING, SealState, sealed
+from interlock.domain.container.verify import Problem, Standing, Verdict, verify
+from interlock.domain.container.writing import BlockBuilder, new_compressor
+
+__all__ = [
+    "BLOCK_SIZE",
+    "CLOSING",
+    "JOINED_US",
+    "MAX_BLOCK",
+    "PREAMBLE_SIZE",
+    "SALT_SIZE",
+    "SYNC",
+    "BlockBuilder",
+    "Chain",
+    "Decoder",
+    "Problem",
+    "SealState",
+    "Standing",
+    "Verdict",
+    "decode",
+    "new_compressor",
+    "preamble",
+    "read_all",
+    "sealed",
+    "verify",
+]
