@@ -15,10 +15,11 @@ from interlock.adapters.db.engine import Database, open_database
 from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.container import BlockBuilder, decode, preamble
+from interlock.domain.container import BlockBuilder, Chain, Standing, decode, preamble, verify
 from interlock.domain.coverage import Level
 from interlock.domain.recording import DIED, Frame, FrameKind, Header, Output, to_payload
 from interlock.domain.session import Exit
+from interlock.domain.signing import DaemonRole
 from interlock.domain.survey import survey
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter
@@ -28,6 +29,7 @@ from interlock.services.sweeper import Sweeper
 from interlock.testing.clock import FakeClock
 from interlock.testing.database import put_database
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.recordings import AUTH, AUTHORITY, signer
 from interlock.testing.stores import MemoryTrackers, VirtualSleep
 
 SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
@@ -55,9 +57,12 @@ def header(command: str = "") -> Header:
     )
 
 
+CHAIN = Chain.begin(SALT)
+
+
 def block(*frames: tuple[FrameKind, int, bytes]) -> bytes:
-    """One block of the recording."""
-    builder = BlockBuilder(SALT)
+    """The recording's next block."""
+    builder = BlockBuilder(SALT, chain=CHAIN)
     for kind, at, payload in frames:
         builder.add(kind, at, payload)
     return builder.take()
@@ -91,6 +96,7 @@ class World:
             self.log,
             self.factory,
             clock=self.clock,
+            signer=lambda: signer(AUTH, DaemonRole.AUTH),
             sleep=VirtualSleep(self.clock),
         )
 
@@ -182,6 +188,10 @@ async def test_what_a_dead_daemon_sent_becomes_the_recording(world: World) -> No
     stored = survey([chunk async for chunk in world.recordings.read(SID)])
     assert await world.output() == b"one"
     assert stored.exit == Exit(error=DIED)
+    proved = verify([chunk async for chunk in world.recordings.read(SID)], [AUTHORITY.public], sid=SID)
+    assert (proved.standing, proved.completed) == (Standing.SIGNED, True)
+    assert proved.signer is not None
+    assert proved.signer.daemon == AUTH
     assert [(row.what, row.level, row.why) for row in stored.coverage] == [("session", Level.PARTIAL, DIED)]
     assert await world.arriving.parts() == []
 

@@ -8,14 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.core.errors import RecordingError
+from interlock.core.ids import DaemonId
 from interlock.domain.casting import FORMATS
-from interlock.domain.container import BLOCK_SIZE, decode, new_compressor
+from interlock.domain.container import BLOCK_SIZE, Standing, Verdict, decode, new_compressor, verify
 from interlock.domain.coverage import Level
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
+from interlock.domain.signing import KeySource, WarrantedKey, unsigned
 from interlock.domain.survey import survey
-from interlock.services.recorder import FLUSH_AFTER_S, MAX_FRAME, RETRY_AFTER_S, Recorder
+from interlock.services.recorder import CHECKPOINT_S, FLUSH_AFTER_S, MAX_FRAME, RETRY_AFTER_S, Recorder
 from interlock.testing.clock import FakeClock
+from interlock.testing.recordings import AUTHORITY, signer
 from interlock.testing.stores import FakeTimers
 
 SHELL = Header(
@@ -90,6 +93,7 @@ class Desk:
         strict: bool = True,
         record_input: bool = False,
         travels: bool = False,
+        signer: KeySource = unsigned,
     ) -> None:
         self.part = part
         self.clock = FakeClock()
@@ -108,6 +112,7 @@ class Desk:
             command_output_limit=limit,
             record_input=record_input,
             travels=travels,
+            signer=signer,
         )
 
     def level(self, what: str = "session") -> tuple[Level, str]:
@@ -424,3 +429,90 @@ def test_silence_is_noted_and_shown_to_nobody() -> None:
     assert [line for form in FORMATS.values() for line in form(decode([desk.part.data])) if "a" in line]
     assert "".join(FORMATS["text"](decode([desk.part.data]))) == "a"
     assert len(list(FORMATS["asciicast-v2"](decode([desk.part.data])))) == 2
+
+
+class Signatures:
+    """A `KeySource` that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> WarrantedKey:
+        self.made += 1
+        return signer(DaemonId(SHELL.recorded_by))
+
+
+def proved(part: Part) -> Verdict:
+    """What the part proves."""
+    return verify([part.data], [AUTHORITY.public])
+
+
+def test_a_recording_is_vouched_for_while_it_goes_on() -> None:
+    """With the next block after some seconds, or at the next heartbeat; never twice for the same."""
+    signatures = Signatures()
+    desk = Desk(Part(), signer=signatures)
+    for _ in range(20):
+        desk.recorder.output(Stream.STDOUT, b"x")
+        desk.timers.fire()
+        desk.clock.advance(CHECKPOINT_S / 10)
+    assert signatures.made == 1
+    vouched = proved(desk.part).vouched
+    assert 0 < vouched < len(desk.part.data)
+    desk.clock.advance(CHECKPOINT_S)
+    writes = desk.part.appends
+    desk.recorder.alive()
+    assert (signatures.made, desk.part.appends) == (2, writes + 1)
+    assert proved(desk.part).vouched == len(desk.part.data)
+
+
+def test_silence_is_not_signed() -> None:
+    """Nothing was added, so nothing is written; not even where each heartbeat is."""
+    for travels in (False, True):
+        signatures = Signatures()
+        desk = Desk(Part(), travels=travels, signer=signatures)
+        for _ in range(100):
+            desk.clock.advance(10)
+            desk.recorder.alive()
+        assert signatures.made == 1, "the header"
+
+
+def test_a_flood_is_signed_once_in_a_while() -> None:
+    """However many blocks it makes."""
+    signatures = Signatures()
+    desk = Desk(Part(), signer=signatures)
+    for _ in range(100):
+        desk.recorder.output(Stream.STDOUT, bytes(MAX_FRAME) * 4)
+        desk.clock.advance(CHECKPOINT_S / 50)
+    assert signatures.made == 1
+
+
+def test_a_finished_recording_is_signed_as_a_whole() -> None:
+    """By whoever recorded it; without a key, it says that nobody has."""
+    for keys, standing in ((Signatures(), Standing.SIGNED), (unsigned, Standing.NOT_SIGNED)):
+        desk = Desk(Part(), signer=keys)
+        desk.recorder.output(Stream.STDOUT, b"hello")
+        assert proved(desk.part).standing is Standing.BROKEN, "it has no end"
+        before = desk.recorder.closed
+        desk.recorder.finish(Exit(status=0))
+        assert (before, desk.recorder.closed) == (False, True)
+        assert proved(desk.part).standing is standing
+        assert survey([desk.part.data]).closed
+
+
+def test_what_the_disk_did_not_take_breaks_no_chain() -> None:
+    """A block that was lost is a gap in what was recorded, not in what is signed."""
+    desk = Desk(Part(), strict=False, signer=Signatures())
+    desk.recorder.output(Stream.STDOUT, b"kept")
+    desk.timers.fire()
+    room, desk.part.room = desk.part.room, 0
+    desk.recorder.output(Stream.STDOUT, b"lost")
+    desk.timers.fire()
+    desk.clock.advance(RETRY_AFTER_S)
+    desk.timers.fire()
+    desk.part.room = room
+    desk.clock.advance(RETRY_AFTER_S)
+    desk.timers.fire()
+    desk.recorder.output(Stream.STDOUT, b"kept again")
+    desk.recorder.finish(Exit(status=0))
+    assert b"".join(f.body.data for f in desk.part.frames() if isinstance(f.body, Output)) == b"keptkept again"
+    assert proved(desk.part).standing is Standing.SIGNED

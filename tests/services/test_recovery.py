@@ -10,7 +10,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import RecordingError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
-from interlock.domain.container import decode
+from interlock.domain.container import Standing, Verdict, decode, verify
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import DIED, Coverage, Frame, Marker, Output, Stream
@@ -27,6 +27,7 @@ from interlock.services.sweeper import missing_end
 from interlock.services.trackers import HEARTBEAT_S
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.recordings import AUTHORITY, signer
 from interlock.testing.stores import FakeTimers, MemoryAuditLog, MemoryTrackers, VirtualSleep
 
 SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
@@ -66,6 +67,10 @@ class World:
         assert [index for index, _, _ in events] == list(range(len(events)))
         return [name for _, name, _ in events]
 
+    async def proved(self, sid: SessionId = SID) -> Verdict:
+        """What the stored recording proves."""
+        return verify([chunk async for chunk in self.files.read(sid)], [AUTHORITY.public], sid=sid)
+
     async def frames(self, sid: SessionId = SID) -> list[Frame]:
         """The stored recording, without its header and its manifest."""
         found = list(decode([chunk async for chunk in self.files.read(sid)]))[1:]
@@ -92,6 +97,7 @@ class Life:
             parts=self.files,
             recordings=self.files,
             claims=self.claims,
+            signer=lambda: signer(NODE),
             sleep=world.sleep,
             call_later=self.timers.call_later,
         )
@@ -329,3 +335,24 @@ async def test_a_node_repeats_the_end_of_a_session_that_it_had_ended(world: Worl
         "session.data",
         "session.upload",
     ]
+
+
+async def test_who_completes_a_recording_signs_it(tmp_path: Path) -> None:
+    """The verdict tells it from one that its recorder closed; what the recorder had signed still holds."""
+    world = World(tmp_path)
+    await Life(world).killed_after(Start(SessionKind.SHELL))
+    await Life(world).recovers()
+    found = await world.proved()
+    assert (found.standing, found.completed, found.problem) == (Standing.SIGNED, True, None)
+
+
+async def test_a_part_of_format_1_is_completed_in_its_own_format(tmp_path: Path) -> None:
+    """Of a daemon that was killed and then updated: nothing of it is lost, and nothing is claimed of it."""
+    world = World(tmp_path)
+    whole = (Path(__file__).parents[1] / "domain" / "container" / "data" / "format1.ilr").read_bytes()
+    world.files.path(SID).write_bytes(whole[: whole.rindex(b"ILRB", 0, whole.rindex(b"ILRB"))])
+    await Life(world).recovers()
+    assert (await world.proved()).standing is Standing.OLD
+    frames = await world.frames()
+    assert b"".join(each.body.data for each in frames if isinstance(each.body, Output)).endswith(b"up 9 days\r\n")
+    assert frames[-1].body == Exit(error=DIED)

@@ -13,7 +13,8 @@ from interlock.services.screens import HISTORY, REMEMBERED, Past, Recorded, Reme
 from interlock.testing.clock import FakeClock
 from interlock.testing.stores import FakeTimers
 
-HEADER = Header("s", "u", "l", "h", "t", "k", "r", "m", "shell", "", "", "c", interactive=True, cols=40, rows=5)
+SID = "d46d710b-24b9-4f86-af68-d7755636b94b"
+HEADER = Header(SID, "u", "l", "h", "t", "k", "r", "m", "shell", "", "", "c", interactive=True, cols=40, rows=5)
 
 
 class Part:

@@ -20,6 +20,7 @@ from interlock.cli import (
     admin_nodes,
     admin_tokens,
     admin_trust,
+    admin_verify,
 )
 from interlock.cli.output import EXIT_CODES, run_app
 
@@ -41,6 +42,7 @@ admin_audit.events.command("verify")(admin_evidence.verify_events)
 app.add_typer(admin_audit.sessions, name="sessions")
 admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")
+admin_audit.recordings.command("verify")(admin_verify.verify_recordings)
 app.add_typer(admin_mode.mode, name="mode")
 app.command("backup")(admin_backup.backup)
 app.command("restore")(admin_backup.restore)

@@ -361,7 +361,7 @@ class Recorder:
         if self._part is None or not (len(self._builder) or state):
             return
         mark, data = self._chain.mark(), self._builder.take() if len(self._builder) else b""
-        if state is None and self._is_due():
+        if state is None and self._unsealed and self._is_due():
             state = SealState.CHECKPOINT
         if state is not None:
             data += self._seal(state)

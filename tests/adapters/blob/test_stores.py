@@ -13,7 +13,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.blob.objects import BucketRecordings
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId
-from interlock.domain.blocks import BlockBuilder, preamble
+from interlock.domain.container import BlockBuilder, preamble
 from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, to_payload
 from interlock.domain.session import Exit
 

@@ -1,7 +1,6 @@
 """Whether a recording is what its recorder wrote: every damage is named with its place, whoever asks."""
 
 from dataclasses import replace
-from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from zlib import crc32
