@@ -36,7 +36,7 @@ test: setup tools lint  ## Set up, then all checks and all tests
 	@scripts/test.sh $(JOBS)
 
 .PHONY: check
-check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (about a minute)
+check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)
 	$(PYTEST) -n $(JOBS) -m "not slow and not interop"
 
 STATIC := check-format check-rules check-types check-imports check-spelling

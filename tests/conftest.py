@@ -37,6 +37,7 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background: clients would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     Profiles.hide()
+    gc.set_threshold(100_000)  # until all tests are collected, hardly anything is garbage
 
 
 def pytest_collection_finish() -> None:
