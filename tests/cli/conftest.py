@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from interlock.cli.admin import main
-from interlock.daemons.local import DATABASE
+from interlock.daemons.database import DATABASE
 from interlock.testing.database import put_database
 
 

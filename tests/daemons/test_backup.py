@@ -16,7 +16,8 @@ import pytest
 from interlock.core.errors import ConfigError, NotFound
 from interlock.core.ids import SessionId
 from interlock.daemons.backup import make_backup, restore_backup
-from interlock.daemons.local import DATABASE, open_local
+from interlock.daemons.database import DATABASE
+from interlock.daemons.local import open_local
 from interlock.ports import User
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.config import Config
+from interlock.daemons.database import DATABASE
 from interlock.daemons.doctor import examine_gateway
-from interlock.daemons.local import DATABASE, Local, open_local
+from interlock.daemons.local import Local, open_local
 from interlock.domain.target import SubKind, Target
 from interlock.ports import User
 from interlock.services.doctor import Finding, Verdict

@@ -8,7 +8,8 @@ import pytest
 
 from interlock.core.errors import NotFound
 from interlock.core.ids import DaemonId, SessionId
-from interlock.daemons.local import DATABASE, Local, open_local
+from interlock.daemons.database import DATABASE
+from interlock.daemons.local import Local, open_local
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, to_payload

@@ -25,7 +25,8 @@ from typing import IO, Any
 
 from interlock.adapters.db.snapshot import copy_database
 from interlock.core.errors import ConfigError, NotFound
-from interlock.daemons.local import DATABASE, RECORDINGS
+from interlock.daemons.database import DATABASE, database_place
+from interlock.daemons.local import RECORDINGS
 from interlock.domain.audit import rfc3339
 
 FORMAT = "interlock-backup-1"
@@ -50,6 +51,10 @@ class Contents:
 
 def make_backup(data_dir: Path, out: IO[bytes], *, recordings: bool, now: datetime) -> Contents:
     """Write a backup of this directory; the gateway may run meanwhile. NotFound if there is none. Blocks."""
+    if not isinstance(database_place(data_dir), Path):
+        raise ConfigError(
+            "this cluster's database is PostgreSQL, which has its own backups: see docs/OPERATIONS.md"
+        )
     if not (data_dir / DATABASE).exists():
         raise NotFound(f"there is no gateway in {data_dir}")
     with tempfile.TemporaryDirectory(dir=data_dir, prefix=".backup-") as folder:

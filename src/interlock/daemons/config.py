@@ -16,6 +16,7 @@ import msgspec
 from interlock.core.address import parse_address, parse_listen
 from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
+from interlock.daemons.database import check_database
 from interlock.domain.duties import RecordingMode
 
 DEFAULT_CLUSTER = "interlock"
@@ -75,6 +76,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     data_dir: str = ""
+    database: str = ""  # postgresql://USER@HOST/NAME; "sqlite"; default: as before, at first a file in data_dir
     cluster: str = ""  # "interlock" at first; a later start must name the same or none
     recording_mode: str = ""  # default: what ilctl mode set last said; "node" at first
     log_level: str = "info"
@@ -116,6 +118,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             parse_name(self.cluster or DEFAULT_CLUSTER)
         except ValueError as error:
             raise ConfigError(f"cluster: {error}") from None
+        check_database(self.database)
         _ = self.mode, self.node_name
         if not 0 <= self.workers <= MAX_WORKERS:
             raise ConfigError(f"workers must be 0 to {MAX_WORKERS}, not {self.workers}")

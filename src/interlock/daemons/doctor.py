@@ -13,7 +13,8 @@ from interlock.adapters.db.check import damage
 from interlock.adapters.ssh.probe import host_key, version
 from interlock.core.errors import ConfigError, InterlockError, TargetError
 from interlock.daemons.config import Address, Config
-from interlock.daemons.local import DATABASE, RECORDINGS, Local, open_local, prepare_data_dir
+from interlock.daemons.database import database_place, has_database
+from interlock.daemons.local import RECORDINGS, Local, open_local, prepare_data_dir
 from interlock.daemons.supervise import holder_of_directory
 from interlock.domain.recording import RecordingState
 from interlock.domain.target import SubKind, Target
@@ -82,7 +83,7 @@ def _parts(config: Config, local: Local) -> dict[str, Examination]:
 
 def _directory(data_dir: Path) -> list[Finding]:
     part = "directory"
-    if not (data_dir / DATABASE).exists():
+    if not has_database(data_dir):
         advice = "name the gateway's directory with --data-dir, or start the gateway once"
         return [Finding(part, Verdict.PROBLEM, f"there is no gateway in {data_dir}", advice)]
     try:
@@ -102,7 +103,9 @@ async def _database(local: Local) -> list[Finding]:
     if bad:
         advice = "stop the gateway, keep a copy of the directory, and restore a backup: ilctl restore"
         return [Finding("database", Verdict.PROBLEM, f"the database is damaged: {text}", advice) for text in bad]
-    return [Finding("database", Verdict.OK, f"sound; cluster {local.cluster.name}")]
+    place = database_place(local.data_dir)
+    state = "sound" if isinstance(place, Path) else f"{place} answers"
+    return [Finding("database", Verdict.OK, f"{state}; cluster {local.cluster.name}")]
 
 
 async def _gateway(config: Config, data_dir: Path) -> list[Finding]:

@@ -21,6 +21,7 @@ from interlock.core.address import format_address, parse_listen
 from interlock.core.errors import ConfigError, InterlockError, StoreError
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
+from interlock.daemons.database import keep_database
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
@@ -133,6 +134,7 @@ async def run_gateway(
     ``workers``: how many processes serve the proxy's port; one: this one.
     """
     with sole_user(data_dir):
+        keep_database(data_dir, config.database)
         keep_place(data_dir, config.recordings)
         async with open_local(data_dir, cluster_name=config.cluster or DEFAULT_CLUSTER) as local:
             if config.cluster not in ("", local.cluster.name):

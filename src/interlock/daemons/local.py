@@ -30,6 +30,7 @@ from interlock.adapters.db.twins import SqlTwinStore
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
+from interlock.daemons.database import database_place
 from interlock.daemons.storage import open_recordings
 from interlock.domain.duties import RecordingMode
 from interlock.ports import Clock, Cluster, Entropy, EventSink
@@ -39,7 +40,6 @@ from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.signin import Passwords, SignIn
 
-DATABASE = "interlock.db"
 RECORDINGS = "recordings"
 ARRIVING = "sync"  # below it
 _DAEMON_ID = "daemon-id"
@@ -112,7 +112,7 @@ async def open_local(
     clock, entropy = clock or SystemClock(), entropy or SystemEntropy()
     prepare_data_dir(data_dir)
     daemon_id = _daemon_id(data_dir / _DAEMON_ID, entropy)
-    database = await open_database(data_dir / DATABASE)
+    database = await open_database(database_place(data_dir))
     try:
         clusters = SqlClusterStore(database)
         cluster = await clusters.ensure_cluster(

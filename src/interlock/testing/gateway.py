@@ -74,10 +74,12 @@ class Cluster:
         workers: int | None = 1,
         monitored: bool = False,
         settings: str = "",
+        database: str = "",
     ) -> None:
         """``workers``: processes that serve the gateway's port; None: as many as it has by itself.
 
         ``settings``: further tables of the gateway's file.
+        ``database``: its setting; by itself it is a file.
         ``monitored``: whether gateway and node tell of themselves at `monitor_port` and `node_monitor_port`.
         """
         self.name = name
@@ -91,6 +93,7 @@ class Cluster:
         self.port, self.auth_port, self.join_port, self.node_port = free_ports(4)
         self.with_node = with_node
         self.workers = workers
+        self._database = f"database = {json.dumps(database)}\n" if database else ""
         self.monitor_port, self.node_monitor_port = free_ports(2) if monitored else (0, 0)
         self._settings = settings
         self._ciphers = list(ciphers)  # none: the gateway's own choice
@@ -403,7 +406,7 @@ class Cluster:
 data_dir = "{self.data}"
 cluster = "{self.name}"
 recording_mode = "{self.mode}"
-{workers}
+{self._database}{workers}
 
 [auth]
 listen = "{self.host}:{self.auth_port}"

@@ -142,6 +142,12 @@ async def open_database(place: "Path | PostgresUrl") -> Database:
     database = Database(_backend(place))
     try:
         await _migrate(database)
+    except StoreError as error:
+        await database.close()
+        if isinstance(place, Path):
+            raise
+        public = f"cannot open the database {place}: {error.reason}"  # whoever starts us has to mend it
+        raise StoreError(public, reason=error.reason) from error
     except BaseException:
         await database.close()
         raise

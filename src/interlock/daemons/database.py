@@ -1,0 +1,78 @@
+"""Which database a data directory's cluster is in: what the configuration says, kept there for others who open it.
+
+These are workers and ``ilctl``, which have no configuration. Unlike other settings it stays when nobody says it
+any more: a gateway that was started once without its database's name must not become an empty cluster.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interlock.core.errors import ConfigError
+
+if TYPE_CHECKING:  # the driver takes half a second to import
+    from interlock.adapters.db.postgres import PostgresUrl
+
+DATABASE = "interlock.db"
+"""The file in the data directory, unless the database is elsewhere."""
+
+FILE = "sqlite"
+"""The setting that leads back to it."""
+
+_KEPT = "database-url"
+
+
+def check_database(setting: str) -> None:
+    """ConfigError, which repeats nothing of the setting, if it names no database."""
+    if setting not in ("", FILE):
+        _parse(setting)
+
+
+def keep_database(data_dir: Path, setting: str) -> None:
+    """Note in the directory where its database is, if the setting says so; ConfigError if that cannot be."""
+    kept = data_dir / _KEPT
+    if not setting or setting == _noted(kept):
+        return
+    try:
+        if setting == FILE:
+            kept.unlink(missing_ok=True)
+            return
+        _parse(setting)
+        if (data_dir / DATABASE).exists() and not kept.exists():
+            raise ConfigError(
+                f"the cluster of {data_dir} is in {DATABASE} there: use a new directory for one in PostgreSQL"
+            )
+        fresh = kept.with_suffix(".new")
+        with suppress(FileNotFoundError):
+            fresh.unlink()
+        fresh.touch(0o600)
+        fresh.write_text(setting)
+        fresh.replace(kept)
+    except OSError as error:
+        raise ConfigError(f"cannot use {kept}: {error.strerror}", reason=str(error)) from error
+
+
+def database_place(data_dir: Path) -> "Path | PostgresUrl":
+    """Where the directory's database is. ConfigError if that cannot be read."""
+    noted = _noted(data_dir / _KEPT)
+    return _parse(noted) if noted else data_dir / DATABASE
+
+
+def has_database(data_dir: Path) -> bool:
+    """Whether a gateway has been started with this directory."""
+    return (data_dir / DATABASE).exists() or (data_dir / _KEPT).exists()
+
+
+def _noted(kept: Path) -> str:
+    try:
+        return kept.read_text()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ConfigError(f"cannot use {kept}: {error.strerror}", reason=str(error)) from error
+
+
+def _parse(setting: str) -> "PostgresUrl":
+    from interlock.adapters.db.postgres import PostgresUrl
+
+    return PostgresUrl.parse(setting)
