@@ -70,6 +70,10 @@ interop: setup tools  ## Only the tests that drive the real ssh and its relative
 matrix: setup  ## Only the matrices: mode x target x route, and old and new daemons in every pairing, as a table
 	$(PYTEST) tests/interop/test_acceptance_matrix.py tests/matrix
 
+.PHONY: faults
+faults: setup tools  ## Kill, fail and cut off at every write, fsync, link and unlink of a session (an hour; make test has a few)
+	INTERLOCK_FAULTS=all $(PYTEST) -n $(JOBS) tests/faults
+
 .PHONY: bench
 bench: setup  ## Measure direct, ssh -J and Interlock in one interleaved run; writes bench/results.json and .svg
 	$(BIN)/python -m bench

@@ -72,6 +72,7 @@ if [ "${1:-}" = --tools ]; then
     need dbclient dropbear-bin
     need dropbear dropbear-bin
     need sshfs sshfs
+    need strace strace
     need Xvfb xvfb
     need xauth xauth
     need xdpyinfo x11-utils

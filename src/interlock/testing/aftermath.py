@@ -1,0 +1,129 @@
+"""What must be true when a fault is over, whatever it was: each session that anybody saw is there once, and whole.
+
+People count aloud in their terminals, so that afterwards it is known of each what he had seen, and whether the
+recording has it.
+"""
+
+import contextlib
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from interlock.testing.evidence import ONCE, TICK
+from interlock.testing.gateway import Cluster
+from interlock.testing.procs import KitError, poll_until
+from interlock.testing.terminal import Terminal
+
+LOST_S = 0.1
+"""Seconds of output that a crash may cost: what `recorder.FLUSH_AFTER_S` holds back."""
+
+EXACTLY_ONCE = ("session.start", "session.end", "session.upload")
+"""Of every session, whatever became of its daemon; how many bytes passed is known to nobody when it was killed."""
+
+RECOVERED_S = 30.0
+"""Seconds after a restart within which all must be in order."""
+
+COUNTING = "unset HISTFILE; n=0; while read x; do n=$((n+1)); echo said-$n-; done"
+"""Says the next number for every line."""
+
+_SAID = re.compile(r"said-(\d+)-")
+
+Event = dict[str, Any]
+
+
+@dataclass
+class Counting:
+    """A terminal in which somebody counts."""
+
+    terminal: Terminal
+    seen: list[float] = field(default_factory=list)  # when each number reached the person
+
+    def say(self, number: int = 1) -> bool:
+        """Ask for numbers and wait for each; False if the connection is gone."""
+        for _ in range(number):
+            try:
+                self.terminal.send("\r")
+                self.terminal.expect(f"said-{len(self.seen) + 1}-")
+            except (KitError, OSError):
+                return False
+            self.seen.append(time.monotonic())
+        return True
+
+    @property
+    def certain(self) -> int:
+        """How many numbers were seen so long before the last one that what happened then cannot have cost them."""
+        return sum(at <= self.seen[-1] - LOST_S for at in self.seen) if self.seen else 0
+
+
+class Aftermath:
+    """Of everything that began since it was made."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._began = datetime.now(UTC)
+
+    def check(self, *counted: Counting) -> list[Event]:
+        """Wait until all is in order; KitError says what is not. ``counted``: who had seen what."""
+        wrong = ["nothing was looked at"]
+
+        def settled() -> bool | None:
+            wrong[:] = self.problems(counted)
+            return not wrong or None
+
+        try:
+            poll_until(settled, "an orderly end", RECOVERED_S)
+        except KitError as error:
+            raise KitError(f"{error}: " + "; ".join(wrong)) from None
+        return self._events()
+
+    def wait_either(self, struck: Callable[[], bool]) -> bool:
+        """Wait until the fault has come about, which is True, or all is in order without it."""
+        with contextlib.suppress(KitError):
+            poll_until(lambda: struck() or not self.problems() or None, "anything", RECOVERED_S)
+        return struck()
+
+    def problems(self, counted: Sequence[Counting] = ()) -> list[str]:
+        """All that is not in order now."""
+        events = self._events()
+        began = list(dict.fromkeys(e["sid"] for e in events if e["event"] == "session.start"))
+        wrong = [f"{row['sid']} is listed as live" for row in self._cluster.json("sessions", "ls")]
+        for sid in began:
+            counts = Counter(e["event"] for e in events if e.get("sid") == sid)
+            wrong += [f"{sid}: {name} {counts[name]} times" for name in EXACTLY_ONCE if counts[name] != 1]
+            wrong += [f"{sid}: {name} {counts[name]} times" for name in ONCE if counts[name] > 1]
+        uids = Counter(e["uid"] for e in events)
+        wrong += [f"event {uid} is there {n} times" for uid, n in uids.items() if n > 1]
+        about = {e["sid"] for e in events if e.get("sid") and e["event"] in ONCE}
+        wrong += [f"{sid} has events and no start" for sid in about - set(began)]
+        rows = Counter(row["sid"] for row in self._cluster.json("recordings", "ls"))
+        wrong += [f"{sid}: {rows[sid]} recordings" for sid in began if rows[sid] != 1]
+        people = sum(bool(each.seen) for each in counted)
+        if people > len(began):
+            wrong.append(f"{people} people had sessions, {len(began)} are known")
+        if not wrong:
+            wrong += self._unheard(began, counted)
+        return wrong
+
+    def _unheard(self, began: Sequence[str], counted: Sequence[Counting]) -> list[str]:
+        """Whoever saw a number must find it in one recording: the longest counts belong together."""
+        heard = sorted((self._heard(sid) for sid in began), reverse=True)
+        seen = sorted((each.certain for each in counted), reverse=True)
+        return [
+            f"somebody saw {saw}, and the recording ends at {has}"
+            for saw, has in zip(seen, heard, strict=False)
+            if has < saw
+        ]
+
+    def _heard(self, sid: str) -> int:
+        numbers = [int(found) for found in _SAID.findall(self._cluster.recording_text(sid))]
+        if numbers != list(range(1, len(numbers) + 1)):
+            raise KitError(f"the recording {sid} has gaps in the middle: {numbers}")
+        return len(numbers)
+
+    def _events(self) -> list[Event]:
+        rows: list[Event] = self._cluster.json("events", "ls", "--limit", "100000")
+        return [e for e in rows if datetime.fromisoformat(e["time"]) >= self._began - TICK]

@@ -1,0 +1,88 @@
+"""A fault at the n-th write, fsync, link, rename, unlink of a gateway that serves a session, for n = 1, 2, …
+
+Killed there, or told by the kernel that it failed: afterwards the session is there once, as far as its person saw.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from interlock.testing.aftermath import COUNTING, Aftermath, Counting
+from interlock.testing.gateway import Cluster
+from interlock.testing.injection import ALL, STEPS, Fault, traced, wait_struck
+from interlock.testing.procs import KitError
+
+CALLS = tuple(call for call in STEPS if call not in {"rename", "ftruncate"})
+"""Those that a session makes."""
+
+ERRORS = ("EIO", "ENOSPC", "EROFS")
+SOME_ERRORS = ERRORS if ALL else ERRORS[:1]
+
+
+@contextlib.contextmanager
+def somebody(cluster: Cluster, target: str) -> Iterator[Counting]:
+    """A person at a terminal, who may be thrown out at any moment."""
+    with cluster.terminal(cluster.person, "-tt", *cluster.route(target), COUNTING) as terminal:
+        yield Counting(terminal)
+
+
+def work(cluster: Cluster) -> Counting:
+    """A session from its beginning to its end, or as far as it gets."""
+    with somebody(cluster, Cluster.agentless_name) as person:
+        if person.say(3):
+            with contextlib.suppress(KitError, OSError):
+                person.terminal.send("\x04")
+        person.terminal.wait()
+    return person
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_killed_at_a_step(cluster: Cluster, call: str, steps: tuple[int, ...]) -> None:
+    """kill -9 in the place of the call; what was before it is on disk, what comes after it is not."""
+    for nth in steps:
+        aftermath = Aftermath(cluster)
+        with traced(cluster.gateway.pid, Fault(call, nth, "signal=KILL")) as tracer:
+            person = work(cluster)
+            struck = aftermath.wait_either(tracer.struck)
+        if struck:
+            cluster.gateway.wait()
+            cluster.gateway = cluster.start_gateway()
+        aftermath.check(person)
+        if not struck:
+            break
+
+
+@pytest.mark.parametrize("error", SOME_ERRORS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_fails(cluster: Cluster, call: str, error: str, steps: tuple[int, ...]) -> None:
+    """The gateway goes on. The session may be refused or end, in words; it is never half there."""
+    for nth in steps:
+        aftermath = Aftermath(cluster)
+        with traced(cluster.gateway.pid, Fault(call, nth, f"error={error}")) as tracer:
+            person = work(cluster)
+            struck = aftermath.wait_either(tracer.struck)
+        assert cluster.gateway.running
+        aftermath.check(person)
+        if not struck:
+            break
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_disk_that_fails_for_a_while(cluster: Cluster, error: str) -> None:
+    """Everything fails from some call on until it is mended: nobody new gets in, and then all is as before."""
+    aftermath = Aftermath(cluster)
+    with somebody(cluster, Cluster.agentless_name) as before:
+        assert before.say(3)
+        faults = [Fault(call, 1, f"error={error}", "+") for call in ("pwrite64", "fdatasync", "fsync", "link")]
+        with traced(cluster.gateway.pid, *faults) as tracer:
+            during = work(cluster)
+            wait_struck(tracer, "failing call")
+        after = work(cluster)
+        before.say(2)
+        with contextlib.suppress(KitError, OSError):
+            before.terminal.send("\x04")
+        before.terminal.wait()
+    assert cluster.gateway.running
+    assert len(after.seen) == 3
+    aftermath.check(before, during, after)
