@@ -73,7 +73,7 @@ def test_a_disk_that_fails_for_a_while(cluster: Cluster, error: str) -> None:
     """Everything fails from some call on until it is mended: nobody new gets in, and then all is as before."""
     aftermath = Aftermath(cluster)
     with somebody(cluster, Cluster.agentless_name) as before:
-        assert before.say(3)
+        assert before.say(3), before.terminal.output
         faults = [Fault(call, 1, f"error={error}", "+") for call in ("pwrite64", "fdatasync", "fsync", "link")]
         with traced(cluster.gateway.pid, *faults) as tracer:
             during = work(cluster)
