@@ -11,14 +11,16 @@ import pytest
 
 from interlock.adapters.rpc.server import AuthRpcServer, Bound
 from interlock.core.errors import ConfigError, Denied, SignInFailed
-from interlock.core.ids import DaemonId
+from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.node import NodeSettings
 from interlock.daemons.node_identity import IdentityFile
 from interlock.daemons.node_remote import JoinBy, run_node
 from interlock.domain.audit import JsonValue
+from interlock.domain.container import Standing, verify
 from interlock.domain.rbac import Role
+from interlock.domain.signing import DaemonRole, read_public_keys
 from interlock.domain.target import SubKind, Target
 from interlock.ports import Clock, EventFilter, User
 from interlock.services.claims import SessionClaims
@@ -147,6 +149,12 @@ async def test_a_node_joins_is_listed_and_runs_a_recorded_command(gateway: Gatew
         assert [(event["sid"], event["recorded_by"]) for event in found] == [(sid, node)]
     assert [info.sid for info in await gateway.local.recordings.recordings()] == [sid]
     assert await gateway.local.trackers.live() == []
+    keys = read_public_keys(gateway.local.authority.export("recordings"))
+    stored = [piece async for piece in gateway.local.recordings.read(SessionId(sid))]
+    proved = verify(stored, keys, sid=SessionId(sid))
+    assert (proved.standing, proved.problem) == (Standing.SIGNED, None)
+    assert proved.signer is not None
+    assert (proved.signer.daemon, proved.signer.role) == (node, DaemonRole.NODE)
 
 
 async def test_a_command_that_is_no_text_is_recorded_like_any_other(gateway: Gateway, tmp_path: Path) -> None:

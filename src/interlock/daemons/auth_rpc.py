@@ -63,6 +63,7 @@ async def auth_rpc_server(
             locks=locks,
             leases=local.leases,
             trust=local.authority,
+            warrants=local.authority,
             clock=clock,
             spool=local.data_dir / SPOOL,
             sources=sources,

@@ -23,6 +23,7 @@ from interlock.daemons.config import proxy_address
 from interlock.daemons.local import prepare_data_dir
 from interlock.daemons.node import NodePorts, NodeSettings, serve_node
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
+from interlock.daemons.node_terms import NodeTerms
 from interlock.ports import Clock, Entropy
 from interlock.services.certificates import CertificateReader
 from interlock.services.daemonca import certificate_pin, create_key, expiry, half_life
@@ -78,7 +79,8 @@ async def run_node(
         if identity is None:
             return
         file.save(identity)
-    keeper = IdentityKeeper(identity, file, clock)
+    terms = NodeTerms(settings.data_dir, identity.id, clock=clock, entropy=entropy)
+    keeper = IdentityKeeper(identity, file, terms, clock)
     proxy = settings.proxy or identity.proxy
     async with contextlib.AsyncExitStack() as stack:
         agent: TunnelAgent | None = None
@@ -101,6 +103,7 @@ async def run_node(
             clock=clock,
             entropy=entropy,
             stopping=stopping,
+            signer=terms.signer,
             agent=agent,
             watch=watch,
             on_ready=on_ready,
@@ -108,9 +111,10 @@ async def run_node(
 
 
 class IdentityKeeper:
-    """Follows auth's authorities and renews the node's certificates at half-life."""
+    """Follows auth's authorities and its terms, and renews the node's certificates at half-life."""
 
-    def __init__(self, identity: NodeIdentity, file: IdentityFile, clock: Clock) -> None:
+    def __init__(self, identity: NodeIdentity, file: IdentityFile, terms: NodeTerms, clock: Clock) -> None:
+        self._terms = terms
         self.claims = CertificateReader(identity.user_cas)  # follows
         self._identity = identity
         self._file = file
@@ -140,6 +144,10 @@ class IdentityKeeper:
 
     async def refresh(self, server: NodeServer, client: AuthClient) -> None:
         """Ask once, renew if it is time, and keep what has changed."""
+        await self._refresh_identity(server, client)
+        await self._terms.refresh(client)
+
+    async def _refresh_identity(self, server: NodeServer, client: AuthClient) -> None:
         identity = self._identity
         if self._clock.now() >= half_life(identity.certificate):
             identity = identity.renewed(await client.renew(identity.host_public_key))

@@ -47,9 +47,12 @@ from interlock.ports.issuing import (
     DaemonCaStore,
     HostIssuer,
     LeafIssuer,
+    RecordingTerms,
     TargetCredential,
     TargetIssuer,
+    TermsSource,
     TunnelIssuer,
+    Warranting,
 )
 from interlock.ports.joining import (
     JoinToken,
@@ -137,6 +140,7 @@ __all__ = [
     "RecordingPart",
     "RecordingParts",
     "RecordingStore",
+    "RecordingTerms",
     "Recordings",
     "RoleSource",
     "RoleStore",
@@ -151,6 +155,7 @@ __all__ = [
     "TargetIssuer",
     "TargetRegistry",
     "TargetSource",
+    "TermsSource",
     "TokenKind",
     "TokenStore",
     "TrackerLookup",
@@ -164,4 +169,5 @@ __all__ = [
     "User",
     "UserSource",
     "UserStore",
+    "Warranting",
 ]

@@ -8,6 +8,7 @@ from typing import Protocol
 from interlock.core.ids import DaemonId
 from interlock.domain.cluster import LeafPass
 from interlock.domain.permit import Permit
+from interlock.domain.signing import DaemonRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,29 @@ class TunnelIssuer(Protocol):
 
     async def issue_tunnel(self, public_key: str, node: DaemonId) -> str:
         """With this certificate the node, and nobody as a person, enters the proxy; OpenSSH one-line form."""
+        ...
+
+
+class Warranting(Protocol):
+    """Auth, as daemons that record need it."""
+
+    def warrant(self, daemon: DaemonId, role: DaemonRole, public: bytes) -> bytes:
+        """Say whose the raw Ed25519 public key is with which recordings are signed. Denied if it is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingTerms:
+    """How a node is to record."""
+
+    warrant: bytes  # for the key that it has shown; empty if it showed none
+
+
+class TermsSource(Protocol):
+    """Auth, as a node apart from it asks how to record."""
+
+    async def recording_terms(self, public: bytes) -> RecordingTerms:
+        """The terms now. ``public``: a raw Ed25519 public key that needs a warrant, or nothing."""
         ...
 
 

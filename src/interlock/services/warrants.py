@@ -1,22 +1,13 @@
 """The keys with which daemons sign their recordings, and how they come by warrants for them."""
 
 from datetime import timedelta
-from typing import Protocol
 
 from interlock.core.ids import DaemonId
 from interlock.domain.signing import SEED_SIZE, DaemonRole, SigningKey, WarrantedKey
-from interlock.ports import Clock, Entropy
+from interlock.ports import Clock, Entropy, Warranting
 
 RENEW_AFTER = timedelta(days=10)
 """Age of a warrant at which another one is asked for: a third of its life."""
-
-
-class Warranting(Protocol):
-    """Auth in the same process."""
-
-    def warrant(self, daemon: DaemonId, role: DaemonRole, public: bytes) -> bytes:
-        """Say whose the raw Ed25519 public key is with which recordings are signed."""
-        ...
 
 
 class OwnKey:

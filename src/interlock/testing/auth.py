@@ -18,6 +18,7 @@ from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
+from interlock.domain.signing import DaemonRole, issue_warrant
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import (
@@ -36,6 +37,7 @@ from interlock.services.emitter import EventFactory
 from interlock.services.joining import Joining, TokenText, create_token
 from interlock.services.trusting import Trusting
 from interlock.testing.limits import MemoryLeases, MemoryLocks
+from interlock.testing.recordings import AUTHORITY, START
 from interlock.testing.stores import MemoryTrusts
 
 CLUSTER = "example"
@@ -139,6 +141,18 @@ class Stores:
         """`ports.TrustSource`."""
         return TrustBundle(("user-ca",), ("host-ca",))
 
+    def warrant(self, daemon: DaemonId, role: DaemonRole, public: bytes) -> bytes:
+        """`ports.Warranting`."""
+        return issue_warrant(
+            AUTHORITY,
+            cluster=CLUSTER,
+            daemon=daemon,
+            role=role,
+            public=public,
+            valid_from=START,
+            valid_until=START + timedelta(days=30),
+        )
+
     async def add_token(self, token: JoinToken) -> None:
         """`ports.TokenStore`."""
         self.join_tokens[token.id] = token
@@ -227,6 +241,7 @@ class Auth:
             locks=self.locks,
             leases=self.leases,
             trust=stores,
+            warrants=stores,
             clock=self.clock,
             spool=self.directory,
         )

@@ -16,9 +16,11 @@ from interlock.core.errors import (
 from interlock.core.ids import DaemonId
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Forwarded, Identity
+from interlock.domain.signing import DaemonRole, SigningKey, read_warrant
 from interlock.domain.tracker import TrackerState
 from interlock.services.daemonca import KeyPair
 from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Node
+from interlock.testing.recordings import AUTHORITY
 
 STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
 
@@ -146,3 +148,19 @@ async def test_a_node_has_no_part_in_others_recordings_and_trackers(node: Node) 
         await node.client.recordings()
     with pytest.raises(LocalProtocolError):
         await node.client.live()
+
+
+async def test_a_node_gets_a_warrant_for_its_own_recordings(node: Node) -> None:
+    """It names the caller, whatever the caller would like; one that has a warrant need not get another."""
+    key = SigningKey.from_seed(bytes(32))
+    found = read_warrant((await node.client.recording_terms(key.public)).warrant, [AUTHORITY.public])
+    assert found is not None
+    assert (found.daemon, found.role, found.cluster, found.public) == (
+        node.id,
+        DaemonRole.NODE,
+        CLUSTER,
+        key.public,
+    )
+    assert (await node.client.recording_terms(b"")).warrant == b""
+    with pytest.raises(Denied):
+        await node.client.recording_terms(b"no key")

@@ -24,7 +24,7 @@ from interlock.domain.lease import Lease
 from interlock.domain.lock import LockList
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
-from interlock.ports import Clock, RecordingInfo, TrustBundle
+from interlock.ports import Clock, RecordingInfo, RecordingTerms, TrustBundle
 from interlock.services.daemonca import KeyPair, create_request
 from interlock.services.joining import Renewed
 
@@ -147,6 +147,10 @@ class AuthClient:
         """`ports.TrustSource`."""
         answer = await call(self._channel, m.TRUST, m.Nothing())
         return TrustBundle(answer.user_cas, answer.host_cas)
+
+    async def recording_terms(self, public: bytes) -> RecordingTerms:
+        """`ports.TermsSource`."""
+        return RecordingTerms((await call(self._channel, m.RECORDING_TERMS, m.AskTerms(public))).warrant)
 
     async def renew(self, host_key: str) -> Renewed:
         """Fresh certificates for this daemon's keys; ``host_key`` is the public SSH host key, one line."""

@@ -210,6 +210,20 @@ class SyncExtend:
 
 
 @dataclass(frozen=True, slots=True)
+class AskTerms:
+    """How are recordings to be kept? ``key``: the caller's raw signing key, if that needs a warrant."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`ports.RecordingTerms`."""
+
+    warrant: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CaCertificate:
     """The daemons' authority, PEM: worth nothing until it matches a pin."""
 
@@ -239,6 +253,7 @@ TRUST = Method(AUTH_SERVICE, "Trust", Nothing, Trust)
 STORE_RECORDING = Method(AUTH_SERVICE, "StoreRecording", RecordingHeader, Stored)
 SYNC_READY = Method(AUTH_SERVICE, "SyncReady", SyncReady, Nothing)
 SYNC_EXTEND = Method(AUTH_SERVICE, "SyncExtend", SyncExtend, Nothing)
+RECORDING_TERMS = Method(AUTH_SERVICE, "RecordingTerms", AskTerms, Terms)
 
 AUTHORITY = Method(JOIN_SERVICE, "Authority", Nothing, CaCertificate)
 JOIN = Method(JOIN_SERVICE, "Join", JoinRequest, Joined)

@@ -32,6 +32,7 @@ from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.lease import Lease
 from interlock.domain.lock import in_force
+from interlock.domain.signing import DaemonRole
 from interlock.ports import (
     Admission,
     AuditLog,
@@ -44,6 +45,7 @@ from interlock.ports import (
     RecordingStore,
     SyncStore,
     TrustSource,
+    Warranting,
 )
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, HostIdentity
@@ -90,6 +92,7 @@ class AuthServices:
     locks: LockFeed
     leases: LeaseStore
     trust: TrustSource
+    warrants: Warranting
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
     sources: JoinSources = field(default_factory=JoinSources)  # shared with the proxy of the same process
@@ -174,6 +177,7 @@ class _DaemonHandlers:
         service.upload(m.STORE_RECORDING, self._store_recording)
         service.unary(m.SYNC_READY, self._sync_ready)
         service.unary(m.SYNC_EXTEND, self._sync_extend)
+        service.unary(m.RECORDING_TERMS, self._recording_terms)
         return service
 
     async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:
@@ -262,6 +266,10 @@ class _DaemonHandlers:
         async with self._owners.speaking(caller, [request.sid]):
             await self._services.arriving.of(caller.id).extend(request.sid, request.offset, request.data)
         return m.Nothing()
+
+    async def _recording_terms(self, caller: HostIdentity, request: m.AskTerms) -> m.Terms:
+        key = request.key
+        return m.Terms(self._services.warrants.warrant(caller.id, DaemonRole.NODE, key) if key else b"")
 
 
 def _server(

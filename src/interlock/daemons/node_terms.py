@@ -1,0 +1,89 @@
+"""How a node apart from auth records: its signing key, with the warrant that auth gave it, in a file of its own.
+
+The file is written whole or not at all, for nobody else to read. A node that starts while auth is away signs with
+what it has.
+"""
+
+import os
+from base64 import b64decode, b64encode
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from interlock.core.errors import ConfigError
+from interlock.core.ids import DaemonId
+from interlock.domain.signing import SEED_SIZE, SigningKey, WarrantedKey, read_warrant
+from interlock.ports import Clock, Entropy, TermsSource
+from interlock.services.warrants import RENEW_AFTER
+
+FILE = "recorder.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is in the file."""
+
+    key: str  # the seed of the signing key, base64
+    warrant: str = ""  # base64
+
+
+class NodeTerms:
+    """What auth said last. `refresh` it from time to time."""
+
+    def __init__(self, directory: Path, node: DaemonId, *, clock: Clock, entropy: Entropy) -> None:
+        """ConfigError if the file cannot be used."""
+        self._path = directory / FILE
+        self._node = node
+        self._clock = clock
+        self._kept = self._load() or _Kept(b64encode(entropy.token(SEED_SIZE)).decode())
+        self._key = SigningKey.from_seed(b64decode(self._kept.key))
+
+    def signer(self) -> WarrantedKey | None:
+        """A `signing.KeySource`; None until auth has answered once."""
+        if not self._kept.warrant:
+            return None
+        return WarrantedKey(self._key, b64decode(self._kept.warrant))
+
+    async def refresh(self, auth: TermsSource) -> None:
+        """Ask auth, and keep what has changed. StoreError if it is away, ConfigError if the disk refuses."""
+        due = self._is_due()
+        terms = await auth.recording_terms(self._key.public if due else b"")
+        kept = replace(self._kept, warrant=b64encode(terms.warrant).decode()) if due else self._kept
+        if kept != self._kept:
+            self._save(kept)
+            self._kept = kept
+
+    def _is_due(self) -> bool:
+        """Whether there is no warrant for this node that has most of its life before it."""
+        warrant = read_warrant(b64decode(self._kept.warrant), None)
+        if warrant is None or warrant.daemon != self._node:
+            return True
+        return self._clock.now() >= datetime.fromtimestamp(warrant.valid_from, UTC) + RENEW_AFTER
+
+    def _load(self) -> _Kept | None:
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            SigningKey.from_seed(b64decode(kept.key))
+            b64decode(kept.warrant)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConfigError(f"cannot read {self._path}: {error.strerror}", reason=str(error)) from error
+        except (msgspec.MsgspecError, ValueError) as error:
+            public = f"{self._path} is damaged: remove it, and the node makes a new key"
+            raise ConfigError(public, reason=f"{public}: {error}") from error
+        return kept
+
+    def _save(self, kept: _Kept) -> None:
+        fresh = self._path.with_suffix(f".{os.getpid()}")
+        try:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(msgspec.json.encode(kept))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+        except OSError as error:
+            raise ConfigError(f"cannot write {self._path}: {error.strerror}", reason=str(error)) from error
