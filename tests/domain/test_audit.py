@@ -21,6 +21,8 @@ FIELD = {
     Kind.SESSION_UPLOAD: ("session.upload", "T2005I"),
     Kind.SESSION_DATA: ("session.data", "T2006I"),
     Kind.RECORDING_LAPSE: ("session.recording.lapse", "ILR00W"),
+    Kind.RECORDING_QUARANTINED: ("session.recording.quarantined", "ILR01E"),
+    Kind.RECORDING_DIFFERS: ("session.recording.differs", "ILR02E"),
     Kind.SESSION_REJECTED: ("session.rejected", "T1006W"),
     Kind.EXEC: ("exec", "T3002I"),
     Kind.EXEC_FAILURE: ("exec", "T3002E"),

@@ -69,8 +69,9 @@ def objects(place: BucketPlace) -> list[str]:
 
 def test_each_session_is_one_object(stored: Cluster, client: SshClient, place: BucketPlace) -> None:
     """Wherever it was recorded: listed, read and exported from there, and nothing stays on the gateway's disk."""
+    before = objects(place)
     sids = [run(stored, client, target, f"hello {target}") for target in stored.targets]
-    wanted = sorted(f"{place.prefix}/{sid}.ilr" for sid in sids)
+    wanted = sorted([*before, *(f"{place.prefix}/{sid}.ilr" for sid in sids)])
     poll_until(lambda: objects(place) == wanted, f"just {wanted}")
     for sid, target in zip(sids, stored.targets, strict=True):
         assert f"hello {target}" in stored.recording_text(sid)

@@ -273,12 +273,12 @@ async def test_a_torn_block_is_cut_off_and_noted(world: World) -> None:
 
 
 async def test_a_part_without_header_is_quarantined_and_blocks_nobody(world: World) -> None:
-    """Garbage is put aside; the other part becomes a recording."""
+    """Garbage is put aside, and an event says so; the other part becomes a recording."""
     await Life(world).killed_after(SHELL)
     world.files.path(OTHER).write_bytes(b"garbage")
     await Life(world).recovers()
     assert [path.name for path in (world.directory / "quarantine").iterdir()] == [f"{OTHER}.part"]
-    assert world.audit.of(OTHER) == []
+    assert world.audit.of(OTHER) == [(0, "session.recording.quarantined", "ILR01E")]
     assert [info.sid for info in await world.files.recordings()] == [SID]
 
 

@@ -22,6 +22,8 @@ class Kind(Enum):
     SESSION_UPLOAD = ("session.upload", "T2005I")
     SESSION_DATA = ("session.data", "T2006I")
     RECORDING_LAPSE = ("session.recording.lapse", "ILR00W")
+    RECORDING_QUARANTINED = ("session.recording.quarantined", "ILR01E")
+    RECORDING_DIFFERS = ("session.recording.differs", "ILR02E")
     SESSION_REJECTED = ("session.rejected", "T1006W")
     SESSION_ELSEWHERE = ("session.elsewhere", "ILS00I")
     EXEC = ("exec", "T3002I")

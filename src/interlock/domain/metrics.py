@@ -50,6 +50,12 @@ class Metric(Enum):
         "",
     )
     UPLOAD_BACKLOG = ("interlock_upload_backlog", Shape.GAUGE, "Recordings that wait to be stored.", "")
+    STORAGE_AWAY = (
+        "interlock_storage_away",
+        Shape.WORST,
+        "1 while the storage of recordings does not answer.",
+        "",
+    )
     AUDIT_BACKLOG = ("interlock_audit_backlog", Shape.GAUGE, "Events that wait to be stored.", "")
     AUDIT_LAG = ("interlock_audit_lag_seconds", Shape.WORST, "Age of the oldest event that waits.", "")
     PROCESSES = ("interlock_processes", Shape.GAUGE, "Processes that answered.", "")

@@ -15,6 +15,7 @@ import structlog
 
 from interlock.core.errors import InterlockError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.recording import Header
 from interlock.domain.survey import Survey
 from interlock.domain.tracker import Tracker, TrackerState
@@ -28,6 +29,11 @@ from interlock.services.uploads import Upload, Uploads
 
 PAUSE_S = 5.0
 """Seconds until what could not be recovered, because a store was away, is tried again."""
+
+_UNREADABLE: dict[str, JsonValue] = {
+    "error": "it has no header",
+    "message": "the recording cannot be read",
+}
 
 _log = structlog.get_logger()
 
@@ -105,6 +111,10 @@ class Recovery:
             if found.header is None:
                 _log.error("recording.quarantined", sid=sid)
                 await self._parts.quarantine(sid)
+                journal = RetoldJournal(sid, self._sink, self._factory)
+                journal.add(
+                    Kind.RECORDING_QUARANTINED, {"success": False, "recorded_by": self._daemon_id, **_UNREADABLE}
+                )
                 self._claims.release(sid)
                 return True
             self._recover(sid, found.header, found)
@@ -122,9 +132,17 @@ class Recovery:
         for event in story(header, found):
             journal.retell(event.kind, event.fields, time=event.time)
         self._trackers.put(_terminated(sid, header))
-        fields = without_connection(told_by(header))
+        self._uploads.add(self._upload(sid, header))
+
+    async def recall(self, sid: SessionId) -> Upload:
+        """What is to be stored of a session that this daemon has told of; InterlockError if the disk refuses."""
+        found = await self._parts.survey(sid)
+        return self._upload(sid, found.header)
+
+    def _upload(self, sid: SessionId, header: Header | None) -> Upload:
+        fields = without_connection(told_by(header)) if header is not None else {}
         done = partial(self._claims.release, sid)
-        self._uploads.add(Upload(sid, journal, fields, closed=False, done=done))
+        return Upload(sid, RetoldJournal(sid, self._sink, self._factory), fields, closed=False, done=done)
 
 
 def _terminated(sid: SessionId, header: Header) -> Tracker:

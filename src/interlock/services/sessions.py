@@ -97,7 +97,16 @@ class Sessions:
         self._factory = EventFactory(cluster=cluster, clock=clock, entropy=entropy)
         self._compressor = new_compressor()
         self._trackers = TrackerWriter(trackers, daemon_id=daemon_id, clock=clock, gather=gather, sleep=sleep)
-        self._uploads = Uploads(parts, recordings, events_stored=emitter.stored, signer=signer, sleep=sleep)
+        self._uploads = Uploads(
+            parts,
+            recordings,
+            events_stored=emitter.stored,
+            clock=clock,
+            entropy=entropy,
+            recall=self._recall,
+            signer=signer,
+            sleep=sleep,
+        )
         self._mirrors = Mirrors(sync, clock=clock, sleep=sleep)
         self._twins = Outbox("twins", partial(_put_twins, twins), sleep=sleep)
         self._claims = claims or SessionClaims()  # of the process, if it has more than this registry
@@ -123,6 +132,7 @@ class Sessions:
         meters = self._meters
         meters.watch(Metric.LIVE, lambda: len(self._live))
         meters.watch(Metric.UPLOAD_BACKLOG, lambda: self._uploads.pending)
+        meters.watch(Metric.STORAGE_AWAY, lambda: float(self._uploads.store_away))
         meters.watch(Metric.RECORDER_LAG, lambda: max((each.recorder.lag for each in self._live), default=0.0))
         meters.watch(Metric.AUDIT_BACKLOG, lambda: self._emitter.waiting)
         meters.watch(Metric.AUDIT_LAG, self._audit_lag)
@@ -306,6 +316,9 @@ class Sessions:
         if mirror is not None:
             mirror.on_lost = recorder.not_in_sync
         return recorder
+
+    async def _recall(self, sid: SessionId) -> Upload:
+        return await self._recovery.recall(sid)
 
     def _ended(self, session: LiveSession) -> None:
         self._live.pop(session, None)

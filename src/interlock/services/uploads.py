@@ -1,18 +1,21 @@
 """From a part on local disk to a stored recording, in the background, until it succeeds.
 
-Every recording is its own task, so that one which cannot be stored delays no other. A part leaves the local disk
-only when the recording and all events of its session are stored; until then `recovery` finds it at the next start
-and repeats what is missing. What the store refuses for good goes to quarantine.
+One loop, which tries a few at a time in the order in which sessions ended (`services.backlog`): one that cannot be
+stored delays no other, and a store that is away is asked by one of them. What waits costs little memory, however
+much it is: beyond some thousands only the session's ID is kept, and the recording's own header says the rest.
+
+A part leaves the local disk only when the recording and all events of its session are stored; until then
+`recovery` finds it at the next start and repeats what is missing. What the store refuses for good, and what cannot
+be read, goes to quarantine, with an event.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
-from interlock.core.errors import Denied, InterlockError, RecordingError
+from interlock.core.errors import Denied, Differs, InterlockError, RecordingError, StoreError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.container import BlockBuilder, Chain, SealState, sealed
@@ -22,22 +25,18 @@ from interlock.domain.recording import DIED, Coverage, FrameKind, Marker, to_pay
 from interlock.domain.session import Exit
 from interlock.domain.signing import KeySource, unsigned
 from interlock.domain.survey import Survey
-from interlock.ports import ClosedParts, RecordingParts, RecordingStore
+from interlock.ports import Clock, ClosedParts, Entropy, RecordingParts, RecordingStore
+from interlock.services.backlog import Backlog, Turn
 from interlock.services.emitter import Journal
 from interlock.services.outbox import Sleep
 
-AT_ONCE = 4
-"""Recordings stored at the same time: enough to hide latency, few enough to leave the disk to the sessions."""
-
-FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
+KEPT = 2000
+"""Recordings that wait with all that is known of them: some 3 KB each."""
 
 _KINDS = {Marker: FrameKind.MARKER, Coverage: FrameKind.COVERAGE, Exit: FrameKind.EXIT}
 
 _REFUSALS = (Denied, RecordingError)
 """What a store says that will never take a recording: it is another daemon's, too long, or a second one."""
-
-T = TypeVar("T")
 
 _log = structlog.get_logger()
 
@@ -48,14 +47,19 @@ class Upload:
 
     sid: SessionId
     journal: Journal  # of the session: gets session.upload
-    fields: Mapping[str, JsonValue]  # common fields of that event
+    fields: dict[str, JsonValue]  # common fields of that event
     closed: bool  # the recorder wrote the end; otherwise the part is mended first
     done: Callable[[], None] = lambda: None  # called when nothing more will be said about the session
     loose_end: Sequence[Marker | Coverage | Exit] = ()  # what a recorder that failed could not write
+    stored: bool = False  # the store has it, and only the part is left
+
+
+Recall = Callable[[SessionId], Awaitable[Upload]]
+"""Makes an upload of a part whose session has ended, from its header. InterlockError if the disk refuses."""
 
 
 class Uploads:
-    """The background work of storing recordings."""
+    """The background work of storing recordings. `run` belongs into a TaskGroup of the daemon."""
 
     def __init__(
         self,
@@ -63,30 +67,51 @@ class Uploads:
         store: RecordingStore,
         *,
         events_stored: Callable[[], Awaitable[None]],
+        clock: Clock,
+        entropy: Entropy,
+        recall: Recall | None = None,
         signer: KeySource = unsigned,
         sleep: Sleep = asyncio.sleep,
+        kept: int = KEPT,
     ) -> None:
+        """``recall``: without it everything that waits is kept."""
         self._signer = signer
         self._parts = parts
         self._store = store
         self._events_stored = events_stored
+        self._recall = recall
         self._sleep = sleep
-        self._queue: asyncio.Queue[Upload] = asyncio.Queue()
+        self._kept = kept
+        self._backlog: Backlog[Upload | SessionId] = Backlog(clock=clock, entropy=entropy)
+        self._stored: list[Upload] = []  # what the store has and nobody has told of for certain
         self._pending = 0
+        self._changed = asyncio.Event()  # there may be something to try
+        self._finishing = asyncio.Event()  # there is something in _stored
         self._idle = asyncio.Event()
         self._idle.set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
 
     def add(self, upload: Upload) -> None:
         """Store this recording soon; never blocks."""
         self._pending += 1
         self._idle.clear()
-        self._queue.put_nowait(upload)
+        crowded = len(self._backlog) >= self._kept and self._recall is not None and not upload.loose_end
+        self._backlog.put(upload.sid if crowded else upload)
+        self._changed.set()
 
     @property
     def pending(self) -> int:
         """How many recordings are not stored yet."""
         return self._pending
+
+    @property
+    def store_away(self) -> bool:
+        """Whether the store did not answer when it was asked last."""
+        return self._backlog.store_away
+
+    def hurry(self, *, on: bool) -> None:
+        """Whether the disk needs the room of what waits."""
+        self._backlog.hurry(on=on)
+        self._changed.set()
 
     async def wait_idle(self) -> None:
         """Return when everything is stored."""
@@ -95,55 +120,116 @@ class Uploads:
     async def run(self) -> None:
         """Store until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._finish(), name="uploads.finish")
             while True:
-                upload = await self._queue.get()
-                tasks.create_task(self._until_stored(upload), name=f"upload.{upload.sid}")
+                while (turn := self._backlog.take()) is not None:
+                    tasks.create_task(self._attempt(turn), name=f"upload.{_sid(turn)}")
+                self._changed.clear()
+                await self._wait(self._backlog.due_in())
 
-    async def _until_stored(self, upload: Upload) -> None:
+    async def _wait(self, seconds: float | None) -> None:
+        """Until something has changed, or so long."""
+        if seconds is None:
+            await self._changed.wait()
+            return
+        async with asyncio.TaskGroup() as both:
+            sleeping = both.create_task(self._wake(seconds), name="uploads.pause")
+            await self._changed.wait()
+            sleeping.cancel()
+
+    async def _wake(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        self._changed.set()
+
+    async def _attempt(self, turn: Turn[Upload | SessionId]) -> None:
+        sid = _sid(turn)
         try:
-            sid, end = upload.sid, upload.loose_end
-            if upload.closed or await self._insist(
-                sid, lambda: close_part(self._parts, sid, end, signer=self._signer)
-            ):
-                path = self._parts.path(upload.sid)
-                try:
-                    url = await self._insist(
-                        upload.sid, lambda: self._store.store(upload.sid, path), final=_REFUSALS
-                    )
-                except _REFUSALS as error:
-                    _log.error("recording.quarantined", sid=upload.sid, reason=error.reason)
-                    await self._insist(upload.sid, lambda: self._parts.quarantine(upload.sid))
-                    return
-                upload.journal.add(Kind.SESSION_UPLOAD, {**upload.fields, "url": url})
-                await self._events_stored()
-                await self._insist(upload.sid, lambda: self._parts.discard(upload.sid))
-        finally:
-            upload.done()
-            self._pending -= 1
-            if not self._pending:
-                self._idle.set()
+            await self._advance(turn)
+        except StoreError as error:
+            _log.warning("upload.retry", sid=sid, reason=error.reason, waiting=self._pending)
+            if isinstance(error, Differs):
+                self._backlog.failed(turn, answered=True)
+            elif await asyncio.to_thread(self._parts.path(sid).exists):
+                self._backlog.away(turn)
+            else:
+                self._backlog.failed(turn, answered=False)
+        except InterlockError as error:
+            _log.warning("upload.retry", sid=sid, reason=error.reason)
+            self._backlog.failed(turn, answered=False)
+        except Exception:  # noqa: BLE001 - a bug; losing the recording or all live sessions would be worse
+            _log.exception("upload.retry", sid=sid)
+            self._backlog.failed(turn, answered=False)
+        else:
+            self._backlog.delivered(turn)
+        self._changed.set()
 
-    async def _insist(
-        self,
-        sid: SessionId,
-        step: Callable[[], Awaitable[T]],
-        *,
-        final: tuple[type[InterlockError], ...] = (),
-    ) -> T:
-        """Try a step until it succeeds or fails for good; a recording that waits has no slot and blocks nobody."""
-        pause = FIRST_PAUSE_S
+    async def _advance(self, turn: Turn[Upload | SessionId]) -> None:
+        """One attempt at all that is left to do; whatever stops it may be tried again."""
+        upload, sid = await self._known(turn.item), _sid(turn)
+        if upload.stored:
+            await self._discard(upload)
+            return
+        if not upload.closed and not await close_part(self._parts, sid, upload.loose_end, signer=self._signer):
+            self._give_up(upload, RecordingError("the recording cannot be read", reason="it has no header"))
+            return
+        try:
+            url = await self._store.store(sid, self._parts.path(sid))
+        except _REFUSALS as error:
+            _log.error("recording.quarantined", sid=sid, reason=error.reason)
+            await self._parts.quarantine(sid)
+            self._give_up(upload, error)
+            return
+        except Differs as error:
+            if not turn.failures:  # once is enough, however often it is tried
+                upload.journal.add(Kind.RECORDING_DIFFERS, upload.fields | _failure(error))
+            raise
+        upload.journal.add(Kind.SESSION_UPLOAD, {**upload.fields, "url": url})
+        self._stored.append(upload)
+        self._finishing.set()
+
+    async def _finish(self) -> None:
+        """Remove parts whose recordings and events are stored."""
         while True:
-            try:
-                async with self._slots:
-                    return await step()
-            except InterlockError as error:
-                if isinstance(error, final):
-                    raise
-                _log.warning("upload.retry", sid=sid, reason=error.reason)
-            except Exception:  # noqa: BLE001 - a bug; losing the recording or all live sessions would be worse
-                _log.exception("upload.retry", sid=sid)
-            await self._sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+            await self._finishing.wait()
+            self._finishing.clear()
+            stored, self._stored = self._stored, []
+            await self._events_stored()
+            for upload in stored:
+                try:
+                    await self._discard(upload)
+                except InterlockError as error:
+                    _log.warning("upload.retry", sid=upload.sid, reason=error.reason)
+                    self._backlog.put(replace(upload, stored=True))
+                    self._changed.set()
+
+    async def _known(self, item: Upload | SessionId) -> Upload:
+        if isinstance(item, Upload):
+            return item
+        assert self._recall is not None
+        return await self._recall(item)
+
+    async def _discard(self, upload: Upload) -> None:
+        await self._parts.discard(upload.sid)
+        self._over(upload)
+
+    def _give_up(self, upload: Upload, error: InterlockError) -> None:
+        """It is in quarantine."""
+        upload.journal.add(Kind.RECORDING_QUARANTINED, upload.fields | _failure(error), repeatable=True)
+        self._over(upload)
+
+    def _over(self, upload: Upload) -> None:
+        upload.done()
+        self._pending -= 1
+        if not self._pending:
+            self._idle.set()
+
+
+def _sid(turn: Turn[Upload | SessionId]) -> SessionId:
+    return turn.item.sid if isinstance(turn.item, Upload) else turn.item
+
+
+def _failure(error: InterlockError) -> dict[str, JsonValue]:
+    return {"success": False, "error": error.reason, "message": error.public}
 
 
 async def close_part(

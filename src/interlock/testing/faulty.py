@@ -76,8 +76,7 @@ class FaultyProxy:
         self._tasks.add(task)
         self._writers.add(writer)
         self.most = max(self.most, len(self._writers))
-        self.requests += 1
-        self.on_request()
+        self._count()
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await self._serve(reader, writer)
@@ -86,6 +85,10 @@ class FaultyProxy:
             self._tasks.discard(task)
             writer.close()
 
+    def _count(self) -> None:
+        self.requests += 1
+        self.on_request()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         match self._fault:
             case Fault.STALL:
@@ -93,7 +96,7 @@ class FaultyProxy:
                     pass
             case Fault.BUSY | Fault.BROKEN:
                 while await self._answer(reader, writer, self._fault):
-                    self.requests += 1
+                    self._count()
             case Fault.NONE | Fault.CUT | Fault.DAMAGED:
                 theirs, ours = await asyncio.open_connection(LOOPBACK, self._to)
                 self._writers.add(ours)

@@ -197,6 +197,15 @@ class VirtualSleep:
             self._changed.clear()
             await self._changed.wait()
 
+    async def pass_pause(self) -> float:
+        """Wait until somebody sleeps, and let the time pass until the first one wakes; how long that was."""
+        while not (due := [at for at, wakes in self._sleepers if not wakes.done()]):
+            self._changed.clear()
+            await self._changed.wait()
+        seconds = max(0.0, min(due) - self._clock.monotonic()) + 1e-6  # clocks count microseconds
+        self.advance(seconds)
+        return seconds
+
     def advance(self, seconds: float) -> None:
         """Let time pass and wake who is due."""
         self._clock.advance(seconds)

@@ -75,7 +75,7 @@ async def test_a_storage_that_does_not_answer_is_away(
     place: BucketPlace, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After some silence; others' requests are not held up meanwhile."""
-    monkeypatch.setattr(bucket_module, "SILENCE_S", 0.2)
+    monkeypatch.setattr(bucket_module, "SILENCE_S", 1.0)
     store, path = through(proxy, place, tmp_path / "s"), in_file(tmp_path, b"short")
     proxy.turn(Fault.STALL)
     with pytest.raises(StoreError, match="away"):
