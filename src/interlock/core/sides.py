@@ -9,6 +9,8 @@ class Side(Enum):
     CLIENT = "client"
     TARGET = "target"
 
+    __hash__ = object.__hash__  # by identity, as members compare: Enum's own is a call for each look-up
+
     @property
     def other(self) -> "Side":
         """The opposite leg."""

@@ -86,15 +86,9 @@ class Kind(Enum):
     MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
     SUPERSEDED = ("audit.superseded", "ILA00I")
 
-    @property
-    def event(self) -> str:
-        """The event's name."""
-        return self.value[0]
-
-    @property
-    def code(self) -> str:
-        """The event's code."""
-        return self.value[1]
+    def __init__(self, event: str, code: str) -> None:
+        self.event = event
+        self.code = code
 
 
 ABOUT_FILES = frozenset(kind for kind in Kind if kind.event in {"sftp", "sftp_summary", "scp"})

@@ -150,8 +150,8 @@ GET: tuple[Passing, ...] = (
     (Side.TARGET, lambda number: sftp(103, uint32(number) + string(DATA))),
 )
 EXCHANGES: dict[str, tuple[tuple[Passing, ...], list[tuple[int, int]]]] = {
-    "put": (PUT, [(14, 18), (16, 14)]),
-    "get": (GET, [(20, 18), (13, 15)]),
+    "put": (PUT, [(13, 17), (15, 13)]),
+    "get": (GET, [(18, 16), (12, 14)]),
 }
 
 
@@ -179,4 +179,4 @@ def test_what_lies_within_a_piece_is_passed_over_at_once(side: Side) -> None:
         head = sftp(103, uint32(0) + string(bytes(1 << 20)))
     transfers.feed(side, head[:40000])
     piece = head[40000:72768]
-    assert [calls_of(partial(transfers.feed, side, piece)) for _ in range(5)] == [(6, 5)] * 5
+    assert [calls_of(partial(transfers.feed, side, piece)) for _ in range(5)] == [(5, 4)] * 5

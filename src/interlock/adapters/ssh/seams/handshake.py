@@ -17,6 +17,7 @@ from asyncssh.constants import DEFAULT_LANG
 from asyncssh.packet import PacketDecodeError, SSHPacket
 from asyncssh.saslprep import saslprep
 
+from interlock.adapters.ssh.seams.packets import quicken
 from interlock.adapters.ssh.seams.quiet import hush
 from interlock.core.wire import KEXINIT
 
@@ -143,4 +144,5 @@ def prepare_name(text: str) -> str:
 
 
 hush()
+quicken()
 vars(asyncssh.connection)["saslprep"] = prepare_name  # asked three times per session

@@ -12,7 +12,7 @@ _PACKETS = 3
 """The debug level from which on packets are logged."""
 
 _write = SSHLogger.log
-_write_packet = SSHPacketLogger._log_packet
+_write_sent, _write_received = SSHPacketLogger.log_sent_packet, SSHPacketLogger.log_received_packet
 
 
 def _log(self: SSHLogger, level: int, msg: object, *args: Any, **kwargs: Any) -> None:
@@ -20,12 +20,18 @@ def _log(self: SSHLogger, level: int, msg: object, *args: Any, **kwargs: Any) ->
         _write(self, level, msg, *args, **kwargs)
 
 
-def _log_packet(self: SSHPacketLogger, *args: Any) -> None:
+def _log_sent(self: SSHPacketLogger, *args: Any) -> None:
     if SSHLogger._debug_level >= _PACKETS:
-        _write_packet(self, *args)
+        _write_sent(self, *args)
+
+
+def _log_received(self: SSHPacketLogger, *args: Any) -> None:
+    if SSHLogger._debug_level >= _PACKETS:
+        _write_received(self, *args)
 
 
 def hush() -> None:
     """From now on, in this process. Idempotent."""
     setattr(SSHLogger, "log", _log)  # noqa: B010 - mypy knows no other way to replace a method
-    setattr(SSHPacketLogger, "_log_packet", _log_packet)  # noqa: B010
+    setattr(SSHPacketLogger, "log_sent_packet", _log_sent)  # noqa: B010
+    setattr(SSHPacketLogger, "log_received_packet", _log_received)  # noqa: B010
