@@ -82,6 +82,10 @@ FIELD = {
     # ours (ADR-0003)
     Kind.SESSION_ELSEWHERE: ("session.elsewhere", "ILS00I"),
     Kind.SUPERSEDED: ("audit.superseded", "ILA00I"),
+    Kind.DROPPED: ("audit.dropped", "ILA01I"),
+    Kind.RECORDING_DELETE: ("session.recording.deleted", "ILR01I"),
+    Kind.HOLD_CREATE: ("hold.created", "ILH00I"),
+    Kind.HOLD_DELETE: ("hold.deleted", "ILH01I"),
     Kind.CLUSTER_UPDATE: ("trusted_cluster.update", "ILC00I"),
     Kind.NODE_CREATE: ("node.create", "ILN00I"),
     Kind.NODE_DELETE: ("node.delete", "ILN01I"),

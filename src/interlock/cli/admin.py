@@ -15,6 +15,7 @@ from interlock.cli import (
     admin_clusters,
     admin_doctor,
     admin_evidence,
+    admin_holds,
     admin_locks,
     admin_mode,
     admin_nodes,
@@ -43,6 +44,7 @@ app.add_typer(admin_audit.sessions, name="sessions")
 admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")
 admin_audit.recordings.command("verify")(admin_verify.verify_recordings)
+app.add_typer(admin_holds.app, name="holds")
 app.add_typer(admin_mode.mode, name="mode")
 app.command("backup")(admin_backup.backup)
 app.command("restore")(admin_backup.restore)

@@ -8,8 +8,9 @@ import os
 import socket
 import tomllib
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -18,11 +19,14 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
 from interlock.daemons.database import check_database
 from interlock.domain.duties import RecordingMode
+from interlock.domain.hold import Retention
 
 DEFAULT_CLUSTER = "interlock"
 
 MAX_WORKERS = 64
 """Workers of one gateway: what is shared (database, locks) is the limit long before."""
+
+_MAX_DAYS = 365_000  # more would be before any calendar
 
 PROXY_PORT = 3023
 """The proxy's one port, unless something else is said."""
@@ -72,6 +76,25 @@ class RecordingsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path_style: bool = True  # the bucket's name in the path; false: in the host's name
 
 
+class RetentionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[retention]``; what is left out has no limit. What is held (``ilctl holds``) is kept beyond them."""
+
+    events_days: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    events_max_gb: Annotated[float, msgspec.Meta(gt=0)] | None = None  # 10**9 bytes of their JSON
+    recordings_days: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    recordings_max_gb: Annotated[float, msgspec.Meta(gt=0)] | None = None
+
+    @property
+    def policy(self) -> Retention:
+        """The same, in our units."""
+        return Retention(
+            events_for=_days(self.events_days),
+            events_bytes=_gigabytes(self.events_max_gb),
+            recordings_for=_days(self.recordings_days),
+            recordings_bytes=_gigabytes(self.recordings_max_gb),
+        )
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -86,6 +109,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node: NodeConfig = NodeConfig()
     monitor: MonitorConfig = MonitorConfig()
     recordings: RecordingsConfig = RecordingsConfig()
+    retention: RetentionConfig = RetentionConfig()
 
     @property
     def mode(self) -> RecordingMode | None:
@@ -132,6 +156,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             Address.parse(setting, text)
         if self.node.proxy:
             proxy_address("node.proxy", self.node.proxy)
+
+
+def _days(number: float | None) -> timedelta | None:
+    return None if number is None else timedelta(days=min(number, _MAX_DAYS))
+
+
+def _gigabytes(number: float | None) -> int | None:
+    return None if number is None else int(number * 1e9)
 
 
 def load_config(path: Path | None) -> Config:

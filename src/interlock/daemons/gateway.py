@@ -49,6 +49,7 @@ from interlock.services.completer import Completer
 from interlock.services.federation import FederatedClaims
 from interlock.services.health import Health
 from interlock.services.joining import JoinSources
+from interlock.services.retention import Retainer
 from interlock.services.sessions import Sessions
 from interlock.services.sweeper import Sweeper
 
@@ -262,7 +263,7 @@ async def _serve(
         services.factory,
         clock=local.clock,
         lives_here=lives_here,
-        chores=[checkpoints.sign],
+        chores=[checkpoints.sign, _retainer(services).tend],
     )
     completer = Completer(
         local.arriving,
@@ -340,6 +341,26 @@ def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContex
         "recordings": room_for_recordings(local.data_dir / RECORDINGS),
     }
     return monitor(services.config.monitor.listen, health=Health(checks), readings=readings)
+
+
+def _retainer(services: Services) -> Retainer:
+    local = services.local
+    return Retainer(
+        services.config.retention.policy,
+        local.retention,
+        local.recordings,
+        local.holds,
+        local.audit,
+        services.factory,
+        key=local.authority.audit_key,
+        cluster=local.cluster.name,
+        clock=local.clock,
+        taken=_nobody_exports,
+    )
+
+
+async def _nobody_exports() -> None:
+    return None
 
 
 async def _sign_last(checkpoints: Checkpoints) -> None:

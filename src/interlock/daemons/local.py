@@ -21,9 +21,11 @@ from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
 from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.evidence import SqlEvidenceStore
+from interlock.adapters.db.holds import SqlHoldStore
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
 from interlock.adapters.db.locks import SqlLockFeed, SqlLockStore
+from interlock.adapters.db.retention import SqlEventRetention
 from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.adapters.db.twins import SqlTwinStore
@@ -72,6 +74,8 @@ class Local:
     catalogue: Catalogue
     authority: Authority
     evidence: SqlEvidenceStore
+    holds: SqlHoldStore
+    retention: SqlEventRetention
     claims: CertificateReader
     admission: RoleAdmission
     passwords: Passwords
@@ -124,7 +128,8 @@ async def open_local(
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
         locks = SqlLockStore(database)
-        audit = SqlAuditLog(database, f"{daemon_id}.{writer}" if writer else daemon_id)
+        chain = f"{daemon_id}.{writer}" if writer else daemon_id
+        audit = SqlAuditLog(database, chain)
         trackers, twins = SqlTrackerStore(database), SqlTwinStore(database)
         recordings = open_recordings(data_dir, data_dir / RECORDINGS)
         yield Local(
@@ -160,6 +165,8 @@ async def open_local(
             ),
             authority=authority,
             evidence=SqlEvidenceStore(database),
+            holds=SqlHoldStore(database),
+            retention=SqlEventRetention(database, chain),
             claims=CertificateReader([authority.export("user")]),
             admission=RoleAdmission(
                 users=users, roles=roles, targets=inventory, modes=clusters, locks=locks, clock=clock

@@ -85,6 +85,10 @@ class Kind(Enum):
     BACKUP_RESTORE = ("cluster.restore", "ILB01I")
     MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
     SUPERSEDED = ("audit.superseded", "ILA00I")
+    DROPPED = ("audit.dropped", "ILA01I")
+    RECORDING_DELETE = ("session.recording.deleted", "ILR01I")
+    HOLD_CREATE = ("hold.created", "ILH00I")
+    HOLD_DELETE = ("hold.deleted", "ILH01I")
 
     def __init__(self, event: str, code: str) -> None:
         self.event = event

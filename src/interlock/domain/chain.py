@@ -88,6 +88,7 @@ class Cut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: str
     writer: str  # empty: of the checkpoints
     last: int  # up to here
+    hash: str  # what a checkpoint has signed of it
     gaps: tuple[Gap, ...]  # in order; between them is what is held
     time: str
 

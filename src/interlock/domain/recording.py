@@ -32,6 +32,7 @@ class RecordingState(Enum):
     UNFINISHED = "unfinished"  # its recorder has died; the next start of its daemon completes it
     ON_NODE = "on node"  # its node has not delivered it yet
     QUARANTINED = "quarantined"  # for a person to look at: unreadable, or not accepted
+    DELETED = "deleted"  # by the retention policy
     MISSING = "missing"  # should be here, and is not
 
 

@@ -100,6 +100,10 @@ class BegunSessions(Protocol):
         """Those of these sessions whose start is known."""
         ...
 
+    async def deleted(self, sids: Iterable[SessionId]) -> set[SessionId]:
+        """Those of these sessions whose recordings were deleted by policy."""
+        ...
+
 
 class PartReader(Protocol):
     """Follows a part while it is written."""

@@ -114,9 +114,11 @@ class Catalogue:
         infos = await self._infos(starts)
         missing = [sid for sid in starts if sid not in infos]
         live = await self._living(missing)
+        deleted = await self._events.deleted(missing) if missing else set()
         for sid in missing:
             if starts[sid][1].get("session_recording") != RecordingMode.OFF.value:
-                infos[sid] = self._known_only(sid, starts[sid][1], living=sid in live)
+                info = self._known_only(sid, starts[sid][1], living=sid in live)
+                infos[sid] = replace(info, state=RecordingState.DELETED) if sid in deleted else info
         folded = await self._twins.folded(starts)
         rows = [(starts[sid][0], infos[sid]) for sid in starts if sid in infos and sid not in folded]
         return rows, str(begun[-1][0]) if len(begun) == limit else ""

@@ -82,17 +82,21 @@ class _Cuts:
                 report.add(Fault.BAD_CUT, stored.writer, 0, detail=error.reason)
                 continue
             good = any(is_signed(key, Purpose.CUT, stored.body.encode(), stored.signature) for key in keys)
-            if not good or cut.writer != stored.writer or not cut.gaps:
+            if not good or cut.writer != stored.writer:
                 report.add(Fault.BAD_CUT, stored.writer, cut.last, detail="its signature is not the cluster's")
                 continue
             self._gaps[cut.writer] = {gap.first: gap for gap in cut.gaps}
-            self.last[cut.writer] = cut.last, cut.gaps[-1].after
+            self.last[cut.writer] = cut.last, cut.hash
 
     def over(self, writer: str, number: int, previous: bytes | None) -> Gap | None:
         """The gap that begins with this number, behind this hash."""
         gap = self._gaps.get(writer, {}).get(number)
         fits = gap is not None and (previous is None or gap.before == previous.hex())
         return gap if fits else None
+
+    def next(self, writer: str, after: int, before: int) -> int:
+        """Where the next gap begins between these numbers; the last of them if there is none."""
+        return min((each for each in self._gaps.get(writer, {}) if after < each < before), default=before)
 
 
 class _Walk:
@@ -130,9 +134,10 @@ class _Walk:
         while self._next < number:
             gap = self._cuts.over(writer, self._next, self._hash)
             if gap is None or gap.last >= number:
-                self._report.add(fault, writer, self._next, number - 1)
-                self._mine.missing.append((self._next, number - 1))
-                self._next, self._hash = number, None
+                behind = self._cuts.next(writer, self._next, number)
+                self._report.add(fault, writer, self._next, behind - 1)
+                self._mine.missing.append((self._next, behind - 1))
+                self._next, self._hash = behind, None
             else:
                 self._mine.dropped += gap.last - gap.first + 1
                 self._next, self._hash = gap.last + 1, bytes.fromhex(gap.after)
@@ -215,6 +220,7 @@ class _Signed:
         self._keys = keys
         self._report = report
         self._wrong: set[str] = set()  # writers whose hash some checkpoint does not have
+        self._proven: set[str] = set()  # writers whose cut ends where some checkpoint has signed
         self._beyond: dict[
             str, tuple[int, int]
         ] = {}  # of writers that lack their end: what was signed, and by which
@@ -224,6 +230,9 @@ class _Signed:
         last = self._stored()
         for number, (text, signature) in enumerate(known, 1):
             self._compare_known(StoredCheckpoint(number, text, signature), last)
+        for writer, (number, _) in self._cuts.last.items():
+            if writer and writer not in self._proven:
+                self._report.add(Fault.BAD_CUT, writer, number, detail="no checkpoint has signed where it ends")
         for writer, (number, checkpoint) in self._beyond.items():
             mine = self._report.writers.get(writer)
             first = mine.last + 1 if mine is not None else 1
@@ -283,11 +292,11 @@ class _Signed:
             stored = self._evidence.hash_at(place, head.number) if place is not None else None
             cut, cut_hash = self._cuts.last.get(head.writer, (0, ""))
             mine.signed = max(mine.signed, head.number)
+            if (head.number, head.hash) == (cut, cut_hash):
+                self._proven.add(head.writer)
             if stored is None:
                 if head.number > mine.last and head.number > cut and not _within(head.number, mine.missing):
                     self._beyond[head.writer] = head.number, checkpoint.number
-                if head.number == cut and cut_hash != head.hash:
-                    self._report.add(Fault.BAD_CUT, head.writer, cut, detail="it ends with a hash never signed")
             elif stored.hex() != head.hash and head.writer not in self._wrong:
                 self._wrong.add(head.writer)
                 detail = f"checkpoint {checkpoint.number} has signed another hash of number {head.number}"

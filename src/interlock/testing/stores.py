@@ -84,6 +84,11 @@ class MemoryAuditLog:
         begun = {event.sid for event in self.stored if event.kind is Kind.SESSION_START}
         return {sid for sid in sids if sid in begun}
 
+    async def deleted(self, sids: Iterable[SessionId]) -> set[SessionId]:
+        """`ports.BegunSessions`."""
+        gone = {event.sid for event in self.stored if event.kind is Kind.RECORDING_DELETE}
+        return {sid for sid in sids if sid in gone}
+
     def of(self, sid: str) -> list[tuple[int, str, str]]:
         """Number, name and code of a session's events, as they were stored."""
         return [(event.index, event.kind.event, event.kind.code) for event in self.stored if event.sid == sid]

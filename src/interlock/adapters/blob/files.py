@@ -154,6 +154,19 @@ class FileRecordings(PartFiles):
         finally:
             file.close()
 
+    async def remove(self, sid: SessionId) -> None:
+        """`ports.RemovableRecordings`."""
+        try:
+            await asyncio.to_thread(self._remove, sid)
+        except OSError as error:
+            reason = f"removing the recording {sid}: {error}"
+            raise StoreError("the recording could not be removed", reason=reason) from error
+
+    def _remove(self, sid: SessionId) -> None:
+        self._note(sid).unlink(missing_ok=True)
+        self._done(sid).unlink(missing_ok=True)
+        sync_directory(self._directory)
+
     def _done(self, sid: SessionId) -> Path:
         return self._directory.absolute() / f"{parse_session_id(sid)}{_DONE}"
 

@@ -149,6 +149,12 @@ class BucketRecordings(FileRecordings):
             if at >= piece.total:
                 return
 
+    async def remove(self, sid: SessionId) -> None:
+        """See `RemovableRecordings.remove`."""
+        await super().remove(sid)
+        await self._writers.run(self._bucket.delete, self._key(sid))
+        self._known.pop(sid, None)
+
     async def named(self) -> list[SessionId]:
         """See `LeftBehind.named`."""
         there = await self._readers.run(self._sids)

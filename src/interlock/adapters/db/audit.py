@@ -72,6 +72,13 @@ class SqlAuditLog:
         query = select(table.c.sid).where(table.c.sid.in_(each_of(sids)), start, ~table.c.hidden)
         return {SessionId(row.sid) for row in await self._database.rows(query)}
 
+    async def deleted(self, sids: Iterable[SessionId]) -> set[SessionId]:
+        """`ports.BegunSessions`."""
+        table = schema.events
+        gone = schema.told_as(table) == Kind.RECORDING_DELETE.event
+        query = select(table.c.sid).where(table.c.sid.in_(each_of(sids)), gone)
+        return {SessionId(row.sid) for row in await self._database.rows(query)}
+
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:
         """The events that match, oldest first; a node's twin of a session counts as that session."""
         return [event for _, event in await self.page(wanted)]

@@ -93,9 +93,9 @@ def hide(chain: Chain, row: Any, *, at: AuditEvent | None = None) -> None:
         at.time if at is not None else row.time,
         derived_uid(row.uid, "superseded"),
         str(_DECODER.decode(row.body)["cluster_name"]),
+        row.sid,  # whatever keeps the session's events keeps their marks
         fields={
             "superseded_uid": row.uid,
-            "superseded_sid": row.sid,
             "superseded_event": row.event,
             "writer": row.name,
             "number": row.number,
