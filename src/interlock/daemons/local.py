@@ -4,7 +4,6 @@ Shared by the gateway and by ``ilctl``, which works on the same directory whethe
 listeners, no background work; whether another gateway runs on the directory is the gateway's question.
 """
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +14,7 @@ from uuid import UUID
 
 from interlock.adapters.blob.arriving import ArrivingRecordings
 from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.db import schema
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
@@ -40,6 +40,7 @@ from interlock.services.admission import RoleAdmission
 from interlock.services.authority import Authority
 from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
+from interlock.services.outbox import Sleep
 from interlock.services.signin import Passwords, SignIn
 
 RECORDINGS = "recordings"
@@ -94,7 +95,12 @@ class Local:
 
     def lock_feed(self, *, strict: bool) -> SqlLockFeed:
         """The locks as whoever changes them writes them; for the one daemon that tells all others."""
-        return SqlLockFeed(self.database, self.locks, strict=strict, clock=self.clock, sleep=asyncio.sleep)
+        nap = self.database.changes.nap(schema.locks.name)
+        return SqlLockFeed(self.database, self.locks, strict=strict, clock=self.clock, sleep=nap)
+
+    def trust_nap(self) -> Sleep:
+        """Between two looks at whom we trust; shorter where the database tells of changes."""
+        return self.database.changes.nap(schema.trusted_clusters.name)
 
 
 @asynccontextmanager

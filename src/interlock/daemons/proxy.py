@@ -132,7 +132,7 @@ async def open_services(
 
 async def door_claims(local: Local) -> FederatedClaims:
     """Whom the proxy's door believes; its `run` keeps up with what administrators change."""
-    claims = FederatedClaims(local.claims, local.trusts, local.cluster)
+    claims = FederatedClaims(local.claims, local.trusts, local.cluster, sleep=local.trust_nap())
     await claims.refresh()
     return claims
 

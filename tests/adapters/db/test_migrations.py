@@ -94,8 +94,14 @@ def fill(connection: Connection, release: str) -> None:
     rows = FIRST + [row for since, row in LATER.items() if since <= release]
     if release >= "0005":
         rows.append(("leases", LEASE))
+    if release >= "0009":
+        rows.insert(0, ("writers", {"name": "auth", "number": 3, "hash": b"0", "bytes": 0}))
     for table, row in rows:
-        stored = {**row, "kind": "node"} if table == "tokens" and release >= "0007" else row
+        stored = row
+        if table == "tokens" and release >= "0007":
+            stored = {**row, "kind": "node"}
+        if table == "events" and release >= "0009":
+            stored = {**row, "writer": 1, "number": int(str(row["uid"])[1:]) + 1, "hash": b"0", "hidden": False}
         names, values = ", ".join(f'"{each}"' for each in stored), ", ".join(f":{each}" for each in stored)
         connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), dict(stored))
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from interlock.adapters.db.changes import Telling
 from interlock.core.errors import StoreError
 
 WRITES = "interlock_writes"
@@ -37,6 +38,11 @@ class Backend(Protocol):
 
     def engine(self) -> Engine:
         """New. Without the options `writing` its connections only read."""
+        ...
+
+    @property
+    def telling(self) -> Telling | None:
+        """Hears of what others change; None if the database does not tell (`changes.Changes`)."""
         ...
 
     def undone(self, connection: Connection) -> bool:

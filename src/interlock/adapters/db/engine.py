@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Connection, Executable, Row, inspect, text
 
 from interlock.adapters.db.backend import Backend, ConnectionLost, connected, driver, named_errors
+from interlock.adapters.db.changes import Changes
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.sqlite import Sqlite
 from interlock.adapters.db.writer import GroupWriter
@@ -23,7 +24,7 @@ from interlock.core.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from interlock.adapters.db.postgres import PostgresUrl
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
 READERS = 4
@@ -46,6 +47,7 @@ class Database:
         self._engine = backend.engine()
         self._readers = ThreadPoolExecutor(READERS, "database-read")
         self._writer = GroupWriter(self._engine.execution_options(**backend.writing), backend)
+        self.changes = Changes(backend.telling)
         self._near: Connection | None = None  # of the event loop's thread, made when first asked; it never writes
         self._stuck: Future[Any] | None = None  # a glance that was not answered in time
 
@@ -127,6 +129,7 @@ class Database:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
+        self.changes.close()
         self._writer.close()
         self._readers.shutdown()
         if self._near is not None:

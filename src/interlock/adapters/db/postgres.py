@@ -8,7 +8,7 @@ A session that stops in the middle of a transaction is ended by the server, so t
 """
 
 import select
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -21,7 +21,8 @@ from psycopg.types.string import StrDumper, StrDumperUnknown
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 
-from interlock.adapters.db.backend import BUSY_TIMEOUT_MS, WRITES, driver
+from interlock.adapters.db.backend import BUSY_TIMEOUT_MS, WRITES, driver, named_errors
+from interlock.adapters.db.changes import ANY, Telling
 from interlock.core.errors import ConfigError
 
 OLDEST = 13_00_00
@@ -34,6 +35,9 @@ STATEMENT_TIMEOUT_MS = 60_000
 """No statement of ours takes a second."""
 
 CONNECT_TIMEOUT_S = 5
+
+CHANNEL: LiteralString = "interlock"
+"""On which the triggers notify, with a table's name."""
 
 _TURN = 0x1E7E_2_10C4
 """The key of the advisory lock."""
@@ -133,6 +137,23 @@ class Postgres:
             connection.close()
             raise
         return connection
+
+    @property
+    def telling(self) -> Telling:
+        """What the triggers of the tables notify of."""
+        return self._tell
+
+    def _tell(self, stop: int) -> Iterator[str]:
+        with named_errors(self), self.connect() as connection:
+            connection.execute(f"LISTEN {CHANNEL}")
+            yield ANY
+            waiting = select.poll()
+            for each in (connection.fileno(), stop):
+                waiting.register(each, select.POLLIN)
+            while all(ready != stop for ready, _ in waiting.poll()):
+                connection.pgconn.consume_input()
+                while (notification := connection.pgconn.notifies()) is not None:
+                    yield notification.extra.decode()
 
     def undone(self, connection: Connection) -> bool:
         """When it hung up."""

@@ -46,6 +46,11 @@ class Sqlite:
         event.listen(engine, "begin", _begin)
         return engine
 
+    @property
+    def telling(self) -> None:
+        """A file tells nothing."""
+        return
+
     def undone(self, connection: Connection) -> bool:
         """As it does when the disk is full."""
         return not driver(connection).in_transaction
