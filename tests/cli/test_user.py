@@ -230,5 +230,8 @@ def test_a_downloaded_recording_plays_without_a_login(world: World, tmp_path: Pa
     assert world.call("play", str(tmp_path / "x.ilr"), "--format", "text").stdout == "hello there\n"
     out = world.call("play", str(tmp_path / "x.ilr"), "--speed", "2", "--skip-idle-time")
     assert (out.rc, out.stdout) == (0, "hello there\r\n")
+    out = world.call("play", str(tmp_path / "x.ilr"), "--at", "1h5m")
+    assert (out.rc, out.stdout) == (0, "hello there\r\n"), "all of it was before that"
+    assert world.call("play", str(tmp_path / "x.ilr"), "--at", "late").rc == 2
     first = json.loads(world.call("play", str(tmp_path / "x.ilr"), "--format", "json").stdout.splitlines()[0])
     assert (first["type"], first["user"]) == ("header", "alice")

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from interlock.core.errors import RecordingError
 from interlock.core.ids import DaemonId
 from interlock.domain.casting import FORMATS
-from interlock.domain.container import BLOCK_SIZE, Standing, Verdict, decode, new_compressor, verify
+from interlock.domain.container import (
+    BLOCK_SIZE,
+    SealState,
+    Standing,
+    Verdict,
+    closing,
+    decode,
+    new_compressor,
+    verify,
+)
 from interlock.domain.coverage import Level
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
@@ -18,7 +27,8 @@ from interlock.domain.signing import KeySource, WarrantedKey, unsigned
 from interlock.domain.survey import survey
 from interlock.services.recorder import CHECKPOINT_S, FLUSH_AFTER_S, MAX_FRAME, RETRY_AFTER_S, Recorder
 from interlock.testing.clock import FakeClock
-from interlock.testing.recordings import AUTHORITY, signer
+from interlock.testing.entropy import FakeEntropy
+from interlock.testing.recordings import AUTHORITY, NODE, SID, signer
 from interlock.testing.stores import FakeTimers
 
 SHELL = Header(
@@ -516,3 +526,22 @@ def test_what_the_disk_did_not_take_breaks_no_chain() -> None:
     desk.recorder.finish(Exit(status=0))
     assert b"".join(f.body.data for f in desk.part.frames() if isinstance(f.body, Output)) == b"keptkept again"
     assert proved(desk.part).standing is Standing.SIGNED
+
+
+def test_a_long_recording_leaves_its_index_to_others() -> None:
+    """Making it takes longer than the event loop can spare; what was recorded is vouched for already."""
+    desk = Desk(Part(), signer=Signatures())
+    for number in range(40):
+        desk.recorder.output(Stream.STDOUT, FakeEntropy(number).token(MAX_FRAME))
+        desk.clock.advance(1)
+    desk.recorder.finish(Exit(status=0))
+    assert not desk.recorder.closed
+    assert not desk.recorder.failed
+    file = desk.recorder.unsealed
+    assert file is not None
+    assert file.chain.offset == len(desk.part.data) == proved(desk.part).vouched
+    assert len(file.points) == 2
+    end = closing(file, SID, SealState.CLOSED, signer(NODE), [], kept=file.chain.offset)
+    desk.part.data += end
+    assert proved(desk.part).standing is Standing.SIGNED
+    assert file.points == survey([desk.part.data]).points

@@ -10,7 +10,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import RecordingError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
-from interlock.domain.container import Standing, Verdict, decode, verify
+from interlock.domain.container import Standing, Verdict, decode, frames_from, verify
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import DIED, Coverage, Frame, Marker, Output, Stream
@@ -21,6 +21,7 @@ from interlock.domain.tracker import TrackerState
 from interlock.ports import EventFilter
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.recorder import MAX_FRAME
 from interlock.services.recovery import PAUSE_S
 from interlock.services.sessions import Sessions
 from interlock.services.sweeper import missing_end
@@ -356,3 +357,28 @@ async def test_a_part_of_format_1_is_completed_in_its_own_format(tmp_path: Path)
     frames = await world.frames()
     assert b"".join(each.body.data for each in frames if isinstance(each.body, Output)).endswith(b"up 9 days\r\n")
     assert frames[-1].body == Exit(error=DIED)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_long_session_gets_its_index_once_it_has_ended(tmp_path: Path, killed: bool) -> None:
+    """With the screens of its terminal, whether its recorder ended it or died."""
+    world = World(tmp_path)
+    life = Life(world)
+    session = life.sessions.agree(CONTEXT)
+    session.start(Start(SessionKind.SHELL, window=Window(80, 24)))
+    for number in range(40):
+        noise = FakeEntropy(number).token(MAX_FRAME // 2)
+        session.output(Stream.STDOUT, noise + b"\x18\x1b[2J\x1b[Hsecond %d" % number)
+        life.timers.fire()
+        world.clock.advance(1)
+    if killed:
+        session.recorder._part.close()  # type: ignore[attr-defined]
+        life = Life(world)
+    else:
+        session.end(tx=0, rx=0)
+    await life.recovers()
+    assert (await world.proved()).standing is Standing.SIGNED
+    data = b"".join([chunk async for chunk in world.files.read(SID)])
+    frames = list(frames_from(lambda offset, size: data[offset : offset + size], len(data), 38_000_000))
+    first = next(each.body.data for each in frames if isinstance(each.body, Output))
+    assert b"second 29" in first, "the keyframe before that moment"

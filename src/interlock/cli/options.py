@@ -30,3 +30,15 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most this m
 AfterOption = Annotated[
     str, typer.Option("--after", metavar="CURSOR", help="Go on behind the row with this cursor.")
 ]
+
+_MOMENT = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?")
+
+
+def moment(text: str | int) -> int:
+    """Microseconds of a time within a recording: 1h, 1h5m, 90s, 90."""
+    match = _MOMENT.fullmatch(str(text))
+    if match is None or not any(match.groups()):
+        msg = "a time looks like 1h5m, 90s or 90"
+        raise typer.BadParameter(msg)
+    hours, minutes, seconds = (int(each or 0) for each in match.groups())
+    return ((hours * 60 + minutes) * 60 + seconds) * 1_000_000

@@ -4,13 +4,16 @@ Only what draws reaches the terminal (`domain.terminal`). Finding the recording 
 business of the commands that call this.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
+from typing import IO
 
 from interlock.domain import casting
+from interlock.domain.container import frames_from
 from interlock.domain.recording import MICROSECONDS, Frame, Marker, Output, Stream
 from interlock.domain.terminal import RESTORE, screen
 
@@ -53,24 +56,36 @@ def play(
     *,
     form: PlayFormat = PlayFormat.PTY,
     pace: Pace | None = None,
+    start: int = 0,
     terminal: bool = True,
     sleep: Callable[[float], object] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> None:
     """Play to the end. ``write`` takes text and flushes it; RecordingError if the recording is damaged.
 
+    ``start``: the moment, in microseconds, at which it begins; what comes before is shown at once.
     ``terminal``: whether what is written reaches one, which must be left as it was found.
     """
     match form:
         case PlayFormat.PTY:
             with _left_as_found(write) if terminal else nullcontext():
-                _perform(frames, write, pace or Pace(), sleep, monotonic)
+                _perform(frames, write, pace or Pace(), start, sleep, monotonic)
         case PlayFormat.TEXT:
             for piece in casting.text(frames):
                 write(piece)
         case PlayFormat.JSON:
             for line in casting.json_lines(frames):
                 write(line)
+
+
+def frames_of_file(file: IO[bytes], at: int) -> Iterator[Frame]:
+    """Frames from a moment on, in microseconds; of a long recording only what is needed is read."""
+
+    def read(offset: int, size: int) -> bytes:
+        file.seek(offset)
+        return file.read(size)
+
+    return frames_from(read, file.seek(0, os.SEEK_END), at)
 
 
 @contextmanager
@@ -86,15 +101,16 @@ def _perform(
     frames: Iterable[Frame],
     write: Callable[[str], object],
     pace: Pace,
+    start: int,
     sleep: Callable[[float], object],
     monotonic: Callable[[], float],
 ) -> None:
     screens = {stream: screen() for stream in Stream}
-    due, before = monotonic(), 0  # due: when the next frame is to be shown, so that delays do not add up
+    due, before = monotonic(), start  # due: when the next frame is to be shown, so that delays do not add up
     try:
         for frame in frames:
-            due += pace.pause(frame.at - before)
-            before = frame.at
+            due += pace.pause(max(frame.at - before, 0))
+            before = max(frame.at, before)
             match frame.body:
                 case Output(stream, data) if stream is not Stream.STDIN:
                     shown = screens[stream].feed(data)

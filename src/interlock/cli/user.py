@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from interlock.cli import user_lists
-from interlock.cli.options import duration
+from interlock.cli.options import duration, moment
 from interlock.cli.output import EXIT_CODES, run_app
 from interlock.cli.user_context import (
     ClusterOption,
@@ -263,10 +263,13 @@ def play(
     form: Annotated[str, typer.Option("--format", metavar="[pty|text|json]", help="How to show it.")] = "pty",
     speed: Annotated[float, typer.Option(help="How many times as fast as it was.")] = 1.0,
     skip_idle_time: Annotated[bool, typer.Option("--skip-idle-time", help="Shorten pauses.")] = False,
+    at: Annotated[
+        int, typer.Option(metavar="TIME", parser=moment, help="Where to begin, for example 1h5m or 90s.")
+    ] = 0,
     proxy: ProxyOption = None,
 ) -> None:
     """Play a recording of one of your sessions."""
-    from interlock.cli.play import Pace, PlayFormat, play
+    from interlock.cli.play import Pace, PlayFormat, frames_of_file, play
     from interlock.domain.container import decode
 
     try:
@@ -274,7 +277,8 @@ def play(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with _recording(recording, proxy) as file:
-        play(decode(_pieces(file)), _show, form=chosen, pace=pace, terminal=sys.stdout.isatty())
+        frames = frames_of_file(file, at) if at else decode(_pieces(file))
+        play(frames, _show, form=chosen, pace=pace, start=at, terminal=sys.stdout.isatty())
 
 
 def _recording(name: str, proxy: ProxyAddress | None) -> BinaryIO:

@@ -7,7 +7,7 @@ from interlock.core.errors import RecordingError
 from interlock.core.limits import MAX_COVERED
 from interlock.domain.audit import JsonValue
 from interlock.domain.casting import marker_text
-from interlock.domain.container import CLOSING, SYNC, Chain, Decoder, SealState, read_all
+from interlock.domain.container import CLOSING, SYNC, Chain, Decoder, Point, SealState, read_all
 from interlock.domain.container.blocks import FORMAT_1, VERSION, Continued, Loose
 from interlock.domain.coverage import Covered, Manifest, coverage_field
 from interlock.domain.recording import DIED, Coverage, Frame, Header, Marker
@@ -28,6 +28,7 @@ class Survey:
     coverage: tuple[Covered, ...] = ()  # rows of the manifest; all of them if the writer got to finish
     gaps: tuple[Marker, ...] = ()  # what the writer says that it did not keep, the first ones
     version: int = VERSION
+    points: tuple[Point, ...] = ()  # for the seek index
     closed: bool = False  # nothing is to be added
     chain: Chain | None = field(default=None, compare=False)  # where a file of format 2 goes on
 
@@ -73,6 +74,7 @@ def survey(chunks: Iterable[bytes]) -> Survey:
         manifest.rows,
         tuple(gaps),
         decoder.version,
+        () if old else tuple(decoder.points.found),
         closed=ended is not None if old else seal is not None and seal.state in CLOSING,
         chain=None if old else Chain.after(decoder.salt, decoder.block),
     )

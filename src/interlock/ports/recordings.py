@@ -1,6 +1,6 @@
 """Narrow protocols: where recordings are, while they are made and afterwards."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +8,8 @@ from typing import Protocol
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import JsonValue
-from interlock.domain.recording import RecordingState
+from interlock.domain.container import Keyframe, Point
+from interlock.domain.recording import Header, RecordingState
 from interlock.domain.survey import Survey
 
 
@@ -126,6 +127,10 @@ class ClosedParts(Protocol):
 
     async def survey(self, sid: SessionId) -> Survey:
         """What a part contains; RecordingError if it cannot be read at all."""
+        ...
+
+    async def keyframes(self, sid: SessionId, header: Header, points: Sequence[Point]) -> list[Keyframe]:
+        """The screens at these places of a part; RecordingError if it cannot be read."""
         ...
 
     async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:

@@ -111,7 +111,10 @@ class Completer:
             _log.error("recording.quarantined", sid=sid)
             await area.quarantine(sid)
             return
-        tail = b"" if found.closed else ending(sid, found, signer=self._signer)
+        tail = b""
+        if not found.closed:
+            keyframes = await area.keyframes(sid, found.header, found.points)
+            tail = ending(sid, found, signer=self._signer, keyframes=keyframes)
         url = await self._recordings.complete(sid, area.path(sid), found.good, tail)
         await self._tell(part, found.header, found, url)
         await area.discard(sid)

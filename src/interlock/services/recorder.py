@@ -14,7 +14,16 @@ from zstandard import ZstdCompressor
 
 from interlock.core.errors import RecordingError
 from interlock.core.ids import parse_session_id
-from interlock.domain.container import BLOCK_SIZE, BlockBuilder, Chain, SealState, preamble, sealed
+from interlock.domain.container import (
+    BLOCK_SIZE,
+    BlockBuilder,
+    Chain,
+    Points,
+    SealState,
+    Unsealed,
+    preamble,
+    sealed,
+)
 from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import (
     Coverage,
@@ -83,6 +92,11 @@ class SessionRecorder(Protocol):
         """Whether the recording has its end and is sealed, so that nothing is to be added."""
         ...
 
+    @property
+    def unsealed(self) -> Unsealed | None:
+        """What has its end and lacks the seek index and the seal, if the recorder left them to others."""
+        ...
+
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep a copy of the bytes."""
         ...
@@ -145,6 +159,10 @@ class NoRecorder:
         """There is nothing to add to."""
         return True
 
+    @property
+    def unsealed(self) -> None:
+        """There is nothing to add to."""
+
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Forget the bytes."""
 
@@ -204,6 +222,8 @@ class Recorder:
         self._sid = parse_session_id(header.sid)
         self._chain = Chain.begin(salt)
         self._builder = BlockBuilder(salt, compressor, chain=self._chain)
+        self._header = header
+        self._points = Points()
         self._signer = signer
         self._sealed_at = 0  # when, in microseconds after the start, the file was vouched for
         self._unsealed = True  # something was added since
@@ -242,8 +262,15 @@ class Recorder:
 
     @property
     def closed(self) -> bool:
-        """Whether `finish` got through."""
-        return self._finished
+        """Whether `finish` got through, and no index is due."""
+        return self._finished and not self._points.found
+
+    @property
+    def unsealed(self) -> Unsealed | None:
+        """A long recording, whose index takes longer to make than an event loop can spare."""
+        if not self._finished or self.closed:
+            return None
+        return Unsealed(self._chain, self._header, self._sealed_at, tuple(self._points.found))
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep a copy of the bytes, up to the limit for sessions without a terminal."""
@@ -324,7 +351,7 @@ class Recorder:
             self._write()
             # A block of its own, so that a list finds it in the file's last bytes.
             self._put(FrameKind.EXIT, to_payload(ended))
-            self._write(SealState.CLOSED)
+            self._write(SealState.CHECKPOINT if self._points.found else SealState.CLOSED)
         self._disarm()
         part, self._part = self._part, None
         if part is not None:
@@ -360,6 +387,8 @@ class Recorder:
         """What is held back, if there is anything, and a seal if one is due or asked for; in one call."""
         if self._part is None or not (len(self._builder) or state):
             return
+        if (first := self._builder.first) is not None:
+            self._points.block(self._chain.offset, first)
         mark, data = self._chain.mark(), self._builder.take() if len(self._builder) else b""
         if state is None and self._unsealed and self._is_due():
             state = SealState.CHECKPOINT

@@ -6,7 +6,6 @@ in memory instead.
 """
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -14,6 +13,7 @@ from typing import Protocol
 from interlock.domain.container import Decoder
 from interlock.domain.recording import Header, Output
 from interlock.domain.screen import Screen
+from interlock.domain.screen.skim import skimmed
 from interlock.domain.session import Window
 from interlock.ports import PartReader
 
@@ -28,9 +28,6 @@ SMALL = 32 * 1024
 
 REMEMBERED = 256 * 1024
 """Bytes of output of a session that is not recorded; its screen is as good as that."""
-
-_MODES = re.compile(rb"\x1b(?:\[\?[\d;]{1,40}[hl]|\[\d{0,4};?\d{0,4}r|[c=>]|[()][0B])")
-_ERASE = b"\x1b[2J\x1b[H"
 
 
 Shown = Header | Output | Window
@@ -148,7 +145,7 @@ class Past:
         if isinstance(body, Window):
             self._show(body)
             return 0
-        self.screen.feed(b"\x18" + b"".join(_MODES.findall(body.data)) + _ERASE)
+        self.screen.feed(skimmed(body.data))
         return len(body.data)
 
 

@@ -331,9 +331,17 @@ class Sessions:
         duties = session.ctx.duties
         if session.started and session.recorder.kept:
             done = partial(self._claims.release, session.sid)
-            closed, loose_end = session.recorder.closed, session.loose_end()
+            recorder, fields = session.recorder, session.upload_fields()
             self._uploads.add(
-                Upload(session.sid, session.journal, session.upload_fields(), closed, done, loose_end)
+                Upload(
+                    session.sid,
+                    session.journal,
+                    fields,
+                    recorder.closed,
+                    done,
+                    session.loose_end(),
+                    recorder.unsealed,
+                )
             )
         elif duties.emits:
             self._claims.release(session.sid)

@@ -18,7 +18,7 @@ import structlog
 from interlock.core.errors import Denied, Differs, InterlockError, RecordingError, StoreError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.container import BlockBuilder, Chain, SealState, sealed
+from interlock.domain.container import BlockBuilder, Chain, Keyframe, SealState, Unsealed, closing
 from interlock.domain.container.blocks import Continued
 from interlock.domain.coverage import cut_off
 from interlock.domain.recording import DIED, Coverage, FrameKind, Marker, to_payload
@@ -51,6 +51,7 @@ class Upload:
     closed: bool  # the recorder wrote the end; otherwise the part is mended first
     done: Callable[[], None] = lambda: None  # called when nothing more will be said about the session
     loose_end: Sequence[Marker | Coverage | Exit] = ()  # what a recorder that failed could not write
+    unsealed: Unsealed | None = None  # what a recorder that did not fail left to be done
     stored: bool = False  # the store has it, and only the part is left
 
 
@@ -169,7 +170,7 @@ class Uploads:
         if upload.stored:
             await self._discard(upload)
             return
-        if not upload.closed and not await close_part(self._parts, sid, upload.loose_end, signer=self._signer):
+        if not upload.closed and not await self._closed(upload):
             self._give_up(upload, RecordingError("the recording cannot be read", reason="it has no header"))
             return
         try:
@@ -186,6 +187,13 @@ class Uploads:
         upload.journal.add(Kind.SESSION_UPLOAD, {**upload.fields, "url": url})
         self._stored.append(upload)
         self._finishing.set()
+
+    async def _closed(self, upload: Upload) -> bool:
+        """Close the part; False if nobody can, and it went to quarantine."""
+        sid, file = upload.sid, upload.unsealed
+        if file is not None and await seal_part(self._parts, sid, file, signer=self._signer):
+            return True
+        return await close_part(self._parts, sid, upload.loose_end, signer=self._signer)
 
     async def _finish(self) -> None:
         """Remove parts whose recordings and events are stored."""
@@ -249,7 +257,22 @@ async def close_part(
         await parts.quarantine(sid)
         return False
     if not found.closed:
-        await parts.mend(sid, found.good, ending(sid, found, end, signer=signer))
+        keyframes = await parts.keyframes(sid, found.header, found.points)
+        await parts.mend(sid, found.good, ending(sid, found, end, signer=signer, keyframes=keyframes))
+    return True
+
+
+async def seal_part(parts: ClosedParts, sid: SessionId, file: Unsealed, *, signer: KeySource = unsigned) -> bool:
+    """Give a part that has its end its seek index and its seal; False if it was changed since, by an attempt."""
+    path, size = parts.path(sid), file.chain.offset
+    try:
+        found = (await asyncio.to_thread(path.stat)).st_size
+    except OSError as error:
+        raise RecordingError("the recording could not be read", reason=str(error)) from error
+    if found != size:
+        return False
+    keyframes = await parts.keyframes(sid, file.header, file.points)
+    await parts.mend(sid, size, closing(file, sid, SealState.CLOSED, signer(), keyframes, kept=size))
     return True
 
 
@@ -259,12 +282,14 @@ def ending(
     end: Sequence[Marker | Coverage | Exit] = (),
     *,
     signer: KeySource = unsigned,
+    keyframes: Sequence[Keyframe] = (),
 ) -> bytes:
-    """What the recorder did not get to write: what is missing and covered, then the exit, then the last seal."""
+    """What the recorder did not get to write: what is missing and covered, the exit, the index, the last seal."""
     chain, state = found.continued(), SealState.CLOSED if end or found.exit is not None else SealState.COMPLETED
     blocks = [] if found.exit is not None else _last_frames(found, end, chain)
-    if isinstance(chain, Chain):
-        blocks.append(sealed(chain, sid, state, signer(), at=found.last, kept=found.good))
+    if isinstance(chain, Chain) and found.header is not None:
+        file = Unsealed(chain, found.header, found.last, found.points)
+        blocks.append(closing(file, sid, state, signer(), keyframes, kept=found.good))
     return b"".join(blocks)
 
 

@@ -63,7 +63,7 @@ _RIVAL = ".rival"
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})  # then a copy is made
 _log = structlog.get_logger()
 
-_ENDS = 4096  # bytes of a file's end in which its last block is looked for: it holds the exit frame only
+_ENDS = 4096  # bytes of a file's end in which its last block is looked for: a seal, or the exit frame
 
 
 @dataclass(frozen=True, slots=True)

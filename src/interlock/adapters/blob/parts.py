@@ -7,13 +7,15 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from interlock.adapters.blob.marks import Marks
 from interlock.core.errors import RecordingError
 from interlock.core.ids import SessionId, parse_session_id
+from interlock.domain.container import Keyframe, Point, keyframes_at
+from interlock.domain.recording import Header
 from interlock.domain.survey import Survey, survey
 
 CHUNK = 256 * 1024
@@ -113,6 +115,13 @@ class PartFiles:
         except OSError as error:
             raise unreadable(error) from error
 
+    async def keyframes(self, sid: SessionId, header: Header, points: Sequence[Point]) -> list[Keyframe]:
+        """The screens at these places of a part; RecordingError if it cannot be read."""
+        try:
+            return await asyncio.to_thread(_keyframes, self.path(sid), header, points)
+        except OSError as error:
+            raise unreadable(error) from error
+
     async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
         """Cut the part to its first ``keep`` bytes and append ``tail``; RecordingError if the disk refuses."""
         try:
@@ -203,6 +212,11 @@ def _in_use(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def _keyframes(path: Path, header: Header, points: Sequence[Point]) -> list[Keyframe]:
+    with path.open("rb", buffering=0) as file:
+        return keyframes_at(lambda offset, size: os.pread(file.fileno(), size, offset), header, points)
 
 
 def _mend(path: Path, keep: int, tail: bytes) -> None:

@@ -10,10 +10,13 @@ from interlock.domain.container.blocks import (
     preamble,
 )
 from interlock.domain.container.frames import JOINED_US
+from interlock.domain.container.index import Keyframe, Painter, Point, Points, indexed
+from interlock.domain.container.packing import new_compressor
 from interlock.domain.container.reading import Decoder, decode, read_all
-from interlock.domain.container.seal import CLOSING, SealState, sealed
+from interlock.domain.container.seal import CLOSING, SealState, Unsealed, closing, sealed
+from interlock.domain.container.seeking import frames_from, keyframes_at, rebased
 from interlock.domain.container.verify import Problem, Standing, Verdict, verify
-from interlock.domain.container.writing import BlockBuilder, new_compressor
+from interlock.domain.container.writing import BlockBuilder
 
 __all__ = [
     "BLOCK_SIZE",
@@ -26,14 +29,24 @@ __all__ = [
     "BlockBuilder",
     "Chain",
     "Decoder",
+    "Keyframe",
+    "Painter",
+    "Point",
+    "Points",
     "Problem",
     "SealState",
     "Standing",
+    "Unsealed",
     "Verdict",
+    "closing",
     "decode",
+    "frames_from",
+    "indexed",
+    "keyframes_at",
     "new_compressor",
     "preamble",
     "read_all",
+    "rebased",
     "sealed",
     "verify",
 ]

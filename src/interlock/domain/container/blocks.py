@@ -56,6 +56,8 @@ class BlockKind(IntEnum):
 
     FRAMES = 1
     SEAL = 2
+    KEYFRAME = 3
+    INDEX = 4
 
 
 @dataclass(frozen=True, slots=True)

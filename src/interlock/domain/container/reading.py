@@ -12,7 +12,6 @@ from interlock.core.errors import RecordingError
 from interlock.domain.container.blocks import (
     FORMAT_1,
     MAGIC,
-    MAX_BLOCK,
     MAX_STORED,
     PREAMBLE_SIZE,
     SYNC,
@@ -23,6 +22,8 @@ from interlock.domain.container.blocks import (
     read_head,
 )
 from interlock.domain.container.frames import parse_frames
+from interlock.domain.container.index import Points
+from interlock.domain.container.packing import unpacked
 from interlock.domain.container.seal import Seal
 from interlock.domain.recording import Frame, Header
 
@@ -36,6 +37,7 @@ class Decoder:
         self.salt = b""
         self.block: Block | None = None  # the last whole one
         self.good = 0  # offset in the file after it
+        self.points = Points()  # that a seek index would have
         self.lost = 0  # bytes that belong to no whole block
         self._position = 0  # offset in the file of the buffer's first byte
         self._buffer = bytearray()
@@ -105,6 +107,8 @@ class Decoder:
             self._drop(end)
             self.good = self._position
             self.block = block
+            if frames:
+                self.points.block(block.offset, head.first)
             return frames
 
     def _frames(self, block: Block) -> list[Frame] | None:
@@ -157,13 +161,3 @@ def read_preamble(data: bytes | bytearray) -> tuple[int, bytes]:
     if version not in (FORMAT_1, VERSION):
         raise RecordingError(f"the recording has format {version}, which this version cannot read")
     return version, bytes(data[len(MAGIC) + 1 : PREAMBLE_SIZE])
-
-
-def unpacked(packed: bytes, unpack: zstandard.ZstdDecompressor) -> bytes:
-    """A payload's contents; RecordingError if it is damaged or too large."""
-    try:
-        if not 0 <= zstandard.get_frame_parameters(packed).content_size <= MAX_BLOCK:
-            raise RecordingError("the recording is damaged", reason="a block is too large")
-        return unpack.decompress(packed)
-    except zstandard.ZstdError as error:
-        raise RecordingError("the recording is damaged", reason=str(error)) from None

@@ -9,13 +9,16 @@ the number of blocks and the hash of the whole chain are in there. A checkpoint 
 on; the last block of a file is the seal that closes it. A warrant is left out if it is the one of the seal before.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from struct import Struct
 from uuid import UUID
 
 from interlock.core.ids import SessionId
 from interlock.domain.container.blocks import CHECKED, Block, BlockKind, Chain
+from interlock.domain.container.index import Keyframe, Point, indexed
+from interlock.domain.recording import Header
 from interlock.domain.signing import MAX_WARRANT, SIGNATURE_SIZE, Purpose, WarrantedKey, is_signed
 
 _PAYLOAD = Struct(">BQQH")
@@ -32,6 +35,16 @@ class SealState(IntEnum):
 _STATES = frozenset(map(int, SealState))
 CLOSING = frozenset({SealState.CLOSED, SealState.COMPLETED})
 """Nothing follows these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A file that has its end and lacks its seek index and its seal."""
+
+    chain: Chain  # where it goes on
+    header: Header
+    last: int  # its length in microseconds
+    points: tuple[Point, ...]  # for the index
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,21 @@ def sealed(
     block = chain.add(head, said + signer.key.sign(Purpose.RECORDING, message))
     chain.warrant = signer.warrant
     return block
+
+
+def closing(
+    file: Unsealed,
+    sid: SessionId,
+    state: SealState,
+    signer: WarrantedKey | None,
+    keyframes: Iterable[Keyframe],
+    *,
+    kept: int,
+) -> bytes:
+    """Keyframes, index and last seal, for the end of the file; ``kept`` as for `sealed`."""
+    chain = replace(file.chain)  # another attempt begins at the same place
+    blocks, index = indexed(chain, file.points, keyframes)
+    return b"".join((*blocks, sealed(chain, sid, state, signer, at=file.last, kept=kept, index=index)))
 
 
 def _message(sid: SessionId, offset: int, checked: bytes) -> bytes:

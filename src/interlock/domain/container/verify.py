@@ -28,7 +28,8 @@ from interlock.domain.container.blocks import (
     read_head,
 )
 from interlock.domain.container.frames import parse_frames
-from interlock.domain.container.reading import read_preamble, unpacked
+from interlock.domain.container.packing import unpacked
+from interlock.domain.container.reading import read_preamble
 from interlock.domain.container.seal import CLOSING, Seal, SealState
 from interlock.domain.recording import Header
 from interlock.domain.signing import DaemonRole, Warrant, read_warrant

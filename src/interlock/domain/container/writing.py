@@ -4,13 +4,7 @@ import zstandard
 
 from interlock.domain.container.blocks import BlockKind, Chain, Continued
 from interlock.domain.container.frames import FrameBuffer
-
-_LEVEL = 1  # takes some 400 MB/s of a terminal's text; level 3 gains a few percent and costs a third more time
-
-
-def new_compressor() -> zstandard.ZstdCompressor:
-    """A compressor with the format's settings; not to be used by two threads at once."""
-    return zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
+from interlock.domain.container.packing import new_compressor
 
 
 class BlockBuilder(FrameBuffer):

@@ -1,0 +1,121 @@
+"""Begins to read a recording at any moment: what is read does not grow with what came before it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from interlock.core.errors import RecordingError
+from interlock.domain.container.blocks import PREAMBLE_SIZE, SYNC, Block, head_size, read_head
+from interlock.domain.container.index import WINDOW, Keyframe, Painter, Point, read_index
+from interlock.domain.container.reading import Decoder, read_preamble
+from interlock.domain.container.seal import CLOSING
+from interlock.domain.recording import Frame, Header, Output, Stream
+
+PIECE = 64 * 1024
+"""Bytes that are read at once."""
+
+_TAIL = 4096  # bytes in which the last seal is looked for
+
+ReadAt = Callable[[int, int], bytes]
+"""Offset and size to bytes, fewer at the end of the file only."""
+
+
+def frames_from(read: ReadAt, size: int, at: int) -> Iterator[Frame]:
+    """The header, then what makes a screen as it was ``at`` microseconds after the start, then what followed.
+
+    ``size`` is the file's. Times are those of the recording; what came before the moment has the moment's.
+    RecordingError if it is no recording.
+    """
+    whole = Decoder()
+    offset = 0
+    while whole.header is None and (piece := read(offset, PIECE)):
+        offset += len(piece)
+        for frame in whole.feed(piece):
+            yield frame
+            break
+    if whole.header is None:
+        raise RecordingError("this is not a recording", reason="no header")
+    point = _nearest(read, size, at, whole)
+    if point.keyframe:
+        block = _block(read, point.keyframe, whole.version)
+        keyframe = Keyframe.read(block, block.payload)
+        yield Frame(at, keyframe.window)
+        yield Frame(at, Output(Stream.STDOUT, keyframe.painted))
+    decoder = Decoder.inside(whole.version, whole.salt, point.offset)
+    offset = point.offset
+    while piece := read(offset, PIECE):
+        offset += len(piece)
+        yield from _later(decoder.feed(piece), at)
+    yield from _later(decoder.close(), at)
+
+
+def keyframes_at(read: ReadAt, header: Header, points: Sequence[Point]) -> list[Keyframe]:
+    """The screens of a terminal's recording at these points, in their order; none if there is no terminal.
+
+    Each costs some milliseconds: for a thread, not for the event loop.
+    """
+    if not header.interactive or not points:
+        return []
+    version, salt = read_preamble(read(0, PREAMBLE_SIZE))
+    painter, before, made = Painter(header), PREAMBLE_SIZE, []
+    for point in points:
+        start = max(before, point.offset - WINDOW)
+        frames = Decoder.inside(version, salt, start).feed(read(start, point.offset - start))
+        made.append(painter.keyframe(point, frames))
+        before = point.offset
+    return made
+
+
+def rebased(frames: Iterator[Frame], at: int) -> Iterator[Frame]:
+    """A recording that begins at the moment: its times count from there, and its header says when that was."""
+    for frame in frames:
+        if isinstance(frame.body, Header):
+            yield Frame(0, replace(frame.body, start=_moved(frame.body.start, at)))
+        else:
+            yield Frame(max(frame.at - at, 0), frame.body)
+
+
+def _later(frames: Iterator[Frame], at: int) -> Iterator[Frame]:
+    for frame in frames:
+        if not isinstance(frame.body, Header):
+            yield frame if frame.at >= at else Frame(at, frame.body)
+
+
+def _nearest(read: ReadAt, size: int, at: int, whole: Decoder) -> Point:
+    """The last point that is not behind the moment; the beginning if there is none."""
+    nearest = Point(PREAMBLE_SIZE, 0)
+    if index := _index(read, size, whole):
+        for point in read_index(_block(read, index, whole.version).payload):
+            if point.at <= at and point.offset >= nearest.offset:
+                nearest = point
+    return nearest
+
+
+def _index(read: ReadAt, size: int, whole: Decoder) -> int:
+    """Where the index is, as the last seal says; 0 if there is none."""
+    tail = read(max(0, size - _TAIL), _TAIL)
+    start = tail.rfind(SYNC)
+    while start >= 0:
+        decoder = Decoder.inside(whole.version, whole.salt)
+        list(decoder.feed(tail[start:]))
+        if decoder.block is not None:
+            seal = decoder.seal
+            return seal.index if seal is not None and seal.state in CLOSING else 0
+        start = tail.rfind(SYNC, 0, start)
+    return 0
+
+
+def _block(read: ReadAt, offset: int, version: int) -> Block:
+    size = head_size(version)
+    start = read(offset, size)
+    if len(start) < size or not start.startswith(SYNC):
+        raise RecordingError("the recording is damaged", reason=f"no block at byte {offset}")
+    head = read_head(version, start)
+    return Block(offset, head, start + read(offset + size, head.length))
+
+
+def _moved(start: str, at: int) -> str:
+    try:
+        return (datetime.fromisoformat(start) + timedelta(microseconds=at)).isoformat()
+    except (ValueError, OverflowError):
+        return start
