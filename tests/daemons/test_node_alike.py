@@ -12,8 +12,9 @@ import pytest
 from interlock.daemons.config import AuthConfig, Config, NodeConfig, ProxyConfig
 from interlock.daemons.gateway import Listening, run_gateway
 from interlock.daemons.local import Local, open_local
+from interlock.daemons.membership import JoinBy
 from interlock.daemons.node import NodeSettings
-from interlock.daemons.node_remote import JoinBy, run_node
+from interlock.daemons.node_remote import run_node
 from interlock.domain.audit import JsonValue
 from interlock.domain.duties import RecordingMode
 from interlock.domain.rbac import Role

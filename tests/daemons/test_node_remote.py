@@ -14,9 +14,10 @@ from interlock.core.errors import ConfigError, Denied, SignInFailed
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.local import Local, open_local
+from interlock.daemons.membership import JoinBy
 from interlock.daemons.node import NodeSettings
 from interlock.daemons.node_identity import IdentityFile
-from interlock.daemons.node_remote import JoinBy, run_node
+from interlock.daemons.node_remote import run_node
 from interlock.domain.audit import JsonValue
 from interlock.domain.container import Standing, verify
 from interlock.domain.rbac import Role

@@ -14,9 +14,10 @@ from interlock.core.errors import ConfigError, SignInFailed
 from interlock.daemons.config import AuthConfig, Config, NodeConfig, ProxyConfig
 from interlock.daemons.gateway import Listening, run_gateway
 from interlock.daemons.local import Local, open_local
+from interlock.daemons.membership import JoinBy
 from interlock.daemons.node import NodeSettings
 from interlock.daemons.node_identity import IdentityFile
-from interlock.daemons.node_remote import JoinBy, run_node
+from interlock.daemons.node_remote import run_node
 from interlock.ports import Clock
 from interlock.services.daemonca import DAEMON_LIFE, open_daemon_ca
 from interlock.services.joining import create_token

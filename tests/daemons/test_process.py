@@ -23,9 +23,9 @@ def test_roles(text: str, roles: set[str]) -> None:
     assert parse_roles(text) == roles
 
 
-@pytest.mark.parametrize("text", ["", "auth", "proxy", "proxy,node", "auth,proxy,web"])
+@pytest.mark.parametrize("text", ["", "proxy,node", "auth,proxy,web"])
 def test_roles_that_cannot_run(text: str) -> None:
-    """Halves of the gateway and unknown roles are refused."""
+    """Two daemons apart in one process, and unknown roles, are refused."""
     with pytest.raises(ConfigError):
         parse_roles(text)
 

@@ -89,6 +89,7 @@ FIELD = {
     Kind.CLUSTER_UPDATE: ("trusted_cluster.update", "ILC00I"),
     Kind.NODE_CREATE: ("node.create", "ILN00I"),
     Kind.NODE_DELETE: ("node.delete", "ILN01I"),
+    Kind.PROXY_DELETE: ("proxy.delete", "ILP00I"),
     Kind.TOKEN_DELETE: ("join_token.delete", "ILT01I"),
 }
 

@@ -10,7 +10,14 @@ from interlock.core.errors import ConfigError, Denied, SignInFailed
 from interlock.core.ids import DaemonId
 from interlock.domain.target import SubKind, Target
 from interlock.ports import TokenKind
-from interlock.services.daemonca import DaemonCa, create_authority, create_key, create_request, read_identity
+from interlock.services.daemonca import (
+    DaemonCa,
+    DaemonKind,
+    create_authority,
+    create_key,
+    create_request,
+    read_identity,
+)
 from interlock.services.joining import (
     FAILURE_WINDOW_S,
     MAX_FAILURES,
@@ -22,9 +29,10 @@ from interlock.services.joining import (
     TokenText,
     create_token,
 )
-from interlock.testing.auth import HOST_KEY, Stores
+from interlock.testing.auth import CLUSTER_ID, HOST_KEY, Stores
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.stores import MemoryProxies
 
 CLUSTER = "example"
 
@@ -34,9 +42,11 @@ class Desk:
 
     def __init__(self) -> None:
         self.clock, self.entropy, self.stores = FakeClock(), FakeEntropy(), Stores()
+        self.proxies = MemoryProxies()
         keys = create_authority(CLUSTER, entropy=self.entropy, now=START)
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.joining = Joining(
+            cluster_id=CLUSTER_ID,
             cluster=CLUSTER,
             tokens=self.stores,
             ca=self.ca,
@@ -44,15 +54,18 @@ class Desk:
             tunnels=self.stores,
             targets=self.stores,
             trust=self.stores,
+            proxies=self.proxies,
             clock=self.clock,
             entropy=self.entropy,
             reserved=["proxy.example.com"],
         )
 
-    async def token(self, *, ttl: timedelta = timedelta(hours=1), uses: int = 1) -> TokenText:
+    async def token(
+        self, *, ttl: timedelta = timedelta(hours=1), uses: int = 1, kind: TokenKind = TokenKind.NODE
+    ) -> TokenText:
         """A fresh token."""
         return await create_token(
-            self.stores, pin=self.ca.pin, clock=self.clock, entropy=self.entropy, ttl=ttl, uses=uses
+            self.stores, pin=self.ca.pin, clock=self.clock, entropy=self.entropy, ttl=ttl, uses=uses, kind=kind
         )
 
 
@@ -245,3 +258,34 @@ async def test_a_clusters_token_lets_no_node_in(desk: Desk) -> None:
         TokenText.parse(str(await desk.token()), TokenKind.CLUSTER)
     with pytest.raises(SignInFailed):
         await desk.joining.join(request(token), source="192.0.2.1")
+
+
+async def test_a_proxy_joins_with_a_token_of_its_kind(desk: Desk) -> None:
+    """It is a proxy by its certificate, and its host certificate is also for root clusters."""
+    wanted = request(await desk.token(kind=TokenKind.PROXY), "gate")
+    reply = await desk.joining.join(wanted, source="10.0.0.1")
+    assert read_identity(reply.certificate, cluster=CLUSTER).kind is DaemonKind.PROXY
+    assert reply.host_certificate.endswith(f"signed for gate,{reply.id},{CLUSTER_ID},localhost,127.0.0.1,::1")
+    assert reply.tunnel_certificate == ""
+    assert [each.id for each in await desk.proxies.proxies()] == [reply.id]
+
+
+async def test_no_node_has_a_proxys_name_nor_a_proxy_a_nodes(desk: Desk) -> None:
+    """Proxies share theirs; what was removed is free, and renews nothing."""
+    gate = request(await desk.token(kind=TokenKind.PROXY, uses=2), "gate")
+    one = await desk.joining.join(gate, source="10.0.0.1")
+    await desk.joining.join(gate, source="10.0.0.1")
+    with pytest.raises(Denied, match="reserved"):
+        await desk.joining.join(request(await desk.token(), "gate"), source="10.0.0.1")
+    now = desk.clock.now()
+    node = Target(
+        DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166"), "db1", "10.0.0.5", 22, SubKind.NODE, expires=now
+    )
+    await desk.stores.heartbeat(node)
+    wanted = request(await desk.token(kind=TokenKind.PROXY), "db1")
+    with pytest.raises(Denied, match="another host's"):
+        await desk.joining.join(wanted, source="10.0.0.1")
+    identity = read_identity(one.certificate, cluster=CLUSTER)
+    await desk.proxies.remove_proxy(one.id)
+    with pytest.raises(Denied, match="was removed"):
+        await desk.joining.renew(identity, gate.csr, gate.host_key)

@@ -19,6 +19,7 @@ from interlock.cli import (
     admin_locks,
     admin_mode,
     admin_nodes,
+    admin_proxies,
     admin_tokens,
     admin_trust,
     admin_verify,
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(admin_access.users, name="users")
 app.add_typer(admin_access.roles, name="roles")
 app.add_typer(admin_nodes.app, name="nodes")
+app.add_typer(admin_proxies.app, name="proxies")
 app.add_typer(admin_tokens.app, name="tokens")
 app.add_typer(admin_clusters.app, name="clusters")
 app.add_typer(admin_trust.auth, name="auth")

@@ -1,4 +1,4 @@
-"""``ilctl tokens``: join tokens, with which a node enters the cluster once, or a leaf cluster trusts it."""
+"""``ilctl tokens``: join tokens, with which a daemon enters the cluster once, or a leaf cluster trusts it."""
 
 import sys
 from datetime import timedelta
@@ -16,19 +16,25 @@ if TYPE_CHECKING:
     from interlock.daemons.local import Local
     from interlock.services.joining import TokenText
 
-app = typer.Typer(help="Join tokens, with which nodes enter the cluster and leaf clusters trust it.")
+app = typer.Typer(help="Join tokens, with which nodes and proxies enter the cluster and leaf clusters trust it.")
 
 
 class TokenType(StrEnum):
     """`ports.TokenKind` as an argument."""
 
     NODE = "node"
+    PROXY = "proxy"
     CLUSTER = "cluster"
 
 
-_CREATED = {TokenType.NODE: Kind.TOKEN_CREATE, TokenType.CLUSTER: Kind.CLUSTER_TOKEN_CREATE}
+_CREATED = {
+    TokenType.NODE: Kind.TOKEN_CREATE,
+    TokenType.PROXY: Kind.TOKEN_CREATE,
+    TokenType.CLUSTER: Kind.CLUSTER_TOKEN_CREATE,
+}
 _WHAT_NEXT = {
     TokenType.NODE: "On the node: interlock start --roles node --auth HOST:PORT --join TOKEN",
+    TokenType.PROXY: "On the proxy: interlock start --roles proxy --auth HOST:PORT --join TOKEN",
     TokenType.CLUSTER: "On the leaf: ilctl clusters trust TOKEN --auth HOST:PORT --own-proxy HOST:PORT --map …",
 }
 
@@ -39,9 +45,10 @@ def add_token(
     ttl: Annotated[
         timedelta, typer.Option(parser=duration, metavar="TIME", help="How long it can be used; at most 7d.")
     ] = "1h",  # type: ignore[assignment]  # typer parses defaults too
-    uses: Annotated[int, typer.Option(min=1, max=1000, help="How many nodes may join with it.")] = 1,
+    uses: Annotated[int, typer.Option(min=1, max=1000, help="How many daemons may join with it.")] = 1,
     kind: Annotated[
-        TokenType, typer.Option("--type", help="What may join with it: nodes, or clusters that become our leaves.")
+        TokenType,
+        typer.Option("--type", help="What may join with it: nodes, proxies, or clusters that become our leaves."),
     ] = TokenType.NODE,
     form: FormatOption = Format.TEXT,
 ) -> None:

@@ -22,7 +22,7 @@ app.command("status")(status)
 @app.command()
 def start(
     context: typer.Context,
-    roles: Annotated[str, typer.Option(help="auth,proxy (always together), node, or all three.")] = "auth,proxy",
+    roles: Annotated[str, typer.Option(help="auth, proxy, node, or several with auth among them.")] = "auth,proxy",
     config_file: Annotated[
         Path | None, typer.Option("--config", "-c", help="TOML file; all has defaults.")
     ] = None,
@@ -39,9 +39,11 @@ def start(
     ] = "",
     join: Annotated[
         str,
-        typer.Option(envvar="INTERLOCK_JOIN_TOKEN", help="Token of `ilctl tokens add`, for a node's first start."),
+        typer.Option(
+            envvar="INTERLOCK_JOIN_TOKEN", help="Token of `ilctl tokens add`, for the first start apart from auth."
+        ),
     ] = "",
-    auth: Annotated[str, typer.Option(help="Where that node joins: HOST:PORT of auth's join_listen.")] = "",
+    auth: Annotated[str, typer.Option(help="Where it joins: HOST:PORT of auth's join_listen.")] = "",
     proxy: Annotated[
         str,
         typer.Option(

@@ -1,38 +1,54 @@
 """Composition of auth's gRPC side out of an open data directory."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
+from interlock.adapters.ssh.portal import PasswordCheck
+from interlock.core.errors import NotFound
+from interlock.core.portal import NodeItem
 from interlock.daemons.local import Local
+from interlock.daemons.proxy import Services, local_admission, local_portal
+from interlock.domain.identity import Claims
 from interlock.ports import LockFeed
 from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import open_daemon_ca
+from interlock.services.daemonca import DaemonCa, open_daemon_ca
 from interlock.services.emitter import EventFactory
+from interlock.services.federation import FederatedClaims, Leaves
 from interlock.services.joining import Joining, JoinSources
+from interlock.services.proxies import Proxies
+from interlock.services.tickets import PURPOSE, Tickets
 from interlock.services.trusting import Trusting
 
 SPOOL = "arriving"
 
 
 async def auth_rpc_server(
-    local: Local, claims: SessionClaims, sources: JoinSources, locks: LockFeed, *, reserved: Iterable[str] = ()
+    local: Local,
+    claims: SessionClaims,
+    sources: JoinSources,
+    locks: LockFeed,
+    *,
+    reserved: Iterable[str] = (),
+    proxies: Callable[[DaemonCa], Proxies] | None = None,
 ) -> AuthRpcServer:
     """Auth's two listeners, not listening yet: call its ``start`` and ``stop``.
 
     ``claims``: those of all daemons in this process. ``sources``: noted by the proxy of this process.
-    ``locks``: the view that nodes follow.
+    ``locks``: the view that daemons follow. ``proxies``: makes what proxies apart are served by.
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
     ca = await open_daemon_ca(local.authorities, cluster=cluster, entropy=entropy, now=clock.now())
     joining = Joining(
         cluster=cluster,
+        cluster_id=local.cluster.id,
         tokens=local.tokens,
         ca=ca,
         hosts=local.authority,
         tunnels=local.authority,
         targets=local.inventory,
         trust=local.authority,
+        proxies=local.proxies,
         clock=clock,
         entropy=entropy,
         reserved=reserved,
@@ -66,6 +82,41 @@ async def auth_rpc_server(
             warrants=local.authority,
             clock=clock,
             spool=local.data_dir / SPOOL,
+            twins=local.twins,
+            proxies=proxies(ca) if proxies is not None else None,
             sources=sources,
         )
     )
+
+
+def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) -> Proxies:
+    """What auth does for them. ``passwords``: with the brake that all proxies share."""
+    local = services.local
+    admission = local_admission(local)
+    leaves = Leaves(admission, cluster=local.cluster, trusts=local.trusts, modes=local.clusters, clock=local.clock)
+    return Proxies(
+        cluster=local.cluster,
+        believes=FederatedClaims(local.claims, local.trusts, local.cluster),
+        admission=admission,
+        leaves=leaves,
+        trusts=local.trusts,
+        modes=local.clusters,
+        signer=local.authority,
+        portal=local_portal(services, admission, _ProxiesAsk()),
+        passwords=passwords,
+        tickets=Tickets(ca.secret(PURPOSE)),
+        trackers=local.trackers,
+        targets=local.inventory,
+        proxies=local.proxies,
+        lookup=local.audit,
+        clock=local.clock,
+    )
+
+
+class _ProxiesAsk:
+    """`portal.LeafDirectory` of auth, which dials nobody: proxies ask leaves themselves."""
+
+    async def nodes(self, claims: Claims, cluster: str, client_addr: str) -> list[NodeItem]:
+        """No."""
+        del claims, client_addr
+        raise NotFound(f"auth itself knows no nodes of the cluster {cluster[:128]}")

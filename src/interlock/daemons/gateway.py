@@ -1,8 +1,9 @@
-"""The gateway: auth, proxy and, if asked for, a node on one data directory, in one process or in several.
+"""The gateway: auth and, if asked for, proxy and node on one data directory, in one process or in several.
 
 Composition only. The order of the end is the point of `_serve`: nobody new, tell the people, end their sessions,
 deliver what they left, and only then close what it is delivered to. The proxy is a `Front`: in this process, or
-in workers of which this process is the supervisor (ADR-0014). All the rest is here either way, once.
+in workers of which this process is the supervisor (ADR-0014), or nowhere here, if proxies are apart (ADR-0015).
+All the rest is here in any case, once.
 """
 
 import asyncio
@@ -15,11 +16,12 @@ from typing import Protocol
 import structlog
 
 from interlock.adapters.rpc.server import Bound
+from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.core.address import format_address, parse_listen
 from interlock.core.errors import ConfigError, InterlockError, StoreError
-from interlock.daemons.auth_rpc import auth_rpc_server
+from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.database import keep_database
 from interlock.daemons.local import RECORDINGS, open_local
@@ -32,6 +34,8 @@ from interlock.daemons.proxy import (
     cannot_listen,
     check_proxy,
     door_claims,
+    host_names,
+    local_ports,
     make_proxy,
     open_services,
     proxy_names,
@@ -126,13 +130,14 @@ async def run_gateway(
     stopping: asyncio.Event,
     on_ready: Callable[[Listening], None] = lambda _listening: None,
     coordinates: bool = True,
+    with_proxy: bool = True,
     workers: int = 1,
     reloads: Reloads | None = None,
 ) -> None:
     """Run until ``stopping`` is set. ConfigError or StoreError if it cannot start.
 
     ``coordinates``: False for a proxy of before the contract (`ProxyParts.coordinates`), in one process.
-    ``workers``: how many processes serve the proxy's port; one: this one.
+    ``with_proxy``: False for auth alone. ``workers``: how many processes serve the proxy's port; one: this one.
     """
     with sole_user(data_dir):
         keep_database(data_dir, config.database)
@@ -145,14 +150,14 @@ async def run_gateway(
                 await local.clusters.set_recording_mode(config.mode)
             _check(config, with_node=with_node)
             await check_store(local.recordings)
-            shelf = Shelf.make(data_dir, local.entropy) if workers > 1 else None
+            shelf = Shelf.make(data_dir, local.entropy) if workers > 1 and with_proxy else None
             services = await open_services(config, local, board=shelf.board if shelf is not None else None)
             if shelf is not None:
                 await local.leases.release_all(local.daemon_id)  # before any worker holds one
             try:
                 await _serve(
                     services,
-                    _Composition(workers, shelf, coordinates),
+                    _Composition(workers, shelf, coordinates, with_proxy),
                     with_node=with_node,
                     stopping=stopping,
                     on_ready=on_ready,
@@ -170,11 +175,15 @@ class _Composition:
     workers: int
     shelf: Shelf | None  # what they share; None: there is one
     coordinates: bool
+    with_proxy: bool
 
-    async def front(self, services: Services, bound: Bound, sources: JoinSources) -> "Front":
+    async def front(
+        self, services: Services, bound: Bound, sources: JoinSources, passwords: PasswordCheck
+    ) -> "Front":
         """The proxy."""
+        if not self.with_proxy:
+            return _NoProxy()
         addresses = _auth_addresses(bound)
-        passwords = services.local.sign_in(services.emitter)
         if self.shelf is not None:
             return Workers(
                 services,
@@ -187,10 +196,50 @@ class _Composition:
         local, believes = services.local, await door_claims(services.local)
         tunnels = TunnelEntrance(local.claims, local.clock, addresses, sources=sources)
         parts = proxy_parts(
-            services, tunnels=tunnels, believes=believes, passwords=passwords, coordinates=self.coordinates
+            services,
+            local_ports(services, passwords),
+            tunnels=tunnels,
+            believes=believes,
+            names=host_names(services),
+            coordinates=self.coordinates,
         )
         proxy = make_proxy(parts, local)
         return _OneProcess(services, proxy, believes)
+
+
+class _NoProxy:
+    """A `Front` of auth alone."""
+
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+
+    async def open(self) -> str:
+        """It listens nowhere."""
+        return ""
+
+    async def run(self) -> None:
+        """See `Front.run`."""
+        await self._stopping.wait()
+
+    async def wait_ready(self) -> None:
+        """There is nothing to wait for."""
+
+    async def stop(self, text: str) -> None:
+        """See `Front.stop`."""
+        del text
+        self._stopping.set()
+
+    async def readings(self) -> Reading:
+        """There are no others."""
+        return Reading()
+
+    async def check(self) -> None:
+        """Nobody is to be accepted."""
+
+    async def reload(self, load: Callable[[], Config]) -> None:
+        """Not without a supervisor."""
+        del load
+        _log.warning("reload.refused", reason="auth alone has to be restarted")
 
 
 class _OneProcess:
@@ -251,7 +300,8 @@ async def _serve(
 ) -> None:
     config, local, sessions, tenures = services.config, services.local, services.sessions, services.tenures
     await sessions.prepare()
-    names, sources = proxy_names(config), JoinSources()
+    names = proxy_names(config) if composition.with_proxy else ()
+    sources, passwords = JoinSources(), local.sign_in(services.emitter)
     lives_here = services.claims.held
     checkpoints = Checkpoints(
         local.evidence, local.authority.audit_key, cluster=local.cluster.name, clock=local.clock
@@ -275,13 +325,20 @@ async def _serve(
         clock=local.clock,
         signer=services.signer,
     )
-    rpc = await auth_rpc_server(local, services.claims, sources, tenures.locks, reserved=names)
+    rpc = await auth_rpc_server(
+        local,
+        services.claims,
+        sources,
+        tenures.locks,
+        reserved=names,
+        proxies=lambda ca: proxies_apart(services, passwords, ca),
+    )
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
     )
     stack = contextlib.AsyncExitStack()
     try:
-        front = await composition.front(services, bound, sources)
+        front = await composition.front(services, bound, sources, passwords)
         where = await front.open()
         watched = await stack.enter_async_context(_monitor(services, front))
         node_stopping = asyncio.Event()

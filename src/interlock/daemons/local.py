@@ -25,6 +25,7 @@ from interlock.adapters.db.holds import SqlHoldStore
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
 from interlock.adapters.db.locks import SqlLockFeed, SqlLockStore
+from interlock.adapters.db.proxies import SqlProxyStore
 from interlock.adapters.db.retention import SqlEventRetention
 from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
@@ -64,6 +65,7 @@ class Local:
     roles: SqlRoleStore
     inventory: SqlInventory
     tokens: SqlTokenStore
+    proxies: SqlProxyStore
     trusts: SqlTrustStore
     locks: SqlLockStore
     leases: SqlLeaseStore
@@ -151,6 +153,7 @@ async def open_local(
             roles=roles,
             inventory=inventory,
             tokens=SqlTokenStore(database),
+            proxies=SqlProxyStore(database),
             trusts=SqlTrustStore(database),
             locks=locks,
             leases=SqlLeaseStore(database, clock),

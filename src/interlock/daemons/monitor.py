@@ -60,12 +60,12 @@ async def monitor(where: str, *, health: Health, readings: Readings) -> AsyncIte
         await server.close()
 
 
-def watch_node(
-    where: str, emitter: Emitter, meters: Meters, stopping: asyncio.Event, recordings: Path
+def watch_apart(
+    what: str, where: str, emitter: Emitter, meters: Meters, stopping: asyncio.Event, recordings: Path
 ) -> AbstractAsyncContextManager[str]:
-    """The monitor of a node."""
+    """The monitor of a daemon apart from auth; ``what``: node or proxy."""
 
-    async def node() -> None:
+    async def serves() -> None:
         if stopping.is_set():
             raise StoreError("it is stopping")
 
@@ -76,7 +76,7 @@ def watch_node(
     async def readings() -> Reading:
         return meters.reading()
 
-    checks = {"node": node, "audit": audit, "recordings": room_for_recordings(recordings)}
+    checks = {what: serves, "audit": audit, "recordings": room_for_recordings(recordings)}
     return monitor(where, health=Health(checks), readings=readings)
 
 

@@ -22,7 +22,7 @@ from interlock.core.errors import ConfigError, InterlockError
 from interlock.core.extensions import SOFTWARE
 from interlock.core.ids import DaemonId
 from interlock.daemons.local import prepare_data_dir
-from interlock.daemons.monitor import watch_node
+from interlock.daemons.monitor import watch_apart
 from interlock.daemons.node_identity import IdentityFile, LocalAuth, NodeIdentity, create_host_key, public_line
 from interlock.daemons.supervise import finished
 from interlock.domain.signing import DaemonRole, KeySource, unsigned
@@ -180,7 +180,7 @@ async def serve_node(
         protected=settings.protected,
     )
     host, port = await _open(server, settings, agent)
-    watching = watch_node(watch, emitter, meters, stopping, settings.data_dir / "recordings")
+    watching = watch_apart("node", watch, emitter, meters, stopping, settings.data_dir / "recordings")
     async with watching, asyncio.TaskGroup() as tasks:
         storing = tasks.create_task(emitter.run(), name="node.emitter")
         tending = tasks.create_task(sessions.run(), name="node.sessions")

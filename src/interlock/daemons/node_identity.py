@@ -1,4 +1,4 @@
-"""A node's own identity on its disk: one file that is whole or absent, readable by nobody else.
+"""The identity of a daemon apart from auth, on its disk: one file, whole or absent, readable by nobody else.
 
 Everything that changes together is in it together: ID, keys, certificates, whom to trust and where auth is. A
 node that has it starts without a token, and serves forwarded sessions even before auth answers.
@@ -26,7 +26,7 @@ FILE = "identity.json"
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """Who this node is. The X.509 part is empty for a node in auth's own process."""
+    """Who this node, or proxy, is. The X.509 part is empty for a node in auth's own process."""
 
     id: DaemonId
     cluster: str
@@ -41,6 +41,8 @@ class NodeIdentity:
     certificate: str = ""  # PEM
     tunnel_certificate: str = ""  # of the host key, for the proxy's tunnel entrance; OpenSSH one-line form
     proxy: str = ""  # where it dials out to, host:port; empty: it is dialled
+    join: str = ""  # auth's join listener, host:port, if it joined there
+    cluster_id: str = ""
 
     @property
     def pair(self) -> KeyPair:

@@ -1,4 +1,4 @@
-"""How a node apart from auth records: its signing key, with the warrant that auth gave it, in a file of its own.
+"""How a daemon apart from auth records: its signing key, with the warrant that auth gave it, in a file of its own.
 
 The file is written whole or not at all, for nobody else to read. A node that starts while auth is away signs with
 what it has.

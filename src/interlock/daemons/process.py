@@ -15,13 +15,15 @@ from interlock.daemons.config import Config
 from interlock.daemons.gateway import NODE_DIRECTORY, Listening, Reloads, node_settings, run_gateway
 from interlock.daemons.local import default_data_dir
 from interlock.daemons.log import set_up_log
-from interlock.daemons.node_remote import JoinBy, run_node
+from interlock.daemons.membership import JoinBy
+from interlock.daemons.node_remote import run_node
 from interlock.daemons.notify import READY, STOPPING, keep_watchdog, notify
+from interlock.daemons.proxy_remote import PROXY_DIRECTORY, run_proxy
 from interlock.daemons.supervise import reload_on_hangup, sole_user, stop_on_signals
+from interlock.ports import TokenKind
 from interlock.services.joining import TokenText
 
 ROLES = frozenset({"auth", "proxy", "node"})
-_GATEWAY = frozenset({"auth", "proxy"})
 
 _log = structlog.get_logger()
 
@@ -50,6 +52,9 @@ async def run_process(
                 if wanted == {"node"}:
                     directory = _directory(config, data_dir, NODE_DIRECTORY)
                     await _node(config, directory, _join_by(token, auth, proxy), stopping)
+                elif wanted == {"proxy"}:
+                    directory = _directory(config, data_dir, PROXY_DIRECTORY)
+                    await _proxy(config, directory, _join_as_proxy(token, auth, proxy), stopping)
                 else:
                     reloads = Reloads(load)
                     with reload_on_hangup(reloads.ask):
@@ -57,6 +62,7 @@ async def run_process(
                             config,
                             _directory(config, data_dir, ""),
                             with_node="node" in wanted,
+                            with_proxy="proxy" in wanted,
                             stopping=stopping,
                             on_ready=_announce,
                             workers=config.worker_count,
@@ -69,13 +75,15 @@ async def run_process(
 
 
 def parse_roles(text: str) -> frozenset[str]:
-    """The roles of one process; ConfigError for unknown ones and for halves of the gateway."""
+    """The roles of one process; ConfigError for unknown ones and for daemons apart that would share one."""
     wanted = frozenset(part.strip() for part in text.split(","))
     unknown = wanted - ROLES
     if unknown:
-        raise ConfigError(f"unknown role {min(unknown)!r}: use auth,proxy, node, or auth,proxy,node")
-    if wanted != {"node"} and not wanted >= _GATEWAY:
-        raise ConfigError("auth and proxy run together: use --roles auth,proxy")
+        raise ConfigError(f"unknown role {min(unknown)!r}: use auth, proxy, node, or several with auth among them")
+    if wanted == {"proxy", "node"}:
+        raise ConfigError(
+            "a proxy and a node apart from auth are two daemons: start each with a --data-dir of its own"
+        )
     return wanted
 
 
@@ -109,6 +117,25 @@ def _join_by(token: str, auth: str, proxy: str) -> JoinBy | None:
     return JoinBy(auth or proxy, TokenText.parse(token), tunnel=bool(proxy))
 
 
+def _join_as_proxy(token: str, auth: str, proxy: str) -> JoinBy | None:
+    if proxy or bool(token) != bool(auth):
+        raise ConfigError("a proxy apart from auth joins by --join TOKEN and --auth HOST:PORT")
+    return JoinBy(auth, TokenText.parse(token, TokenKind.PROXY)) if token else None
+
+
+async def _proxy(config: Config, data_dir: Path, join_by: JoinBy | None, stopping: asyncio.Event) -> None:
+    with sole_user(data_dir):
+        await run_proxy(
+            config,
+            data_dir,
+            join_by=join_by,
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            stopping=stopping,
+            on_ready=_proxy_ready,
+        )
+
+
 async def _node(config: Config, data_dir: Path, join_by: JoinBy | None, stopping: asyncio.Event) -> None:
     with sole_user(data_dir):
         await run_node(
@@ -129,6 +156,11 @@ def _stops() -> None:
 def _announce(listening: Listening) -> None:
     notify(READY)
     _log.info("interlock.ready", **asdict(listening))
+
+
+def _proxy_ready(where: str) -> None:
+    notify(READY)
+    _log.info("interlock.ready", proxy=where)
 
 
 def _node_ready(host: str, port: int) -> None:

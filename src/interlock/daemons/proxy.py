@@ -5,10 +5,12 @@ Composition only. `open_services` gives what all three have: the sessions of thi
 """
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.ssh import algorithms
@@ -16,19 +18,34 @@ from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.guarded import Gate
 from interlock.adapters.ssh.hostkey import load_host_key, public_data
 from interlock.adapters.ssh.leaf import LeafDialler, LeafPortals
-from interlock.adapters.ssh.parts import ProxyParts
-from interlock.adapters.ssh.portal import PasswordCheck
+from interlock.adapters.ssh.parts import Permits, ProxyParts
+from interlock.adapters.ssh.portal import Answerer, PasswordCheck
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.core.errors import ConfigError
+from interlock.core.ids import DaemonId
 from interlock.core.limits import MAX_CONNECTIONS_PREAUTH
 from interlock.daemons.config import Address, Config
 from interlock.daemons.local import Local
 from interlock.daemons.supervise import finished
 from interlock.domain.cluster import door_of
+from interlock.domain.identity import Claims
 from interlock.domain.lease import holder_of
+from interlock.domain.rbac import Role
 from interlock.domain.signing import DaemonRole, KeySource
-from interlock.ports import ClaimBoard
+from interlock.ports import (
+    ClaimBoard,
+    ClaimsReader,
+    Clock,
+    Cluster,
+    Entropy,
+    HostIssuer,
+    LeafIssuer,
+    SessionLookup,
+    TargetIssuer,
+    TargetLookup,
+    TrackerLookup,
+)
 from interlock.services.claims import SessionClaims
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
@@ -37,7 +54,7 @@ from interlock.services.leases import Leases
 from interlock.services.locks import Locks
 from interlock.services.meters import Meters
 from interlock.services.outbox import GATHER_S
-from interlock.services.portal import Portal
+from interlock.services.portal import LeafDirectory, Portal
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.tenure import Tenures
 from interlock.services.warrants import OwnKey
@@ -50,27 +67,51 @@ DELIVERY_GRACE_S = 5.0
 does not take is made up from the recordings on disk at the next start."""
 
 HOST_KEY = "ssh_host_ed25519_key"
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
+class Issuer(TargetIssuer, LeafIssuer, HostIssuer, Protocol):
+    """Whoever signs for a proxy."""
+
+
 @dataclass(frozen=True, slots=True)
-class Services:
-    """Of one process."""
+class ProxyPorts:
+    """What a proxy asks of auth, in its own process or apart."""
+
+    permits: Permits
+    leaves: Leaves
+    issuer: Issuer
+    portal: Answerer
+    passwords: PasswordCheck
+    trackers: TrackerLookup
+    targets: TargetLookup
+    lookup: SessionLookup
+    current_roles: Callable[[Claims], Awaitable[list[Role]]]
+    host_cas: Iterable[str]  # one line each
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyServices:
+    """Of one process that speaks SSH to people."""
 
     config: Config
-    local: Local
+    daemon_id: DaemonId
+    cluster: Cluster
+    clock: Clock
+    entropy: Entropy
     emitter: Emitter
     factory: EventFactory
     claims: SessionClaims
     tenures: Tenures
     sessions: Sessions
     meters: Meters
-    signer: KeySource
 
     async def end(self, tending: asyncio.Task[None]) -> None:
         """End the sessions and store what they leave; ``tending`` runs `Sessions.run`."""
-        await self.tenures.leases.settle()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_GRACE_S):
+                await self.tenures.leases.settle()
         await self.sessions.end_all(FAREWELL, grace=STORING_GRACE_S)
         self.sessions.stop()
         await finished(tending, within=DELIVERY_GRACE_S)
@@ -79,6 +120,14 @@ class Services:
         """Deliver the last events; ``storing`` runs `Emitter.run`."""
         self.emitter.stop()
         await finished(storing, within=DELIVERY_GRACE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Services(ProxyServices):
+    """Of one process of a gateway."""
+
+    local: Local
+    signer: KeySource
 
 
 async def open_services(
@@ -127,7 +176,21 @@ async def open_services(
     )
     sessions.metered()
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
-    return Services(config, local, emitter, factory, claims, tenures, sessions, meters, signer)
+    return Services(
+        config,
+        local.daemon_id,
+        local.cluster,
+        local.clock,
+        local.entropy,
+        emitter,
+        factory,
+        claims,
+        tenures,
+        sessions,
+        meters,
+        local,
+        signer,
+    )
 
 
 async def door_claims(local: Local) -> FederatedClaims:
@@ -145,7 +208,7 @@ def make_proxy(parts: ProxyParts, local: Local) -> ProxyServer:
 def proxy_names(config: Config) -> tuple[str, ...]:
     """What clients call the proxy."""
     host = Address.parse("proxy.listen", config.proxy.listen).host
-    own = (socket.gethostname(), *_LOOPBACK_NAMES, *(() if host in _WILDCARDS else (host,)))
+    own = (socket.gethostname(), *LOOPBACK_NAMES, *(() if host in _WILDCARDS else (host,)))
     return tuple(dict.fromkeys((*config.proxy.names, *own)))
 
 
@@ -162,18 +225,28 @@ def cannot_listen(error: OSError, where: Address) -> ConfigError:
     return ConfigError(f"the proxy cannot listen on {where.host}:{where.port}: {reason.lower()}")
 
 
-def proxy_parts(
-    services: Services,
-    *,
-    tunnels: TunnelEntrance,
-    believes: FederatedClaims,
-    passwords: PasswordCheck,
-    workers: int = 1,
-    coordinates: bool = True,
-) -> ProxyParts:
-    """``workers``: among how many processes the proxy's connections are spread."""
-    local, config = services.local, services.config
-    federated = FederatedAdmission(
+def local_ports(services: Services, passwords: PasswordCheck) -> ProxyPorts:
+    """Auth in this process, or beside it on the same data directory."""
+    local = services.local
+    federated = local_admission(local)
+    leaves = Leaves(federated, cluster=local.cluster, trusts=local.trusts, modes=local.clusters, clock=local.clock)
+    return ProxyPorts(
+        permits=federated,
+        leaves=leaves,
+        issuer=local.authority,
+        portal=local_portal(services, federated, LeafPortals(local.authority, leaves)),
+        passwords=passwords,
+        trackers=local.trackers,
+        targets=local.inventory,
+        lookup=local.audit,
+        current_roles=local.admission.current_roles,
+        host_cas=(local.authority.export("host"),),
+    )
+
+
+def local_admission(local: Local) -> FederatedAdmission:
+    """Policy, by what is stored."""
+    return FederatedAdmission(
         users=local.users,
         roles=local.roles,
         targets=local.inventory,
@@ -183,8 +256,12 @@ def proxy_parts(
         cluster=local.cluster,
         trusts=local.trusts,
     )
-    leaves = Leaves(federated, cluster=local.cluster, trusts=local.trusts, modes=local.clusters, clock=local.clock)
-    portal = Portal(
+
+
+def local_portal(services: Services, federated: FederatedAdmission, leaves: LeafDirectory) -> Portal:
+    """What answers people's requests."""
+    local = services.local
+    return Portal(
         cluster=local.cluster.name,
         users=local.users,
         roles=local.roles,
@@ -192,47 +269,60 @@ def proxy_parts(
         trackers=local.catalogue,
         recordings=local.catalogue,
         authority=local.authority,
-        leaves=LeafPortals(local.authority, leaves),
+        leaves=leaves,
         foreign=federated,
         events=services.emitter,
         factory=services.factory,
         clock=local.clock,
     )
+
+
+def proxy_parts(
+    services: ProxyServices,
+    ports: ProxyPorts,
+    *,
+    tunnels: TunnelEntrance,
+    believes: ClaimsReader,
+    names: Sequence[str],
+    workers: int = 1,
+    coordinates: bool = True,
+) -> ProxyParts:
+    """``names``: of the host certificate. ``workers``: among how many processes connections are spread."""
+    config = services.config
     desk = Desk(
         sessions=services.sessions,
-        trackers=local.trackers,
-        targets=local.inventory,
-        lookup=local.audit,
-        current_roles=local.admission.current_roles,
-        cluster=local.cluster.name,
-        daemon_id=local.daemon_id,
-        clock=local.clock,
+        trackers=ports.trackers,
+        targets=ports.targets,
+        lookup=ports.lookup,
+        current_roles=ports.current_roles,
+        cluster=services.cluster.name,
+        daemon_id=services.daemon_id,
+        clock=services.clock,
         holder=services.claims.holder,
     )
-    own_host_key = frozenset({public_data(local.authority.export("host"))})
     return ProxyParts(
-        daemon_id=local.daemon_id,
+        daemon_id=services.daemon_id,
         gate=Gate(
             believes,
-            local.clock,
+            services.clock,
             services.emitter,
             services.factory,
             services.tenures.locks,
-            door_of(local.cluster.id),
+            door_of(services.cluster.id),
         ),
-        permits=federated,
-        leaves=leaves,
-        leaf_dialler=LeafDialler(local.authority),
-        dialler=Dialler(local.authority, own_host_key, tunnels),
-        hosts=local.authority,
+        permits=ports.permits,
+        leaves=ports.leaves,
+        leaf_dialler=LeafDialler(ports.issuer),
+        dialler=Dialler(ports.issuer, frozenset(map(public_data, ports.host_cas)), tunnels),
+        hosts=ports.issuer,
         sessions=services.sessions,
         tenures=services.tenures,
-        passwords=passwords,
-        portal=portal,
+        passwords=ports.passwords,
+        portal=ports.portal,
         desk=desk,
-        entropy=local.entropy,
+        entropy=services.entropy,
         tunnels=tunnels,
-        names=_names(config, local),
+        names=names,
         ciphers=config.proxy.ciphers or algorithms.FAST_CIPHERS,
         call_later=services.tenures.call_later,
         strangers=max(1, MAX_CONNECTIONS_PREAUTH // workers),
@@ -240,5 +330,7 @@ def proxy_parts(
     )
 
 
-def _names(config: Config, local: Local) -> Sequence[str]:
-    return (*proxy_names(config), local.cluster.id)  # the ID for root clusters, whatever they call this host
+def host_names(services: ProxyServices) -> Sequence[str]:
+    """The principals of the proxy's host certificate."""
+    names = proxy_names(services.config)
+    return (*names, services.cluster.id)  # the ID for root clusters, whatever they call this host

@@ -34,7 +34,16 @@ from interlock.daemons.control import (
 )
 from interlock.daemons.local import open_local
 from interlock.daemons.log import set_up_log
-from interlock.daemons.proxy import FAREWELL, Services, door_claims, make_proxy, open_services, proxy_parts
+from interlock.daemons.proxy import (
+    FAREWELL,
+    Services,
+    door_claims,
+    host_names,
+    local_ports,
+    make_proxy,
+    open_services,
+    proxy_parts,
+)
 from interlock.daemons.shelf import worker_board
 from interlock.services.desk import Desk
 from interlock.services.joining import JoinSources
@@ -108,9 +117,10 @@ class _Worker:
                 self._ways.heard(self._tunnels.registry, tunnel.process, DaemonId(tunnel.node), up=True)
             parts = proxy_parts(
                 services,
+                local_ports(services, self._passwords),
                 tunnels=self._tunnels,
                 believes=believes,
-                passwords=self._passwords,
+                names=host_names(services),
                 workers=begin.workers,
             )
             await self._serve(services, make_proxy(parts, local), parts.desk, believes.run())

@@ -110,6 +110,7 @@ class LeafPass:
     leaf: TrustedCluster
     expires: datetime
     decided_by: InitVar[object]
+    certificate: bytes = field(default=b"", repr=False, compare=False)  # as the claims have it
 
     def __post_init__(self, decided_by: object) -> None:
         """Refuse a pass that nobody decided."""
@@ -136,7 +137,7 @@ class LeafPass:
         except ValueError as error:
             raise Denied("access denied: not a valid login or node", reason=str(error)) from None
         identity = Identity(user, tuple(roles), claims.identity.cluster)
-        return cls(identity, login, node, leaf, claims.valid_before, _DECIDER)
+        return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, claims.certificate)
 
     @property
     def name(self) -> str:

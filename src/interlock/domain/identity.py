@@ -1,6 +1,6 @@
 """Who somebody is: what a verified certificate claims, and nothing that it does not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_address, ip_network
 
@@ -81,6 +81,7 @@ class Claims:
     serial: int
     forwarded: Forwarded | None = None
     source_networks: tuple[str, ...] = ()  # CIDR; empty: from anywhere (the critical option source-address)
+    certificate: bytes = field(default=b"", repr=False, compare=False)  # kept by a proxy that must show it to auth
 
     def allows_source(self, address: str) -> bool:
         """Whether a client at this IP address may use the certificate; the SSH servers must ask (R12)."""

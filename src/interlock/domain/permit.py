@@ -1,7 +1,7 @@
 """Proof that policy allowed one user one login on one target. Every dial takes one."""
 
 from collections.abc import Iterable
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -31,6 +31,7 @@ class Permit:
     access: Access  # what else is allowed on the connection, and how it is watched
     decided_by: InitVar[object]  # not kept, so that a copy with other contents cannot inherit it
     joining: Joining | None = None  # a session there to take part in; then the login is nobody's
+    certificate: bytes = field(default=b"", repr=False, compare=False)  # as the claims have it
 
     def __post_init__(self, decided_by: object) -> None:
         """Refuse a permit that nobody decided."""
@@ -71,7 +72,7 @@ class Permit:
             raise Denied(public, reason=reason)
         mode = modes.mode_for(target, access.recording)
         access = msgspec.structs.replace(access, recording=mode.value)
-        return cls(identity, login, target, claims.valid_before, access, _DECIDER)
+        return cls(identity, login, target, claims.valid_before, access, _DECIDER, certificate=claims.certificate)
 
     @classmethod
     def to_join(cls, claims: Claims, target: Target, joining: Joining, *, now: datetime) -> Self:
@@ -80,7 +81,8 @@ class Permit:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {claims.identity.user} is not valid now")
         access = msgspec.structs.replace(NOTHING_SPECIAL, recording=RecordingMode.NODE.value)
-        return cls(claims.identity, JOIN_LOGIN, target, claims.valid_before, access, _DECIDER, joining)
+        before, shown = claims.valid_before, claims.certificate
+        return cls(claims.identity, JOIN_LOGIN, target, before, access, _DECIDER, joining, shown)
 
     @classmethod
     def by_leaf(cls, granted: LeafPass, target: Target, access: Access, mode: RecordingMode) -> Self:

@@ -7,6 +7,7 @@ from interlock.ports.access import (
     PassReader,
     RoleSource,
     RoleStore,
+    TargetLookup,
     TargetRegistry,
     TargetSource,
     User,
@@ -24,6 +25,7 @@ from interlock.ports.audit import (
 from interlock.ports.clusters import (
     Cluster,
     ClusterStore,
+    KnownClusters,
     ModeSource,
     ModeStore,
     TrustBundle,
@@ -73,6 +75,7 @@ from interlock.ports.live import (
     TrackerPages,
     TrackerStore,
 )
+from interlock.ports.proxies import MemberProxy, ProxyStore
 from interlock.ports.recordings import (
     Arriving,
     ArrivingPart,
@@ -133,6 +136,7 @@ __all__ = [
     "HostIssuer",
     "Inventory",
     "JoinToken",
+    "KnownClusters",
     "KnownTrackers",
     "LeafIssuer",
     "LeaseStore",
@@ -141,11 +145,13 @@ __all__ = [
     "LockFeed",
     "LockSource",
     "LockStore",
+    "MemberProxy",
     "ModeSource",
     "ModeStore",
     "PartReader",
     "PassReader",
     "Posted",
+    "ProxyStore",
     "RecordingFilter",
     "RecordingInfo",
     "RecordingPage",
@@ -167,6 +173,7 @@ __all__ = [
     "SyncStore",
     "TargetCredential",
     "TargetIssuer",
+    "TargetLookup",
     "TargetRegistry",
     "TargetSource",
     "TermsSource",

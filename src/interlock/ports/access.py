@@ -20,12 +20,16 @@ class RoleSource(Protocol):
         ...
 
 
-class TargetSource(Protocol):
-    """The inventory."""
+class TargetLookup(Protocol):
+    """One target at a time."""
 
     async def target(self, name: str) -> Target:
         """The live target with this hostname or ID; NotFound if there is none, or several of this hostname."""
         ...
+
+
+class TargetSource(TargetLookup, Protocol):
+    """The inventory."""
 
     async def named(self, name: str) -> list[Target]:
         """The live targets with this hostname, or the one with this ID."""

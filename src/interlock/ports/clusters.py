@@ -56,7 +56,7 @@ class ModeStore(ModeSource, Protocol):
         ...
 
 
-class TrustStore(Protocol):
+class KnownClusters(Protocol):
     """The other clusters that this one has to do with."""
 
     async def trusted_clusters(self, relation: Relation | None = None) -> list[TrustedCluster]:
@@ -66,6 +66,10 @@ class TrustStore(Protocol):
     async def trusted_cluster(self, relation: Relation, name: str) -> TrustedCluster:
         """The one with this name; NotFound otherwise."""
         ...
+
+
+class TrustStore(KnownClusters, Protocol):
+    """The same as administrators change it."""
 
     async def put_trust(self, cluster: TrustedCluster) -> None:
         """Store the record, in the place of an older one of the same cluster; Denied if another has the name."""

@@ -10,6 +10,7 @@ class TokenKind(Enum):
     """What may join with a token."""
 
     NODE = "node"
+    PROXY = "proxy"  # one apart from auth
     CLUSTER = "cluster"  # a leaf
 
 

@@ -177,12 +177,19 @@ class Authority:
     async def issue_for_leaf(
         self, granted: LeafPass, public_key: str, *, offers: bool, client_addr: str = ""
     ) -> TargetCredential:
-        """`ports.LeafIssuer`: sign for exactly this user, login and leaf, for minutes.
+        """`ports.LeafIssuer`, for the forwarder in this process."""
+        by = self._daemon_id
+        return self.sign_for_leaf(granted, public_key, by=by, offers=offers, client_addr=client_addr)
+
+    def sign_for_leaf(
+        self, granted: LeafPass, public_key: str, *, by: DaemonId, offers: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """The same on behalf of the forwarder ``by``: sign for exactly this user, login and leaf, for minutes.
 
         Nothing but the door of that leaf takes it: it names a cluster's proxy as its target, which no node is.
         """
         before = min(self._clock.now() + TARGET_TTL, granted.expires)
-        forwarded = Forwarded(door_of(granted.leaf.id), self._daemon_id, offers, _client(client_addr))
+        forwarded = Forwarded(door_of(granted.leaf.id), by, offers, _client(client_addr))
         extensions = (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(granted.identity, forwarded)))
         user = _checked(parse_name, granted.identity.user)
         logins = _logins([granted.login or PORTAL_LOGIN])

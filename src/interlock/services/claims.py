@@ -12,6 +12,7 @@ by then. Nothing here waits, apart from one lookup of an ID that a session is ab
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.ids import DaemonId, SessionId
@@ -26,10 +27,17 @@ class SessionClaims:
 
     ``lookup``: what was stored before; None in a daemon that cannot know.
     ``board``: what all processes of the gateway have claimed; None if this is the only one.
+    ``tell``: is told of each session that begins, to claim it at an auth that is elsewhere.
     """
 
-    def __init__(self, lookup: SessionLookup | None = None, board: ClaimBoard | None = None) -> None:
+    def __init__(
+        self,
+        lookup: SessionLookup | None = None,
+        board: ClaimBoard | None = None,
+        tell: Callable[[SessionId], None] = lambda _sid: None,
+    ) -> None:
         self._lookup = lookup
+        self._tell = tell
         self._board = board
         self._held: dict[SessionId, tuple[DaemonId, int]] = {}  # the owner, and how many hold it
         self._remembered: OrderedDict[SessionId, DaemonId] = OrderedDict()
@@ -62,6 +70,7 @@ class SessionClaims:
         if known or (self._lookup is not None and self._lookup.knows(sid)) or not self._post(sid, daemon):
             raise RemoteProtocolError(Rule.SESSION_ID_REUSED, sid)
         self._held[sid] = (daemon, 1)
+        self._tell(sid)
 
     def hold(self, sid: SessionId, daemon: DaemonId) -> bool:
         """Claim the ID, or one's own once more, until `release`; False if it is another's."""

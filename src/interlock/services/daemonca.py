@@ -1,19 +1,21 @@
 """The X.509 authority of the daemons: who may speak to auth, and as whom.
 
 Separate from the SSH authorities on purpose: an SSH certificate opens hosts, one of these only opens auth's gRPC
-service. A daemon's certificate names it by URIs (``interlock://CLUSTER/node/UUID`` and one
-``interlock://CLUSTER/name/NAME`` per host name it registered when it joined); it has no DNS name and the client
-purpose only, so that no node can pass itself off as auth. Auth's own certificate has the one DNS name that
-daemons insist on, and the server purpose only. RFC 5280 §4.2.1.6 and §4.2.1.12.
+service. A daemon's certificate names it by URIs (``interlock://CLUSTER/node/UUID`` or ``…/proxy/UUID``, and one
+``interlock://CLUSTER/name/NAME`` per host name it registered when it joined); it has no DNS name, so that no
+daemon can pass itself off as auth, and a node's has the client purpose only; proxies serve each other. Auth's own
+certificate has the one DNS name that daemons insist on, and the server purpose only. RFC 5280 §4.2.1.6, §4.2.1.12.
 
 Nothing here stores anything: keys come and go through `ports.DaemonCaStore`.
 """
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from urllib.parse import quote, unquote
 
 from cryptography import x509
@@ -43,6 +45,19 @@ CLOCK_SKEW = timedelta(minutes=5)
 _SCHEME = "interlock"
 
 
+class DaemonKind(Enum):
+    """What a daemon apart from auth is; the value stands in its certificate."""
+
+    NODE = "node"
+    PROXY = "proxy"
+
+
+_PURPOSES = {
+    DaemonKind.NODE: (ExtendedKeyUsageOID.CLIENT_AUTH,),
+    DaemonKind.PROXY: (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class HostIdentity:
     """A daemon as its X.509 certificate vouches for it."""
@@ -50,6 +65,7 @@ class HostIdentity:
     cluster: str
     id: DaemonId
     names: tuple[str, ...]  # host names that it may report and get SSH host certificates for
+    kind: DaemonKind = DaemonKind.NODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +92,22 @@ class DaemonCa:
 
         What the request says about names counts for nothing: the identity is the caller's decision.
         """
-        names = [_uri(identity.cluster, "node", identity.id)]
+        names = [_uri(identity.cluster, identity.kind.value, identity.id)]
         names += [_uri(identity.cluster, "name", name) for name in identity.names]
         public_key = _requested_key(csr)
-        return self._issue(public_key, identity.id, names, ExtendedKeyUsageOID.CLIENT_AUTH, DAEMON_LIFE, now)
+        return self._issue(public_key, identity.id, names, _PURPOSES[identity.kind], DAEMON_LIFE, now)
+
+    def secret(self, purpose: str) -> bytes:
+        """A key that every auth of the cluster has and nobody else, 32 bytes, another one for each purpose."""
+        raw = self._key.private_numbers().private_value.to_bytes(32)
+        return hmac.digest(raw, f"interlock {purpose}".encode(), "sha256")
 
     def issue_server(self, *, now: datetime) -> KeyPair:
         """A new key and certificate for auth's listeners."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [x509.DNSName(AUTH_SERVER_NAME), _uri(self._cluster, "auth", "auth")]
-        purpose = ExtendedKeyUsageOID.SERVER_AUTH
-        certificate = self._issue(key.public_key(), "auth", names, purpose, SERVER_LIFE, now)
+        purposes = (ExtendedKeyUsageOID.SERVER_AUTH,)
+        certificate = self._issue(key.public_key(), "auth", names, purposes, SERVER_LIFE, now)
         return KeyPair(_pem_key(key), certificate)
 
     def _issue(
@@ -94,7 +115,7 @@ class DaemonCa:
         key: ec.EllipticCurvePublicKey,
         common_name: str,
         names: Sequence[x509.GeneralName],
-        purpose: x509.ObjectIdentifier,
+        purposes: Sequence[x509.ObjectIdentifier],
         life: timedelta,
         now: datetime,
     ) -> str:
@@ -111,7 +132,7 @@ class DaemonCa:
             .not_valid_after(min(now + life, self._certificate.not_valid_after_utc))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(authority=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority), critical=False)
             .sign(self._key, hashes.SHA256())
@@ -162,12 +183,14 @@ def read_identity(certificate: str, *, cluster: str) -> HostIdentity:
     except (x509.ExtensionNotFound, ValueError):
         uris = []
     parts = [_split(uri) for uri in uris]
-    ids = [value for where, kind, value in parts if (where, kind) == (cluster, "node")]
+    kinds = {kind.value: kind for kind in DaemonKind}
+    ids = [(kinds[kind], value) for where, kind, value in parts if where == cluster and kind in kinds]
     if len(ids) != 1 or any(where != cluster for where, _kind, _value in parts):
         public = "this certificate does not name a daemon of this cluster"
         raise Denied(public, reason=f"{public}: {', '.join(uris)[:200] or 'no names at all'}")
     hosts = tuple(value for _where, kind, value in parts if kind == "name")
-    return HostIdentity(cluster, DaemonId(ids[0]), hosts)
+    kind, daemon = ids[0]
+    return HostIdentity(cluster, DaemonId(daemon), hosts, kind)
 
 
 def create_request(key: str) -> bytes:

@@ -16,7 +16,7 @@ from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
-from interlock.ports import Clock, SessionLookup, TargetSource, TrackerLookup
+from interlock.ports import Clock, SessionLookup, TargetLookup, TrackerLookup
 from interlock.services.live import LiveSession
 from interlock.services.outbox import Sleep
 from interlock.services.sessions import Sessions
@@ -51,7 +51,7 @@ class Desk:
         *,
         sessions: Sessions,
         trackers: TrackerLookup,
-        targets: TargetSource,
+        targets: TargetLookup,
         lookup: SessionLookup,
         current_roles: Callable[[Claims], Awaitable[list[Role]]],
         cluster: str,

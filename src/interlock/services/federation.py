@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
@@ -32,11 +33,11 @@ from interlock.ports import (
     ClaimsReader,
     Clock,
     Cluster,
+    KnownClusters,
     LockSource,
     ModeSource,
     RoleSource,
     TargetSource,
-    TrustStore,
     UserSource,
 )
 from interlock.services.admission import RoleAdmission
@@ -55,7 +56,7 @@ class FederatedClaims:
     """`ports.ClaimsReader` of a proxy's door: our own authority's certificates, and those of roots' forwarders."""
 
     def __init__(
-        self, own: ClaimsReader, trusts: TrustStore, cluster: Cluster, *, sleep: Sleep = asyncio.sleep
+        self, own: ClaimsReader, trusts: KnownClusters, cluster: Cluster, *, sleep: Sleep = asyncio.sleep
     ) -> None:
         self._own = own
         self._trusts = trusts
@@ -121,7 +122,7 @@ class FederatedAdmission(RoleAdmission):
         locks: LockSource,
         clock: Clock,
         cluster: Cluster,
-        trusts: TrustStore,
+        trusts: KnownClusters,
     ) -> None:
         super().__init__(users=users, roles=roles, targets=targets, modes=modes, locks=locks, clock=clock)
         self._cluster = cluster
@@ -173,11 +174,19 @@ class FederatedAdmission(RoleAdmission):
         return claims.identity.cluster != self._cluster.name
 
 
+class CurrentRoles(Protocol):
+    """Who knows which roles of a person count now; `RoleAdmission`."""
+
+    async def current_roles(self, claims: Claims) -> list[Role]:
+        """Denied if the user is gone, Locked if a lock concerns the user or one of the roles."""
+        ...
+
+
 class Leaves:
     """The leaf clusters that our own people may go to."""
 
     def __init__(
-        self, admission: RoleAdmission, *, cluster: Cluster, trusts: TrustStore, modes: ModeSource, clock: Clock
+        self, admission: CurrentRoles, *, cluster: Cluster, trusts: KnownClusters, modes: ModeSource, clock: Clock
     ) -> None:
         self._admission = admission
         self._modes = modes

@@ -27,6 +27,8 @@ from interlock.ports import (
     Entropy,
     HostIssuer,
     JoinToken,
+    MemberProxy,
+    ProxyStore,
     TargetSource,
     TokenKind,
     TokenStore,
@@ -34,7 +36,7 @@ from interlock.ports import (
     TrustSource,
     TunnelIssuer,
 )
-from interlock.services.daemonca import AUTH_SERVER_NAME, DaemonCa, HostIdentity
+from interlock.services.daemonca import AUTH_SERVER_NAME, DaemonCa, DaemonKind, HostIdentity
 
 TOKEN_TTL = timedelta(hours=1)
 """How long a join token can be used unless the administrator says otherwise."""
@@ -53,12 +55,15 @@ FAILURE_WINDOW_S = 60.0
 MAX_SOURCES = 4096
 """Sources whose failures are remembered; the longest silent is forgotten first."""
 
-_PREFIXES = {TokenKind.NODE: "ilj1", TokenKind.CLUSTER: "ilc1"}
-_TEXT = re.compile(r"(il[jc]1)\.([0-9a-f]{16})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
-_NOT_THIS = {
-    TokenKind.NODE: "this join token is for a leaf cluster: use it there with ilctl clusters trust",
-    TokenKind.CLUSTER: "this join token is for a node: make one with ilctl tokens add --type cluster",
+_PREFIXES = {TokenKind.NODE: "ilj1", TokenKind.PROXY: "ilp1", TokenKind.CLUSTER: "ilc1"}
+_TEXT = re.compile(r"(il[jpc]1)\.([0-9a-f]{16})\.([A-Za-z0-9_-]{43})\.([A-Za-z0-9_-]{43})")
+_IS_FOR = {
+    TokenKind.NODE: "a node",
+    TokenKind.PROXY: "a proxy",
+    TokenKind.CLUSTER: "a leaf cluster, to be used there with ilctl clusters trust",
 }
+_DAEMONS = {TokenKind.NODE: DaemonKind.NODE, TokenKind.PROXY: DaemonKind.PROXY}
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 REFUSED = "the join token is not valid: it may be used up or expired; make a new one with ilctl tokens add"
 
@@ -88,7 +93,9 @@ class TokenText:
                 f"this is not a join token: it starts with {prefix}. and is one line of ilctl tokens add"
             )
         if match[1] != prefix:
-            raise ConfigError(_NOT_THIS[kind])
+            found = next(each for each, known in _PREFIXES.items() if known == match[1])
+            public = f"this join token is for {_IS_FOR[found]}: make one with ilctl tokens add --type {kind.value}"
+            raise ConfigError(public)
         return cls(match[2], match[3], match[4], kind)
 
 
@@ -114,6 +121,7 @@ class JoinReply:
     host_certificate: str  # SSH, OpenSSH one-line form
     trust: TrustBundle
     tunnel_certificate: str = ""  # the host key's certificate for the tunnel entrance, OpenSSH one-line form
+    cluster_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +156,18 @@ async def create_token(
 
 
 async def check_token(
-    tokens: TokenStore, token_id: str, secret: str, kind: TokenKind, *, now: datetime
+    tokens: TokenStore, token_id: str, secret: str, *kinds: TokenKind, now: datetime
 ) -> JoinToken:
-    """The stored token that this secret belongs to and that may still be spent; SignInFailed otherwise."""
+    """The stored token of one of these kinds that this secret belongs to and that may still be spent.
+
+    SignInFailed otherwise.
+    """
     token = await tokens.token(token_id)
     expected = b"\0" * 32 if token is None else token.secret_hash
     matches = hmac.compare_digest(expected, _hash(secret))
-    if token is None or not matches or token.kind is not kind:
-        raise SignInFailed(REFUSED, reason=f"no {kind.value} join token {token_id[:32]!r} with this secret")
+    if token is None or not matches or token.kind not in kinds:
+        wanted = " or ".join(kind.value for kind in kinds)
+        raise SignInFailed(REFUSED, reason=f"no {wanted} join token {token_id[:32]!r} with this secret")
     if now >= token.expires:
         raise SignInFailed(REFUSED, reason=f"join token {token.id} has expired")
     if token.uses < 1:
@@ -170,24 +182,28 @@ class Joining:
         self,
         *,
         cluster: str,
+        cluster_id: str,
         tokens: TokenStore,
         ca: DaemonCa,
         hosts: HostIssuer,
         tunnels: TunnelIssuer,
         targets: TargetSource,
         trust: TrustSource,
+        proxies: ProxyStore,
         clock: Clock,
         entropy: Entropy,
         reserved: Iterable[str] = (),
     ) -> None:
         """``reserved``: names that no daemon may have, above all those under which the proxy is reached."""
         self._cluster = cluster
+        self._cluster_id = cluster_id
         self._tokens = tokens
         self._ca = ca
         self._hosts = hosts
         self._tunnels = tunnels
         self._targets = targets
         self._trust = trust
+        self._proxies = proxies
         self._clock = clock
         self._entropy = entropy
         self._reserved = frozenset({AUTH_SERVER_NAME, *reserved})
@@ -205,18 +221,28 @@ class Joining:
             )
         try:
             now = self._clock.now()
-            await check_token(self._tokens, request.token_id, request.secret, TokenKind.NODE, now=now)
+            token = await check_token(self._tokens, request.token_id, request.secret, *_DAEMONS, now=now)
         except SignInFailed as error:
             self._failures.add(source)
             _log.warning("join.refused", source=source, reason=error.reason)
             raise
-        names = await self._free_names(request.names)
-        identity = HostIdentity(self._cluster, DaemonId(self._entropy.uuid()), names)
-        fresh = await self.renew(identity, request.csr, request.host_key)
+        kind = _DAEMONS[token.kind]
+        names = await self._free_names(request.names, kind)
+        identity = HostIdentity(self._cluster, DaemonId(self._entropy.uuid()), names, kind)
+        fresh = await self._certify(identity, request.csr, request.host_key)
         # Last, so that a request that could not be served does not cost the token.
         if not await self._tokens.spend_token(request.token_id):
             raise SignInFailed(REFUSED, reason=f"join token {request.token_id} was used up meanwhile")
-        _log.info("join.admitted", source=source, node=identity.id, names=names, token=request.token_id)
+        if kind is DaemonKind.PROXY:
+            await self._proxies.add_proxy(MemberProxy(identity.id, names, now))
+        _log.info(
+            "join.admitted",
+            source=source,
+            kind=kind.value,
+            daemon=identity.id,
+            names=names,
+            token=request.token_id,
+        )
         return JoinReply(
             identity.id,
             self._cluster,
@@ -225,30 +251,55 @@ class Joining:
             fresh.host_certificate,
             fresh.trust,
             fresh.tunnel_certificate,
+            self._cluster_id,
         )
 
     async def renew(self, identity: HostIdentity, csr: bytes, host_key: str) -> Renewed:
-        """New certificates for the same daemon and the same names."""
+        """New certificates for the same daemon and the same names; Denied to a proxy that was removed."""
+        if identity.kind is DaemonKind.PROXY:
+            await self._check_proxy(identity)
+        return await self._certify(identity, csr, host_key)
+
+    async def _certify(self, identity: HostIdentity, csr: bytes, host_key: str) -> Renewed:
         return Renewed(
             self._ca.issue_daemon(csr, identity, now=self._clock.now()),
-            await self._hosts.issue_host(host_key, principals(identity)),
+            await self._hosts.issue_host(host_key, self._principals(identity)),
             await self._trust.trust(),
-            await self._tunnels.issue_tunnel(host_key, identity.id),
+            await self._tunnels.issue_tunnel(host_key, identity.id) if identity.kind is DaemonKind.NODE else "",
         )
 
-    async def _free_names(self, names: Sequence[str]) -> tuple[str, ...]:
+    async def _check_proxy(self, identity: HostIdentity) -> None:
+        if identity.id not in {each.id for each in await self._proxies.proxies()}:
+            public = "this proxy was removed from the cluster"
+            raise Denied(public, reason=f"there is no proxy {identity.id}")
+
+    def _principals(self, identity: HostIdentity) -> list[str]:
+        """What a daemon's SSH host certificate vouches for: its names and its ID.
+
+        A proxy's is for root clusters too, which know it by the cluster's ID, and for clients on its machine.
+        """
+        if identity.kind is DaemonKind.PROXY:
+            return [*identity.names, identity.id, self._cluster_id, *_LOOPBACK_NAMES]
+        return [*identity.names, identity.id]
+
+    async def _free_names(self, names: Sequence[str], kind: DaemonKind) -> tuple[str, ...]:
         """The names, each valid and no registered host's: a token must not divert its sessions.
 
-        Nodes may share a name: whoever asks for it is then told to say which one (services/admission).
+        Nodes may share a name: whoever asks for it is then told to say which one (services/admission). Proxies
+        share theirs, as people reach whichever is there, and have none of a node.
         """
+        taken_by = frozenset(SubKind) if kind is DaemonKind.PROXY else frozenset({SubKind.AGENTLESS})
+        reserved = {AUTH_SERVER_NAME}
+        if kind is DaemonKind.NODE:
+            reserved |= self._reserved.union(*(each.names for each in await self._proxies.proxies()))
         if not 1 <= len(names) <= MAX_NAMES:
-            raise Denied(f"a node needs 1 to {MAX_NAMES} names")
+            raise Denied(f"a {kind.value} needs 1 to {MAX_NAMES} names")
         for name in names:
             _check_name(name)
-            if name in self._reserved:
+            if name in reserved:
                 raise Denied(f"the name {name} is reserved for the gateway itself: give the node another")
             for taken in await self._targets.named(name):
-                if taken.sub_kind is not SubKind.NODE:
+                if taken.sub_kind in taken_by:
                     public = f"the name {name} is another host's: remove that with ilctl nodes rm"
                     raise Denied(public, reason=f"{public} (target {taken.id})")
         return tuple(dict.fromkeys(names))
@@ -297,11 +348,6 @@ class FailureCounter:
         self._sources[source] = (start, count + 1) if now - start < FAILURE_WINDOW_S else (now, 1)
         if len(self._sources) > MAX_SOURCES:
             self._sources.popitem(last=False)
-
-
-def principals(identity: HostIdentity) -> list[str]:
-    """What a daemon's SSH host certificate vouches for: its names and its ID."""
-    return [*identity.names, identity.id]
 
 
 def _check_name(name: str) -> None:

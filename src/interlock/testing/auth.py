@@ -38,9 +38,10 @@ from interlock.services.joining import Joining, TokenText, create_token
 from interlock.services.trusting import Trusting
 from interlock.testing.limits import MemoryLeases, MemoryLocks
 from interlock.testing.recordings import AUTHORITY, START
-from interlock.testing.stores import MemoryTrusts
+from interlock.testing.stores import MemoryProxies, MemoryTrusts, MemoryTwins
 
 CLUSTER = "example"
+CLUSTER_ID = "0a0a0a0a-0000-4000-8000-000000000001"
 HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZha2UgaG9zdCBrZXkgZm9yIHRlc3RzIG9ubHkhISEh"
 
 
@@ -188,6 +189,8 @@ class Auth:
         self.locks = MemoryLocks()
         self.leases = MemoryLeases(self.clock)
         self.claims = SessionClaims()  # new ones at every start
+        self.twins = MemoryTwins()
+        self.proxies = MemoryProxies()
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
@@ -205,17 +208,19 @@ class Auth:
         stores = self.stores
         joining = Joining(
             cluster=CLUSTER,
+            cluster_id=CLUSTER_ID,
             tokens=stores,
             ca=self.ca,
             hosts=stores,
             tunnels=stores,
             targets=stores,
             trust=stores,
+            proxies=self.proxies,
             clock=self.clock,
             entropy=self.entropy,
             reserved=["proxy.example.com"],
         )
-        cluster = Cluster("0a0a0a0a-0000-4000-8000-000000000001", CLUSTER, RecordingMode.PROXY, self.clock.now())
+        cluster = Cluster(CLUSTER_ID, CLUSTER, RecordingMode.PROXY, self.clock.now())
         trusting = Trusting(
             cluster=cluster,
             tokens=stores,
@@ -244,6 +249,7 @@ class Auth:
             warrants=stores,
             clock=self.clock,
             spool=self.directory,
+            twins=self.twins,
         )
 
     async def start(self) -> None:

@@ -20,7 +20,7 @@ from interlock.domain.audit import (
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.domain.twin import Twin
-from interlock.ports import EventFilter
+from interlock.ports import EventFilter, MemberProxy
 from interlock.testing.clock import FakeClock
 
 
@@ -157,6 +157,34 @@ class MemoryTrackers:
         if self.failures:
             self.failures -= 1
             raise StoreError("the tracker store is away")
+
+
+class MemoryProxies:
+    """`ports.ProxyStore`."""
+
+    def __init__(self) -> None:
+        self.stored: dict[DaemonId, MemberProxy] = {}
+
+    async def add_proxy(self, proxy: MemberProxy) -> None:
+        """It has joined."""
+        self.stored[proxy.id] = proxy
+
+    async def proxies(self) -> list[MemberProxy]:
+        """All of them, by name."""
+        return sorted(self.stored.values(), key=lambda each: (each.names, each.id))
+
+    async def report_proxy(
+        self, proxy: DaemonId, *, peer: str, tunnels: Iterable[DaemonId], expires: datetime
+    ) -> None:
+        """What a proxy says of itself."""
+        if proxy not in self.stored:
+            raise Denied("this proxy was removed from the cluster")
+        self.stored[proxy] = replace(self.stored[proxy], peer=peer, tunnels=tuple(tunnels), expires=expires)
+
+    async def remove_proxy(self, proxy: DaemonId) -> None:
+        """Forget it."""
+        if self.stored.pop(proxy, None) is None:
+            raise NotFound(f"there is no proxy {proxy}")
 
 
 class MemoryTwins:

@@ -15,7 +15,8 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.daemons.config import load_config
 from interlock.daemons.gateway import node_settings, run_gateway
 from interlock.daemons.log import set_up_log
-from interlock.daemons.node_remote import JoinBy, run_node
+from interlock.daemons.membership import JoinBy
+from interlock.daemons.node_remote import run_node
 from interlock.daemons.supervise import stop_on_signals
 from interlock.services.joining import TokenText
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from interlock.adapters.rpc.guard import NODES_TELL
+from interlock.adapters.rpc import messages, proxy_messages
+from interlock.adapters.rpc.guard import MAY_CALL, NODES_TELL, check_method
+from interlock.adapters.rpc.messages import AUTH_SERVICE, Method
 from interlock.core.errors import Denied, RemoteProtocolError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access
 from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.target import SubKind
+from interlock.services.daemonca import DaemonKind, HostIdentity
 from interlock.testing.auth import CLUSTER, SID, Node
 
 OTHER_SID = SessionId("22222222-2222-4222-8222-222222222222")
@@ -147,3 +150,34 @@ async def test_a_node_may_repeat_what_it_may_have_said(node: Node) -> None:
     repeated = replace(node.event(Kind.EXEC), uid=repeatable_uid(SID, "exec"), index=NEXT)
     await node.client.append([repeated])
     assert node.auth.stores.stored_events == [repeated]
+
+
+METHODS = [
+    method for module in (messages, proxy_messages) for method in vars(module).values()
+    if isinstance(method, Method) and method.service == AUTH_SERVICE
+]  # fmt: skip
+
+
+def test_every_method_says_who_may_call_it() -> None:
+    """And the table has no others."""
+    assert sorted(method.name for method in METHODS) == sorted(MAY_CALL)
+
+
+@pytest.mark.parametrize("kind", DaemonKind)
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: str(method.name))
+def test_who_may_call_what(kind: DaemonKind, method: Method[object, object]) -> None:
+    """The table is what is asked."""
+    caller = HostIdentity(CLUSTER, STRANGER, ("x",), kind)
+    if kind in MAY_CALL[method.name]:
+        check_method(caller, method.name)
+    else:
+        with pytest.raises(Denied, match="may not ask this"):
+            check_method(caller, method.name)
+
+
+def test_a_node_gains_nothing_by_proxies() -> None:
+    """What a node may call is what it could call before there were any."""
+    gained = {name for name, kinds in MAY_CALL.items() if DaemonKind.NODE in kinds}
+    ours = {method.name for method in vars(messages).values() if isinstance(method, Method)}
+    assert gained <= ours
+    assert not any(method.name in gained for method in vars(proxy_messages).values() if isinstance(method, Method))

@@ -135,6 +135,17 @@ nodes = Table(
     Index("nodes_by_hostname", "hostname"),
 )
 
+proxies = Table(
+    "proxies",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("names", TEXT, nullable=False),  # JSON array: what clients call it
+    Column("joined", Moment, nullable=False),
+    Column("peer", TEXT, nullable=False),  # host:port for other proxies; empty: not said
+    Column("tunnels", TEXT, nullable=False),  # JSON array: nodes whose tunnels end there
+    Column("expires", Moment),  # of what it said of itself; null: nothing yet
+)
+
 tokens = Table(
     "tokens",
     metadata,

@@ -5,13 +5,14 @@ daemon that named it first, in this process or to auth, so that a node cannot ad
 another's session, nor claim one that the proxy records.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from interlock.adapters.rpc.messages import MAX_LEASES
+from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc import proxy_messages as p
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
@@ -21,7 +22,7 @@ from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerLookup
 from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import HostIdentity
+from interlock.services.daemonca import DaemonKind, HostIdentity
 
 MAX_TTL_S = 300.0
 """Longest time, in seconds, for which a daemon may report itself or a session as alive."""
@@ -62,6 +63,57 @@ NODES_TELL = frozenset(
 """Events about what happens on a node; the others are about what only auth and its administrators do."""
 
 
+ANYWHERE = frozenset({Kind.SESSION_REJECTED})
+"""What a proxy may tell within a session that is a node's: that somebody was refused there."""
+
+PROXIES_TELL = NODES_TELL | {Kind.SESSION_ELSEWHERE}
+"""The same of what happens at a proxy apart from auth; sign-ins and certificates auth tells itself."""
+
+_TELLS = {DaemonKind.NODE: NODES_TELL, DaemonKind.PROXY: PROXIES_TELL}
+
+_NODE, _PROXY = frozenset({DaemonKind.NODE}), frozenset({DaemonKind.PROXY})
+_BOTH = _NODE | _PROXY
+
+MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
+    m.APPEND.name: _BOTH,  # of its own sessions, `own_events`
+    m.PUT_TRACKER.name: _BOTH,  # of its own sessions, `check_tracker`
+    m.KEEP_TRACKERS.name: _BOTH,  # its own
+    m.WATCH_LOCKS.name: _BOTH,
+    m.ACQUIRE.name: _BOTH,  # the lease is the caller's
+    m.RENEW_LEASES.name: _BOTH,  # its own
+    m.RELEASE.name: _BOTH,  # its own
+    m.RELEASE_ALL.name: _BOTH,  # its own
+    m.RENEW.name: _BOTH,  # for the same ID and names
+    m.TRUST.name: _BOTH,
+    m.STORE_RECORDING.name: _BOTH,  # of its own sessions
+    m.SYNC_READY.name: _BOTH,  # of its own sessions
+    m.SYNC_EXTEND.name: _BOTH,  # of its own sessions
+    m.RECORDING_TERMS.name: _BOTH,  # for its own key
+    m.HEARTBEAT.name: _NODE,  # of itself, `check_node`
+    m.ADMIT.name: _NODE,  # to itself
+    p.STANDING.name: _PROXY,  # of whose certificate it shows
+    p.FIND.name: _PROXY,  # for whose certificate it shows
+    p.TARGET.name: _PROXY,
+    p.TRUSTED.name: _PROXY,
+    p.TRACKED.name: _PROXY,  # by the ID of the session
+    p.CLAIM.name: _PROXY,  # what is nobody's yet
+    p.PUT_TWIN.name: _PROXY,  # of its own sessions
+    p.SIGN_FOR_TARGET.name: _PROXY,  # for whose certificate it shows, if policy allows it now
+    p.SIGN_FOR_LEAF.name: _PROXY,  # the same
+    p.SIGN_FOR_JUMP.name: _PROXY,  # in the name of a target
+    p.PASSWORD.name: _PROXY,  # under the brake that all proxies share
+    p.PORTAL.name: _PROXY,  # for whose certificate or fresh ticket it shows
+}
+"""Which kinds of daemons may call a method, and what each of them may say there. What is not here nobody may."""
+
+
+def check_method(caller: HostIdentity, method: str) -> None:
+    """Denied unless daemons of the caller's kind may call it."""
+    if caller.kind not in MAY_CALL.get(method, frozenset()):
+        reason = f"{caller.kind.value} {caller.id} called {method}"
+        raise Denied(f"a {caller.kind.value} may not ask this", reason=reason)
+
+
 class SessionOwners:
     """Which daemon a session ID belongs to: as the process knows it, else as the audit log and the trackers do."""
 
@@ -85,6 +137,11 @@ class SessionOwners:
         finally:
             for sid in held:
                 self._claims.release(sid)
+
+    async def check_not_over(self, caller: HostIdentity, sid: SessionId) -> None:
+        """Denied if there was such a session and it has ended: no other one begins under its ID."""
+        if await self._events.events(EventFilter(sid=sid, event=Kind.SESSION_END.event, limit=1, as_told=True)):
+            raise _refusal(caller, f"session {sid}, which has ended")
 
     async def _look_up(self, sid: SessionId) -> DaemonId | None:
         # A forwarder reports refusals within sessions that are the node's.
@@ -128,9 +185,15 @@ def own_events(caller: HostIdentity, events: Sequence[AuditEvent]) -> list[Audit
             raise _refusal(
                 caller, f"event {event.kind.name} with uid {event.uid[:64]!r} made up by auth or for others"
             )
-        if event.kind not in NODES_TELL:
+        if event.kind not in _TELLS[caller.kind]:
             raise _refusal(caller, f"event {event.kind.name}, which is auth's own")
     return [replace(event, fields={**event.fields, "recorded_by": caller.id}) for event in events]
+
+
+def spoken_of(caller: HostIdentity, events: Iterable[AuditEvent]) -> set[SessionId]:
+    """The sessions that have to be the caller's, so that it may tell these events."""
+    free = ANYWHERE if caller.kind is DaemonKind.PROXY else frozenset()
+    return {event.sid for event in events if event.sid is not None and event.kind not in free}
 
 
 def _own_uid(event: AuditEvent) -> bool:
@@ -145,8 +208,9 @@ def _own_uid(event: AuditEvent) -> bool:
 
 
 def check_tracker(caller: HostIdentity, tracker: Tracker) -> None:
-    """Denied unless the caller keeps the tracker of a session on itself."""
-    if (tracker.daemon_id, tracker.target_id, tracker.cluster) != (caller.id, caller.id, caller.cluster):
+    """Denied unless the caller keeps the tracker of a session that it has: a node's are on itself."""
+    target = caller.id if caller.kind is DaemonKind.NODE else tracker.target_id
+    if (tracker.daemon_id, tracker.target_id, tracker.cluster) != (caller.id, target, caller.cluster):
         raise _refusal(caller, f"tracker of {tracker.daemon_id} for {tracker.target_id}")
 
 
@@ -168,7 +232,7 @@ def check_lease(caller: HostIdentity, lease_id: str, semaphore: str) -> None:
 
 def few_leases(caller: HostIdentity, ids: Sequence[str]) -> Sequence[str]:
     """The leases of one message; Denied if they are too many."""
-    if len(ids) > MAX_LEASES:
+    if len(ids) > m.MAX_LEASES:
         raise _refusal(caller, f"{len(ids)} leases at once")
     return ids
 
@@ -185,4 +249,5 @@ def bounded(ttl_s: float) -> timedelta:
 
 
 def _refusal(caller: HostIdentity, what: str) -> Denied:
-    return Denied("a node may only speak for itself", reason=f"node {caller.id} spoke for {what}")
+    kind = caller.kind.value
+    return Denied(f"a {kind} may only speak for itself", reason=f"{kind} {caller.id} spoke for {what}")

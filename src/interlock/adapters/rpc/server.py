@@ -19,11 +19,14 @@ from interlock.adapters.rpc.guard import (
     bounded,
     check_daemon,
     check_lease,
+    check_method,
     check_node,
     check_tracker,
     few_leases,
     own_events,
+    spoken_of,
 )
+from interlock.adapters.rpc.proxy_server import ProxyHandlers
 from interlock.adapters.rpc.serving import Service, identify_daemon, identify_source
 from interlock.adapters.rpc.spool import Spool
 from interlock.adapters.rpc.tls import ServerTls
@@ -45,11 +48,13 @@ from interlock.ports import (
     RecordingStore,
     SyncStore,
     TrustSource,
+    TwinStore,
     Warranting,
 )
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewed
+from interlock.services.proxies import Proxies
 from interlock.services.trusting import LeafRequest, RootReply, Trusting
 
 MAX_CALLS = 256
@@ -95,6 +100,8 @@ class AuthServices:
     warrants: Warranting
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
+    twins: TwinStore
+    proxies: Proxies | None = None  # None: there are none apart
     sources: JoinSources = field(default_factory=JoinSources)  # shared with the proxy of the same process
 
 
@@ -161,7 +168,7 @@ class _DaemonHandlers:
         self._watchers = Watchers()
 
     def service(self) -> Service[HostIdentity]:
-        service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster))
+        service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster), check_method)
         service.unary(m.APPEND, self._append)
         service.unary(m.PUT_TRACKER, self._put_tracker)
         service.unary(m.KEEP_TRACKERS, self._keep_trackers)
@@ -178,11 +185,13 @@ class _DaemonHandlers:
         service.unary(m.SYNC_READY, self._sync_ready)
         service.unary(m.SYNC_EXTEND, self._sync_extend)
         service.unary(m.RECORDING_TERMS, self._recording_terms)
+        if self._services.proxies is not None:
+            ProxyHandlers(self._services.proxies, self._owners, self._services.twins).add_to(service)
         return service
 
     async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:
         events = own_events(caller, [from_wire(event) for event in request.events])
-        async with self._owners.speaking(caller, {event.sid for event in events if event.sid is not None}):
+        async with self._owners.speaking(caller, spoken_of(caller, events)):
             await self._services.audit.append(events)
         return m.Nothing()
 

@@ -23,11 +23,17 @@ _log = structlog.get_logger()
 
 
 class Service(Generic[CallerT]):
-    """The handlers of one gRPC service. ``identify`` says who calls; it may refuse."""
+    """The handlers of one gRPC service. ``identify`` says who calls, ``check`` whether he may; both may refuse."""
 
-    def __init__(self, name: str, identify: Callable[[Context], CallerT]) -> None:
+    def __init__(
+        self,
+        name: str,
+        identify: Callable[[Context], CallerT],
+        check: Callable[[CallerT, str], None] = lambda _caller, _method: None,
+    ) -> None:
         self._name = name
-        self._identify = identify
+        self._identify_caller = identify
+        self._check = check
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
 
     def unary(
@@ -37,7 +43,7 @@ class Service(Generic[CallerT]):
 
         async def answer(raw: bytes, context: Context) -> bytes:
             async def reply() -> ReplyT:
-                return await handle(self._identify(context), decode(raw, method.request))
+                return await handle(self._identify(context, method.name), decode(raw, method.request))
 
             return await _answer(method.path, context, reply)
 
@@ -50,7 +56,8 @@ class Service(Generic[CallerT]):
 
         async def answer(raw: bytes, context: Context) -> None:
             async def replies() -> None:
-                async with aclosing(handle(self._identify(context), decode(raw, method.request))) as told:
+                caller = self._identify(context, method.name)
+                async with aclosing(handle(caller, decode(raw, method.request))) as told:
                     async for each in told:
                         await context.write(encode(each))
 
@@ -67,7 +74,7 @@ class Service(Generic[CallerT]):
 
         async def answer(stream: AsyncIterator[bytes], context: Context) -> bytes:
             async def reply() -> ReplyT:
-                caller = self._identify(context)
+                caller = self._identify(context, method.name)
                 header = await anext(stream, None)
                 if header is None:
                     raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "an upload without a header")
@@ -76,6 +83,11 @@ class Service(Generic[CallerT]):
             return await _answer(method.path, context, reply)
 
         self._handlers[method.name] = grpc.stream_unary_rpc_method_handler(answer)
+
+    def _identify(self, context: Context, method: str) -> CallerT:
+        caller = self._identify_caller(context)
+        self._check(caller, method)
+        return caller
 
     def handler(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """All of it, for a gRPC server."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from interlock.adapters.ssh.guarded import Gate, Guarded
-from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PasswordCheck, PortalSession
+from interlock.adapters.ssh.portal import Answerer, Challenge, KeyboardInteractive, PasswordCheck, PortalSession
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection, TunnelHooks
 from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
@@ -24,7 +24,7 @@ from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
 from interlock.services.locks import LockWatch
-from interlock.services.portal import Caller, Portal
+from interlock.services.portal import Caller
 
 LOCK_GRACE_S = 1.0
 """Seconds that a node behind a jump has to tell a person of a lock before the gateway ends the jump."""
@@ -41,7 +41,7 @@ class DoorServices:
     """What the door leads to."""
 
     passwords: PasswordCheck
-    portal: Portal
+    portal: Answerer
     tunnels: TunnelEntrance
     route: Callable[[ClientLegConnection, Claims, Route, str], None]  # takes a connection over
     jump: Callable[[ClientLegConnection, Claims | None, str, int], Coroutine[None, None, Jump]]

@@ -20,6 +20,14 @@ def load_host_key(path: Path) -> asyncssh.SSHKey:
         raise ConfigError(f"cannot use the host key {path}: {error}") from error
 
 
+def parse_host_key(text: str) -> asyncssh.SSHKey:
+    """Read a private key in OpenSSH's form. ConfigError if it is none."""
+    try:
+        return asyncssh.import_private_key(text)
+    except asyncssh.KeyImportError as error:
+        raise ConfigError("the stored host key is damaged: join again", reason=str(error)) from error
+
+
 def public_data(line: str) -> bytes:
     """The wire form of a public key in one-line form."""
     return asyncssh.import_public_key(line).public_data

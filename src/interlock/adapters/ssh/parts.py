@@ -8,7 +8,7 @@ from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.guarded import Gate
 from interlock.adapters.ssh.leaf import LeafDialler
-from interlock.adapters.ssh.portal import PasswordCheck
+from interlock.adapters.ssh.portal import Answerer, PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.core.ids import DaemonId
 from interlock.core.limits import KEEPALIVE_INTERVAL_S, MAX_CONNECTIONS_PREAUTH
@@ -20,7 +20,6 @@ from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer
 from interlock.services.desk import Desk
 from interlock.services.federation import Leaves
-from interlock.services.portal import Portal
 from interlock.services.recorder import CallLater, call_later
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
@@ -60,7 +59,7 @@ class ProxyParts:
     sessions: Sessions
     tenures: Tenures
     passwords: PasswordCheck
-    portal: Portal
+    portal: Answerer
     desk: Desk
     entropy: Entropy
     tunnels: TunnelEntrance

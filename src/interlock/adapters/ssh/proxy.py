@@ -116,11 +116,15 @@ class ProxyServer:
         """Fresh host certificates every day: they live for weeks, and so do gateways."""
         while True:
             await asyncio.sleep(RENEWAL_S)
-            self._host_certificates.clear()
             try:
-                self._door_options = await self._options(self._parts.names, self._door)
+                await self.renew()
             except InterlockError as error:  # the old one goes on, and tomorrow is another day
                 _log.warning("proxy.host_certificate_not_renewed", reason=error.reason)
+
+    async def renew(self) -> None:
+        """Show fresh host certificates from the next connection on."""
+        self._host_certificates.clear()
+        self._door_options = await self._options(self._parts.names, self._door)
 
     def _door(self) -> Door:
         return Door(self._parts.gate, self._services)

@@ -1,0 +1,197 @@
+"""Auth as a proxy apart from it sees it: what every daemon asks (`AuthClient`), and what only proxies may.
+
+Implements `standing.StandingSource` and `TrustedSource`, `ports.TargetIssuer`, `LeafIssuer`, `TargetLookup`,
+`TrackerLookup`, `SessionLookup` and `TwinStore` as far as a proxy needs it, and passwords and portal.
+"""
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+
+from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc import proxy_messages as p
+from interlock.adapters.rpc.calling import call, subscribe
+from interlock.adapters.rpc.client import AuthClient
+from interlock.core import portal as wire
+from interlock.core.errors import LocalProtocolError, RemoteProtocolError, Rule, StoreError
+from interlock.core.ids import SessionId
+from interlock.domain.cluster import LeafPass, TrustedCluster
+from interlock.domain.permit import Permit
+from interlock.domain.target import Target
+from interlock.domain.tracker import Tracker
+from interlock.domain.twin import Twin
+from interlock.ports import TargetCredential
+from interlock.services.portal import Caller, Download
+from interlock.services.proxies import ForTarget
+from interlock.services.signin import SignInResult
+from interlock.services.standing import Standing
+
+MAX_TICKETS = 10_000
+"""People whose tickets are kept; they are good for minutes. Whoever signed in longest ago is forgotten first."""
+
+MAX_ENDED = 1000
+"""Sessions of which it is remembered that they have ended, for the text of a refusal."""
+
+
+class ProxyClient(AuthClient):
+    """Remote ports of one proxy."""
+
+    async def standing(self, certificate: bytes) -> Standing:
+        """`standing.StandingSource`."""
+        return await call(self._channel, p.STANDING, p.Who(certificate))
+
+    async def find_target(self, certificate: bytes, name: str) -> Target:
+        """The target that a person means."""
+        return await call(self._channel, p.FIND, p.Find(certificate, name))
+
+    async def target(self, name: str) -> Target:
+        """`ports.TargetLookup`."""
+        return await call(self._channel, p.TARGET, p.Name(name))
+
+    async def trusted(self) -> tuple[TrustedCluster, ...]:
+        """`standing.TrustedSource`."""
+        return (await call(self._channel, p.TRUSTED, m.Nothing())).clusters
+
+    async def tracked(self, sid: SessionId) -> tuple[Tracker | None, bool]:
+        """A session's tracker if it lives, and whether there was such a session."""
+        answer = await call(self._channel, p.TRACKED, p.Session(sid))
+        return answer.tracker, answer.known
+
+    async def claim(self, sid: SessionId) -> None:
+        """The session is ours from now on; Denied if it is another daemon's."""
+        await call(self._channel, p.CLAIM, p.Session(sid))
+
+    async def issue_for_target(
+        self, permit: Permit, public_key: str, *, records: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """`ports.TargetIssuer`: auth decides anew, by the person's certificate."""
+        wanted = ForTarget(permit.login, permit.target.id, public_key, records, client_addr, permit.joining)
+        return await call(self._channel, p.SIGN_FOR_TARGET, p.SignForTarget(permit.certificate, wanted))
+
+    async def issue_for_leaf(
+        self, granted: LeafPass, public_key: str, *, offers: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """`ports.LeafIssuer`: the same."""
+        wanted = p.SignForLeaf(
+            granted.certificate, granted.login, granted.node, granted.leaf.name, public_key, offers, client_addr
+        )
+        return await call(self._channel, p.SIGN_FOR_LEAF, wanted)
+
+    async def issue_for_jump(self, public_key: str, names: tuple[str, ...]) -> str:
+        """A host certificate for these names of a target."""
+        return (await call(self._channel, p.SIGN_FOR_JUMP, p.SignForJump(public_key, names))).line
+
+    async def judge(self, user: str, password: str, *, source: str, new: str | None = None) -> p.Judged:
+        """Sign-in by password."""
+        return await call(self._channel, p.PASSWORD, p.Password(user, password, source, new))
+
+    async def put_twin(self, twin: Twin) -> None:
+        """Expect a node's twin of our session."""
+        await call(self._channel, p.PUT_TWIN, p.PutTwin(twin))
+
+    def ask_portal(self, request: p.AskPortal) -> AsyncGenerator[p.Piece, None]:
+        """A person's request."""
+        return subscribe(self._channel, p.PORTAL, request, self._streams)
+
+
+class FarStandings:
+    """`standing.StandingSource`, of which the client has one method under another name."""
+
+    def __init__(self, client: ProxyClient) -> None:
+        self._client = client
+
+    async def standing(self, certificate: bytes) -> Standing:
+        """See `StandingSource`."""
+        return await self._client.standing(certificate)
+
+    async def find(self, certificate: bytes, name: str) -> Target:
+        """See `StandingSource`."""
+        return await self._client.find_target(certificate, name)
+
+
+class FarSessions:
+    """`ports.TrackerLookup` and `SessionLookup` for whoever looks for a session to join."""
+
+    def __init__(self, client: ProxyClient) -> None:
+        self._client = client
+        self._ended: OrderedDict[SessionId, None] = OrderedDict()
+
+    async def find(self, sid: SessionId) -> Tracker | None:
+        """The session's tracker if it lives."""
+        tracker, known = await self._client.tracked(sid)
+        if tracker is None and known:
+            self._ended[sid] = None
+            if len(self._ended) > MAX_ENDED:
+                self._ended.popitem(last=False)
+        return tracker
+
+    def knows(self, sid: SessionId) -> bool:
+        """Whether `find` has heard that there was such a session."""
+        return sid in self._ended
+
+
+class FarTwins:
+    """`ports.TwinStore`, of which a proxy has one direction."""
+
+    def __init__(self, client: ProxyClient) -> None:
+        self._client = client
+
+    async def put(self, twin: Twin) -> None:
+        """See `ports.TwinStore`."""
+        await self._client.put_twin(twin)
+
+    async def folded(self, among: Iterable[SessionId]) -> dict[SessionId, SessionId]:
+        """Auth's: LocalProtocolError."""
+        raise LocalProtocolError("a proxy cannot read twins", reason=f"asked for {len(list(among))} twins")
+
+    async def one(self, sid: SessionId) -> SessionId:
+        """Auth's: LocalProtocolError."""
+        raise LocalProtocolError("a proxy cannot read twins", reason=f"asked for the twin of {sid}")
+
+
+class FarPortal:
+    """Passwords and the portal's requests, which auth judges and answers; it keeps the tickets between the two."""
+
+    def __init__(self, client: ProxyClient) -> None:
+        self._client = client
+        self._tickets: OrderedDict[str, bytes] = OrderedDict()  # by user
+
+    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+        """See `PasswordCheck`."""
+        return self._keep(user, await self._client.judge(user, password, source=source))
+
+    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+        """See `PasswordCheck`."""
+        self._keep(user, await self._client.judge(user, old, source=source, new=new))
+
+    async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
+        """See `portal.Portal.answer`; StoreError if auth cannot be reached."""
+        by_ticket = caller.claims is None
+        shown = self._tickets.get(caller.user, b"") if caller.claims is None else caller.claims.certificate
+        asked = p.AskPortal(shown, by_ticket, caller.methods, caller.source, wire.encode(request))
+        told = self._client.ask_portal(asked)
+        first = await anext(told, None)
+        if first is None:
+            raise StoreError("auth did not answer")
+        reply = wire.parse_reply(first.reply)
+        if isinstance(reply, wire.Stream):
+            return Download(reply, _data(told))
+        await told.aclose()
+        return reply
+
+    def _keep(self, user: str, judged: p.Judged) -> SignInResult:
+        if judged.ticket:
+            self._tickets[user] = judged.ticket
+            self._tickets.move_to_end(user)
+            if len(self._tickets) > MAX_TICKETS:
+                self._tickets.popitem(last=False)
+        try:
+            return SignInResult(judged.result)
+        except ValueError:
+            raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, f"sign-in: {judged.result[:64]!r}") from None
+
+
+async def _data(told: AsyncGenerator[p.Piece, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(told) as pieces:
+        async for piece in pieces:
+            yield piece.data

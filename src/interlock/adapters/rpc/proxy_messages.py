@@ -1,0 +1,154 @@
+"""What a proxy apart from auth may ask beyond what a node may: further methods of the same service.
+
+``certificate`` is always a person's, in wire form, as it was shown to the proxy. See `messages` for the rules.
+"""
+
+from dataclasses import dataclass
+
+from interlock.adapters.rpc.messages import AUTH_SERVICE, Method, Nothing
+from interlock.core.ids import SessionId
+from interlock.domain.cluster import TrustedCluster
+from interlock.domain.target import Target
+from interlock.domain.tracker import Tracker
+from interlock.domain.twin import Twin
+from interlock.ports import TargetCredential
+from interlock.services.proxies import ForTarget
+from interlock.services.standing import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Whose standing?"""
+
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Which target does the person mean?"""
+
+    certificate: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A target's ID."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """The clusters that this one has to do with."""
+
+    clusters: tuple[TrustedCluster, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session."""
+
+    sid: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """What is known of it; no tracker: it does not live."""
+
+    tracker: Tracker | None
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignForTarget:
+    """A certificate for a dial, please."""
+
+    certificate: bytes
+    wanted: ForTarget
+
+
+@dataclass(frozen=True, slots=True)
+class SignForLeaf:
+    """A certificate for a leaf's door, please; without login and node: for its portal."""
+
+    certificate: bytes
+    login: str
+    node: str
+    leaf: str
+    public_key: str
+    offers: bool
+    client_addr: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignForJump:
+    """A host certificate for the end of a jump, please."""
+
+    public_key: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HostCertificate:
+    """OpenSSH one-line form."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutTwin:
+    """Expect a node's twin of the caller's session."""
+
+    twin: Twin
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """Judge it, and replace it if there is a new one. ``source``: the person's client, host:port."""
+
+    user: str
+    password: str
+    source: str
+    new: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A `signin.SignInResult`, with a ticket if the person is signed in now."""
+
+    result: str
+    ticket: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskPortal:
+    """A person's request, a line of core.portal. ``shown``: the certificate or the ticket."""
+
+    shown: bytes
+    by_ticket: bool
+    methods: tuple[str, ...]
+    source: str
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """First the reply, a line of core.portal; behind a ``stream`` the recording's bytes, piece by piece."""
+
+    reply: bytes = b""
+    data: bytes = b""
+
+
+STANDING = Method(AUTH_SERVICE, "Standing", Who, Standing)
+FIND = Method(AUTH_SERVICE, "Find", Find, Target)
+TARGET = Method(AUTH_SERVICE, "Target", Name, Target)
+TRUSTED = Method(AUTH_SERVICE, "Trusted", Nothing, Trusted)
+TRACKED = Method(AUTH_SERVICE, "Tracked", Session, Tracked)
+CLAIM = Method(AUTH_SERVICE, "Claim", Session, Nothing)
+PUT_TWIN = Method(AUTH_SERVICE, "PutTwin", PutTwin, Nothing)
+SIGN_FOR_TARGET = Method(AUTH_SERVICE, "SignForTarget", SignForTarget, TargetCredential)
+SIGN_FOR_LEAF = Method(AUTH_SERVICE, "SignForLeaf", SignForLeaf, TargetCredential)
+SIGN_FOR_JUMP = Method(AUTH_SERVICE, "SignForJump", SignForJump, HostCertificate)
+PASSWORD = Method(AUTH_SERVICE, "Password", Password, Judged)
+PORTAL = Method(AUTH_SERVICE, "Portal", AskPortal, Piece)  # the reply is a stream

@@ -1,0 +1,112 @@
+"""The methods of auth's service that only proxies may call (`guard.MAY_CALL`): checked, passed on, answered."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc import proxy_messages as p
+from interlock.adapters.rpc.guard import SessionOwners
+from interlock.adapters.rpc.serving import Service
+from interlock.core import portal as wire
+from interlock.core.errors import InterlockError
+from interlock.domain.target import Target
+from interlock.ports import TargetCredential, TwinStore
+from interlock.services.daemonca import HostIdentity
+from interlock.services.portal import Download, refusal
+from interlock.services.proxies import Proxies
+from interlock.services.standing import Standing
+
+
+class ProxyHandlers:
+    """Method by method."""
+
+    def __init__(self, proxies: Proxies, owners: SessionOwners, twins: TwinStore) -> None:
+        self._proxies = proxies
+        self._owners = owners
+        self._twins = twins
+
+    def add_to(self, service: Service[HostIdentity]) -> None:
+        """Serve them."""
+        service.unary(p.STANDING, self._standing)
+        service.unary(p.FIND, self._find)
+        service.unary(p.TARGET, self._target)
+        service.unary(p.TRUSTED, self._trusted)
+        service.unary(p.TRACKED, self._tracked)
+        service.unary(p.CLAIM, self._claim)
+        service.unary(p.PUT_TWIN, self._put_twin)
+        service.unary(p.SIGN_FOR_TARGET, self._sign_for_target)
+        service.unary(p.SIGN_FOR_LEAF, self._sign_for_leaf)
+        service.unary(p.SIGN_FOR_JUMP, self._sign_for_jump)
+        service.unary(p.PASSWORD, self._password)
+        service.stream(p.PORTAL, self._portal)
+
+    async def _standing(self, caller: HostIdentity, request: p.Who) -> Standing:
+        return await self._proxies.standing(caller, request.certificate)
+
+    async def _find(self, caller: HostIdentity, request: p.Find) -> Target:
+        return await self._proxies.find(caller, request.certificate, request.name)
+
+    async def _target(self, _caller: HostIdentity, request: p.Name) -> Target:
+        return await self._proxies.target(request.name)
+
+    async def _trusted(self, _caller: HostIdentity, _request: m.Nothing) -> p.Trusted:
+        return p.Trusted(await self._proxies.trusted())
+
+    async def _tracked(self, _caller: HostIdentity, request: p.Session) -> p.Tracked:
+        return p.Tracked(*await self._proxies.tracker(request.sid))
+
+    async def _claim(self, caller: HostIdentity, request: p.Session) -> m.Nothing:
+        """From now on the session is the caller's; Denied if it is another daemon's or has ended."""
+        async with self._owners.speaking(caller, [request.sid]):
+            await self._owners.check_not_over(caller, request.sid)
+        return m.Nothing()
+
+    async def _put_twin(self, caller: HostIdentity, request: p.PutTwin) -> m.Nothing:
+        async with self._owners.speaking(caller, [request.twin.sid]):
+            await self._twins.put(request.twin)
+        return m.Nothing()
+
+    async def _sign_for_target(self, caller: HostIdentity, request: p.SignForTarget) -> TargetCredential:
+        return await self._proxies.issue_for_target(caller, request.certificate, request.wanted)
+
+    async def _sign_for_leaf(self, caller: HostIdentity, request: p.SignForLeaf) -> TargetCredential:
+        return await self._proxies.issue_for_leaf(
+            caller,
+            request.certificate,
+            login=request.login,
+            node=request.node,
+            leaf=request.leaf,
+            public_key=request.public_key,
+            offers=request.offers,
+            client_addr=request.client_addr,
+        )
+
+    async def _sign_for_jump(self, caller: HostIdentity, request: p.SignForJump) -> p.HostCertificate:
+        return p.HostCertificate(await self._proxies.issue_for_jump(caller, request.public_key, request.names))
+
+    async def _password(self, caller: HostIdentity, request: p.Password) -> p.Judged:
+        result, ticket = await self._proxies.sign_in(
+            caller, request.user, request.password, source=request.source, new=request.new
+        )
+        return p.Judged(result.value, ticket)
+
+    async def _portal(self, caller: HostIdentity, request: p.AskPortal) -> AsyncGenerator[p.Piece, None]:
+        try:
+            reply = await self._proxies.portal(
+                caller,
+                request.shown,
+                request.request,
+                by_ticket=request.by_ticket,
+                methods=request.methods,
+                source=request.source,
+            )
+        except InterlockError as error:  # as `Portal.answer` would put it
+            reply = refusal(error)
+        if not isinstance(reply, Download):
+            yield p.Piece(reply=wire.encode(reply))
+            return
+        yield p.Piece(reply=wire.encode(reply.head))
+        async with aclosing(reply.pieces) as pieces:
+            async for piece in pieces:
+                for at in range(0, len(piece), m.CHUNK):
+                    yield p.Piece(data=piece[at : at + m.CHUNK])

@@ -1,0 +1,181 @@
+"""How a daemon apart from auth becomes a member of the cluster and stays one: joining, trust, renewal."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from interlock.adapters.rpc.client import AuthClient
+from interlock.adapters.rpc.joiner import join
+from interlock.adapters.rpc.tls import UNIX
+from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
+from interlock.core.errors import InterlockError, StoreError, TargetError
+from interlock.core.tunnel import Listener
+from interlock.daemons.config import proxy_address
+from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
+from interlock.daemons.node_terms import NodeTerms
+from interlock.ports import Clock
+from interlock.services.certificates import CertificateReader
+from interlock.services.daemonca import create_key, expiry, half_life
+from interlock.services.joining import TokenText
+
+REFRESH_S = 30.0
+"""Seconds between two questions to auth about whom to trust."""
+
+RETRY_S = 5.0
+"""Seconds between two attempts while auth is away."""
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 15.0
+
+_log = structlog.get_logger()
+
+
+class Renewable(Protocol):
+    """An SSH server with a host certificate."""
+
+    async def renew(self, host_certificate: str) -> None:
+        """Show another one from now on."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JoinBy:
+    """How to enter the cluster."""
+
+    address: str  # of auth's join listener, or of a proxy's one port, host:port
+    token: TokenText
+    tunnel: bool = False  # it is a proxy's, and so is the way to the node that joins
+
+
+class IdentityKeeper:
+    """Follows auth's authorities and renews the daemon's certificates at half-life.
+
+    ``kind``: for the log. ``terms``: what else auth says now and then is asked for with it.
+    """
+
+    def __init__(
+        self, identity: NodeIdentity, file: IdentityFile, terms: NodeTerms, clock: Clock, kind: str = "node"
+    ) -> None:
+        self.claims = CertificateReader(identity.user_cas)  # follows
+        self._identity = identity
+        self._file = file
+        self._terms = terms
+        self._kind = kind
+        self._clock = clock
+        self.on_renewed: Callable[[], None] = lambda: None
+
+    @property
+    def identity(self) -> NodeIdentity:
+        """As it is now."""
+        return self._identity
+
+    def credential(self) -> Credential:
+        """For the tunnel, as it is now."""
+        identity = self._identity
+        return Credential(identity.host_key, identity.tunnel_certificate, identity.host_cas)
+
+    async def run(self, server: Renewable, client: AuthClient) -> None:
+        """Until cancelled. What fails is tried again; a new failure is logged once."""
+        failing = ""
+        while True:
+            try:
+                await self.refresh(server, client)
+            except InterlockError as error:
+                if error.public != failing:
+                    _log.warning(f"{self._kind}.auth_away", error=error.public, reason=error.reason)
+                failing = error.public
+            else:
+                if failing:
+                    _log.info(f"{self._kind}.auth_back")
+                failing = ""
+            await asyncio.sleep(RETRY_S if failing else REFRESH_S)
+
+    async def refresh(self, server: Renewable, client: AuthClient) -> None:
+        """Ask once, renew if it is time, and keep what has changed."""
+        await self._refresh_identity(server, client)
+        await self._terms.refresh(client)
+
+    async def _refresh_identity(self, server: Renewable, client: AuthClient) -> None:
+        identity = self._identity
+        if self._clock.now() >= half_life(identity.certificate):
+            identity = identity.renewed(await client.renew(identity.host_public_key))
+        else:
+            identity = identity.trusting(await client.trust())
+        if identity == self._identity:
+            return
+        renewed = identity.certificate != self._identity.certificate
+        self.claims.trust(identity.user_cas)
+        self._file.save(identity)
+        self._identity = identity
+        if renewed:
+            await server.renew(identity.host_certificate)
+            await client.use(identity.pair)
+            self.on_renewed()
+            _log.info(f"{self._kind}.renewed", until=expiry(identity.certificate).isoformat())
+
+
+async def until_joined(names: tuple[str, ...], join_by: JoinBy, stopping: asyncio.Event) -> NodeIdentity | None:
+    """A fresh identity, however long auth is away; None if the daemon was stopped meanwhile."""
+    key, host_key = create_key(), create_host_key()
+    pause = FIRST_PAUSE_S
+    while not stopping.is_set():
+        try:
+            async with _join_listener(join_by) as address:
+                membership = await join(
+                    address,
+                    join_by.token,
+                    names=names,
+                    key=key,
+                    host_key=public_line(host_key),
+                )
+        except (StoreError, TargetError) as error:
+            _log.warning(
+                f"{join_by.token.kind.value}.waiting", error=f"{error.public}; trying again", reason=error.reason
+            )
+            await _pause(stopping, pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+            continue
+        reply = membership.reply
+        _log.info(f"{join_by.token.kind.value}.joined", cluster=reply.cluster, id=reply.id)
+        return NodeIdentity(
+            id=reply.id,
+            cluster=reply.cluster,
+            names=reply.names,
+            host_key=host_key,
+            host_certificate=reply.host_certificate,
+            user_cas=reply.trust.user_cas,
+            host_cas=reply.trust.host_cas,
+            service=membership.service,
+            roots=membership.roots,
+            key=key,
+            certificate=reply.certificate,
+            tunnel_certificate=reply.tunnel_certificate,
+            proxy=join_by.address if join_by.tunnel else "",
+            join="" if join_by.tunnel else join_by.address,
+            cluster_id=reply.cluster_id,
+        )
+    return None
+
+
+@contextlib.asynccontextmanager
+async def _join_listener(join_by: JoinBy) -> AsyncIterator[str]:
+    """The address at which auth's join listener answers: its own, or that of a socket that leads there."""
+    if not join_by.tunnel:
+        yield join_by.address
+        return
+    agent = TunnelAgent(proxy_address("--proxy", join_by.address), None)
+    async with agent.auth_socket(Listener.JOIN) as path:
+        await agent.dial()
+        yield f"{UNIX}{path}"
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopping.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,332 @@
+"""A proxy apart from auth: what a worker has of its supervisor and of the data directory, it has of auth by gRPC.
+
+Composition only. It has a directory for its identity and for recordings in the making, and no database. With a
+stored identity it listens at once, whether auth answers or not.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from interlock.adapters.blob.files import FileRecordings
+from interlock.adapters.rpc.proxy_client import FarPortal, FarSessions, FarStandings, FarTwins, ProxyClient
+from interlock.adapters.rpc.tls import split_address
+from interlock.adapters.ssh.hostkey import parse_host_key
+from interlock.adapters.ssh.leaf import LeafPortals
+from interlock.adapters.ssh.proxy import ProxyServer
+from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
+from interlock.core import portal as wire
+from interlock.core.address import format_address
+from interlock.core.errors import ConfigError, Denied, InterlockError
+from interlock.core.ids import SessionId, parse_name
+from interlock.daemons.config import Address, Config
+from interlock.daemons.local import RECORDINGS, prepare_data_dir
+from interlock.daemons.membership import IdentityKeeper, JoinBy, until_joined
+from interlock.daemons.monitor import watch_apart
+from interlock.daemons.node_identity import IdentityFile, NodeIdentity
+from interlock.daemons.node_terms import NodeTerms
+from interlock.daemons.proxy import (
+    FAREWELL,
+    LOOPBACK_NAMES,
+    ProxyPorts,
+    ProxyServices,
+    cannot_listen,
+    check_proxy,
+    proxy_names,
+    proxy_parts,
+)
+from interlock.domain.cluster import LeafPass
+from interlock.domain.duties import RecordingMode
+from interlock.domain.identity import Claims
+from interlock.domain.permit import Permit
+from interlock.ports import ClaimsReader, Clock, Cluster, Entropy, TargetCredential
+from interlock.services.claiming import Claiming
+from interlock.services.claims import SessionClaims
+from interlock.services.daemonca import certificate_pin, expiry
+from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.federation import FederatedClaims, Leaves
+from interlock.services.joining import JoinSources
+from interlock.services.leases import Leases
+from interlock.services.locks import Locks
+from interlock.services.meters import Meters
+from interlock.services.outbox import GATHER_S
+from interlock.services.portal import Caller, Download, refusal
+from interlock.services.sessions import Sessions
+from interlock.services.standing import StandingAdmission, TrustedClusters
+from interlock.services.tenure import Tenures
+from interlock.services.wheel import Wheel
+
+PROXY_DIRECTORY = "proxy"
+
+_HOW = "--join TOKEN and --auth HOST:PORT"
+
+_log = structlog.get_logger()
+
+
+async def run_proxy(
+    config: Config,
+    data_dir: Path,
+    *,
+    join_by: JoinBy | None,
+    clock: Clock,
+    entropy: Entropy,
+    stopping: asyncio.Event,
+    on_ready: Callable[[str], None] = lambda _where: None,
+) -> None:
+    """Run a proxy until ``stopping`` is set. ConfigError, SignInFailed or Denied if it cannot start.
+
+    ``join_by`` is needed for the first start only, and ignored later unless there is a reason to join again.
+    """
+    prepare_data_dir(data_dir)
+    check_proxy(config)
+    file, names = IdentityFile(data_dir), _own_names(config)
+    identity = _usable(file.load(), names, join_by, clock)
+    if identity is None:
+        if join_by is None:
+            raise ConfigError(f"this proxy has not joined a cluster yet: start it with {_HOW}")
+        identity = await until_joined(names, join_by, stopping)
+        if identity is None:
+            return
+        file.save(identity)
+    client = ProxyClient(identity.service, roots=identity.roots, identity=identity.pair, clock=clock)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        terms = NodeTerms(data_dir, identity.id, clock=clock, entropy=entropy)
+        keeper = IdentityKeeper(identity, file, terms, clock, "proxy")
+        await _Proxy(config, data_dir, client, keeper, terms, clock, entropy).run(stopping, on_ready)
+
+
+class _Proxy:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        config: Config,
+        data_dir: Path,
+        client: ProxyClient,
+        keeper: IdentityKeeper,
+        terms: NodeTerms,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        identity = keeper.identity
+        self._client = client
+        self._keeper = keeper
+        self._clock = clock
+        self._data_dir = data_dir
+        self._cluster = Cluster(identity.cluster_id, identity.cluster, RecordingMode.NODE, clock.now())
+        self._trusted = TrustedClusters(client, clock=clock)
+        self._believes = FederatedClaims(keeper.claims, self._trusted, self._cluster)
+        self._claiming = Claiming(client.claim)
+        self._services = self._make_services(config, terms, entropy)
+        self._claiming.on_refused = self._not_ours
+        tunnels = TunnelEntrance(
+            keeper.claims,
+            clock,
+            AuthAddresses(split_address(identity.service), split_address(identity.join)),
+            sources=JoinSources(),
+        )
+        parts = proxy_parts(
+            self._services,
+            self._ports(),
+            tunnels=tunnels,
+            believes=_Keeping(self._believes),
+            names=(*identity.names, self._cluster.id),
+        )
+        self._proxy = ProxyServer(parts, parse_host_key(identity.host_key))
+
+    async def run(self, stopping: asyncio.Event, on_ready: Callable[[str], None]) -> None:
+        """From the first connection to the last session."""
+        services, proxy = self._services, self._proxy
+        await services.sessions.prepare()
+        where = await self._listen()
+        recordings, config = self._data_dir / RECORDINGS, services.config
+        watching = watch_apart(
+            "proxy", config.monitor.listen, services.emitter, services.meters, stopping, recordings
+        )
+        async with watching, asyncio.TaskGroup() as tasks:
+            storing = tasks.create_task(services.emitter.run(), name="proxy.emitter")
+            tending = tasks.create_task(services.sessions.run(), name="proxy.sessions")
+            upkeep = (
+                tasks.create_task(services.tenures.run(), name="proxy.tenures"),
+                tasks.create_task(self._believes.run(), name="proxy.clusters"),
+                tasks.create_task(self._claiming.run(), name="proxy.claims"),
+                tasks.create_task(self._keeper.run(self, self._client), name="proxy.keeper"),
+            )
+            serving = tasks.create_task(proxy.run(), name="proxy.serving")
+            on_ready(where)
+            await stopping.wait()
+            await proxy.stop(FAREWELL)
+            await serving
+            for task in upkeep:
+                task.cancel()
+            await services.end(tending)
+            await services.flush(storing)
+
+    async def renew(self, host_certificate: str) -> None:
+        """`membership.Renewable`: the keeper has it already."""
+        del host_certificate
+        await self._proxy.renew()
+
+    async def _listen(self) -> str:
+        where = Address.parse("proxy.listen", self._services.config.proxy.listen)
+        try:
+            return format_address(*await self._proxy.listen(where.host, where.port))
+        except OSError as error:
+            raise cannot_listen(error, where) from error
+
+    def _not_ours(self, sid: SessionId, error: Denied) -> None:
+        """Auth knows the session as another daemon's: whatever we would tell of it, it would not take."""
+        live = self._services.sessions.find(sid)
+        _log.error("proxy.claim_refused", sid=sid, reason=error.reason)
+        if live is not None:
+            live.locked(
+                Denied("this session cannot be recorded here: its ID was used before", reason=error.reason)
+            )
+
+    def _make_services(self, config: Config, terms: NodeTerms, entropy: Entropy) -> ProxyServices:
+        client, clock, cluster = self._client, self._clock, self._cluster
+        daemon_id = self._keeper.identity.id
+        meters = Meters()
+        emitter = Emitter(client, gather=GATHER_S, on_emit=meters.told)
+        claims = SessionClaims(tell=self._claiming.tell)
+        tenures = Tenures(
+            locks=Locks(client, clock=clock),
+            leases=Leases(client, daemon_id=daemon_id, clock=clock, entropy=entropy),
+            clock=clock,
+            call_later=Wheel(clock).call_later,
+        )
+        sessions = Sessions(
+            daemon_id=daemon_id,
+            cluster=cluster.name,
+            clock=clock,
+            entropy=entropy,
+            emitter=emitter,
+            trackers=client,
+            parts=FileRecordings(self._data_dir / RECORDINGS),
+            recordings=client,
+            claims=claims,
+            sync=client,
+            twins=FarTwins(client),
+            locks=tenures.locks,
+            gather=GATHER_S,
+            meters=meters,
+            signer=terms.signer,
+        )
+        sessions.metered()
+        factory = EventFactory(cluster=cluster.name, clock=clock, entropy=entropy)
+        return ProxyServices(
+            config, daemon_id, cluster, clock, entropy, emitter, factory, claims, tenures, sessions, meters
+        )
+
+    def _ports(self) -> ProxyPorts:
+        client, cluster, clock = self._client, self._cluster, self._clock
+        permits = StandingAdmission(FarStandings(client), clock=clock)
+        leaves = Leaves(permits, cluster=cluster, trusts=self._trusted, modes=permits, clock=clock)
+        issuer, portal, sessions = _Issuer(client, self._keeper), FarPortal(client), FarSessions(client)
+        return ProxyPorts(
+            permits=permits,
+            leaves=leaves,
+            issuer=issuer,
+            portal=_Portal(portal, LeafPortals(issuer, leaves), cluster.name),
+            passwords=portal,
+            trackers=sessions,
+            targets=client,
+            lookup=sessions,
+            current_roles=permits.current_roles,
+            host_cas=self._keeper.identity.host_cas,
+        )
+
+
+class _Keeping:
+    """`ports.ClaimsReader` that keeps the certificate with what it says, to show it to auth."""
+
+    def __init__(self, reader: ClaimsReader) -> None:
+        self._reader = reader
+
+    def read(self, certificate: bytes, *, now: datetime) -> Claims:
+        """See `ports.ClaimsReader`."""
+        return replace(self._reader.read(certificate, now=now), certificate=certificate)
+
+
+class _Issuer:
+    """`daemons.proxy.Issuer`: auth, but for the proxy's own host certificate, which came with its identity."""
+
+    def __init__(self, client: ProxyClient, keeper: IdentityKeeper) -> None:
+        self._client = client
+        self._keeper = keeper
+
+    async def issue_for_target(
+        self, permit: Permit, public_key: str, *, records: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """See `ports.TargetIssuer`."""
+        return await self._client.issue_for_target(permit, public_key, records=records, client_addr=client_addr)
+
+    async def issue_for_leaf(
+        self, granted: LeafPass, public_key: str, *, offers: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """See `ports.LeafIssuer`."""
+        return await self._client.issue_for_leaf(granted, public_key, offers=offers, client_addr=client_addr)
+
+    async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
+        """See `ports.HostIssuer`: for the proxy itself, or for a target in whose place it answers."""
+        identity = self._keeper.identity
+        if set(principals) <= {*identity.names, identity.id, identity.cluster_id}:
+            return identity.host_certificate
+        return await self._client.issue_for_jump(public_key, tuple(principals))
+
+
+class _Portal:
+    """`ssh.portal.Answerer`: auth answers, but for what leaf clusters say, which this proxy asks itself."""
+
+    def __init__(self, auth: FarPortal, leaves: LeafPortals, cluster: str) -> None:
+        self._auth = auth
+        self._leaves = leaves
+        self._cluster = cluster
+
+    async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
+        """The reply to one request."""
+        try:
+            match request:
+                case wire.Nodes(cluster=cluster) if (
+                    caller.claims is not None and cluster and cluster.lower() != self._cluster.lower()
+                ):
+                    return wire.NodeList(await self._leaves.nodes(caller.claims, cluster, caller.source))
+                case _:
+                    return await self._auth.answer(caller, request)
+        except InterlockError as error:
+            return refusal(error)
+
+
+def _own_names(config: Config) -> tuple[str, ...]:
+    """What clients call the proxy, without what auth certifies for every proxy. ConfigError for a bad name."""
+    for name in config.proxy.names:
+        try:
+            parse_name(name)
+        except ValueError as error:
+            raise ConfigError(f"proxy.names: {error}") from None
+    return tuple(name for name in proxy_names(config) if name not in LOOPBACK_NAMES)
+
+
+def _usable(
+    stored: NodeIdentity | None, names: tuple[str, ...], join_by: JoinBy | None, clock: Clock
+) -> NodeIdentity | None:
+    """The stored identity. None, so that the proxy joins anew, if a token is at hand and there is a reason to."""
+    if stored is None or not stored.certificate:
+        return None
+    missing = [name for name in names if name not in stored.names]
+    why = ""
+    if missing:
+        why = f"it joined as {', '.join(stored.names)}, not as {', '.join(missing)}"
+    elif clock.now() >= expiry(stored.certificate):
+        why = "it was away for so long that its identity has expired"
+    elif join_by is not None and certificate_pin(stored.roots) != join_by.token.pin:
+        why = "it belongs to another cluster"
+    if why and join_by is None:
+        raise ConfigError(f"this proxy has to join again, since {why}: give it {_HOW}")
+    return None if why else stored

@@ -1,0 +1,291 @@
+"""What auth does for proxies apart from it: it judges people anew whenever a proxy wants something signed.
+
+A proxy never says who somebody is. It shows what the person has shown to it, the certificate, or auth's own ticket
+after a sign-in by password; everything else is decided here, by what is stored now. So a proxy that is not what it
+seems can act for people whose certificates it has seen and which have not expired, and for nobody else; the proof
+that they are connected at this moment (design §4) will be asked for here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from interlock.core import portal as wire
+from interlock.core.errors import Denied, InterlockError, NotFound
+from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
+from interlock.domain.duties import FORWARDER_DUTIES
+from interlock.domain.identity import Claims, Joining
+from interlock.domain.party import joinable_modes
+from interlock.domain.permit import Permit
+from interlock.domain.target import SubKind, Target
+from interlock.domain.tracker import Tracker
+from interlock.ports import (
+    Clock,
+    Cluster,
+    HostIssuer,
+    KnownClusters,
+    ModeSource,
+    ProxyStore,
+    SessionLookup,
+    TargetCredential,
+    TargetSource,
+    TrackerLookup,
+)
+from interlock.services.daemonca import HostIdentity
+from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
+from interlock.services.portal import Caller, Download
+from interlock.services.signin import SignInResult
+from interlock.services.standing import Standing
+from interlock.services.tickets import Tickets
+
+JUMP_NAMES = 2
+"""Names in a certificate for a jump's end: the one that the person used, and the target's own."""
+
+REFRESH_S = 2.0
+"""Seconds after which the roots that are believed, and the proxies that there are, are read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForTarget:
+    """What is to be signed for a dial."""
+
+    login: str
+    target: DaemonId
+    public_key: str
+    records: bool  # the proxy says that it does
+    client_addr: str
+    joining: Joining | None = None
+
+
+class Signer(HostIssuer, Protocol):
+    """The authority, as far as proxies matter; services.authority.Authority."""
+
+    def sign_for_target(
+        self, permit: Permit, public_key: str, *, by: DaemonId, records: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """See `ports.TargetIssuer`."""
+        ...
+
+    def sign_for_leaf(
+        self, granted: LeafPass, public_key: str, *, by: DaemonId, offers: bool, client_addr: str = ""
+    ) -> TargetCredential:
+        """See `ports.LeafIssuer`."""
+        ...
+
+
+class Answers(Protocol):
+    """services.portal.Portal."""
+
+    async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
+        """The reply to one request."""
+        ...
+
+
+class Judge(Protocol):
+    """services.signin.SignIn."""
+
+    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+        """Judge a password; SignInFailed if it is wrong."""
+        ...
+
+    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+        """Replace it."""
+        ...
+
+
+class Proxies:
+    """See the module's docstring. Every method is a proxy's question; ``proxy`` is who its certificate says."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        believes: FederatedClaims,
+        admission: FederatedAdmission,
+        leaves: Leaves,
+        trusts: KnownClusters,
+        modes: ModeSource,
+        signer: Signer,
+        portal: Answers,
+        passwords: Judge,
+        tickets: Tickets,
+        trackers: TrackerLookup,
+        targets: TargetSource,
+        proxies: ProxyStore,
+        lookup: SessionLookup,
+        clock: Clock,
+    ) -> None:
+        self._cluster = cluster
+        self._believes = believes
+        self._admission = admission
+        self._leaves = leaves
+        self._trusts = trusts
+        self._modes = modes
+        self._signer = signer
+        self._portal = portal
+        self._passwords = passwords
+        self._tickets = tickets
+        self._trackers = trackers
+        self._targets = targets
+        self._proxies = proxies
+        self._members: frozenset[DaemonId] = frozenset()
+        self._lookup = lookup
+        self._clock = clock
+        self._refreshed: float | None = None
+
+    async def standing(self, proxy: HostIdentity, certificate: bytes) -> Standing:
+        """What counts of whoever shows this certificate."""
+        claims = await self._claims(proxy, certificate)
+        root = await self._admission.root_of(claims) if claims.identity.cluster != self._cluster.name else None
+        roles = await self._admission.current_roles(claims)
+        return Standing(tuple(roles), await self._modes.mode_policy(), root)
+
+    async def find(self, proxy: HostIdentity, certificate: bytes, name: str) -> Target:
+        """The target that the person names."""
+        return await self._admission.find(await self._claims(proxy, certificate), name)
+
+    async def trusted(self) -> tuple[TrustedCluster, ...]:
+        """The clusters that this one has to do with: public keys and names."""
+        return tuple(await self._trusts.trusted_clusters())
+
+    async def target(self, target_id: str) -> Target:
+        """One target; NotFound."""
+        return await self._targets.target(target_id)
+
+    async def tracker(self, sid: SessionId) -> tuple[Tracker | None, bool]:
+        """A session's tracker if it lives, and whether there was such a session at all."""
+        return await self._trackers.find(sid), self._lookup.knows(sid)
+
+    async def issue_for_target(
+        self, proxy: HostIdentity, certificate: bytes, wanted: ForTarget
+    ) -> TargetCredential:
+        """A certificate for one dial; Denied unless policy says so now."""
+        claims = await self._claims(proxy, certificate)
+        if wanted.joining is None:
+            target = await self._targets.target(wanted.target)
+            permit = await self._admission.permit_for(claims, wanted.login, target)
+            self._check_records(proxy, claims, permit, records=wanted.records)
+        else:
+            permit = await self._to_join(proxy, claims, wanted.target, wanted.joining)
+            if wanted.records:
+                raise _refused(proxy, f"who joins {wanted.joining.sid} is not recorded once more")
+        return self._signer.sign_for_target(
+            permit, wanted.public_key, by=proxy.id, records=wanted.records, client_addr=wanted.client_addr
+        )
+
+    async def issue_for_leaf(
+        self,
+        proxy: HostIdentity,
+        certificate: bytes,
+        *,
+        login: str,
+        node: str,
+        leaf: str,
+        public_key: str,
+        offers: bool,
+        client_addr: str,
+    ) -> TargetCredential:
+        """A certificate for a leaf's door; Denied unless the person may go there."""
+        claims = await self._claims(proxy, certificate)
+        granted = await self._leaves.pass_for(claims, await self._leaves.leaf(leaf), login=login, node=node)
+        return self._signer.sign_for_leaf(granted, public_key, by=proxy.id, offers=offers, client_addr=client_addr)
+
+    async def issue_for_jump(self, proxy: HostIdentity, public_key: str, names: Sequence[str]) -> str:
+        """A host certificate with which the proxy answers in a target's place; Denied for any other name."""
+        if not 1 <= len(names) <= JUMP_NAMES:
+            raise _refused(proxy, f"a certificate for {len(names)} names")
+        leaves = [each.name.lower() for each in await self._trusts.trusted_clusters(Relation.LEAF)]
+        for name in names:
+            in_leaf = any(name.lower().endswith(f".{leaf}") for leaf in leaves)
+            if not in_leaf and not await self._targets.named(name):
+                raise _refused(proxy, f"a certificate for {name[:128]!r}, which is no target")
+        return await self._signer.issue_host(public_key, names)
+
+    async def sign_in(
+        self, proxy: HostIdentity, user: str, password: str, *, source: str, new: str | None
+    ) -> tuple[SignInResult, bytes]:
+        """Judge a password, and replace it if there is a new one; with a ticket if the person is signed in now."""
+        if new is None:
+            result = await self._passwords.check(user, password, source=source)
+        else:
+            await self._passwords.change(user, password, new, source=source)
+            result = SignInResult.OK
+        ticket = self._tickets.give(user, proxy.id, self._clock.now()) if result is SignInResult.OK else b""
+        return result, ticket
+
+    async def portal(
+        self,
+        proxy: HostIdentity,
+        shown: bytes,
+        request: bytes,
+        *,
+        by_ticket: bool,
+        methods: tuple[str, ...],
+        source: str,
+    ) -> wire.AnyReply | Download:
+        """A person's request to the portal. ``shown``: the certificate, or the ticket after a sign-in."""
+        asked = wire.parse_request(request)
+        if by_ticket:
+            user, since = self._tickets.read(shown, proxy.id)
+            caller = Caller(user, None, methods, since, source)
+        else:
+            claims = await self._claims(proxy, shown)
+            caller = Caller(claims.identity.user, claims, methods, self._now(), source)
+        return await self._portal.answer(caller, asked)
+
+    def _now(self) -> datetime:
+        return self._clock.now()
+
+    async def _claims(self, proxy: HostIdentity, certificate: bytes) -> Claims:
+        """What a person's certificate says; Denied if it is not genuine or valid, or was made for a forwarder."""
+        now = self._clock.monotonic()
+        old = self._refreshed is None or now - self._refreshed >= REFRESH_S
+        if old or proxy.id not in self._members:
+            self._refreshed = now
+            await self._believes.refresh()
+            self._members = frozenset(each.id for each in await self._proxies.proxies())
+        if proxy.id not in self._members:
+            raise Denied("this proxy was removed from the cluster", reason=f"there is no proxy {proxy.id}")
+        claims = self._believes.read(certificate, now=self._clock.now())
+        if claims.identity.cluster == self._cluster.name and claims.forwarded is not None:
+            raise _refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
+        return claims
+
+    def _check_records(self, proxy: HostIdentity, claims: Claims, permit: Permit, *, records: bool) -> None:
+        """A node is relieved of recording only where the mode says so, or a root's forwarder records before us."""
+        duties = FORWARDER_DUTIES[permit.mode, permit.target.sub_kind]
+        ahead = claims.forwarded is not None and claims.forwarded.records
+        if records and not (duties.emits or ahead):
+            raise _refused(proxy, f"to record instead of {permit.target.id} in mode {permit.mode.value}")
+
+    async def _to_join(self, proxy: HostIdentity, claims: Claims, where: DaemonId, wanted: Joining) -> Permit:
+        if claims.identity.cluster != self._cluster.name:
+            raise _refused(proxy, f"{claims.identity.user} of {claims.identity.cluster} to join {wanted.sid}")
+        roles = await self._admission.current_roles(claims)
+        tracker = await self._trackers.find(wanted.sid)
+        if tracker is None or tracker.expired(now=self._clock.now()):
+            raise NotFound("this session has ended")
+        target = await self._target_of(tracker)
+        modes = joinable_modes(claims.identity.user, roles, owner=tracker.owner, target=target)
+        if not wanted.modes or not set(wanted.modes) <= set(modes) or where != tracker.daemon_id:
+            raise _refused(proxy, f"{claims.identity.user} to join {wanted.sid} at {where} as {wanted.modes}")
+        held_by_node = target is not None and target.id == where and target.sub_kind is SubKind.NODE
+        there = target if target is not None and held_by_node else _proxy(where, tracker)
+        return Permit.to_join(claims, there, wanted, now=self._clock.now())
+
+    async def _target_of(self, tracker: Tracker) -> Target | None:
+        try:
+            return await self._targets.target(tracker.target_id)
+        except InterlockError:
+            return None
+
+
+def _proxy(where: DaemonId, tracker: Tracker) -> Target:
+    """A proxy that holds a session, as the target of who joins it."""
+    return Target(where, tracker.hostname, "", 0, SubKind.NODE, tunnel=True)
+
+
+def _refused(proxy: HostIdentity, what: str) -> Denied:
+    return Denied("a proxy may only act for people who are there", reason=f"proxy {proxy.id} asked for {what}")

@@ -1,0 +1,168 @@
+"""What a proxy apart from auth knows of a person, as auth has said it a moment ago, and what it decides by that.
+
+Auth judges again, by what it has stored then, whenever it signs something (`services.proxies`): what is kept here
+saves round trips, and cannot let anybody in. It decides alone about bridges to nodes, which ask auth themselves.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from interlock.core.errors import Denied, NotFound, StoreError
+from interlock.domain.cluster import Relation, TrustedCluster
+from interlock.domain.duties import RecordingMode
+from interlock.domain.identity import Claims
+from interlock.domain.modes import ModePolicy
+from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role
+from interlock.domain.target import Target
+from interlock.ports import Clock
+
+KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
+
+FRESH_S = 2.0
+"""Seconds for which an answer of auth is used again."""
+
+MAX_KEPT = 4096
+"""Answers that are kept, of each kind; the oldest is forgotten first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who somebody is now."""
+
+    roles: tuple[Role, ...]  # those that count
+    modes: ModePolicy
+    root: TrustedCluster | None = None  # the cluster that the person comes from, if it is another one
+
+
+class StandingSource(Protocol):
+    """Auth."""
+
+    async def standing(self, certificate: bytes) -> Standing:
+        """Of whoever the certificate names; Denied if that is nobody any more, Locked if a lock says so."""
+        ...
+
+    async def find(self, certificate: bytes, name: str) -> Target:
+        """`RoleAdmission.find`."""
+        ...
+
+
+class TrustedSource(Protocol):
+    """Auth, too."""
+
+    async def trusted(self) -> tuple[TrustedCluster, ...]:
+        """All clusters that this one has to do with."""
+        ...
+
+
+class StandingAdmission:
+    """The proxy's questions to policy, asked of auth: what `FederatedAdmission` is in auth's own process."""
+
+    def __init__(self, source: StandingSource, *, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._standings: OrderedDict[tuple[str, int], tuple[float, Standing]] = OrderedDict()
+        self._found: OrderedDict[tuple[str, int, str], tuple[float, Target]] = OrderedDict()
+        self._modes: ModePolicy | None = None  # as last heard
+
+    async def find(self, claims: Claims, name: str) -> Target:
+        """The target that a person names; NotFound or Denied if there is not exactly one."""
+        key = (*_person(claims), name)
+        known = self._found.get(key)
+        if known is not None and self._fresh(known[0]):
+            return known[1]
+        target = await self._source.find(claims.certificate, name)
+        _keep(self._found, key, (self._clock.monotonic(), target))
+        return target
+
+    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
+        """Proof that the login is allowed, as far as auth will agree when it signs; Denied otherwise."""
+        standing = await self._standing(claims)
+        permit = Permit.decide(claims, standing.roles, login, target, now=self._clock.now(), modes=standing.modes)
+        if login not in claims.logins:
+            public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
+            raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
+        return permit
+
+    async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
+        """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
+        standing = await self._standing(claims)
+        if not any(role.matches(target) for role in standing.roles):
+            public = f"access denied: no role of yours reaches {target.hostname}"
+            raise Denied(public, reason=f"{claims.identity.user} has {len(standing.roles)} roles that count")
+        return standing.modes.mode_before_login(target, standing.roles)
+
+    async def current_roles(self, claims: Claims) -> list[Role]:
+        """The roles that count now."""
+        return list((await self._standing(claims)).roles)
+
+    async def root_of(self, claims: Claims) -> TrustedCluster:
+        """The cluster that somebody comes from; Denied if it is not trusted."""
+        root = (await self._standing(claims)).root
+        if root is None:
+            raise Denied("your cluster is not trusted", reason=f"{claims.identity.cluster} is no root")
+        return root
+
+    async def mode_policy(self) -> ModePolicy:
+        """`ports.ModeSource`, as auth said it with the last answer about anybody."""
+        if self._modes is None:
+            raise StoreError("the recording mode is not known yet")
+        return self._modes
+
+    async def _standing(self, claims: Claims) -> Standing:
+        key = _person(claims)
+        known = self._standings.get(key)
+        if known is not None and self._fresh(known[0]):
+            return known[1]
+        standing = await self._source.standing(claims.certificate)
+        self._modes = standing.modes
+        _keep(self._standings, key, (self._clock.monotonic(), standing))
+        return standing
+
+    def _fresh(self, since: float) -> bool:
+        return self._clock.monotonic() - since < FRESH_S
+
+
+class TrustedClusters:
+    """`ports.KnownClusters`, as auth said it last: what is old counts as long as auth is away.
+
+    That lets nobody in: whoever comes or goes is judged by auth.
+    """
+
+    def __init__(self, source: TrustedSource, *, clock: Clock) -> None:
+        self._source = source
+        self._clock = clock
+        self._known: tuple[TrustedCluster, ...] | None = None
+        self._asked = 0.0
+
+    async def trusted_clusters(self, relation: Relation | None = None) -> list[TrustedCluster]:
+        """See `ports.KnownClusters`."""
+        now = self._clock.monotonic()
+        if self._known is None or now - self._asked >= FRESH_S:
+            self._asked = now
+            try:
+                self._known = await self._source.trusted()
+            except StoreError:
+                if self._known is None:
+                    raise
+        return [each for each in self._known if relation in (None, each.relation)]
+
+    async def trusted_cluster(self, relation: Relation, name: str) -> TrustedCluster:
+        """See `ports.KnownClusters`."""
+        for each in await self.trusted_clusters(relation):
+            if each.name.lower() == name.lower():
+                return each
+        raise NotFound(f"there is no trusted cluster {name}")
+
+
+def _person(claims: Claims) -> tuple[str, int]:
+    return claims.identity.cluster, claims.serial
+
+
+def _keep(kept: OrderedDict[KeyT, ValueT], key: KeyT, value: ValueT) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    if len(kept) > MAX_KEPT:
+        kept.popitem(last=False)

@@ -1,0 +1,53 @@
+"""Tickets: with one a proxy apart from auth shows that somebody has just signed in there by password.
+
+Auth judges the password and gives the ticket; the proxy shows it with what the person asks for. It is good for one
+proxy and for a few minutes. Every auth of the cluster can read it, as its key comes from the daemons' authority.
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from interlock.core.errors import Denied
+from interlock.core.ids import DaemonId
+
+PURPOSE = "sign-in tickets"
+
+MAX_TICKET = 1024
+"""Bytes."""
+
+_SEAL = 32
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What a ticket says."""
+
+    user: str
+    proxy: DaemonId
+    since: float  # seconds since the epoch
+
+
+class Tickets:
+    """Gives and reads them. ``key``: `DaemonCa.secret` for `PURPOSE`."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def give(self, user: str, proxy: DaemonId, now: datetime) -> bytes:
+        """For somebody whose password was right."""
+        said = msgspec.msgpack.encode(SignedIn(user, proxy, now.timestamp()))
+        return hmac.digest(self._key, said, "sha256") + said
+
+    def read(self, ticket: bytes, proxy: DaemonId) -> tuple[str, datetime]:
+        """Who signed in, and when; Denied if it is no ticket of this proxy. How old it may be, others decide."""
+        seal, said = ticket[:_SEAL], ticket[_SEAL:MAX_TICKET]
+        if not hmac.compare_digest(hmac.digest(self._key, said, "sha256"), seal):
+            raise Denied("sign in again with ilsh login", reason=f"proxy {proxy} showed a ticket that is none")
+        found = msgspec.msgpack.decode(said, type=SignedIn)
+        if found.proxy != proxy:
+            reason = f"proxy {proxy} showed a ticket of {found.proxy} for {found.user}"
+            raise Denied("sign in again with ilsh login", reason=reason)
+        return found.user, datetime.fromtimestamp(found.since, UTC)

@@ -1,0 +1,74 @@
+"""A cluster of several machines, as far as one can show it: auth and proxies as daemons of their own, on loopback.
+
+Everything that is true of a `Cluster` is true of this one: it is the same kit with the gateway in pieces.
+"""
+
+from pathlib import Path
+
+from interlock.testing.gateway import Cluster, Mode
+from interlock.testing.ports import free_ports
+from interlock.testing.procs import Daemon
+
+
+class Machines(Cluster):
+    """``proxies``: how many. People come to the first one, unless `through` says otherwise."""
+
+    def __init__(self, directory: Path, *, mode: Mode = "proxy", proxies: int = 1, with_node: bool = True) -> None:
+        super().__init__(directory, mode=mode, with_node=with_node)
+        self.ports = [self.port, *free_ports(proxies - 1)]
+        self.proxies: list[Daemon] = []
+
+    def start_gateway(self) -> Daemon:
+        """Start auth, then the proxies; the daemon is auth."""
+        auth = self.start_auth()
+        try:
+            for number in range(len(self.ports)):
+                self.proxies.append(self.start_proxy(number, join=True))
+                self._stack.callback(self._stop_proxy, number)
+        except BaseException:
+            auth.stop()
+            raise
+        return auth
+
+    def start_auth(self) -> Daemon:
+        """Start auth; also again."""
+        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "auth", "-c", self._config]
+        daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="auth")
+        try:
+            daemon.wait_port(self.host, self.auth_port)
+            daemon.wait_port(self.host, self.join_port)
+        except BaseException:
+            daemon.stop()
+            raise
+        return daemon
+
+    def start_proxy(self, number: int, *, join: bool = False) -> Daemon:
+        """Start one of the proxies, also again; ``join`` for its first start."""
+        config = self.directory / f"proxy{number}.toml"
+        config.write_text(self._proxy_config(number))
+        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "proxy", "-c", config]
+        if join:
+            token = self.ilctl("tokens", "add", "--type", "proxy").stdout.split()[-1]
+            argv += ["--join", token, "--auth", f"{self.host}:{self.join_port}"]
+        daemon = Daemon(argv, log=self.directory / f"proxy{number}.log", env=self.env(), name=f"proxy {number}")
+        try:
+            daemon.wait_port(self.host, self.ports[number])
+        except BaseException:
+            daemon.stop()
+            raise
+        return daemon
+
+    def through(self, number: int) -> None:
+        """People come to this proxy from now on."""
+        self.port = self.ports[number]
+
+    def _stop_proxy(self, number: int) -> None:
+        self.proxies[number].stop()  # the current one: a test may have started it again
+
+    def _proxy_config(self, number: int) -> str:
+        return f"""\
+data_dir = "{self.directory / f"proxy{number}"}"
+
+[proxy]
+listen = "{self.host}:{self.ports[number]}"
+"""
