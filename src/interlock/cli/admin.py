@@ -15,6 +15,7 @@ from interlock.cli import (
     admin_clusters,
     admin_doctor,
     admin_evidence,
+    admin_exports,
     admin_holds,
     admin_locks,
     admin_mode,
@@ -41,12 +42,14 @@ app.add_typer(admin_clusters.app, name="clusters")
 app.add_typer(admin_trust.auth, name="auth")
 app.add_typer(admin_locks.app, name="locks")
 app.add_typer(admin_audit.events, name="events")
+admin_audit.events.command("export")(admin_exports.export_events)
 admin_audit.events.command("verify")(admin_evidence.verify_events)
 app.add_typer(admin_audit.sessions, name="sessions")
 admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")
 admin_audit.recordings.command("verify")(admin_verify.verify_recordings)
 app.add_typer(admin_holds.app, name="holds")
+app.add_typer(admin_exports.app, name="exports")
 app.add_typer(admin_mode.mode, name="mode")
 app.command("backup")(admin_backup.backup)
 app.command("restore")(admin_backup.restore)

@@ -12,6 +12,7 @@
     ├── RecordingError        a recording cannot be made, stored, read or verified
     ├── StoreError            the database or file storage failed
     │   └── Differs           what it has is not what it was given
+    ├── ExportError           a receiver of the audit log did not take a batch
     ├── ConfigError           configuration or data directory is wrong; public text names the setting
     └── ProtocolError
         ├── LocalProtocolError    our own bug: we asked the core for something the protocol forbids
@@ -70,6 +71,14 @@ class StoreError(InterlockError):
 
 class Differs(StoreError):
     """What is stored is not what was sent; it is still where it came from."""
+
+
+class ExportError(InterlockError):
+    """A receiver of the audit log has not acknowledged a batch; ``pause``: seconds that it asks us to wait."""
+
+    def __init__(self, public: str, *, pause: float = 0.0, reason: str = "") -> None:
+        super().__init__(public, reason=reason)
+        self.pause = pause
 
 
 class ConfigError(InterlockError):

@@ -76,6 +76,17 @@ class RecordingsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path_style: bool = True  # the bucket's name in the path; false: in the host's name
 
 
+class ExportConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[exports.NAME]``: where the audit log goes as it grows. Another name begins at the beginning."""
+
+    to: str  # file:///PATH, syslog+tcp:// or +tls or +udp, https:// (webhook), otlp+https://
+    secret_file: str = ""  # of a webhook: what its signature is made with, mode 0600
+    headers: dict[str, str] = {}  # of HTTP requests, for example Authorization
+    ca: str = ""  # PEM file of the authorities that the receiver is verified by; default: the system's
+    cert: str = ""  # PEM files of a certificate to show to the receiver
+    key: str = ""
+
+
 class RetentionConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Table ``[retention]``; what is left out has no limit. What is held (``ilctl holds``) is kept beyond them."""
 
@@ -110,6 +121,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     monitor: MonitorConfig = MonitorConfig()
     recordings: RecordingsConfig = RecordingsConfig()
     retention: RetentionConfig = RetentionConfig()
+    exports: dict[str, ExportConfig] = {}
 
     @property
     def mode(self) -> RecordingMode | None:
@@ -154,6 +166,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             *((("monitor.listen", self.monitor.listen),) if self.monitor.listen else ()),
         ):
             Address.parse(setting, text)
+        for name in self.exports:
+            try:
+                parse_name(name)
+            except ValueError as error:
+                raise ConfigError(f"exports: {error}") from None
         if self.node.proxy:
             proxy_address("node.proxy", self.node.proxy)
 

@@ -21,9 +21,11 @@ from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.core.address import format_address, parse_listen
 from interlock.core.errors import ConfigError, InterlockError, StoreError
+from interlock.daemons.auditing import retainer, sign_last, signer_of_checkpoints
 from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.database import keep_database
+from interlock.daemons.exporting import exporters, run_exporters
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
@@ -48,12 +50,10 @@ from interlock.daemons.supervisor import Workers
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.ports import Clock
-from interlock.services.checkpoints import Checkpoints
 from interlock.services.completer import Completer
 from interlock.services.federation import FederatedClaims
 from interlock.services.health import Health
 from interlock.services.joining import JoinSources
-from interlock.services.retention import Retainer
 from interlock.services.sessions import Sessions
 from interlock.services.sweeper import Sweeper
 
@@ -303,9 +303,7 @@ async def _serve(
     names = proxy_names(config) if composition.with_proxy else ()
     sources, passwords = JoinSources(), local.sign_in(services.emitter)
     lives_here = services.claims.held
-    checkpoints = Checkpoints(
-        local.evidence, local.authority.audit_key, cluster=local.cluster.name, clock=local.clock
-    )
+    checkpoints = signer_of_checkpoints(local)
     sweeper = Sweeper(
         local.trackers,
         local.audit,
@@ -313,7 +311,7 @@ async def _serve(
         services.factory,
         clock=local.clock,
         lives_here=lives_here,
-        chores=[checkpoints.sign, _retainer(services).tend],
+        chores=[checkpoints.sign, retainer(services).tend],
     )
     completer = Completer(
         local.arriving,
@@ -325,6 +323,7 @@ async def _serve(
         clock=local.clock,
         signer=services.signer,
     )
+    exporting = exporters(config.exports, local)
     rpc = await auth_rpc_server(
         local,
         services.claims,
@@ -347,6 +346,7 @@ async def _serve(
             storing = tasks.create_task(services.emitter.run(), name="gateway.emitter")
             tending = tasks.create_task(sessions.run(), name="gateway.sessions")
             upkeep = (
+                tasks.create_task(run_exporters(exporting), name="gateway.exports"),
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
                 tasks.create_task(_reload(front, reloads, local.clock), name="gateway.reloads"),
@@ -371,7 +371,7 @@ async def _serve(
             await services.end(tending)
             await rpc.stop()
             await services.flush(storing)
-        await _sign_last(checkpoints)
+        await sign_last(checkpoints)
     finally:
         await stack.aclose()
         await rpc.stop()
@@ -398,34 +398,6 @@ def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContex
         "recordings": room_for_recordings(local.data_dir / RECORDINGS),
     }
     return monitor(services.config.monitor.listen, health=Health(checks), readings=readings)
-
-
-def _retainer(services: Services) -> Retainer:
-    local = services.local
-    return Retainer(
-        services.config.retention.policy,
-        local.retention,
-        local.recordings,
-        local.holds,
-        local.audit,
-        services.factory,
-        key=local.authority.audit_key,
-        cluster=local.cluster.name,
-        clock=local.clock,
-        taken=_nobody_exports,
-    )
-
-
-async def _nobody_exports() -> None:
-    return None
-
-
-async def _sign_last(checkpoints: Checkpoints) -> None:
-    """The last events too; what is left is signed by the next start."""
-    try:
-        await checkpoints.sign()
-    except InterlockError as error:
-        _log.warning("audit.not_signed", reason=error.reason)
 
 
 async def _reload(front: Front, reloads: Reloads, clock: Clock) -> None:

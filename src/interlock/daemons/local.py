@@ -21,6 +21,7 @@ from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
 from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.evidence import SqlEvidenceStore
+from interlock.adapters.db.exports import SqlExports
 from interlock.adapters.db.holds import SqlHoldStore
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
@@ -77,6 +78,7 @@ class Local:
     catalogue: Catalogue
     authority: Authority
     evidence: SqlEvidenceStore
+    exports: SqlExports
     holds: SqlHoldStore
     retention: SqlEventRetention
     claims: CertificateReader
@@ -174,6 +176,7 @@ async def open_local(
             ),
             authority=authority,
             evidence=SqlEvidenceStore(database),
+            exports=SqlExports(database),
             holds=SqlHoldStore(database),
             retention=SqlEventRetention(database, chain),
             claims=CertificateReader([authority.export("user")]),

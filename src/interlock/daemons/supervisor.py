@@ -34,7 +34,7 @@ from interlock.services.joining import JoinSources
 
 _COMMAND = (sys.executable, "-P", "-m", "interlock.cli.run", "worker")
 
-_OURS = ("recordings", "data_dir", "database", "cluster", "auth", "node")
+_OURS = ("recordings", "retention", "exports", "data_dir", "database", "cluster", "auth", "node")
 """Settings that the supervisor has read once; a change of them needs a restart, as does ``proxy.listen``."""
 
 _log = structlog.get_logger()

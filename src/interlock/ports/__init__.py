@@ -42,6 +42,12 @@ from interlock.ports.evidence import (
     StoredEvent,
     StoredHead,
 )
+from interlock.ports.export import (
+    ExportCursors,
+    ExportSource,
+    ExportState,
+    Receiver,
+)
 from interlock.ports.issuing import (
     AuthorityKey,
     AuthorityStore,
@@ -132,6 +138,9 @@ __all__ = [
     "EventSink",
     "Evidence",
     "EvidenceStore",
+    "ExportCursors",
+    "ExportSource",
+    "ExportState",
     "HoldStore",
     "HostIssuer",
     "Inventory",
@@ -152,6 +161,7 @@ __all__ = [
     "PassReader",
     "Posted",
     "ProxyStore",
+    "Receiver",
     "RecordingFilter",
     "RecordingInfo",
     "RecordingPage",

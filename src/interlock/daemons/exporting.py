@@ -1,0 +1,103 @@
+"""Composition of the exports of the audit log that the gateway's file names."""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from interlock.adapters.export.http import Url, tls_context
+from interlock.adapters.export.lines import FileLines
+from interlock.adapters.export.otlp import OtlpLogs
+from interlock.adapters.export.syslog import SyslogDatagrams, SyslogStream
+from interlock.adapters.export.webhook import Webhook
+from interlock.core.errors import ConfigError
+from interlock.daemons.config import ExportConfig
+from interlock.daemons.local import Local
+from interlock.ports import Clock, Receiver
+from interlock.services.exporter import Exporter
+
+_PORTS = {"syslog+tcp": 601, "syslog+tls": 6514, "syslog+udp": 514}
+MIN_SECRET = 16
+"""Bytes of a webhook's secret at least."""
+
+
+def exporters(configs: Mapping[str, ExportConfig], local: Local) -> list[Exporter]:
+    """One for each; ConfigError names what is wrong."""
+    return [
+        Exporter(
+            name,
+            local.exports,
+            local.exports,
+            receiver(name, config, local.clock),
+            clock=local.clock,
+            entropy=local.entropy,
+        )
+        for name, config in configs.items()
+    ]
+
+
+async def run_exporters(exporting: list[Exporter]) -> None:
+    """All of them, until cancelled."""
+    async with asyncio.TaskGroup() as tasks:
+        for each in exporting:
+            tasks.create_task(each.run(), name="gateway.export")
+
+
+def receiver(name: str, config: ExportConfig, clock: Clock) -> Receiver:
+    """Where this export goes; ConfigError if that cannot be used."""
+    try:
+        return _receiver(config, clock)
+    except ConfigError as error:
+        raise ConfigError(f"exports.{name}: {error.public}", reason=error.reason) from error
+
+
+def _receiver(config: ExportConfig, clock: Clock) -> Receiver:
+    scheme, _, rest = config.to.partition("://")
+    match scheme:
+        case "file" if rest.startswith("/"):
+            return FileLines(Path(rest))
+        case "syslog+udp" | "syslog+tcp" | "syslog+tls":
+            host, port = _host_port(config.to, _PORTS[scheme])
+            here = socket.gethostname()
+            if scheme == "syslog+udp":
+                return SyslogDatagrams(host, port, hostname=here)
+            context = tls_context(config.ca, config.cert, config.key) if scheme == "syslog+tls" else None
+            return SyslogStream(host, port, hostname=here, context=context)
+        case "https" | "http":
+            url = Url.parse(config.to)
+            context = tls_context(config.ca, config.cert, config.key) if url.secure else None
+            return Webhook(url, _secret(config.secret_file), headers=config.headers, context=context, clock=clock)
+        case "otlp+https" | "otlp+http":
+            url = Url.parse(config.to.removeprefix("otlp+"))
+            context = tls_context(config.ca, config.cert, config.key) if url.secure else None
+            return OtlpLogs(url, headers=config.headers, context=context, clock=clock)
+        case _:
+            known = "file:///PATH, syslog+tcp://, syslog+tls://, syslog+udp://, https:// and otlp+https://"
+            raise ConfigError(f"to: {config.to[:100]!r} is nowhere to export to; known are {known}")
+
+
+def _host_port(text: str, default: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise ConfigError(f"to: {text[:100]!r} must name HOST[:PORT]")
+    return host, port or default
+
+
+def _secret(path: str) -> bytes:
+    if not path:
+        raise ConfigError("secret_file is missing: the receiver could not tell our events from anybody's")
+    try:
+        found = Path(path)
+        if found.stat().st_mode & 0o077:
+            raise ConfigError(f"{path} is open to other users: run chmod 600 {path}")
+        secret = found.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", reason=str(error)) from error
+    if len(secret) < MIN_SECRET:
+        raise ConfigError(f"{path} must have at least {MIN_SECRET} bytes")
+    return secret
