@@ -22,6 +22,8 @@ FIELD = {
     Kind.SESSION_DATA: ("session.data", "T2006I"),
     Kind.RECORDING_LAPSE: ("session.recording.lapse", "ILR00W"),
     Kind.RECORDING_QUARANTINED: ("session.recording.quarantined", "ILR01E"),
+    Kind.ROOM_LESS: ("recording.room", "ILD00W"),
+    Kind.ROOM_MORE: ("recording.room", "ILD00I"),
     Kind.RECORDING_DIFFERS: ("session.recording.differs", "ILR02E"),
     Kind.SESSION_REJECTED: ("session.rejected", "T1006W"),
     Kind.EXEC: ("exec", "T3002I"),

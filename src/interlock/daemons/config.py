@@ -73,6 +73,9 @@ class RecordingsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: str = ""  # its URL; default: Amazon's for the region
     region: str = "us-east-1"
     credentials: str = ""  # file in the format of Amazon's tools, mode 0600; default: environment, or as those do
+    spill_below_mib: int = 0  # free room of the recordings' disk; default: a tenth of it, 2048 at most
+    refuse_below_mib: int = 0  # no new recordings below; default: a 25th of it, 512 at most
+    reserve_mib: int = 0  # set aside for when it is full; default: a 50th of it, 32 at most
     path_style: bool = True  # the bucket's name in the path; false: in the host's name
 
 
@@ -156,6 +159,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError(f"cluster: {error}") from None
         check_database(self.database)
         _ = self.mode, self.node_name
+        room = self.recordings
+        if min(room.spill_below_mib, room.refuse_below_mib, room.reserve_mib) < 0:
+            raise ConfigError("recordings: room cannot be negative")
+        if room.spill_below_mib and room.spill_below_mib < room.refuse_below_mib:
+            raise ConfigError("recordings.spill_below_mib must not be less than recordings.refuse_below_mib")
         if not 0 <= self.workers <= MAX_WORKERS:
             raise ConfigError(f"workers must be 0 to {MAX_WORKERS}, not {self.workers}")
         for setting, text in (

@@ -481,6 +481,7 @@ def node_settings(config: Config, data_dir: Path) -> NodeSettings:
         labels=config.node.labels,
         names=config.node.names,
         protected=_own_listeners(config),
+        room=config.recordings,
     )
 
 

@@ -21,9 +21,11 @@ from interlock.adapters.ssh.tunnel.agent import TunnelAgent
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.core.extensions import SOFTWARE
 from interlock.core.ids import DaemonId
+from interlock.daemons.config import RecordingsConfig
 from interlock.daemons.local import prepare_data_dir
 from interlock.daemons.monitor import watch_apart
 from interlock.daemons.node_identity import IdentityFile, LocalAuth, NodeIdentity, create_host_key, public_line
+from interlock.daemons.storage import open_room
 from interlock.daemons.supervise import finished
 from interlock.domain.signing import DaemonRole, KeySource, unsigned
 from interlock.domain.target import SubKind, Target
@@ -88,6 +90,7 @@ class NodeSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # further names for its host certificate
     protected: frozenset[tuple[str, int]] = frozenset()  # the gateway's own listeners: see domain.reach.forbidden
+    room: RecordingsConfig = field(default_factory=RecordingsConfig)  # how full the disk may be
     options: NodeOptions = field(default_factory=lambda: NodeOptions(extra_path=str(Path(sys.executable).parent)))
 
     @property
@@ -155,6 +158,7 @@ async def serve_node(
         emitter=emitter,
         trackers=ports.trackers,
         parts=FileRecordings(settings.data_dir / "recordings"),
+        room=open_room(settings.room, settings.data_dir / "recordings"),
         recordings=ports.recordings,
         claims=ports.claims,
         locks=tenures.locks,

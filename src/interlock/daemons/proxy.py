@@ -26,7 +26,8 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.core.limits import MAX_CONNECTIONS_PREAUTH
 from interlock.daemons.config import Address, Config
-from interlock.daemons.local import Local
+from interlock.daemons.local import RECORDINGS, Local
+from interlock.daemons.storage import open_room
 from interlock.daemons.supervise import finished
 from interlock.domain.cluster import door_of
 from interlock.domain.identity import Claims
@@ -171,6 +172,7 @@ async def open_services(
         locks=tenures.locks,
         gather=GATHER_S,
         recovers=not worker,
+        room=open_room(config.recordings, local.data_dir / RECORDINGS, keeper=not worker),
         meters=meters,
         signer=signer,
     )

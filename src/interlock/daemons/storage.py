@@ -11,11 +11,14 @@ import msgspec
 import structlog
 
 from interlock.adapters.blob.bucket import Bucket, BucketPlace
+from interlock.adapters.blob.disk import DiskOfRecordings
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.blob.objects import BucketRecordings
 from interlock.core.errors import ConfigError, StoreError
 from interlock.daemons.config import RecordingsConfig
+from interlock.domain.room import Bounds
 from interlock.ports import Clock
+from interlock.services.room import Room
 
 TIDY_S = 3600.0
 """Seconds between two looks for uploads in parts that nobody will finish."""
@@ -69,6 +72,21 @@ def open_recordings(data_dir: Path, directory: Path) -> FileRecordings:
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(f"cannot use {kept}: {error}") from error
     return BucketRecordings(directory, Bucket(place))
+
+
+def open_room(config: RecordingsConfig, directory: Path, *, keeper: bool = True) -> Room:
+    """The room for recordings in this directory. ``keeper``: of several processes of one daemon one is."""
+    mib = 1024 * 1024
+
+    def bounds(total: int) -> Bounds:
+        return Bounds.of(
+            total,
+            spill=config.spill_below_mib * mib,
+            refuse=config.refuse_below_mib * mib,
+            reserve=config.reserve_mib * mib,
+        )
+
+    return Room(DiskOfRecordings(directory), bounds, keeper=keeper)
 
 
 async def check_store(recordings: FileRecordings) -> None:

@@ -24,6 +24,8 @@ class Kind(Enum):
     RECORDING_LAPSE = ("session.recording.lapse", "ILR00W")
     RECORDING_QUARANTINED = ("session.recording.quarantined", "ILR01E")
     RECORDING_DIFFERS = ("session.recording.differs", "ILR02E")
+    ROOM_LESS = ("recording.room", "ILD00W")
+    ROOM_MORE = ("recording.room", "ILD00I")
     SESSION_REJECTED = ("session.rejected", "T1006W")
     SESSION_ELSEWHERE = ("session.elsewhere", "ILS00I")
     EXEC = ("exec", "T3002I")

@@ -56,6 +56,13 @@ class Metric(Enum):
         "1 while the storage of recordings does not answer.",
         "",
     )
+    ROOM_STEP = (
+        "interlock_recording_room_step",
+        Shape.WORST,
+        "Room for recordings: 0 enough, 1 spilling, 2 refusing new ones, 3 nothing is recorded.",
+        "",
+    )
+    NO_ROOM = ("interlock_recording_refused_total", Shape.COUNTER, "Recordings not begun for want of room.", "")
     AUDIT_BACKLOG = ("interlock_audit_backlog", Shape.GAUGE, "Events that wait to be stored.", "")
     AUDIT_LAG = ("interlock_audit_lag_seconds", Shape.WORST, "Age of the oldest event that waits.", "")
     PROCESSES = ("interlock_processes", Shape.GAUGE, "Processes that answered.", "")

@@ -10,6 +10,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import JsonValue
 from interlock.domain.container import Keyframe, Point
 from interlock.domain.recording import Header, RecordingState
+from interlock.domain.room import Usage
 from interlock.domain.survey import Survey
 
 
@@ -206,6 +207,22 @@ class Arriving(Protocol):
 
     def of(self, daemon: DaemonId) -> ClosedParts:
         """One daemon's."""
+        ...
+
+
+class RecordingDisk(Protocol):
+    """The file system of a daemon's recordings. Calls are short and synchronous, but for `hold`."""
+
+    def usage(self) -> Usage:
+        """How full it is; StoreError if it cannot be read."""
+        ...
+
+    def hold(self, size: int) -> None:
+        """Set so many bytes aside, in all; StoreError if they are not there."""
+        ...
+
+    def release(self) -> None:
+        """Give away what was set aside; never fails."""
         ...
 
 

@@ -18,10 +18,20 @@ from interlock.domain.container import SALT_SIZE, new_compressor
 from interlock.domain.lock import Subject
 from interlock.domain.metrics import Metric
 from interlock.domain.recording import Header
+from interlock.domain.room import Step, Usage
 from interlock.domain.session import SessionContext
 from interlock.domain.signing import KeySource, unsigned
 from interlock.domain.twin import Twin
-from interlock.ports import Clock, Entropy, RecordingParts, RecordingStore, SyncStore, TrackerStore, TwinStore
+from interlock.ports import (
+    Clock,
+    Entropy,
+    RecordingPart,
+    RecordingParts,
+    RecordingStore,
+    SyncStore,
+    TrackerStore,
+    TwinStore,
+)
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, OnFailure, rejection
@@ -39,6 +49,7 @@ from interlock.services.recorder import (
     not_recordable,
 )
 from interlock.services.recovery import Recovery
+from interlock.services.room import Room, RoomyPart
 from interlock.services.trackers import HEARTBEAT_S, LiveTracker, NoTracker, TrackerWriter
 from interlock.services.uploads import Upload, Uploads
 
@@ -74,6 +85,7 @@ class Sessions:
         signer: KeySource = unsigned,
         gather: float = 0,
         recovers: bool = True,
+        room: Room | None = None,
         meters: Meters | None = None,
         sleep: Sleep = asyncio.sleep,
         call_later: CallLater = call_later,
@@ -82,6 +94,7 @@ class Sessions:
         """``recovers``: False in a process beside which another one looks after what was left (`take_left`)."""
         self._recovers = recovers
         self._meters = meters or Meters()
+        self._room = room  # None: the disk says so when it is full
         self._daemon_id = daemon_id
         self._cluster = cluster
         self._clock = clock
@@ -120,6 +133,8 @@ class Sessions:
             daemon_id=daemon_id,
             sleep=sleep,
         )
+        if room is not None:
+            room.follow(self._stepped)
         self._live: dict[LiveSession, None] = {}  # in the order in which they were agreed
         self._told: dict[SessionId, LiveSession] = {}  # those whose events are ours
         self._closing = False  # set by end_all: nothing begins any more
@@ -133,6 +148,9 @@ class Sessions:
         meters.watch(Metric.LIVE, lambda: len(self._live))
         meters.watch(Metric.UPLOAD_BACKLOG, lambda: self._uploads.pending)
         meters.watch(Metric.STORAGE_AWAY, lambda: float(self._uploads.store_away))
+        if (room := self._room) is not None:
+            meters.watch(Metric.ROOM_STEP, lambda: float(room.step))
+            meters.watch(Metric.NO_ROOM, lambda: room.counts.refused)
         meters.watch(Metric.RECORDER_LAG, lambda: max((each.recorder.lag for each in self._live), default=0.0))
         meters.watch(Metric.AUDIT_BACKLOG, lambda: self._emitter.waiting)
         meters.watch(Metric.AUDIT_LAG, self._audit_lag)
@@ -255,6 +273,8 @@ class Sessions:
                 tasks.create_task(self._beat(), name="sessions.heartbeat"),
                 tasks.create_task(self._mark(), name="sessions.marks"),
             ]
+            if self._room is not None:
+                until_stop.append(tasks.create_task(self._room.run(), name="sessions.room"))
             if self._recovers:
                 until_stop.append(tasks.create_task(self._recovery.run(), name="sessions.recovery"))
             tasks.create_task(self._trackers.run(), name="sessions.trackers")
@@ -289,15 +309,19 @@ class Sessions:
         self, ctx: SessionContext, header: Header, on_failure: OnFailure, on_lapse: OnFailure | None
     ) -> SessionRecorder:
         sid = parse_session_id(header.sid)
+        if self._room is not None:
+            self._room.admit()
         mirror = self._mirrors.open(sid) if ctx.mode.sync else None
         try:
-            part = self._parts.create(sid)
+            part: RecordingPart = self._parts.create(sid)
         except OSError as error:
             if mirror is not None:
                 mirror.abandon()
             raise not_recordable(error) from error
         if self._recovers:
             self._recovery.opened(sid)
+        if self._room is not None:
+            part = RoomyPart(part, self._room)
         limit = ctx.access.exec_output_limit
         recorder = Recorder(
             part if mirror is None else MirroredPart(part, mirror),
@@ -316,6 +340,21 @@ class Sessions:
         if mirror is not None:
             mirror.on_lost = recorder.not_in_sync
         return recorder
+
+    def _stepped(self, before: Step, now: Step, usage: Usage) -> None:
+        """The disk of the recordings has more or less room than before."""
+        self._uploads.hurry(on=now >= Step.SPILL)
+        if self._room is None or not self._room.keeper:
+            return
+        fields: dict[str, JsonValue] = {
+            "recorded_by": self._daemon_id,
+            "step": now.name.lower(),
+            "was": before.name.lower(),
+            "bytes_free": usage.free,
+            "bytes_total": usage.total,
+            "success": now < before,
+        }
+        self._emitter.emit(self._factory.make(Kind.ROOM_LESS if now > before else Kind.ROOM_MORE, fields))
 
     async def _recall(self, sid: SessionId) -> Upload:
         return await self._recovery.recall(sid)

@@ -74,11 +74,12 @@ class Cluster:
         workers: int | None = 1,
         monitored: bool = False,
         settings: str = "",
+        node_settings: str = "",
         database: str = "",
     ) -> None:
         """``workers``: processes that serve the gateway's port; None: as many as it has by itself.
 
-        ``settings``: further tables of the gateway's file.
+        ``settings``, ``node_settings``: further tables of the gateway's and the node's file.
         ``database``: its setting; by itself it is a file.
         ``monitored``: whether gateway and node tell of themselves at `monitor_port` and `node_monitor_port`.
         """
@@ -95,7 +96,7 @@ class Cluster:
         self.workers = workers
         self._database = f"database = {json.dumps(database)}\n" if database else ""
         self.monitor_port, self.node_monitor_port = free_ports(2) if monitored else (0, 0)
-        self._settings = settings
+        self._settings, self._node_settings = settings, node_settings
         self._ciphers = list(ciphers)  # none: the gateway's own choice
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
@@ -447,7 +448,9 @@ listen = "{self.host}:{self.node_port}"
 
 [node.labels]
 env = "test"
-{self._monitor_config(self.node_monitor_port)}"""
+{self._monitor_config(self.node_monitor_port)}
+{self._node_settings}
+"""
 
 
 def _kept(part: Path) -> bytes:
