@@ -4,11 +4,17 @@ These are workers and ``ilctl``, which have no configuration. Unlike other setti
 any more: a gateway that was started once without its database's name must not become an empty cluster.
 """
 
+import asyncio
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interlock.core.errors import ConfigError
+import structlog
+
+from interlock.adapters.db.engine import Database
+from interlock.adapters.db.months import EventMonths
+from interlock.core.errors import ConfigError, StoreError
+from interlock.ports import Clock
 
 if TYPE_CHECKING:  # the driver takes half a second to import
     from interlock.adapters.db.postgres import PostgresUrl
@@ -19,7 +25,12 @@ DATABASE = "interlock.db"
 FILE = "sqlite"
 """The setting that leads back to it."""
 
+TEND_S = 3600.0
+"""Seconds between two looks at the calendar."""
+
 _KEPT = "database-url"
+
+_log = structlog.get_logger()
 
 
 def check_database(setting: str) -> None:
@@ -61,6 +72,20 @@ def database_place(data_dir: Path) -> "Path | PostgresUrl":
 def has_database(data_dir: Path) -> bool:
     """Whether a gateway has been started with this directory."""
     return (data_dir / DATABASE).exists() or (data_dir / _KEPT).exists()
+
+
+async def tend_database(database: Database, clock: Clock) -> None:
+    """Keep up with the calendar until cancelled."""
+    months = EventMonths(database)
+    while True:
+        try:
+            made, dropped = await months.tend(clock.now())
+        except StoreError as error:
+            _log.warning("database.not_tended", reason=error.reason)
+        else:
+            if made or dropped:
+                _log.info("database.tended", months=made, dropped=dropped)
+        await asyncio.sleep(TEND_S)
 
 
 def _noted(kept: Path) -> str:

@@ -24,7 +24,7 @@ from interlock.core.errors import ConfigError, InterlockError, StoreError
 from interlock.daemons.auditing import retainer, sign_last, signer_of_checkpoints
 from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
-from interlock.daemons.database import keep_database
+from interlock.daemons.database import keep_database, tend_database
 from interlock.daemons.exporting import exporters, run_exporters
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
@@ -351,6 +351,7 @@ async def _serve(
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
                 tasks.create_task(_reload(front, reloads, local.clock), name="gateway.reloads"),
                 tasks.create_task(tend_store(local.recordings, local.clock), name="gateway.storage"),
+                tasks.create_task(tend_database(local.database, local.clock), name="gateway.database"),
             )
             serving = tasks.create_task(front.run(), name="gateway.proxy")
             await front.wait_ready()

@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -15,6 +16,8 @@ from interlock.adapters.db import engine, schema
 from interlock.adapters.db.engine import Database, open_database
 from interlock.core.errors import ConfigError, StoreError
 from interlock.testing.postgres import Place
+
+OF_MONTHS = {None, "events_in_chain", "events_once_per_session"}
 
 
 def modes(directory: Path) -> dict[str, int]:
@@ -43,7 +46,17 @@ async def test_migrations_make_exactly_the_tables_that_the_stores_use(database: 
     """schema.py and the migrations do not drift apart."""
 
     def difference(connection: Connection) -> list[object]:
-        found: list[object] = compare_metadata(MigrationContext.configure(connection), schema.metadata)
+        monthly = connection.dialect.name == "postgresql"
+
+        def is_compared(part: Any, name: str | None, kind: str, reflected: bool, _other: object) -> bool:
+            """Events are in tables of months there, which have the unique keys (test_months)."""
+            if kind == "table":
+                return not (reflected and str(name).startswith("events_"))
+            key = kind in {"index", "unique_constraint"} and part.table.name == "events" and name in OF_MONTHS
+            return not (monthly and key)
+
+        context = MigrationContext.configure(connection, opts={"include_object": is_compared})
+        found: list[object] = compare_metadata(context, schema.metadata)
         return found
 
     assert await database.read(difference) == []
