@@ -40,7 +40,8 @@ class Counting:
     """A terminal in which somebody counts."""
 
     terminal: Terminal
-    seen: list[float] = field(default_factory=list)  # when each number reached the person
+    seen: list[float] = field(default_factory=list)  # when each number reached the person, by the clock
+    clock: Callable[[], float] = time.monotonic
 
     def say(self, number: int = 1) -> bool:
         """Ask for numbers and wait for each; False if the connection is gone."""
@@ -50,7 +51,7 @@ class Counting:
                 self.terminal.expect(f"said-{len(self.seen) + 1}-")
             except (KitError, OSError):
                 return False
-            self.seen.append(time.monotonic())
+            self.seen.append(self.clock())
         return True
 
     @property
@@ -68,10 +69,14 @@ class Aftermath:
 
     def check(self, *counted: Counting) -> list[Event]:
         """Wait until all is in order; KitError says what is not. ``counted``: who had seen what."""
+        return self.check_heard([each.certain for each in counted if each.seen])
+
+    def check_heard(self, certain: Sequence[int]) -> list[Event]:
+        """The same, where people had seen so many numbers long enough before the end, one of them each."""
         wrong = ["nothing was looked at"]
 
         def settled() -> bool | None:
-            wrong[:] = self.problems(counted)
+            wrong[:] = self.problems(certain)
             return not wrong or None
 
         try:
@@ -80,13 +85,22 @@ class Aftermath:
             raise KitError(f"{error}: " + "; ".join(wrong)) from None
         return self._events()
 
+    def begun(self, count: int) -> list[str]:
+        """The sessions that have begun, when they are so many."""
+
+        def found() -> list[str] | None:
+            sids = list(dict.fromkeys(e["sid"] for e in self._events() if e["event"] == "session.start"))
+            return sids if len(sids) >= count else None
+
+        return poll_until(found, f"{count} session(s)")
+
     def wait_either(self, struck: Callable[[], bool]) -> bool:
         """Wait until the fault has come about, which is True, or all is in order without it."""
         with contextlib.suppress(KitError):
             poll_until(lambda: struck() or not self.problems() or None, "anything", RECOVERED_S)
         return struck()
 
-    def problems(self, counted: Sequence[Counting] = ()) -> list[str]:
+    def problems(self, certain: Sequence[int] = ()) -> list[str]:
         """All that is not in order now."""
         events = self._events()
         began = list(dict.fromkeys(e["sid"] for e in events if e["event"] == "session.start"))
@@ -101,17 +115,16 @@ class Aftermath:
         wrong += [f"{sid} has events and no start" for sid in about - set(began)]
         rows = Counter(row["sid"] for row in self._cluster.json("recordings", "ls"))
         wrong += [f"{sid}: {rows[sid]} recordings" for sid in began if rows[sid] != 1]
-        people = sum(bool(each.seen) for each in counted)
-        if people > len(began):
-            wrong.append(f"{people} people had sessions, {len(began)} are known")
+        if len(certain) > len(began):
+            wrong.append(f"{len(certain)} people had sessions, {len(began)} are known")
         if not wrong:
-            wrong += self._unheard(began, counted)
+            wrong += self._unheard(began, certain)
         return wrong
 
-    def _unheard(self, began: Sequence[str], counted: Sequence[Counting]) -> list[str]:
+    def _unheard(self, began: Sequence[str], certain: Sequence[int]) -> list[str]:
         """Whoever saw a number must find it in one recording: the longest counts belong together."""
         heard = sorted((self._heard(sid) for sid in began), reverse=True)
-        seen = sorted((each.certain for each in counted), reverse=True)
+        seen = sorted(certain, reverse=True)
         return [
             f"somebody saw {saw}, and the recording ends at {has}"
             for saw, has in zip(seen, heard, strict=False)

@@ -73,9 +73,13 @@ class Tracer:
             self.stop()
             raise KitError(f"strace did not start: {said}")
 
+    def text(self) -> str:
+        """All that it has said."""
+        return self._log.read_text(errors="replace")
+
     def calls(self) -> list[Call]:
         """What was seen so far, on files below a directory of ours or not; unfinished lines are left out."""
-        lines = self._log.read_text(errors="replace").splitlines()
+        lines = self.text().splitlines()
         return [
             Call(found[1], found[2]) for line in lines if (found := _CALL.match(line)) and "resumed>" not in line
         ]
@@ -86,7 +90,7 @@ class Tracer:
 
     def struck(self) -> bool:
         """Whether a fault has come about."""
-        text = self._log.read_text(errors="replace")
+        text = self.text()
         return "(INJECTED)" in text or "(DELAYED)" in text or "killed by SIGKILL" in text
 
     def stop(self) -> None:

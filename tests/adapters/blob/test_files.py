@@ -297,7 +297,7 @@ async def test_a_list_reads_no_recording_twice(
     assert len(recordings._described) == 1
 
 
-def test_a_part_is_followed_while_it_grows(recordings: FileRecordings) -> None:
+async def test_a_part_is_followed_while_it_grows(recordings: FileRecordings) -> None:
     """Everything that was appended, once, and nothing after the end; whoever follows disturbs nobody."""
     part = recordings.create(SID)
     reader = recordings.follow(SID)

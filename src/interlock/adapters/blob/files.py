@@ -42,6 +42,7 @@ from interlock.adapters.blob.parts import (
     sync_directory,
     unreadable,
 )
+from interlock.adapters.blob.syncing import Syncer
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue
@@ -80,6 +81,7 @@ class FileRecordings(PartFiles):
         self.quarantined = directory / _QUARANTINE
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         super().__init__(directory / _LIVE, self.quarantined)
+        self._syncer = Syncer(directory / _LIVE)
         # One thread of its own: people who ask for lists wait for each other, and nobody else waits for them.
         self._lister = ThreadPoolExecutor(1, "recordings.list")
         self._described: dict[Path, _Described] = {}  # used by that thread only
@@ -93,7 +95,7 @@ class FileRecordings(PartFiles):
         """
         if self.stored(sid):
             raise FileExistsError(errno.EEXIST, "there is a recording of this session already", str(sid))
-        return LivePart(self.path(sid))
+        return LivePart(self.path(sid), self._syncer)
 
     def follow(self, sid: SessionId) -> PartFollower:
         """Read the part of a live session from its beginning; OSError if there is none."""

@@ -10,8 +10,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 from interlock.adapters.blob.marks import Marks
+from interlock.adapters.blob.syncing import Syncer
 from interlock.core.errors import RecordingError
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.container import Keyframe, Point, keyframes_at
@@ -31,15 +33,28 @@ class LivePart:
     It is locked while it is open, so that recovery never takes a living session's part for an orphan.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, syncer: Syncer | None = None) -> None:
+        """``syncer``: what it is to be brought to the disk by while it is open."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._path = path
         self._fd = os.open(path, flags, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._size = 0
+        self._syncer = syncer
+        self._turn = Lock()  # of these two, and of the descriptor's end
+        self._syncing = self._closing = False
+        self._unsound: OSError | None = None  # why what was written may not be on the disk
+        if syncer is not None:
+            syncer.made()
 
     def append(self, data: bytes) -> None:
-        """Write all of it; OSError if the disk refuses, and then nothing of it remains in the file."""
+        """Write all of it; OSError if the disk refuses, and then nothing of it remains in the file.
+
+        Also if the disk did not keep something that was written before: a sync that has failed is never tried
+        again, because the kernel may have forgotten what it was about.
+        """
+        if self._unsound is not None:
+            raise self._unsound
         rest = memoryview(data)
         try:
             while rest:
@@ -49,11 +64,38 @@ class LivePart:
                 os.ftruncate(self._fd, self._size)
                 os.lseek(self._fd, self._size, os.SEEK_SET)
             raise
-        self._size += len(data)
+        first, self._size = not self._size, self._size + len(data)
+        if self._syncer is not None and not first:  # many sessions end before a header alone is worth a sync
+            self._syncer.note(self)
+
+    def sync(self) -> None:
+        """See `Syncable.sync`."""
+        with self._turn:
+            if self._fd < 0 or self._closing:
+                return
+            self._syncing = True
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            self._unsound = error
+        with self._turn:
+            self._syncing = False
+            self._close_if_due()
+
+    def synced(self, error: OSError | None) -> None:
+        """See `Syncable.synced`."""
+        self._unsound = self._unsound or error
 
     def close(self) -> None:
-        """Close the file; harmless when closed already."""
-        if self._fd >= 0:
+        """Close the file, or have it closed behind a sync that is on its way; harmless when closed already."""
+        if self._syncer is not None:
+            self._syncer.forget(self)
+        with self._turn:
+            self._closing = True
+            self._close_if_due()
+
+    def _close_if_due(self) -> None:
+        if self._closing and not self._syncing and self._fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(self._fd)
             self._fd = -1

@@ -1,0 +1,84 @@
+"""The power goes at one of a gateway's system calls: what it starts from then is only what it had synced."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from interlock.testing.aftermath import COUNTING, Aftermath, Counting
+from interlock.testing.gateway import Cluster
+from interlock.testing.injection import ALL, traced
+from interlock.testing.powercut import CALLS, OPTIONS, SYNCS, Disk, Step, steps
+
+SLACK_S = 1.0
+"""Seconds that flush and sync may take together under strace, on a busy machine."""
+
+
+def test_a_power_cut(cluster: Cluster, tmp_path: Path) -> None:
+    """At many moments of one session: it is there once, and everything that was on the screen for a moment."""
+    aftermath = Aftermath(cluster)
+    with traced(cluster.gateway.pid, calls=CALLS, options=OPTIONS) as tracer:
+        disk = Disk(cluster.data)
+        with cluster.terminal(cluster.person, "-tt", *cluster.route(Cluster.agentless_name), COUNTING) as terminal:
+            person = Counting(terminal, clock=time.time)
+            for n in range(1, 16):
+                assert person.say(), terminal.output
+                cluster.wait_kept(aftermath.begun(1), f"said-{n}-")
+            terminal.send("\x04")
+            terminal.wait()
+        aftermath.check(person)
+        done = list(steps(tracer.text().splitlines(), cluster.data, Path.cwd()))
+    cluster.gateway.stop()
+    whole = tmp_path / "whole"
+    shutil.move(cluster.data, whole)
+    assert any(step.name in SYNCS and step.path.suffix == ".part" for step in done)
+    try:
+        for number, step in enumerate(done):
+            if _cut_here(number, step, done):
+                _after_the_cut(cluster, aftermath, disk, person, step.at)
+            disk.play(step)
+    finally:
+        shutil.rmtree(cluster.data, ignore_errors=True)
+        shutil.move(whole, cluster.data)
+        cluster.gateway = cluster.start_gateway()
+
+
+def _cut_here(number: int, step: Step, done: list[Step]) -> bool:
+    """Before everything that makes something certain; of the many, a few."""
+    if step.name not in {*SYNCS, "unlink", "link"}:
+        return False
+    return ALL or number in {len(done) // 3, *_nearest(done)}
+
+
+def _nearest(done: list[Step]) -> set[int]:
+    """The last syncs of the part, of the stored recording's directory, and of the database."""
+    found = {}
+    for number, step in enumerate(done):
+        if step.name in SYNCS:
+            found[step.path.suffix] = number
+        elif step.name == "unlink":
+            found["unlink"] = number
+    return set(found.values())
+
+
+def _after_the_cut(cluster: Cluster, aftermath: Aftermath, disk: Disk, person: Counting, at: float) -> None:
+    shutil.rmtree(cluster.data, ignore_errors=True)
+    cluster.data.mkdir(mode=0o700)
+    disk.leave(cluster.data)
+    os.sync()
+    cluster.gateway = cluster.start_gateway()
+    try:
+        seen = sum(each <= at - SLACK_S for each in person.seen)
+        aftermath.check_heard([seen] if seen else [])
+    finally:
+        cluster.gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One of its own, without nodes: only the gateway's disk is cut off."""
+    with Cluster(tmp_path_factory.mktemp("power"), mode="proxy", with_node=False) as made:
+        yield made
