@@ -396,7 +396,7 @@ def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContex
         "proxy": front.check,
         "database": database,
         "audit": audit,
-        "recordings": room_for_recordings(local.data_dir / RECORDINGS),
+        "recordings": room_for_recordings(local.data_dir / RECORDINGS, services.sessions.check_room),
     }
     return monitor(services.config.monitor.listen, health=Health(checks), readings=readings)
 

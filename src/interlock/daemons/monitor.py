@@ -21,9 +21,6 @@ from interlock.services.meters import Meters
 
 _log = structlog.get_logger()
 
-LEAST_ROOM = 32 * 1024 * 1024
-"""Bytes of disk below which a daemon is not ready for new sessions: their recordings would end in the middle."""
-
 Readings = Callable[[], Awaitable[Reading]]
 
 
@@ -61,9 +58,15 @@ async def monitor(where: str, *, health: Health, readings: Readings) -> AsyncIte
 
 
 def watch_apart(
-    what: str, where: str, emitter: Emitter, meters: Meters, stopping: asyncio.Event, recordings: Path
+    what: str,
+    where: str,
+    emitter: Emitter,
+    meters: Meters,
+    stopping: asyncio.Event,
+    recordings: Path,
+    has_room: Callable[[], None],
 ) -> AbstractAsyncContextManager[str]:
-    """The monitor of a daemon apart from auth; ``what``: node or proxy."""
+    """Of a daemon apart from auth; ``what``: node or proxy. ``has_room``: see `room_for_recordings`."""
 
     async def serves() -> None:
         if stopping.is_set():
@@ -76,21 +79,15 @@ def watch_apart(
     async def readings() -> Reading:
         return meters.reading()
 
-    checks = {what: serves, "audit": audit, "recordings": room_for_recordings(recordings)}
+    checks = {what: serves, "audit": audit, "recordings": room_for_recordings(recordings, has_room)}
     return monitor(where, health=Health(checks), readings=readings)
 
 
-def room_for_recordings(directory: Path) -> Check:
-    """Whether the disk takes recordings."""
+def room_for_recordings(directory: Path, has_room: Callable[[], None]) -> Check:
+    """Whether the disk takes recordings. ``has_room``: RecordingError if none may begin."""
 
     async def check() -> None:
-        try:
-            found = os.statvfs(directory)
-        except OSError as error:
-            raise StoreError(f"{directory}: {error.strerror}") from error
-        free = found.f_bavail * found.f_frsize
-        if free < LEAST_ROOM:
-            raise StoreError(f"{directory}: {free // 2**20} MiB are free, which is too little to record")
+        has_room()
         if not os.access(directory, os.W_OK | os.X_OK):
             raise StoreError(f"{directory} cannot be written to")
 

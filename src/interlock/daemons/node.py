@@ -184,7 +184,8 @@ async def serve_node(
         protected=settings.protected,
     )
     host, port = await _open(server, settings, agent)
-    watching = watch_apart("node", watch, emitter, meters, stopping, settings.data_dir / "recordings")
+    recordings = settings.data_dir / "recordings"
+    watching = watch_apart("node", watch, emitter, meters, stopping, recordings, sessions.check_room)
     async with watching, asyncio.TaskGroup() as tasks:
         storing = tasks.create_task(emitter.run(), name="node.emitter")
         tending = tasks.create_task(sessions.run(), name="node.sessions")

@@ -40,6 +40,7 @@ from interlock.daemons.proxy import (
     proxy_names,
     proxy_parts,
 )
+from interlock.daemons.storage import open_room
 from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
@@ -147,7 +148,13 @@ class _Proxy:
         where = await self._listen()
         recordings, config = self._data_dir / RECORDINGS, services.config
         watching = watch_apart(
-            "proxy", config.monitor.listen, services.emitter, services.meters, stopping, recordings
+            "proxy",
+            config.monitor.listen,
+            services.emitter,
+            services.meters,
+            stopping,
+            recordings,
+            services.sessions.check_room,
         )
         async with watching, asyncio.TaskGroup() as tasks:
             storing = tasks.create_task(services.emitter.run(), name="proxy.emitter")
@@ -210,6 +217,7 @@ class _Proxy:
             trackers=client,
             parts=FileRecordings(self._data_dir / RECORDINGS),
             recordings=client,
+            room=open_room(config.recordings, self._data_dir / RECORDINGS),
             claims=claims,
             sync=client,
             twins=FarTwins(client),

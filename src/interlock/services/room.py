@@ -96,8 +96,15 @@ class Room:
 
     def admit(self) -> None:
         """A recording is about to begin; RecordingError if there is no room for it."""
-        if self.look() >= Step.REFUSE:
+        try:
+            self.check()
+        except RecordingError:
             self.counts.refused += 1
+            raise
+
+    def check(self) -> None:
+        """RecordingError if no recording may begin."""
+        if self.look() >= Step.REFUSE:
             reason = f"{NO_ROOM} ({self.usage.free} bytes free, step {self.step.name})"
             raise RecordingError(NO_ROOM, reason=reason)
 

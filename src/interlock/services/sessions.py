@@ -164,6 +164,11 @@ class Sessions:
         oldest = self._emitter.oldest
         return 0.0 if oldest is None else max(0.0, (self._clock.now() - oldest).total_seconds())
 
+    def check_room(self) -> None:
+        """RecordingError if no recording may begin for want of room."""
+        if self._room is not None:
+            self._room.check()
+
     @property
     def live(self) -> list[LiveSession]:
         """The sessions that have not ended, oldest first."""

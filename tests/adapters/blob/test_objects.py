@@ -156,6 +156,17 @@ async def test_a_storage_that_ignores_conditions_is_refused(
         await store.check()
 
 
+async def test_a_list_while_the_storage_is_away_is_one_error(
+    place: BucketPlace, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    """Of ours, however many requests it took."""
+    store = through(proxy, place, tmp_path / "s")
+    proxy.turn(Fault.BROKEN)
+    for only in (None, [SID, SessionId(str(uuid4()))]):
+        with pytest.raises(StoreError, match="storage is away"):
+            await store.recordings(only)
+
+
 async def test_a_rival_is_kept_beside_the_recording(place: BucketPlace, tmp_path: Path) -> None:
     """The first one, for a person to look at."""
     store = BucketRecordings(tmp_path / "s", Bucket(place))

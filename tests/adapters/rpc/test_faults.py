@@ -8,6 +8,7 @@ from interlock.adapters.rpc.faults import MAX_TEXT, TRAILER, from_status, to_sta
 from interlock.core.errors import (
     ConfigError,
     Denied,
+    Differs,
     InterlockError,
     NotFound,
     RecordingError,
@@ -25,7 +26,7 @@ def crossed(error: Exception) -> InterlockError:
     return from_status(AioRpcError(code, Metadata(), Metadata((TRAILER, trailer)), "details", None))
 
 
-@pytest.mark.parametrize("cls", [Denied, NotFound, RecordingError, StoreError, TargetError, ConfigError])
+@pytest.mark.parametrize("cls", [Denied, Differs, NotFound, RecordingError, StoreError, TargetError, ConfigError])
 def test_our_errors_keep_class_and_texts(cls: type[InterlockError]) -> None:
     """The person reads one text, the audit log the other."""
     arrived = crossed(cls("public", reason="private"))

@@ -122,12 +122,15 @@ class BucketRecordings(FileRecordings):
         here = await super().recordings(wanted := None if only is None else list(only))
         found = {info.sid: info for info in here}
         sids = wanted if wanted is not None else await self._readers.run(self._sids)
-        async with asyncio.TaskGroup() as tasks:
-            asked = [
-                tasks.create_task(self._readers.run(self._info, sid), name="recordings.info")
-                for sid in sids
-                if sid not in found
-            ]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [
+                    tasks.create_task(self._readers.run(self._info, sid), name="recordings.info")
+                    for sid in sids
+                    if sid not in found
+                ]
+        except* StoreError as group:
+            raise _first(group) from None
         for info in (each.result() for each in asked):
             if info is not None:
                 found[info.sid] = info
@@ -226,7 +229,8 @@ class BucketRecordings(FileRecordings):
                     return upload, self._bucket.parts(plan.key, upload)
                 self._bucket.abort(plan.key, upload)
         upload = self._bucket.begin(plan.key, plan.meta)
-        note.write_text(f"{upload}\n{what}")
+        with contextlib.suppress(OSError):  # a disk that is full needs it most that the upload goes on
+            note.write_text(f"{upload}\n{what}")
         return upload, {}
 
     def _verify(self, plan: "_Plan") -> None:
@@ -374,6 +378,12 @@ class BucketRecordings(FileRecordings):
         self._known.move_to_end(sid)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
+
+
+def _first(group: BaseExceptionGroup[StoreError]) -> StoreError:
+    """One of those that several requests ended with."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _listed(sid: SessionId, size: int, stored: datetime, meta: Mapping[str, JsonValue]) -> RecordingInfo:

@@ -14,6 +14,7 @@ from interlock.adapters.rpc.codec import decode, encode
 from interlock.core.errors import (
     ConfigError,
     Denied,
+    Differs,
     InterlockError,
     Locked,
     NotFound,
@@ -39,6 +40,7 @@ _CLASSES: dict[str, tuple[type[InterlockError], grpc.StatusCode]] = {
     "target": (TargetError, grpc.StatusCode.FAILED_PRECONDITION),
     "recording": (RecordingError, grpc.StatusCode.FAILED_PRECONDITION),
     "config": (ConfigError, grpc.StatusCode.FAILED_PRECONDITION),
+    "differs": (Differs, grpc.StatusCode.DATA_LOSS),  # likewise
     "store": (StoreError, grpc.StatusCode.UNAVAILABLE),
 }
 
