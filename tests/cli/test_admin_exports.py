@@ -40,6 +40,18 @@ def test_a_file_goes_on_where_it_is(ilctl: Ilctl, tmp_path: Path) -> None:
     assert named(out.read_text()) == ["a", "b", "c"]
 
 
+def test_a_file_of_another_log_is_not_continued(ilctl: Ilctl, tmp_path: Path) -> None:
+    """A log that was restored from a backup does not have what was delivered since; somebody has to decide."""
+    out = tmp_path / "events.jsonl"
+    tell(ilctl, "a")
+    ilctl("events", "export", "--out", out)
+    out.write_text(out.read_text().replace('"uid":"', '"uid":"x'))
+    refused = ilctl("events", "export", "--out", out)
+    assert (refused.code, "--after" in refused.err) == (1, True)
+    assert ilctl("events", "export", "--out", out, "--after", "0").code == 0
+    assert named(out.read_text()) == ["a", "a"]
+
+
 def test_exports_of_the_gateway_are_listed(ilctl: Ilctl) -> None:
     """None before one has run."""
     assert ilctl("exports", "ls", "--format", "json").json() == []

@@ -9,6 +9,7 @@ import typer
 from interlock.cli.admin_context import in_local
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
+from interlock.core.errors import ConfigError
 from interlock.domain.export import Batch, Cursor, Record, fitting
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ def export_events(
     file = FileLines(out) if out is not None else None
 
     async def work(local: "Local") -> None:
-        there = await file.cursor() if file is not None and not after else None
-        cursor = there or (Cursor.parse(after) if after else Cursor())
+        last = await file.last() if file is not None and not after else None
+        if last is not None and not await local.exports.has(last.uid, last.cursor):
+            raise ConfigError(f"the last event of {out} is not in this log: say with --after where to go on")
+        cursor = last.cursor if last is not None else Cursor.parse(after) if after else Cursor()
         while True:
             records = fitting(await local.exports.after(cursor, limit=PAGE))
             if records:

@@ -1,6 +1,7 @@
 """Composition of the exports of the audit log that the gateway's file names."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from interlock.ports import Clock, Receiver
 from interlock.services.exporter import Exporter
 
 _PORTS = {"syslog+tcp": 601, "syslog+tls": 6514, "syslog+udp": 514}
+FINISH_S = 3.0
+"""Seconds that a stopping gateway gives its receivers to take the last events; the next start goes on."""
+
 MIN_SECRET = 16
 """Bytes of a webhook's secret at least."""
 
@@ -42,6 +46,14 @@ async def run_exporters(exporting: list[Exporter]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for each in exporting:
             tasks.create_task(each.run(), name="gateway.export")
+
+
+async def finish_exports(exporting: list[Exporter]) -> None:
+    """What a stopping gateway has stored last, as far as it can be delivered within `FINISH_S`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FINISH_S), asyncio.TaskGroup() as tasks:
+            for each in exporting:
+                tasks.create_task(each.finish(), name="gateway.export")
 
 
 def receiver(name: str, config: ExportConfig, clock: Clock) -> Receiver:

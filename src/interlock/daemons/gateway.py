@@ -25,7 +25,7 @@ from interlock.daemons.auditing import retainer, sign_last, signer_of_checkpoint
 from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.database import keep_database, tend_database
-from interlock.daemons.exporting import exporters, run_exporters
+from interlock.daemons.exporting import exporters, finish_exports, run_exporters
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
@@ -373,6 +373,7 @@ async def _serve(
             await rpc.stop()
             await services.flush(storing)
         await sign_last(checkpoints)
+        await finish_exports(exporting)
     finally:
         await stack.aclose()
         await rpc.stop()

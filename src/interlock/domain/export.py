@@ -9,6 +9,7 @@ than one that got a higher number.
     cursor = CHECKPOINT [ "." WRITER ":" NUMBER ]...        for example  7.1:5321.2:87
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -93,8 +94,14 @@ class Batch:
 
     @property
     def key(self) -> str:
-        """The same for the same records, and for no others of this export."""
-        return derived_uid(f"{self.name} {self.begin} {self.end}", "batch")
+        """The same for the same records, and for no others.
+
+        Not of the cursors alone: a log that was restored from a backup counts on from there, with other events.
+        """
+        told = hashlib.sha256()
+        for record in self.records:
+            told.update(record.line.encode())
+        return derived_uid(f"{self.name} {told.hexdigest()}", "batch")
 
 
 def in_order(

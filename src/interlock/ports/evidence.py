@@ -41,6 +41,7 @@ class StoredHead:
 class StoredEvent:
     """An event with its place in a chain, and the columns that repeat what its body says."""
 
+    seq: int  # its place in the order of arrival
     writer: int
     number: int
     hash: bytes

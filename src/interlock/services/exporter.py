@@ -75,6 +75,16 @@ class Exporter:
         finally:
             await self._receiver.close()
 
+    async def finish(self) -> None:
+        """Send what is left, as far as the receiver takes it at once, and let go of it."""
+        try:
+            while await self.step():
+                pass
+        except InterlockError as error:
+            _log.warning("export.not_finished", export=self._name, reason=error.reason)
+        finally:
+            await self._receiver.close()
+
     async def step(self) -> bool:
         """Send one batch; whether there was one. ExportError or StoreError: nothing is lost, ask again."""
         state = await self._cursors.state(self._name, now=self._clock.now())

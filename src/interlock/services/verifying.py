@@ -109,7 +109,7 @@ class _Walk:
         self._report = report
         self._mine = report.writers.setdefault(head.writer, WriterReport(head.writer))
         self._bad: list[StoredEvent] = []
-        self._next = 1
+        self._next, self._place = 1, 0  # the next number; the place of the last one in the order of arrival
         self._hash: bytes | None = genesis(head.writer)  # before the next; None: not known
 
     def run(self) -> None:
@@ -125,6 +125,10 @@ class _Walk:
             self._mine.first = self._mine.first or event.number
             self._mine.last, self._mine.events = event.number, self._mine.events + 1
             self._compare(event)
+            if event.seq <= self._place and not self._bad:  # which would explain it
+                detail = "in the order of arrival it stands before the one before it"
+                self._report.add(Fault.MISLABELLED, self._head.writer, event.number, detail=detail)
+            self._place = event.seq
         self._end()
         self._name_the_bad()
 
@@ -157,7 +161,7 @@ class _Walk:
         told = [body.get(name) for name in ("uid", "sid", "event", "user", "ei", SYNTHESIZED, "time")]
         columns = [event.uid, event.sid, event.event, event.user, event.ei, event.synthesized]
         said = [_comparable(value) for value in told]
-        if said != [*map(_comparable, columns), f"{event.time[:_MILLISECONDS]}Z"]:
+        if said != [*map(_without_nul, columns), f"{event.time[:_MILLISECONDS]}Z"]:
             original = self._evidence.named(str(said[0])) if said[0] != event.uid else []
             if original:
                 detail = f"it is number {original[0].number} of writer #{original[0].writer} again"
@@ -320,5 +324,10 @@ def _within(number: int, ranges: list[tuple[int, int]]) -> bool:
 
 
 def _comparable(value: object) -> object:
-    """Not every database holds a NUL; a name that is no text is in no column."""
-    return value.replace("\0", "\\x00") if isinstance(value, str) else value if isinstance(value, int) else None
+    """What is in the column of a member of the body: a name that is no text is in none."""
+    return _without_nul(value) if isinstance(value, str | int) else None
+
+
+def _without_nul(value: object) -> object:
+    """Not every database holds one."""
+    return value.replace("\0", "\\x00") if isinstance(value, str) else value

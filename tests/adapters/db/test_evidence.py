@@ -1,8 +1,9 @@
 """Whatever is done to the stored log behind our back is found, and named by writer and number."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -189,6 +190,14 @@ DAMAGE: dict[str, tuple[list[str], set[tuple[Fault, str, int, int]]]] = {
         ["UPDATE events SET time = 'never' WHERE uid = 'u5'"],
         {(Fault.MISLABELLED, ONE, 4, 4)},
     ),
+    "events come in another order than they did": (
+        [
+            "UPDATE events SET seq = 100 WHERE uid = 'u5'",
+            "UPDATE events SET seq = (SELECT seq FROM events WHERE uid = 'u9') - 1000 WHERE uid = 'u9'",
+            "UPDATE events SET seq = 5 WHERE uid = 'u5'",
+        ],
+        {(Fault.MISLABELLED, ONE, 7, 7)},
+    ),
     "an event was hidden": (
         ["UPDATE events SET hidden = 1 WHERE uid = 'u5'"],
         {(Fault.HIDDEN, ONE, 4, 4)},
@@ -350,3 +359,50 @@ async def test_verifying_sees_one_moment(log: Log) -> None:
         return before, len([event for head in evidence.heads() for event in evidence.events(head.id)])
 
     assert await log.store.inspect(work) == (2, 11)
+
+
+COVERED = [
+    *(("events", column.name) for column in schema.events.c),
+    *(("writers", name) for name in ("id", "name", "number", "hash")),
+    *(("checkpoints", column.name) for column in schema.checkpoints.c),
+]
+"""What evidence is made of. `checkpoint_heads` is an index, and for a writer's bytes there is no proof."""
+
+
+@pytest.mark.parametrize(("table", "column"), COVERED)
+async def test_no_value_can_be_changed_unseen(log: Log, table: str, column: str) -> None:
+    """One value of one row becomes another of its kind, another type, or nothing where that is possible."""
+    place = {"events": "uid = 'u6'", "writers": "id = 1", "checkpoints": "number = 1"}[table]
+    kinds = ["5000", "-1", "'x'", "x'00'", "''", "NULL"]
+    unseen = []
+    for value in kinds:
+        before = await log.database.rows(text(f"SELECT rowid, * FROM {table}"))
+        try:
+            await log.database.change(text(f'UPDATE {table} SET "{column}" = {value} WHERE {place}'))
+        except StoreError:
+            continue  # the table itself refuses it
+        after = await log.database.rows(text(f"SELECT rowid, * FROM {table}"))
+        try:
+            seen = bool((await log.report()).findings)
+        except StoreError:
+            seen = True
+        if not seen and [tuple(each) for each in before] != [tuple(each) for each in after]:
+            unseen.append(value)
+        await restore(log, table, before)
+    assert unseen == []
+    assert await log.faults() == set()
+
+
+async def restore(log: Log, table: str, rows: Sequence[Any]) -> None:
+    """As it was."""
+
+    def work(connection: Connection) -> None:
+        connection.execute(text(f"DELETE FROM {table}"))
+        names = [name for name in rows[0]._fields if name != "rowid"]
+        places = ", ".join(f":{name}" for name in names)
+        listed = ", ".join(f'"{name}"' for name in names)
+        for row in rows:
+            values = {name: getattr(row, name) for name in names}
+            connection.execute(text(f"INSERT INTO {table} ({listed}) VALUES ({places})"), values)
+
+    await log.database.write(work)

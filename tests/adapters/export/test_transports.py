@@ -137,15 +137,17 @@ async def test_a_file_takes_what_it_lacks(tmp_path: Path) -> None:
     """A batch that it has, one that it has in part, half a line at its end."""
     path = tmp_path / "events.jsonl"
     file = FileLines(path)
-    assert await file.cursor() is None
+    assert await file.last() is None
     for _ in range(2):
         await file.send(batch(1, 3))
-    await file.send(batch(2, 5))
+    await file.send(batch(3, 5))
     assert numbers(path) == [1, 2, 3, 4, 5]
     assert path.stat().st_mode & 0o777 == 0o600
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
-    assert str(await file.cursor()) == "0.1:4"
+    last = await file.last()
+    assert last is not None
+    assert (last.uid, str(last.cursor)) == ("u4", "0.1:4")
     await file.send(batch(5, 6))
     assert numbers(path) == [1, 2, 3, 4, 5, 6]
 
@@ -161,6 +163,18 @@ async def test_a_file_that_was_moved_away_begins_anew(tmp_path: Path) -> None:
     path.write_text("# a line of somebody else\n")
     await file.send(batch(5, 5))
     assert path.read_text().splitlines()[0] == "# a line of somebody else"
+
+
+async def test_a_log_that_was_restored_goes_on_in_the_file(tmp_path: Path) -> None:
+    """Its numbers begin again where the backup was, with other events: none is taken for one that is there."""
+    path = tmp_path / "events.jsonl"
+    await FileLines(path).send(batch(1, 9))
+    begin = Cursor(0, {1: 4})
+    events = [(1, "one", 5, "v5", BODY.format(50), b"h")]
+    other = Batch("siem", begin, tuple(in_order(begin, events, [])))
+    await FileLines(path).send(other)
+    assert numbers(path) == [*range(1, 10), 50]
+    assert other.key != batch(5, 5).key
 
 
 async def test_a_file_without_lines_is_not_cut(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Text, func, insert, select, type_coerce
+from sqlalchemy import Connection, Integer, Row, Text, func, insert, select, type_coerce
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
@@ -24,8 +24,11 @@ _UNREADABLE = "the audit log's table holds what no Interlock writes"
 _EVENTS, _WRITERS = schema.events, schema.writers
 _ONE_MOMENT = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
 
-_TIME = type_coerce(_EVENTS.c.time, Text).label("time")  # as it is: it may have been changed to anything
-_COLUMNS = [_EVENTS.c[name] if name != "time" else _TIME for name in StoredEvent.__dataclass_fields__]
+_AS_IT_IS: dict[str, Any] = {  # it may have been changed to anything
+    "time": type_coerce(_EVENTS.c.time, Text).label("time"),
+    "hidden": type_coerce(_EVENTS.c.hidden, Integer).label("hidden"),
+}
+_COLUMNS: list[Any] = [_AS_IT_IS.get(name, _EVENTS.c[name]) for name in StoredEvent.__dataclass_fields__]
 _CHECKPOINTS, _HEADS = schema.checkpoints, schema.checkpoint_heads
 
 _SIGNED = (
@@ -164,5 +167,8 @@ class SqlEvidence:
 
 
 def _event(row: Row[Any]) -> StoredEvent:
+    if row.hidden not in (0, 1):
+        msg = f"{row.hidden!r} in the column hidden"
+        raise ValueError(msg)
     columns = {name: getattr(row, name) for name in StoredEvent.__dataclass_fields__}
-    return StoredEvent(**columns | {"hash": bytes(row.hash)})
+    return StoredEvent(**columns | {"hash": bytes(row.hash), "hidden": bool(row.hidden)})

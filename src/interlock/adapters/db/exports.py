@@ -59,6 +59,15 @@ class SqlExports:
         writers = await self._database.rows(select(_WRITERS.c.id, _WRITERS.c.name))
         return {row.name: min(cursor.of(row.id) for cursor in cursors) for row in writers if cursors}
 
+    async def has(self, uid: str, cursor: Cursor) -> bool:
+        """Whether a line of this log can be the last of a file: its event is there, or it was a checkpoint."""
+        if await self._database.rows(select(_EVENTS.c.seq).where(_EVENTS.c.uid == uid)):
+            return True
+        signed = select(_CHECKPOINTS).where(_CHECKPOINTS.c.number == cursor.checkpoint)
+        rows = await self._database.rows(signed)
+        found = in_order(Cursor(), (), ((row.number, row.body, bytes(row.signature)) for row in rows))
+        return any(record.uid == uid for record in found)
+
     async def behind(self, cursor: Cursor) -> int:
         """How many events the log has beyond it, those counted that policy has dropped."""
         writers = await self._database.rows(select(_WRITERS.c.id, _WRITERS.c.number))

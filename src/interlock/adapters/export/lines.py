@@ -1,19 +1,21 @@
 """Events as JSON lines in a file. What is in the file itself says how far it is, so nothing is in it twice.
 
-A process that was killed may have left half a line, which is cut off, or lines that it had not noted, which are
-not written again. A file that was moved away (logrotate) is begun anew.
+A process that was killed may have left half a line, which is cut off, or lines that it had not noted: if the last
+line is of the batch that is to be written, what the batch has up to there is not written again. A file that was
+moved away (logrotate) is begun anew.
 """
 
 import asyncio
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
-from interlock.core.errors import ExportError, NotFound
-from interlock.domain.export import BATCH_BYTES, Batch, Cursor
+from interlock.core.errors import ExportError
+from interlock.domain.export import BATCH_BYTES, Batch, Cursor, Record
 
 TAIL = 4 * BATCH_BYTES
 """Bytes of the file's end that are read to know how far it is: more than a batch has."""
@@ -23,8 +25,16 @@ class _Audit(msgspec.Struct):
     cursor: str
 
 
-class _Line(msgspec.Struct):
+class Line(msgspec.Struct):
+    """What is looked at of a line."""
+
+    uid: str
     audit: _Audit
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far whoever has it is; NotFound if it does not say so."""
+        return Cursor.parse(self.audit.cursor)
 
 
 class FileLines:
@@ -40,17 +50,16 @@ class FileLines:
     async def close(self) -> None:
         """The file is open only while it is written to."""
 
-    async def cursor(self) -> Cursor | None:
-        """How far the file is; None if there is nothing in it. ExportError."""
-        return await asyncio.to_thread(self._cursor)
+    async def last(self) -> Line | None:
+        """The last line, if it is one of ours. ExportError."""
+        return await asyncio.to_thread(self._last)
 
     def _send(self, batch: Batch) -> None:
         try:
             fresh = not self._path.exists()
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "r+b") as file:
-                there = _mended(file)
-                new = [record for record in batch.records if there is None or not _within(record.cursor, there)]
+                new = _behind(batch.records, _mended(file))
                 file.seek(0, os.SEEK_END)
                 file.write("".join(f"{record.line}\n" for record in new).encode())
                 file.flush()
@@ -60,7 +69,7 @@ class FileLines:
         except OSError as error:
             raise _unusable(self._path, error) from error
 
-    def _cursor(self) -> Cursor | None:
+    def _last(self) -> Line | None:
         try:
             with self._path.open("r+b") as file:
                 return _mended(file)
@@ -70,8 +79,8 @@ class FileLines:
             raise _unusable(self._path, error) from error
 
 
-def _mended(file: IO[bytes]) -> Cursor | None:
-    """The cursor of the last whole line; what is behind that is cut off."""
+def _mended(file: IO[bytes]) -> Line | None:
+    """The last whole line; what is behind that is cut off."""
     end = file.seek(0, os.SEEK_END)
     start = max(0, end - TAIL)
     file.seek(start)
@@ -85,16 +94,17 @@ def _mended(file: IO[bytes]) -> Cursor | None:
     if not lines:
         return None
     try:
-        return Cursor.parse(msgspec.json.decode(lines[-1], type=_Line).audit.cursor)
-    except (msgspec.MsgspecError, NotFound):
+        return msgspec.json.decode(lines[-1], type=Line)
+    except msgspec.MsgspecError:
         return None  # somebody else's line
 
 
-def _within(cursor: Cursor, there: Cursor) -> bool:
-    """Whether whoever has ``there`` has this as well."""
-    return cursor.checkpoint <= there.checkpoint and all(
-        number <= there.of(writer) for writer, number in cursor.numbers.items()
-    )
+def _behind(records: Sequence[Record], last: Line | None) -> Sequence[Record]:
+    """Those that are not there: all, unless the last line is one of them."""
+    for place, record in enumerate(records):
+        if last is not None and record.uid == last.uid:
+            return records[place + 1 :]
+    return records
 
 
 def _sync(directory: Path) -> None:
