@@ -298,6 +298,31 @@ async def test_a_proxy_tells_of_refusals_within_a_nodes_session(scene: Scene) ->
         await scene.proxy.client.append([scene.event(scene.proxy.id, kind=Kind.USER_LOGIN)])
 
 
+async def test_proxies_learn_of_each_other(scene: Scene) -> None:
+    """Where the others are reached and whose tunnels they have, as long as they report."""
+    first = await scene.proxy.client.peers(b"")
+    assert first.peers == ()
+    await scene.other.client.report("10.0.0.2:3027", (WEB.id,), 15.0)
+    told = await scene.proxy.client.peers(first.digest)
+    assert told.peers is not None
+    assert [(each.id, each.peer, each.tunnels) for each in told.peers] == [
+        (scene.other.id, "10.0.0.2:3027", (WEB.id,))
+    ]
+    assert (await scene.proxy.client.peers(told.digest)).peers is None
+    with pytest.raises(Denied):
+        await scene.other.client.report("-oProxyCommand=x", (), 15.0)
+    await scene.other.client.report("", (), 0.0)
+    assert (await scene.proxy.client.peers(told.digest)).peers == ()
+
+
+async def test_a_removed_proxy_is_told_nothing_any_more(scene: Scene) -> None:
+    """Whatever its certificate says."""
+    await scene.local.proxies.remove_proxy(scene.proxy.id)
+    for question in ("report", "peers"):
+        with pytest.raises(Denied, match="was removed"):
+            await ASKED[question](scene.proxy.client, scene)
+
+
 ASKED: dict[str, Callable[[ProxyClient, Scene], Awaitable[object]]] = {
     "standing": lambda c, s: c.standing(s.claims.certificate),
     "find": lambda c, s: c.find_target(s.claims.certificate, "web1"),
@@ -307,6 +332,8 @@ ASKED: dict[str, Callable[[ProxyClient, Scene], Awaitable[object]]] = {
     "claim": lambda c, _: c.claim(SID),
     "sign for a target": lambda c, s: c.issue_for_target(s.permit(), s.key, records=True),
     "sign for a jump": lambda c, s: c.issue_for_jump(s.key, ("web1",)),
+    "report": lambda c, _: c.report("10.0.0.1:1", (), 1.0),
+    "peers": lambda c, _: c.peers(b""),
     "password": lambda c, _: c.judge("alice", PASSWORD, source="10.1.1.1"),
     "portal": lambda c, _: FarPortal(c).answer(
         Caller("alice", None, (), _.local.clock.now()), wire.WhoAmI()

@@ -1,5 +1,9 @@
 """Auth and proxies as daemons of their own, with the stock ssh: whichever proxy somebody meets, it is one."""
 
+import contextlib
+import json
+import socket
+import ssl
 from collections.abc import Iterator
 
 import pytest
@@ -37,7 +41,7 @@ def _idle(machines: Machines) -> Iterator[None]:
     poll_until(lambda: not machines.json("sessions", "ls"), "end of all sessions")
 
 
-def ssh(cluster: Machines, person: Person, *arguments: str) -> Terminal:
+def ssh_as(cluster: Machines, person: Person, *arguments: str) -> Terminal:
     """The stock ssh of a person, in a terminal."""
     return Terminal(cluster.client(f"terminal-{person.name}", person).argv(*arguments), env=clean_env())
 
@@ -93,7 +97,7 @@ def test_people_sign_in_and_ask_at_a_proxy(machines: Machines) -> None:
 
 def test_a_lock_ends_a_session_at_a_proxy(machines: Machines) -> None:
     """And keeps the person out, until it is taken away."""
-    with ssh(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
+    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
         terminal.expect("begun")
         sid = the_session(machines)
         machines.ilctl("locks", "add", "--user", "alice", "--message", "go home")
@@ -109,10 +113,10 @@ def test_a_lock_ends_a_session_at_a_proxy(machines: Machines) -> None:
 
 def test_joining_at_the_same_proxy(machines: Machines) -> None:
     """As in a gateway of one process."""
-    with ssh(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as owner:
+    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as owner:
         owner.expect("begun")
         sid = the_session(machines)
-        with ssh(machines, machines.person, "-tt", f"join-observer%{sid}@gateway") as observer:
+        with ssh_as(machines, machines.person, "-tt", f"join-observer%{sid}@gateway") as observer:
             owner.expect("alice joined as observer")
             owner.send("hello\r")
             observer.expect("got=hello")
@@ -122,9 +126,93 @@ def test_joining_at_the_same_proxy(machines: Machines) -> None:
     wait_whole(machines, sid)
 
 
+@pytest.mark.parametrize("mode", ["proxy", "node"])
+def test_a_node_whose_tunnel_ends_at_the_other_proxy(machines: Machines, mode: str) -> None:
+    """Is reached by both roads, whoever records."""
+    machines.set_mode("proxy" if mode == "proxy" else "node")
+    machines.through(1)
+    client, witness = machines.client("across", machines.person), Witness(machines)
+    for road in (machines.route("nat1"), machines.jump("nat1")):
+        said = client.run(*road, "echo $SSH_CLIENT; head -c 1000000 /dev/zero | base64 -w0 | wc -c").check().stdout
+        assert said.split()[0] == "127.0.0.1"
+        assert said.split()[-1] == "1333336"
+    assert len([each for each in witness.wait_ended(2) if each["event"] == "session.upload"]) == 2
+    machines.set_mode("proxy")
+
+
+@pytest.mark.parametrize("target", Machines.targets)
+def test_joining_a_session_at_the_other_proxy(machines: Machines, target: str) -> None:
+    """An observer sees, a peer types, a moderator ends it; each is shown, and told once."""
+    machines.add_user_once("bob", "access")
+    bob = machines.login("bob")
+    with ssh_as(machines, machines.person, "-tt", *machines.route(target), ECHO) as owner:
+        owner.expect("begun")
+        sid = the_session(machines)
+        machines.through(1)
+        with ssh_as(machines, bob, "-tt", f"join-observer%{sid}@gateway") as observer:
+            owner.expect("bob joined as observer")
+            with ssh_as(machines, bob, "-tt", f"join-peer%{sid}@gateway") as peer:
+                owner.expect("bob joined as peer")
+                peer.send("typed\r")
+                for terminal in (owner, observer, peer):
+                    terminal.expect("got=typed")
+                peer.send("\r~.")
+                peer.wait()
+            owner.expect("bob left")
+            with ssh_as(machines, bob, "-tt", f"join-moderator%{sid}@gateway") as moderator:
+                owner.expect("bob joined as moderator")
+                moderator.send("t")
+                assert moderator.wait() == 0
+                owner.expect("bob, a moderator, has ended the session")
+                assert owner.wait() != 0
+            observer.expect("the session has ended")
+            assert observer.wait() == 0
+    found = wait_whole(machines, sid)
+    joins = [event for event in machines.events(sid) if event["event"] == "session.join"]
+    assert len(joins) == 3
+    assert {event["addr.remote"].partition(":")[0] for event in joins} == {"127.0.0.1"}
+    assert found.count("session.leave") == len(joins) + 1
+
+
+def test_who_may_not_join_may_not_at_the_other_proxy(machines: Machines) -> None:
+    """Auth is asked, whichever proxy somebody meets."""
+    if "looks" not in {role["name"] for role in machines.json("roles", "ls")}:
+        machines.ilctl("roles", "add", "looks", "--logins", machines.login_name, "--labels", "env=test")
+    machines.add_user_once("carol", "looks")
+    client = machines.client("carol", machines.login("carol"))
+    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as owner:
+        owner.expect("begun")
+        sid = the_session(machines)
+        machines.through(1)
+        client = machines.client("carol", machines.login("carol"))
+        assert "no role of yours lets you join this session" in client.run("-tt", f"join%{sid}@gateway").stderr
+
+
+def test_nobody_but_a_proxy_comes_in_where_proxies_do(machines: Machines) -> None:
+    """Not without a certificate, nor with a node's."""
+    identity = json.loads((machines.directory / "node" / "identity.json").read_text())
+    pem = machines.directory / "node.pem"
+    pem.write_text(identity["key"] + identity["certificate"])
+    for shown in (None, pem):
+        context = ssl.create_default_context(cadata=identity["roots"])
+        context.check_hostname = False
+        if shown is not None:
+            context.load_cert_chain(shown)
+        where = (machines.host, machines.peer_ports[0])
+        with (
+            socket.create_connection(where) as plain,
+            contextlib.suppress(OSError),
+            context.wrap_socket(plain) as wrapped,
+        ):
+            wrapped.sendall(b"\0\0\0\2{}")
+            assert wrapped.recv(1) == b""
+    log = machines.directory / "proxy0.log"
+    poll_until(lambda: log.read_text().count("peers.refused") == 2, "two refusals")
+
+
 def test_a_session_outlives_an_absence_of_auth(machines: Machines) -> None:
     """It goes on being recorded; what it leaves is delivered when auth is back. New ones are refused meanwhile."""
-    with ssh(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
+    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
         terminal.expect("begun")
         sid = the_session(machines)
         machines.gateway.stop()
@@ -143,7 +231,7 @@ def test_a_session_outlives_an_absence_of_auth(machines: Machines) -> None:
 
 def test_a_killed_proxy_leaves_its_recording_to_its_next_start(machines: Machines) -> None:
     """Which completes it from what is on disk; meanwhile the other proxy serves."""
-    with ssh(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
+    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
         terminal.expect("begun")
         sid = the_session(machines)
         terminal.send("last words\r")

@@ -47,6 +47,8 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "0.0.0.0:3023"
     names: tuple[str, ...] = ()  # what clients call the proxy, beside this machine's name and its loopback names
     ciphers: tuple[str, ...] = ()  # default: AES-GCM only, the fastest
+    peer_listen: str = ""  # apart from auth: TLS for the other proxies; default: they cannot reach this one
+    peer_advertise: str = ""  # host:port at which they do; default: the same
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +173,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("auth.join_listen", self.auth.join_listen),
             ("proxy.listen", self.proxy.listen),
             ("node.listen", self.node.listen),
+            *((("proxy.peer_listen", self.proxy.peer_listen),) if self.proxy.peer_listen else ()),
             *((("monitor.listen", self.monitor.listen),) if self.monitor.listen else ()),
         ):
             Address.parse(setting, text)

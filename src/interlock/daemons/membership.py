@@ -10,7 +10,7 @@ import structlog
 
 from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import join
-from interlock.adapters.rpc.tls import UNIX
+from interlock.adapters.rpc.tls import UNIX, split_address
 from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
 from interlock.core.errors import InterlockError, StoreError, TargetError
 from interlock.core.tunnel import Listener
@@ -179,3 +179,17 @@ async def _pause(stopping: asyncio.Event, seconds: float) -> None:
             await stopping.wait()
     except TimeoutError:
         return
+
+
+async def own_address(service: str) -> str:
+    """The address from which this host reaches auth; no packet is sent to find out."""
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _protocol = await loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=split_address(service)
+        )
+    except OSError:
+        return "127.0.0.1"
+    found = transport.get_extra_info("sockname")[0]
+    transport.close()
+    return str(found)

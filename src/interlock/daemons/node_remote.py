@@ -11,13 +11,13 @@ from collections.abc import Callable
 import structlog
 
 from interlock.adapters.rpc.client import AuthClient
-from interlock.adapters.rpc.tls import UNIX, split_address
+from interlock.adapters.rpc.tls import UNIX
 from interlock.adapters.ssh.tunnel.agent import TunnelAgent
 from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
 from interlock.daemons.config import proxy_address
 from interlock.daemons.local import prepare_data_dir
-from interlock.daemons.membership import IdentityKeeper, JoinBy, until_joined
+from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined
 from interlock.daemons.node import NodePorts, NodeSettings, serve_node
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity
 from interlock.daemons.node_terms import NodeTerms
@@ -67,7 +67,7 @@ async def run_node(
             keeper.on_renewed = agent.retire
             service = f"{UNIX}{await stack.enter_async_context(agent.auth_socket())}"
         else:
-            reached_at = await _own_address(service)
+            reached_at = await own_address(service)
         client = AuthClient(service, roots=identity.roots, identity=identity.pair, clock=clock)
         stack.push_async_callback(client.close)
         await serve_node(
@@ -108,20 +108,6 @@ def _usable(
     if why and join_by is None:
         raise ConfigError(f"this node has to join again, since {why}: give it {_HOW}")
     return None if why else stored
-
-
-async def _own_address(service: str) -> str:
-    """The address from which this host reaches auth; no packet is sent to find out."""
-    loop = asyncio.get_running_loop()
-    try:
-        transport, _protocol = await loop.create_datagram_endpoint(
-            asyncio.DatagramProtocol, remote_addr=split_address(service)
-        )
-    except OSError:
-        return "127.0.0.1"
-    found = transport.get_extra_info("sockname")[0]
-    transport.close()
-    return str(found)
 
 
 def _check_name(name: str) -> None:

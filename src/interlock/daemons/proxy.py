@@ -69,7 +69,7 @@ does not take is made up from the recordings on disk at the next start."""
 
 HOST_KEY = "ssh_host_ed25519_key"
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
-_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
 class Issuer(TargetIssuer, LeafIssuer, HostIssuer, Protocol):
@@ -90,6 +90,7 @@ class ProxyPorts:
     lookup: SessionLookup
     current_roles: Callable[[Claims], Awaitable[list[Role]]]
     host_cas: Iterable[str]  # one line each
+    is_peer: Callable[[DaemonId], bool] = lambda _daemon: False  # see `Desk`
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ def make_proxy(parts: ProxyParts, local: Local) -> ProxyServer:
 def proxy_names(config: Config) -> tuple[str, ...]:
     """What clients call the proxy."""
     host = Address.parse("proxy.listen", config.proxy.listen).host
-    own = (socket.gethostname(), *LOOPBACK_NAMES, *(() if host in _WILDCARDS else (host,)))
+    own = (socket.gethostname(), *LOOPBACK_NAMES, *(() if host in WILDCARDS else (host,)))
     return tuple(dict.fromkeys((*config.proxy.names, *own)))
 
 
@@ -301,6 +302,7 @@ def proxy_parts(
         daemon_id=services.daemon_id,
         clock=services.clock,
         holder=services.claims.holder,
+        is_peer=ports.is_peer,
     )
     return ProxyParts(
         daemon_id=services.daemon_id,

@@ -6,6 +6,7 @@ stored identity it listens at once, whether auth answers or not.
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,19 +21,24 @@ from interlock.adapters.ssh.hostkey import parse_host_key
 from interlock.adapters.ssh.leaf import LeafPortals
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
+from interlock.adapters.ssh.tunnel.neighbours import Accept
+from interlock.adapters.ssh.tunnel.peers import Membership
 from interlock.core import portal as wire
 from interlock.core.address import format_address
 from interlock.core.errors import ConfigError, Denied, InterlockError
 from interlock.core.ids import SessionId, parse_name
 from interlock.daemons.config import Address, Config
+from interlock.daemons.join_server import Shown, join_server
 from interlock.daemons.local import RECORDINGS, prepare_data_dir
-from interlock.daemons.membership import IdentityKeeper, JoinBy, until_joined
+from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined
 from interlock.daemons.monitor import watch_apart
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity
 from interlock.daemons.node_terms import NodeTerms
+from interlock.daemons.peering import Peering, peer_listener
 from interlock.daemons.proxy import (
     FAREWELL,
     LOOPBACK_NAMES,
+    WILDCARDS,
     ProxyPorts,
     ProxyServices,
     cannot_listen,
@@ -40,6 +46,7 @@ from interlock.daemons.proxy import (
     proxy_names,
     proxy_parts,
 )
+from interlock.daemons.shelf import own_sockets
 from interlock.daemons.storage import open_room
 from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
@@ -125,13 +132,17 @@ class _Proxy:
         self._believes = FederatedClaims(keeper.claims, self._trusted, self._cluster)
         self._claiming = Claiming(client.claim)
         self._services = self._make_services(config, terms, entropy)
+        self._peering = Peering(client, identity.id, own_sockets(data_dir, identity.id), self._shown())
+        keeper.on_renewed = lambda: self._peering.door.use(self._shown())
         self._claiming.on_refused = self._not_ours
         tunnels = TunnelEntrance(
             keeper.claims,
             clock,
             AuthAddresses(split_address(identity.service), split_address(identity.join)),
             sources=JoinSources(),
+            neighbours=self._peering.ways,
         )
+        self._tunnels = tunnels
         parts = proxy_parts(
             self._services,
             self._ports(),
@@ -139,6 +150,7 @@ class _Proxy:
             believes=_Keeping(self._believes),
             names=(*identity.names, self._cluster.id),
         )
+        self._desk = parts.desk
         self._proxy = ProxyServer(parts, parse_host_key(identity.host_key))
 
     async def run(self, stopping: asyncio.Event, on_ready: Callable[[str], None]) -> None:
@@ -146,6 +158,7 @@ class _Proxy:
         services, proxy = self._services, self._proxy
         await services.sessions.prepare()
         where = await self._listen()
+        listener, advertised = await self._listen_for_peers()
         recordings, config = self._data_dir / RECORDINGS, services.config
         watching = watch_apart(
             "proxy",
@@ -165,12 +178,15 @@ class _Proxy:
                 tasks.create_task(self._claiming.run(), name="proxy.claims"),
                 tasks.create_task(self._keeper.run(self, self._client), name="proxy.keeper"),
             )
+            peering = tasks.create_task(
+                self._peering.run(self._tunnels, self._joins, listener, advertised), name="proxy.peering"
+            )
             serving = tasks.create_task(proxy.run(), name="proxy.serving")
             on_ready(where)
             await stopping.wait()
             await proxy.stop(FAREWELL)
             await serving
-            for task in upkeep:
+            for task in (*upkeep, peering):
                 task.cancel()
             await services.end(tending)
             await services.flush(storing)
@@ -186,6 +202,28 @@ class _Proxy:
             return format_address(*await self._proxy.listen(where.host, where.port))
         except OSError as error:
             raise cannot_listen(error, where) from error
+
+    async def _listen_for_peers(self) -> tuple[socket.socket | None, str]:
+        """The listener and the address that others are told; nothing if there is to be none."""
+        config = self._services.config.proxy
+        if not config.peer_listen:
+            return None, ""
+        listener = peer_listener(Address.parse("proxy.peer_listen", config.peer_listen))
+        host, port = listener.getsockname()[:2]
+        if host in WILDCARDS:
+            host = await own_address(self._keeper.identity.service)
+        return listener, config.peer_advertise or format_address(host, port)
+
+    def _shown(self) -> Membership:
+        """To peers, now."""
+        identity = self._keeper.identity
+        return Membership(identity.cluster, identity.pair, identity.roots)
+
+    async def _joins(self) -> Accept:
+        """The server at which people join sessions of this proxy who came in by another."""
+        identity = self._keeper.identity
+        shown = Shown(identity.host_key, identity.host_certificate, self._keeper.claims)
+        return (await join_server(self._services, self._desk, identity.id, shown)).accept
 
     def _not_ours(self, sid: SessionId, error: Denied) -> None:
         """Auth knows the session as another daemon's: whatever we would tell of it, it would not take."""
@@ -248,6 +286,7 @@ class _Proxy:
             lookup=sessions,
             current_roles=permits.current_roles,
             host_cas=self._keeper.identity.host_cas,
+            is_peer=self._peering.is_peer,
         )
 
 

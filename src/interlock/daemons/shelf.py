@@ -41,12 +41,8 @@ class Shelf:
         """An empty one; ConfigError if the directories cannot be had for ourselves alone."""
         run = data_dir / _RUN
         try:
-            shutil.rmtree(run, ignore_errors=True)
-            run.mkdir(mode=0o700)
             process = entropy.uuid()
-            sockets = run if len(os.fsencode(socket_path(run, process))) <= LONGEST else _elsewhere(run)
-            for left in sockets.glob(socket_path(Path(), "*").name):
-                left.unlink()
+            sockets = own_sockets(data_dir, process)
             return cls(run, sockets, ClaimLinks(run / _CLAIMS, process))
         except OSError as error:
             raise ConfigError(f"cannot use {run}: {error.strerror}", reason=str(error)) from error
@@ -55,6 +51,20 @@ class Shelf:
         """Nobody needs it any more."""
         for directory in (self.sockets, self.run):
             shutil.rmtree(directory, ignore_errors=True)
+
+
+def own_sockets(data_dir: Path, process: str) -> Path:
+    """An empty directory for the sockets of a daemon without a shelf; ConfigError if it cannot be had."""
+    run = data_dir / _RUN
+    try:
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir(mode=0o700)
+        sockets = run if len(os.fsencode(socket_path(run, process))) <= LONGEST else _elsewhere(run)
+        for left in sockets.glob(socket_path(Path(), "*").name):
+            left.unlink()
+    except OSError as error:
+        raise ConfigError(f"cannot use {run}: {error.strerror}", reason=str(error)) from error
+    return sockets
 
 
 def worker_board(data_dir: Path, process: str) -> ClaimBoard:

@@ -205,9 +205,10 @@ class _Joins:
     async def __call__(self) -> Accept:
         async with self._making:
             if self._accept is None:
-                from interlock.daemons.join_server import join_server  # most workers never need it
+                from interlock.daemons.join_server import join_server, own_credential  # most workers never need it
 
-                self._accept = (await join_server(self._services, self._desk, self._process)).accept
+                shown = await own_credential(self._services.local, self._process)
+                self._accept = (await join_server(self._services, self._desk, self._process, shown)).accept
         return self._accept
 
 

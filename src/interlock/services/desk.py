@@ -36,7 +36,7 @@ class Here:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """It is recorded by our node, or by another process of this gateway: this permit leads there."""
+    """It is recorded by our node, by another process of this gateway, or by another proxy: this leads there."""
 
     permit: Permit
     mode: JoinMode
@@ -58,10 +58,15 @@ class Desk:
         daemon_id: DaemonId,
         clock: Clock,
         holder: Callable[[SessionId], str | None] = lambda _sid: None,
+        is_peer: Callable[[DaemonId], bool] = lambda _daemon: False,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        """``holder``: the name of the other process of this gateway that has a session (`claims.holder`)."""
+        """``holder``: the name of the other process of this gateway that has a session (`claims.holder`).
+
+        ``is_peer``: whether a daemon is another proxy that can be reached.
+        """
         self._holder = holder
+        self._is_peer = is_peer
         self._sleep = sleep
         self._sessions = sessions
         self._trackers = trackers
@@ -91,10 +96,12 @@ class Desk:
         return Elsewhere(permit, mode, target or there)
 
     def _server(self, tracker: Tracker, target: Target | None) -> Target:
-        """Where the session can be joined: a node, or the process of this gateway that stands for it."""
+        """Where the session can be joined: a node, or the process or the proxy that stands for it."""
         if target is not None and tracker.daemon_id == target.id and target.sub_kind is SubKind.NODE:
             return target
         process = self._holder(tracker.sid) if tracker.daemon_id == self._daemon_id else None
+        if self._is_peer(tracker.daemon_id):
+            process = tracker.daemon_id
         if process is None:
             public = "this session is held by another gateway: join it there"
             raise Denied(public, reason=f"{public}; its daemon is {tracker.daemon_id}")

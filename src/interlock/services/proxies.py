@@ -8,10 +8,11 @@ that they are connected at this moment (design §4) will be asked for here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from interlock.core import portal as wire
+from interlock.core.address import parse_address
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
@@ -26,6 +27,7 @@ from interlock.ports import (
     Cluster,
     HostIssuer,
     KnownClusters,
+    MemberProxy,
     ModeSource,
     ProxyStore,
     SessionLookup,
@@ -203,6 +205,24 @@ class Proxies:
                 raise _refused(proxy, f"a certificate for {name[:128]!r}, which is no target")
         return await self._signer.issue_host(public_key, names)
 
+    async def report(self, proxy: HostIdentity, *, peer: str, tunnels: Sequence[DaemonId], ttl: timedelta) -> None:
+        """What a proxy says of itself; Denied if it was removed, or says what is no address."""
+        try:
+            if peer:
+                parse_address(peer)
+        except ValueError:
+            raise _refused(proxy, f"to be reached at {peer[:128]!r}") from None
+        expires = self._clock.now() + ttl
+        await self._proxies.report_proxy(proxy.id, peer=peer, tunnels=tunnels, expires=expires)
+
+    async def peers(self, proxy: HostIdentity) -> list[MemberProxy]:
+        """The other proxies that live; Denied to one that was removed."""
+        found = await self._proxies.proxies()
+        if proxy.id not in {each.id for each in found}:
+            raise _removed(proxy)
+        now = self._clock.now()
+        return [each for each in found if each.id != proxy.id and each.lives(now=now)]
+
     async def sign_in(
         self, proxy: HostIdentity, user: str, password: str, *, source: str, new: str | None
     ) -> tuple[SignInResult, bytes]:
@@ -247,7 +267,7 @@ class Proxies:
             await self._believes.refresh()
             self._members = frozenset(each.id for each in await self._proxies.proxies())
         if proxy.id not in self._members:
-            raise Denied("this proxy was removed from the cluster", reason=f"there is no proxy {proxy.id}")
+            raise _removed(proxy)
         claims = self._believes.read(certificate, now=self._clock.now())
         if claims.identity.cluster == self._cluster.name and claims.forwarded is not None:
             raise _refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
@@ -285,6 +305,10 @@ class Proxies:
 def _proxy(where: DaemonId, tracker: Tracker) -> Target:
     """A proxy that holds a session, as the target of who joins it."""
     return Target(where, tracker.hostname, "", 0, SubKind.NODE, tunnel=True)
+
+
+def _removed(proxy: HostIdentity) -> Denied:
+    return Denied("this proxy was removed from the cluster", reason=f"there is no proxy {proxy.id}")
 
 
 def _refused(proxy: HostIdentity, what: str) -> Denied:

@@ -4,10 +4,11 @@ Everything that is true of a `Cluster` is true of this one: it is the same kit w
 """
 
 from pathlib import Path
+from typing import Self
 
 from interlock.testing.gateway import Cluster, Mode
 from interlock.testing.ports import free_ports
-from interlock.testing.procs import Daemon
+from interlock.testing.procs import Daemon, poll_until
 
 
 class Machines(Cluster):
@@ -16,6 +17,7 @@ class Machines(Cluster):
     def __init__(self, directory: Path, *, mode: Mode = "proxy", proxies: int = 1, with_node: bool = True) -> None:
         super().__init__(directory, mode=mode, with_node=with_node)
         self.ports = [self.port, *free_ports(proxies - 1)]
+        self.peer_ports = free_ports(proxies)
         self.proxies: list[Daemon] = []
 
     def start_gateway(self) -> Daemon:
@@ -58,6 +60,12 @@ class Machines(Cluster):
             raise
         return daemon
 
+    def start(self) -> Self:
+        """The same, and wait until the proxies know each other."""
+        super().start()
+        poll_until(lambda: all(proxy["lives"] for proxy in self.json("proxies", "ls")), "proxies")
+        return self
+
     def through(self, number: int) -> None:
         """People come to this proxy from now on."""
         self.port = self.ports[number]
@@ -71,4 +79,5 @@ data_dir = "{self.directory / f"proxy{number}"}"
 
 [proxy]
 listen = "{self.host}:{self.ports[number]}"
+peer_listen = "{self.host}:{self.peer_ports[number]}"
 """

@@ -106,6 +106,8 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
     p.SIGN_FOR_LEAF.name: _PROXY,  # the same
     p.SIGN_FOR_JUMP.name: _PROXY,  # in the name of a target
     p.PASSWORD.name: _PROXY,  # under the brake that all proxies share
+    p.REPORT.name: _PROXY,  # of itself
+    p.PEERS.name: _PROXY,
     p.PORTAL.name: _PROXY,  # for whose certificate or fresh ticket it shows
 }
 """Which kinds of daemons may call a method, and what each of them may say there. What is not here nobody may."""

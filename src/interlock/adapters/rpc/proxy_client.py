@@ -14,7 +14,7 @@ from interlock.adapters.rpc.calling import call, subscribe
 from interlock.adapters.rpc.client import AuthClient
 from interlock.core import portal as wire
 from interlock.core.errors import LocalProtocolError, RemoteProtocolError, Rule, StoreError
-from interlock.core.ids import SessionId
+from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.cluster import LeafPass, TrustedCluster
 from interlock.domain.permit import Permit
 from interlock.domain.target import Target
@@ -80,6 +80,14 @@ class ProxyClient(AuthClient):
     async def issue_for_jump(self, public_key: str, names: tuple[str, ...]) -> str:
         """A host certificate for these names of a target."""
         return (await call(self._channel, p.SIGN_FOR_JUMP, p.SignForJump(public_key, names))).line
+
+    async def report(self, peer: str, tunnels: tuple[DaemonId, ...], ttl_s: float) -> None:
+        """We live, and are reached there; Denied if we were removed."""
+        await call(self._channel, p.REPORT, p.Report(peer, tunnels, ttl_s))
+
+    async def peers(self, known: bytes) -> p.Peers:
+        """The other proxies."""
+        return await call(self._channel, p.PEERS, p.AskPeers(known))
 
     async def judge(self, user: str, password: str, *, source: str, new: str | None = None) -> p.Judged:
         """Sign-in by password."""

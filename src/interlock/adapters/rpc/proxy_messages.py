@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 
 from interlock.adapters.rpc.messages import AUTH_SERVICE, Method, Nothing
-from interlock.core.ids import SessionId
+from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.cluster import TrustedCluster
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
@@ -140,6 +140,39 @@ class Piece:
     data: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The caller lives, is reached at ``peer`` (host:port; empty: nowhere), and has these nodes' tunnels."""
+
+    peer: str
+    tunnels: tuple[DaemonId, ...]
+    ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskPeers:
+    """Who are the other proxies? ``known``: the digest of the last answer."""
+
+    known: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another proxy that lives."""
+
+    id: DaemonId
+    peer: str
+    tunnels: tuple[DaemonId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """All others that live; None: the same as before."""
+
+    digest: bytes
+    peers: tuple[Peer, ...] | None
+
+
 STANDING = Method(AUTH_SERVICE, "Standing", Who, Standing)
 FIND = Method(AUTH_SERVICE, "Find", Find, Target)
 TARGET = Method(AUTH_SERVICE, "Target", Name, Target)
@@ -152,3 +185,5 @@ SIGN_FOR_LEAF = Method(AUTH_SERVICE, "SignForLeaf", SignForLeaf, TargetCredentia
 SIGN_FOR_JUMP = Method(AUTH_SERVICE, "SignForJump", SignForJump, HostCertificate)
 PASSWORD = Method(AUTH_SERVICE, "Password", Password, Judged)
 PORTAL = Method(AUTH_SERVICE, "Portal", AskPortal, Piece)  # the reply is a stream
+REPORT = Method(AUTH_SERVICE, "Report", Report, Nothing)
+PEERS = Method(AUTH_SERVICE, "Peers", AskPeers, Peers)

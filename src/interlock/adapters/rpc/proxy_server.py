@@ -1,11 +1,13 @@
 """The methods of auth's service that only proxies may call (`guard.MAY_CALL`): checked, passed on, answered."""
 
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc import proxy_messages as p
-from interlock.adapters.rpc.guard import SessionOwners
+from interlock.adapters.rpc.codec import encode
+from interlock.adapters.rpc.guard import SessionOwners, bounded
 from interlock.adapters.rpc.serving import Service
 from interlock.core import portal as wire
 from interlock.core.errors import InterlockError
@@ -37,6 +39,8 @@ class ProxyHandlers:
         service.unary(p.SIGN_FOR_TARGET, self._sign_for_target)
         service.unary(p.SIGN_FOR_LEAF, self._sign_for_leaf)
         service.unary(p.SIGN_FOR_JUMP, self._sign_for_jump)
+        service.unary(p.REPORT, self._report)
+        service.unary(p.PEERS, self._peers)
         service.unary(p.PASSWORD, self._password)
         service.stream(p.PORTAL, self._portal)
 
@@ -83,6 +87,15 @@ class ProxyHandlers:
 
     async def _sign_for_jump(self, caller: HostIdentity, request: p.SignForJump) -> p.HostCertificate:
         return p.HostCertificate(await self._proxies.issue_for_jump(caller, request.public_key, request.names))
+
+    async def _report(self, caller: HostIdentity, request: p.Report) -> m.Nothing:
+        await self._proxies.report(caller, peer=request.peer, tunnels=request.tunnels, ttl=bounded(request.ttl_s))
+        return m.Nothing()
+
+    async def _peers(self, caller: HostIdentity, request: p.AskPeers) -> p.Peers:
+        found = [p.Peer(each.id, each.peer, each.tunnels) for each in await self._proxies.peers(caller)]
+        digest = hashlib.sha256(encode(found)).digest()
+        return p.Peers(digest, None if digest == request.known else tuple(found))
 
     async def _password(self, caller: HostIdentity, request: p.Password) -> p.Judged:
         result, ticket = await self._proxies.sign_in(
