@@ -25,7 +25,7 @@ MAGIC = b"\x89ILR\r\n\x1a"
 PREAMBLE = 16
 HEAD = struct.Struct(">4sIBBIIIQI32s")  # sync checksum kind flags number length frames time span before
 SEAL = struct.Struct(">BQQH")  # state kept index length-of-warrant
-FRAMES, SEALS = 1, 2
+SEALS, KEYS, KEYED = 2, 5, 2
 CHECKPOINT, CLOSED, COMPLETED = 1, 2, 3
 MAX_BLOCK = 1 << 20
 MAX_STORED = MAX_BLOCK + MAX_BLOCK // 128 + 512
@@ -107,7 +107,7 @@ class Verifier:
         if data[7] != 2:
             raise Wrong(0, f"format {data[7]}: this program knows format 2, which has signatures")
         salt, before = zlib.crc32(data[8:16]), hashlib.sha256(data[:PREAMBLE]).digest()
-        at, due = PREAMBLE, 0
+        at, due, keyed = PREAMBLE, 0, False
         while at < len(data):
             if self.state != CHECKPOINT:
                 raise Wrong(at, "something follows the seal that closes the recording")
@@ -115,7 +115,7 @@ class Verifier:
                 raise Wrong(at, "no block begins here")
             if len(data) - at < HEAD.size:
                 raise Wrong(at, "the file ends inside a block")
-            _, checksum, kind, _, found, length, _, first, span, names = HEAD.unpack_from(data, at)
+            _, checksum, kind, flags, found, length, _, first, span, names = HEAD.unpack_from(data, at)
             block = data[at : at + HEAD.size + length]
             if length > MAX_STORED:
                 raise Wrong(at, "a block is longer than any can be")
@@ -123,10 +123,15 @@ class Verifier:
                 raise Wrong(at, "the file ends inside a block, or its head is damaged")
             if zlib.crc32(block[8:], salt) != checksum:
                 raise Wrong(at, "the checksum is wrong")
+            if kind == KEYS and at == PREAMBLE:  # the wrapped key, which may change, is not part of the chain
+                keyed, at = True, at + len(block)
+                continue
             if found != due:
                 raise Wrong(at, f"block {found} where block {due} is due: dropped, swapped or repeated")
             if names != before:
                 raise Wrong(at, "the block does not continue what is before it")
+            if due == 0 and keyed != bool(flags & KEYED):
+                raise Wrong(PREAMBLE, "the block with the wrapped key is missing or foreign")
             if due == 0:
                 self.header = header_of(block[HEAD.size :], at)
             if kind == SEALS:
@@ -137,9 +142,7 @@ class Verifier:
 
     def seal(self, block, at, time):
         payload = block[HEAD.size :]
-        if len(payload) < SEAL.size:
-            raise Wrong(at, "the seal cannot be read")
-        self.state, _, _, length = SEAL.unpack_from(payload)
+        self.state, _, _, length = SEAL.unpack_from(payload.ljust(SEAL.size, b"\0"))
         warrant, signature = payload[SEAL.size : SEAL.size + length], payload[SEAL.size + length :]
         if self.state not in (1, 2, 3) or length > MAX_WARRANT or len(warrant) < length:
             raise Wrong(at, "the seal cannot be read")

@@ -8,17 +8,21 @@ from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 
+import pyrage
 import pytest
 import structlog
 
+from interlock.adapters.age import AgeKeys
 from interlock.adapters.system import SystemClock
 from interlock.cli.user import main
 from interlock.cli.user_profile import Home, Login, Profile
 from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.recording import FrameKind, Header, to_payload
+from interlock.testing.entropy import FakeEntropy
 from interlock.testing.openssh import clean_env
 from interlock.testing.ports import free_port
 from interlock.testing.procs import Completed, run
+from interlock.testing.recordings import made
 
 ILSH = Path(sys.executable).with_name("ilsh")
 FAKE_SSH = '#!/bin/sh\nfor word in "$0" "$@"; do printf "%s\\n" "$word"; done\nexit 7\n'
@@ -218,6 +222,25 @@ def test_a_file_that_is_no_recording_is_exit_code_1(world: World, tmp_path: Path
     out = world.call("play", str(tmp_path / "x.ilr"), "--format", "text")
     assert out.rc == 1
     assert len(out.stderr.splitlines()) == 1
+
+
+def test_an_encrypted_recording_plays_with_an_identity(world: World, tmp_path: Path) -> None:
+    """Of one of its recipients; everybody else is told so in a sentence."""
+    own, other = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+    (tmp_path / "own").write_text(f"{own}\n")
+    (tmp_path / "other").write_text(f"{other}\n")
+    content = AgeKeys([str(own.to_public())], FakeEntropy()).fresh()
+    file = tmp_path / "x.ilr"
+    file.write_bytes(made([b"hello\r\n"], content=content).data)
+    played = world.call("play", str(file), "--format", "text", "--identity", str(tmp_path / "own"))
+    assert (played.rc, played.stdout) == (0, "hello\n")
+    for options, words in (
+        ([], "is encrypted: give the identity"),
+        (["--identity", str(tmp_path / "other")], "others"),
+    ):
+        refused = world.call("play", str(file), "--format", "text", *options)
+        assert (refused.rc, refused.stdout) == (1, "")
+        assert words in refused.stderr
 
 
 def test_a_downloaded_recording_plays_without_a_login(world: World, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """A node's signing key: made once, kept on its disk, under a warrant that is renewed in time."""
 
+import asyncio
 from pathlib import Path
 
+import pyrage
 import pytest
 
-from interlock.core.errors import ConfigError, StoreError
+from interlock.core.errors import ConfigError, RecordingError, StoreError
 from interlock.core.ids import DaemonId
 from interlock.daemons.node_terms import FILE, NodeTerms
 from interlock.domain.signing import DaemonRole, issue_warrant, read_warrant
@@ -23,6 +25,7 @@ class Auth:
         self.clock = clock
         self.away = False
         self.asked: list[bytes] = []
+        self.recipients: tuple[str, ...] = ()
 
     async def recording_terms(self, public: bytes) -> RecordingTerms:
         if self.away:
@@ -42,7 +45,7 @@ class Auth:
             if public
             else b""
         )
-        return RecordingTerms(made)
+        return RecordingTerms(made, self.recipients)
 
 
 def terms(directory: Path, clock: FakeClock, *, seed: int = 1) -> NodeTerms:
@@ -102,3 +105,32 @@ def test_a_damaged_file_is_refused_in_words(tmp_path: Path, content: str) -> Non
     (tmp_path / FILE).write_text(content)
     with pytest.raises(ConfigError, match="damaged"):
         terms(tmp_path, FakeClock())
+
+
+async def test_a_node_that_never_heard_how_begins_no_recording(tmp_path: Path) -> None:
+    """It could be one in the clear that was not to be; who waits for the word goes on when it has come."""
+    clock = FakeClock()
+    auth, node = Auth(clock), terms(tmp_path, clock)
+    assert not node.known
+    with pytest.raises(RecordingError, match="has not heard from the gateway"):
+        node.fresh()
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(node.wait_known())
+        await node.refresh(auth)
+        await waiting
+    assert node.fresh() is None, "auth said that nothing is encrypted"
+    assert terms(tmp_path, clock).known
+
+
+async def test_contents_are_encrypted_for_whom_auth_said_last(tmp_path: Path) -> None:
+    """From the next session on, and after a restart while auth is away."""
+    clock = FakeClock()
+    auth, node = Auth(clock), terms(tmp_path, clock)
+    own = pyrage.x25519.Identity.generate()
+    await node.refresh(auth)
+    auth.recipients = (str(own.to_public()),)
+    await node.refresh(auth)
+    for each in (node, terms(tmp_path, clock)):
+        made = each.fresh()
+        assert made is not None
+        assert pyrage.decrypt(made.wrapped, [own]) == made.key

@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from interlock.core import portal as wire
-from interlock.core.errors import NotFound, RemoteProtocolError, StoreError
+from interlock.core.errors import NotFound, RecordingError, RemoteProtocolError, StoreError
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import AuditEvent, Kind, rfc3339
-from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
+from interlock.domain.container import SALT_SIZE, BlockBuilder, decode, preamble
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.rbac import Role
-from interlock.domain.recording import FrameKind, Header, to_payload
+from interlock.domain.recording import FrameKind, Header, Output, Stream, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import AuthorityKey, RecordingFilter, RecordingInfo, RecordingPage, User
@@ -34,6 +34,7 @@ from interlock.services.emitter import EventFactory
 from interlock.services.portal import DEFAULT_TTL, FRONT, SIGN_WINDOW, Caller, Download, Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.recordings import CONTENT, HEADER, made
 
 SID = SessionId("0b8f4a5e-1111-4222-8333-944445555666")
 OTHER_SID = SessionId("0b8f4a5e-1111-4222-8333-944445555777")
@@ -345,6 +346,29 @@ async def test_playing_ones_own_recording_is_an_event(portal: Portal, world: Wor
     body = events[0].to_json()
     assert (body["event"], body["code"], body["sid"]) == ("session.recording.access", "T2012I", SID)
     assert (body["user"], body["addr.remote"]) == ("alice", "192.0.2.7:4711")
+
+
+@pytest.mark.parametrize("fits", [True, False])
+async def test_an_encrypted_recording_is_opened_for_who_may_play_it(
+    portal: Portal, world: World, fits: bool
+) -> None:
+    """If the gateway is one of the recipients; else it is handed out as it is, for an identity of the player's."""
+
+    def unlock(_wrapped: bytes) -> bytes:
+        if not fits:
+            raise RecordingError("encrypted for others")
+        return CONTENT.key
+
+    portal._unlock = unlock
+    locked = made([b"secret"], header=replace(HEADER, user="alice"), content=CONTENT)
+    world.files[SID] = locked.data
+    reply = await portal.answer(signed_in(), wire.Recording(SID))
+    assert isinstance(reply, Download)
+    data = b"".join([piece async for piece in reply.pieces])
+    if fits:
+        assert Output(Stream.STDOUT, b"secret") in [frame.body for frame in decode([data])]
+    else:
+        assert data == locked.data
 
 
 async def test_recordings_of_others_are_denied_and_unknown_ones_not_found(

@@ -12,6 +12,7 @@ from interlock.core.ids import DaemonId
 from interlock.domain.casting import FORMATS
 from interlock.domain.container import (
     BLOCK_SIZE,
+    FreshKey,
     SealState,
     Standing,
     Verdict,
@@ -20,15 +21,16 @@ from interlock.domain.container import (
     new_compressor,
     verify,
 )
-from interlock.domain.coverage import Level
+from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
 from interlock.domain.signing import KeySource, WarrantedKey, unsigned
 from interlock.domain.survey import survey
 from interlock.services.recorder import CHECKPOINT_S, FLUSH_AFTER_S, MAX_FRAME, RETRY_AFTER_S, Recorder
+from interlock.services.screens import Recorded
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.recordings import AUTHORITY, NODE, SID, signer
+from interlock.testing.recordings import AUTHORITY, CONTENT, NODE, SID, signer
 from interlock.testing.stores import FakeTimers
 
 SHELL = Header(
@@ -104,6 +106,7 @@ class Desk:
         record_input: bool = False,
         travels: bool = False,
         signer: KeySource = unsigned,
+        content: FreshKey | None = None,
     ) -> None:
         self.part = part
         self.clock = FakeClock()
@@ -123,6 +126,7 @@ class Desk:
             record_input=record_input,
             travels=travels,
             signer=signer,
+            content=content,
         )
 
     def level(self, what: str = "session") -> tuple[Level, str]:
@@ -545,3 +549,49 @@ def test_a_long_recording_leaves_its_index_to_others() -> None:
     desk.part.data += end
     assert proved(desk.part).standing is Standing.SIGNED
     assert file.points == survey([desk.part.data]).points
+
+
+def test_encrypted_contents_and_readable_facts() -> None:
+    """What was shown needs the key; that a forward was opened, what was lost and how it ended do not."""
+    desk = Desk(Part(), strict=False, signer=Signatures(), content=CONTENT)
+    recorder, part = desk.recorder, desk.part
+    recorder.output(Stream.STDOUT, b"first")
+    recorder.cover(Covered("direct-tcpip", Level.METADATA))
+    recorder.output(Stream.STDOUT, b"second")
+    room, part.room = part.room, 0
+    desk.timers.fire()
+    part.room = room
+    desk.clock.advance(RETRY_AFTER_S)
+    desk.timers.fire()
+    recorder.resize(Window(100, 30))
+    recorder.output(Stream.STDOUT, b"third")
+    assert recorder.key is not None
+    seen = Recorded(PartInMemory(part), recorder.key)
+    recorder.flush()
+    shown = [body for body in seen.read()[1] if isinstance(body, Output)]
+    assert b"".join(body.data for body in shown) == b"firstthird"
+    recorder.finish(Exit(status=0))
+    for word in (b"first", b"second", b"third"):
+        assert word not in part.data
+    found = survey([part.data])
+    assert (found.exit, len(found.gaps), found.resizes, found.lost) == (Exit(status=0), 1, 0, 0)
+    assert [row.what for row in found.coverage] == ["session", "input"]
+    assert proved(part).standing is Standing.SIGNED
+    opened = [frame.body for frame in decode([part.data], lambda _wrapped: CONTENT.key)]
+    assert b"".join(body.data for body in opened if isinstance(body, Output)) == b"firstthird"
+    assert Window(100, 30) in opened
+
+
+class PartInMemory:
+    """`ports.PartReader`."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.at = 0
+
+    def read(self) -> bytes:
+        data, self.at = self.part.data[self.at :], len(self.part.data)
+        return data
+
+    def close(self) -> None:
+        """Nothing to close."""

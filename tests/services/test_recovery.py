@@ -10,7 +10,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.core.errors import RecordingError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
-from interlock.domain.container import Standing, Verdict, decode, frames_from, verify
+from interlock.domain.container import FreshKey, Standing, Verdict, decode, frames_from, verify
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.recording import DIED, Coverage, Frame, Marker, Output, Stream
@@ -28,7 +28,7 @@ from interlock.services.sweeper import missing_end
 from interlock.services.trackers import HEARTBEAT_S
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.recordings import AUTHORITY, signer
+from interlock.testing.recordings import AUTHORITY, CONTENT, signer
 from interlock.testing.stores import FakeTimers, MemoryAuditLog, MemoryTrackers, VirtualSleep
 
 SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
@@ -78,10 +78,22 @@ class World:
         return [frame for frame in found if not isinstance(frame.body, Coverage)]
 
 
+class Encrypting:
+    """`ports.ContentKeys`."""
+
+    known = True
+
+    async def wait_known(self) -> None:
+        """It is."""
+
+    def fresh(self) -> FreshKey:
+        return CONTENT
+
+
 class Life:
     """One run of the daemon on that world."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, content: Encrypting | None = None) -> None:
         world.lives += 1
         self.world = world
         self.timers = FakeTimers()
@@ -99,6 +111,7 @@ class Life:
             recordings=self.files,
             claims=self.claims,
             signer=lambda: signer(NODE),
+            content=content,
             sleep=world.sleep,
             call_later=self.timers.call_later,
         )
@@ -382,3 +395,42 @@ async def test_a_long_session_gets_its_index_once_it_has_ended(tmp_path: Path, k
     frames = list(frames_from(lambda offset, size: data[offset : offset + size], len(data), 38_000_000))
     first = next(each.body.data for each in frames if isinstance(each.body, Output))
     assert b"second 29" in first, "the keyframe before that moment"
+
+
+async def test_an_encrypted_part_is_completed_without_its_key(tmp_path: Path) -> None:
+    """The key died with the recorder; events, end and signature need none, and recipients read what there is."""
+    world = World(tmp_path)
+    await Life(world, Encrypting()).killed_after(Start(SessionKind.SHELL), events=False)
+    await Life(world).recovers()
+    assert sorted(world.names()) == sorted(WHOLE)
+    found = await world.proved()
+    assert (found.standing, found.completed, found.encrypted) == (Standing.SIGNED, True, True)
+    chunks = [chunk async for chunk in world.files.read(SID)]
+    bodies = [frame.body for frame in decode(chunks, lambda _wrapped: CONTENT.key)]
+    assert Output(Stream.STDOUT, b"evidence") in bodies
+    assert Exit(error=DIED) in bodies
+
+
+async def test_keyframes_of_encrypted_recordings_are_encrypted(tmp_path: Path) -> None:
+    """They show what a person saw."""
+    world = World(tmp_path)
+    life = Life(world, Encrypting())
+    session = life.sessions.agree(CONTEXT)
+    session.start(Start(SessionKind.SHELL, window=Window(80, 24)))
+    for number in range(20):
+        session.output(
+            Stream.STDOUT, FakeEntropy(number).token(MAX_FRAME // 2) + b"\x18\x1b[2J\x1b[Hsecret%d" % number
+        )
+        life.timers.fire()
+        world.clock.advance(1)
+    session.end(tx=0, rx=0)
+    await life.recovers()
+    data = b"".join([chunk async for chunk in world.files.read(SID)])
+    assert b"secret" not in data
+    frames = list(
+        frames_from(lambda at, size: data[at : at + size], len(data), 18_000_000, lambda _w: CONTENT.key)
+    )
+    first = next(each.body.data for each in frames if isinstance(each.body, Output))
+    assert b"secret14" in first
+    with pytest.raises(RecordingError, match="encrypted"):
+        list(frames_from(lambda at, size: data[at : at + size], len(data), 18_000_000))

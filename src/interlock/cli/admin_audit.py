@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Annotated, cast
 import typer
 
 from interlock.cli.admin_context import in_local, report, session_id
-from interlock.cli.options import LISTED, AfterOption, FormatOption, LimitOption, moment
+from interlock.cli.options import LISTED, AfterOption, FormatOption, IdentityOption, LimitOption, moment
 from interlock.cli.output import Format, Row, more, print_json, print_rows, printable, replacing
 from interlock.core.errors import NotFound
 from interlock.core.ids import SessionId
@@ -240,17 +240,19 @@ def export(
         int,
         typer.Option("--from", metavar="TIME", parser=moment, help="Where to begin, for example 1h5m or 90s."),
     ] = 0,
+    identity: IdentityOption = None,
 ) -> None:
     """Convert a recording: asciicast (asciinema plays it; escape sequences included), text or JSON lines."""
-    from interlock.cli.play import frames_of_file
+    from interlock.cli.play import frames_of_file, unlock_with
     from interlock.domain.casting import FORMATS
     from interlock.domain.container import decode, rebased
 
+    unlock = unlock_with(identity)
     with TemporaryFile() as stored:
         in_local(context, lambda local: _copy(local, sid, stored, form.value))
         stored.seek(0)
         pieces = iter(lambda: stored.read(_PIECE), b"")
-        frames = rebased(frames_of_file(stored, start), start) if start else decode(pieces)
+        frames = rebased(frames_of_file(stored, start, unlock), start) if start else decode(pieces, unlock)
         lines = FORMATS[form.value](frames)
         if out is None:
             sys.stdout.writelines(lines)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,15 @@ LISTED = 1000
 LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most this many.")]
 AfterOption = Annotated[
     str, typer.Option("--after", metavar="CURSOR", help="Go on behind the row with this cursor.")
+]
+
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--identity",
+        envvar="INTERLOCK_IDENTITY",
+        help="File with the age or SSH identity of one of the recipients, if the recording is encrypted.",
+    ),
 ]
 
 _MOMENT = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s?)?")

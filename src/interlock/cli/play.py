@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import IO
 
 from interlock.domain import casting
-from interlock.domain.container import frames_from
+from interlock.domain.container import Unlock, frames_from
 from interlock.domain.recording import MICROSECONDS, Frame, Marker, Output, Stream
 from interlock.domain.terminal import RESTORE, screen
 
@@ -78,14 +79,23 @@ def play(
                 write(line)
 
 
-def frames_of_file(file: IO[bytes], at: int) -> Iterator[Frame]:
+def frames_of_file(file: IO[bytes], at: int, unlock: Unlock | None = None) -> Iterator[Frame]:
     """Frames from a moment on, in microseconds; of a long recording only what is needed is read."""
 
     def read(offset: int, size: int) -> bytes:
         file.seek(offset)
         return file.read(size)
 
-    return frames_from(read, file.seek(0, os.SEEK_END), at)
+    return frames_from(read, file.seek(0, os.SEEK_END), at, unlock)
+
+
+def unlock_with(identity: Path | None) -> Unlock | None:
+    """What opens encrypted recordings; None without an identity. ConfigError if it cannot be read."""
+    if identity is None:
+        return None
+    from interlock.adapters import age  # most recordings need none
+
+    return age.identity(identity)
 
 
 @contextmanager

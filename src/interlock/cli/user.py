@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from interlock.cli import user_lists
-from interlock.cli.options import duration, moment
+from interlock.cli.options import IdentityOption, duration, moment
 from interlock.cli.output import EXIT_CODES, run_app
 from interlock.cli.user_context import (
     ClusterOption,
@@ -266,18 +266,20 @@ def play(
     at: Annotated[
         int, typer.Option(metavar="TIME", parser=moment, help="Where to begin, for example 1h5m or 90s.")
     ] = 0,
+    identity: IdentityOption = None,
     proxy: ProxyOption = None,
 ) -> None:
     """Play a recording of one of your sessions."""
-    from interlock.cli.play import Pace, PlayFormat, frames_of_file, play
+    from interlock.cli.play import Pace, PlayFormat, frames_of_file, play, unlock_with
     from interlock.domain.container import decode
 
     try:
         chosen, pace = PlayFormat(form), Pace(speed, skip_idle_time)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    unlock = unlock_with(identity)
     with _recording(recording, proxy) as file:
-        frames = frames_of_file(file, at) if at else decode(_pieces(file))
+        frames = frames_of_file(file, at, unlock) if at else decode(_pieces(file), unlock)
         play(frames, _show, form=chosen, pace=pace, start=at, terminal=sys.stdout.isatty())
 
 

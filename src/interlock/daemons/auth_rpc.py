@@ -30,11 +30,13 @@ async def auth_rpc_server(
     *,
     reserved: Iterable[str] = (),
     proxies: Callable[[DaemonCa], Proxies] | None = None,
+    recipients: tuple[str, ...] = (),
 ) -> AuthRpcServer:
     """Auth's two listeners, not listening yet: call its ``start`` and ``stop``.
 
     ``claims``: those of all daemons in this process. ``sources``: noted by the proxy of this process.
     ``locks``: the view that daemons follow. ``proxies``: makes what proxies apart are served by.
+    ``recipients``: for whom daemons encrypt their recordings.
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
@@ -84,6 +86,7 @@ async def auth_rpc_server(
             spool=local.data_dir / SPOOL,
             twins=local.twins,
             proxies=proxies(ca) if proxies is not None else None,
+            recipients=recipients,
             sources=sources,
         )
     )

@@ -78,6 +78,8 @@ class RecordingsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spill_below_mib: int = 0  # free room of the recordings' disk; default: a tenth of it, 2048 at most
     refuse_below_mib: int = 0  # no new recordings below; default: a 25th of it, 512 at most
     reserve_mib: int = 0  # set aside for when it is full; default: a 50th of it, 32 at most
+    recipients: tuple[str, ...] = ()  # who may read contents: age1… or SSH public keys; default: not encrypted
+    identity: str = ""  # file with the identity of one of them, for people who play their own sessions
     path_style: bool = True  # the bucket's name in the path; false: in the host's name
 
 

@@ -35,6 +35,7 @@ from interlock.daemons.proxy import (
     Services,
     cannot_listen,
     check_proxy,
+    content_keys,
     door_claims,
     host_names,
     local_ports,
@@ -331,6 +332,7 @@ async def _serve(
         tenures.locks,
         reserved=names,
         proxies=lambda ca: proxies_apart(services, passwords, ca),
+        recipients=config.recordings.recipients,
     )
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise
@@ -463,6 +465,7 @@ async def _node(services: Services, stopping: asyncio.Event, ready: "asyncio.Fut
             stopping=stopping,
             on_ready=lambda host, port: ready.set_result(f"{host}:{port}"),
             meters=services.meters,
+            content=content_keys(config, local.entropy),
         )
     except Exception as error:
         if not ready.done():

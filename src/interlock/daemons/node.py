@@ -34,6 +34,7 @@ from interlock.ports import (
     AuditLog,
     ClaimsReader,
     Clock,
+    ContentKeys,
     Entropy,
     Inventory,
     LeaseStore,
@@ -130,6 +131,7 @@ async def serve_node(
     entropy: Entropy,
     stopping: asyncio.Event,
     signer: KeySource = unsigned,
+    content: ContentKeys | None = None,
     agent: TunnelAgent | None = None,
     meters: Meters | None = None,
     watch: str = "",
@@ -163,6 +165,7 @@ async def serve_node(
         claims=ports.claims,
         locks=tenures.locks,
         signer=signer,
+        content=content,
         sync=ports.sync(identity.id) if ports.sync is not None else None,
         meters=meters,
     )
@@ -230,6 +233,7 @@ async def run_local_node(
     stopping: asyncio.Event,
     on_ready: Callable[[str, int], None] = lambda _host, _port: None,
     meters: Meters | None = None,
+    content: ContentKeys | None = None,
 ) -> None:
     """A node in auth's own process: the same, without joining and without a network in between."""
     prepare_data_dir(settings.data_dir)
@@ -256,6 +260,7 @@ async def run_local_node(
         entropy=entropy,
         stopping=stopping,
         signer=OwnKey(auth, identity.id, DaemonRole.NODE, clock=clock, entropy=entropy),
+        content=content,
         on_ready=on_ready,
         meters=meters,
     )

@@ -81,6 +81,7 @@ async def run_node(
             entropy=entropy,
             stopping=stopping,
             signer=terms.signer,
+            content=terms,
             agent=agent,
             watch=watch,
             on_ready=on_ready,

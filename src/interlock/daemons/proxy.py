@@ -10,8 +10,10 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from interlock.adapters.age import AgeKeys, identity
 from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
@@ -30,6 +32,7 @@ from interlock.daemons.local import RECORDINGS, Local
 from interlock.daemons.storage import open_room
 from interlock.daemons.supervise import finished
 from interlock.domain.cluster import door_of
+from interlock.domain.container import Unlock
 from interlock.domain.identity import Claims
 from interlock.domain.lease import holder_of
 from interlock.domain.rbac import Role
@@ -39,6 +42,7 @@ from interlock.ports import (
     ClaimsReader,
     Clock,
     Cluster,
+    ContentKeys,
     Entropy,
     HostIssuer,
     LeafIssuer,
@@ -176,6 +180,7 @@ async def open_services(
         room=open_room(config.recordings, local.data_dir / RECORDINGS, keeper=not worker),
         meters=meters,
         signer=signer,
+        content=content_keys(config, local.entropy),
     )
     sessions.metered()
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
@@ -194,6 +199,20 @@ async def open_services(
         local,
         signer,
     )
+
+
+def content_keys(config: Config, entropy: Entropy) -> ContentKeys | None:
+    """For whom recordings are encrypted; None: they are not. ConfigError if a recipient is none."""
+    recipients = config.recordings.recipients
+    try:
+        return AgeKeys(recipients, entropy) if recipients else None
+    except ConfigError as error:
+        raise ConfigError(f"recordings.recipients: {error.public}", reason=error.reason) from None
+
+
+def opener(config: Config) -> Unlock | None:
+    """With which the gateway opens recordings for those who may play them; ConfigError if it cannot be read."""
+    return identity(Path(config.recordings.identity)) if config.recordings.identity else None
 
 
 async def door_claims(local: Local) -> FederatedClaims:
@@ -217,6 +236,7 @@ def proxy_names(config: Config) -> tuple[str, ...]:
 
 def check_proxy(config: Config) -> None:
     """What `Config.check` cannot know of the proxy; ConfigError."""
+    opener(config)
     unknown = set(config.proxy.ciphers) - set(algorithms.ALL_CIPHERS)
     if unknown:
         raise ConfigError(f"proxy.ciphers: unknown cipher {min(unknown)!r}")
@@ -277,6 +297,7 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         events=services.emitter,
         factory=services.factory,
         clock=local.clock,
+        unlock=opener(services.config),
     )
 
 

@@ -263,6 +263,7 @@ class _Proxy:
             gather=GATHER_S,
             meters=meters,
             signer=terms.signer,
+            content=terms,
         )
         sessions.metered()
         factory = EventFactory(cluster=cluster.name, clock=clock, entropy=entropy)

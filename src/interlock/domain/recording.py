@@ -53,6 +53,11 @@ KNOWN = frozenset(FrameKind)
 """Frames of other kinds come from a newer writer; a reader skips them."""
 
 
+CLEAR = frozenset({FrameKind.HEADER, FrameKind.MARKER, FrameKind.EXIT, FrameKind.COVERAGE})
+"""Frames that are never encrypted: what they say, the audit log says, too. They are not put into one block with
+others where contents are encrypted."""
+
+
 class Stream(IntEnum):
     """Which way bytes went; the value is their frame kind. A terminal's output is all STDOUT."""
 

@@ -73,6 +73,7 @@ class RecordingTerms:
     """How a node is to record."""
 
     warrant: bytes  # for the key that it has shown; empty if it showed none
+    recipients: tuple[str, ...] = ()  # for whom contents are encrypted; none: they are not
 
 
 class TermsSource(Protocol):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import JsonValue
-from interlock.domain.container import Keyframe, Point
+from interlock.domain.container import ContentKey, FreshKey, Keyframe, Point
 from interlock.domain.recording import Header, RecordingState
 from interlock.domain.room import Usage
 from interlock.domain.survey import Survey
@@ -130,8 +130,13 @@ class ClosedParts(Protocol):
         """What a part contains; RecordingError if it cannot be read at all."""
         ...
 
-    async def keyframes(self, sid: SessionId, header: Header, points: Sequence[Point]) -> list[Keyframe]:
-        """The screens at these places of a part; RecordingError if it cannot be read."""
+    async def keyframes(
+        self, sid: SessionId, header: Header, points: Sequence[Point], key: ContentKey | None = None
+    ) -> list[Keyframe]:
+        """The screens at these places of a part; none if its contents are encrypted and the key is not at hand.
+
+        RecordingError if it cannot be read.
+        """
         ...
 
     async def mend(self, sid: SessionId, keep: int, tail: bytes) -> None:
@@ -167,6 +172,23 @@ class RecordingParts(ClosedParts, Protocol):
 
     async def unfinished(self) -> list[SessionId]:
         """The sessions whose parts a process that is gone has left, oldest first."""
+        ...
+
+
+class ContentKeys(Protocol):
+    """Whether the contents of recordings are encrypted, and for whom."""
+
+    @property
+    def known(self) -> bool:
+        """Whether that is known already."""
+        ...
+
+    async def wait_known(self) -> None:
+        """Return once it is; RecordingError if it takes too long."""
+        ...
+
+    def fresh(self) -> FreshKey | None:
+        """For a new recording; None if contents are not to be encrypted. RecordingError if it is not known."""
         ...
 
 

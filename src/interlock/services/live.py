@@ -185,7 +185,7 @@ class LiveSession:
 
     def _past(self) -> Source:
         """What a screen is made from; OSError if the recording cannot be read."""
-        return self._remembered or Recorded(self._follow(self.sid))
+        return self._remembered or Recorded(self._follow(self.sid), self.recorder.key)
 
     def _flush(self) -> None:
         self.recorder.flush()  # whichever it is then

@@ -7,6 +7,7 @@ works on the stores), nor is the way to a node (the forwarder).
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -14,12 +15,12 @@ from typing import Protocol
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
-from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
+from interlock.core.errors import Denied, InterlockError, NotFound, RecordingError, RemoteProtocolError, StoreError
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
-from interlock.domain.container import Decoder
+from interlock.domain.container import Decoder, Unlock, opened_for_player
 from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for
@@ -130,12 +131,14 @@ class Portal:
         events: EventSink,
         factory: EventFactory,
         clock: Clock,
+        unlock: Unlock | None = None,
     ) -> None:
         self._cluster = cluster
         self._users = users
         self._roles = roles
         self._targets = targets
         self._trackers = trackers
+        self._unlock = unlock  # None: whoever plays an encrypted recording needs an identity of his own
         self._recordings = recordings
         self._authority = authority
         self._leaves = leaves
@@ -285,6 +288,9 @@ class Portal:
             if owner != caller.user:
                 public = "access denied: this is not a recording of one of your sessions"
                 raise Denied(public, reason=f"{caller.user} asked for session {sid} of {owner or 'nobody known'}")
+            if self._unlock is not None:
+                with suppress(RecordingError):  # of other recipients: the player may be one of them
+                    held = [opened_for_player(b"".join(held), self._unlock)]
         except InterlockError:
             await _close(pieces)
             raise
@@ -377,7 +383,7 @@ async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], str | None]
 
     Cheaper than looking through the list of all recordings, and it is the same header.
     """
-    decoder, held = Decoder(), list[bytes]()
+    decoder, held = Decoder(blind=True), list[bytes]()
     async for piece in pieces:
         held.append(piece)
         if any(True for _ in decoder.feed(piece)) or sum(map(len, held)) > FRONT:

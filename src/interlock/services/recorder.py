@@ -18,9 +18,13 @@ from interlock.domain.container import (
     BLOCK_SIZE,
     BlockBuilder,
     Chain,
+    ContentKey,
+    FreshKey,
+    Held,
     Points,
     SealState,
     Unsealed,
+    keys_block,
     preamble,
     sealed,
 )
@@ -93,6 +97,11 @@ class SessionRecorder(Protocol):
         ...
 
     @property
+    def key(self) -> ContentKey | None:
+        """With which the recording can be read back, if its contents are encrypted."""
+        ...
+
+    @property
     def unsealed(self) -> Unsealed | None:
         """What has its end and lacks the seek index and the seal, if the recorder left them to others."""
         ...
@@ -160,6 +169,10 @@ class NoRecorder:
         return True
 
     @property
+    def key(self) -> None:
+        """There is nothing to read."""
+
+    @property
     def unsealed(self) -> None:
         """There is nothing to add to."""
 
@@ -213,14 +226,17 @@ class Recorder:
         record_input: bool = False,
         travels: bool = False,
         signer: KeySource = unsigned,
+        content: FreshKey | None = None,
     ) -> None:
         """``on_failure``: the session must end. ``on_lapse``: it goes on without; None if it must not.
 
+        ``content``: with which the contents are encrypted; None: they are not.
         ``travels``: whether others know the session by the part alone: its daemon's notes stay on this disk.
         """
         self._part: RecordingPart | None = part  # None: finished or failed
         self._sid = parse_session_id(header.sid)
-        self._chain = Chain.begin(salt)
+        self._key = None if content is None else ContentKey(content.key)
+        self._chain = Chain.begin(salt, self._key)
         self._builder = BlockBuilder(salt, compressor, chain=self._chain)
         self._header = header
         self._points = Points()
@@ -245,7 +261,8 @@ class Recorder:
         self._beat_had_frames = True  # since the last call of `alive`
         self._builder.add(FrameKind.HEADER, 0, to_payload(header))
         try:
-            part.append(preamble(salt) + self._builder.take())
+            keys = b"" if content is None else keys_block(salt, Held.AGE, content.wrapped)
+            part.append(preamble(salt) + keys + self._builder.take())
         except OSError as error:
             part.remove()
             raise not_recordable(error) from error
@@ -264,6 +281,11 @@ class Recorder:
     def closed(self) -> bool:
         """Whether `finish` got through, and no index is due."""
         return self._finished and not self._points.found
+
+    @property
+    def key(self) -> ContentKey | None:
+        """Kept for as long as the session lasts."""
+        return self._key
 
     @property
     def unsealed(self) -> Unsealed | None:
@@ -304,7 +326,9 @@ class Recorder:
 
     def cover(self, row: Covered) -> None:
         """Write the row now, so that it is known if the end is never written."""
+        self._write_apart()
         self._add(FrameKind.COVERAGE, to_payload(Coverage((row,))))
+        self._write_apart()
 
     def covered(self) -> tuple[Covered, ...]:
         """The session's output and input; final after `finish`."""
@@ -378,6 +402,11 @@ class Recorder:
     def _flush(self) -> None:
         self._timer = None
         self._write()
+
+    def _write_apart(self) -> None:
+        """What is encrypted and what is not are not in one block."""
+        if self._key is not None and not self._account.lapse:
+            self._write()
 
     def _is_due(self) -> bool:
         """Whether it is time to vouch for what was written."""

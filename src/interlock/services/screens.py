@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from interlock.domain.container import Decoder
+from interlock.domain.container import ContentKey, Decoder
 from interlock.domain.recording import Header, Output
 from interlock.domain.screen import Screen
 from interlock.domain.screen.skim import skimmed
@@ -52,9 +52,10 @@ class Source(Protocol):
 class Recorded:
     """The recording on disk."""
 
-    def __init__(self, part: PartReader) -> None:
+    def __init__(self, part: PartReader, key: ContentKey | None = None) -> None:
+        """``key``: if the contents are encrypted."""
         self._part = part
-        self._decoder = Decoder()
+        self._decoder = Decoder(key=key)
 
     def prepare(self) -> None:
         """Nothing: the file is there."""

@@ -6,7 +6,7 @@ It knows nothing of SSH; the SSH servers hold the channels and tell their `LiveS
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -24,6 +24,7 @@ from interlock.domain.signing import KeySource, unsigned
 from interlock.domain.twin import Twin
 from interlock.ports import (
     Clock,
+    ContentKeys,
     Entropy,
     RecordingPart,
     RecordingParts,
@@ -33,6 +34,7 @@ from interlock.ports import (
     TwinStore,
 )
 from interlock.services.claims import SessionClaims
+from interlock.services.content import NotEncrypted
 from interlock.services.emitter import Emitter, EventFactory, NoJournal, SessionJournal
 from interlock.services.live import LiveSession, OnFailure, rejection
 from interlock.services.locks import Locks, LockWatch
@@ -83,6 +85,7 @@ class Sessions:
         twins: TwinStore | None = None,
         locks: Locks | None = None,
         signer: KeySource = unsigned,
+        content: ContentKeys | None = None,
         gather: float = 0,
         recovers: bool = True,
         room: Room | None = None,
@@ -102,6 +105,7 @@ class Sessions:
         self._emitter = emitter
         self._parts = parts
         self._signer = signer
+        self._content = content or NotEncrypted()
         self._locks = locks  # None: nobody can lock a session
         self._lock_watches: dict[LiveSession, LockWatch] = {}
         self._sleep = sleep
@@ -201,7 +205,7 @@ class Sessions:
                 if duties.tracks
                 else NoTracker()
             ),
-            is_ready=partial(self._mirrors.ready, ctx.sid) if duties.records and ctx.mode.sync else None,
+            is_ready=self._readiness(ctx) if duties.records else None,
             open_recorder=partial(self._open_recorder, ctx) if duties.records else partial(_no_recorder, ctx),
             on_end=self._ended,
             cluster=self._cluster,
@@ -221,6 +225,19 @@ class Sessions:
         if ctx.recorded_in:
             self._emitter.emit(self._factory.make(Kind.SESSION_ELSEWHERE, ctx.elsewhere_fields(), sid=ctx.sid))
         return session
+
+    def _readiness(self, ctx: SessionContext) -> Callable[[], Awaitable[None]] | None:
+        """What the recorder has to wait for; None: nothing."""
+        ready = partial(self._mirrors.ready, ctx.sid) if ctx.mode.sync else None
+        if self._content.known:
+            return ready
+
+        async def wait() -> None:
+            await self._content.wait_known()
+            if ready is not None:
+                await ready()
+
+        return wait
 
     def has_twin(self, session: LiveSession, *, seen_from: str, named: SessionId | None = None) -> None:
         """The target, of before the contract, records this session as well: fold its record into ours.
@@ -313,7 +330,7 @@ class Sessions:
     def _open_recorder(
         self, ctx: SessionContext, header: Header, on_failure: OnFailure, on_lapse: OnFailure | None
     ) -> SessionRecorder:
-        sid = parse_session_id(header.sid)
+        sid, content = parse_session_id(header.sid), self._content.fresh()
         if self._room is not None:
             self._room.admit()
         mirror = self._mirrors.open(sid) if ctx.mode.sync else None
@@ -341,6 +358,7 @@ class Sessions:
             record_input=ctx.access.record_input,
             travels=mirror is not None,
             signer=self._signer,
+            content=content,
         )
         if mirror is not None:
             mirror.on_lost = recorder.not_in_sync

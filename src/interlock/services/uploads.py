@@ -271,7 +271,7 @@ async def seal_part(parts: ClosedParts, sid: SessionId, file: Unsealed, *, signe
         raise RecordingError("the recording could not be read", reason=str(error)) from error
     if found != size:
         return False
-    keyframes = await parts.keyframes(sid, file.header, file.points)
+    keyframes = await parts.keyframes(sid, file.header, file.points, file.chain.key)
     await parts.mend(sid, size, closing(file, sid, SealState.CLOSED, signer(), keyframes, kept=size))
     return True
 

@@ -5,7 +5,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.container import PREAMBLE_SIZE, SALT_SIZE, BlockBuilder, Chain, SealState, preamble, sealed
+from interlock.domain.container import (
+    PREAMBLE_SIZE,
+    SALT_SIZE,
+    BlockBuilder,
+    Chain,
+    ContentKey,
+    FreshKey,
+    Held,
+    SealState,
+    keys_block,
+    preamble,
+    sealed,
+)
 from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import Coverage, FrameKind, Header, resize_payload, to_payload
 from interlock.domain.session import Exit, Window
@@ -34,6 +46,7 @@ HEADER = Header(
     rows=24,
     event={"user": "jeff", "user_roles": ["access"]},
 )
+CONTENT = FreshKey(b"k" * 32, b"an age file")
 AUTHORITY, STRANGER = (SigningKey.from_seed(bytes([number]) * 32) for number in (1, 2))
 
 
@@ -83,13 +96,17 @@ def made(
     closed_by: WarrantedKey | None = None,
     state: SealState = SealState.CLOSED,
     salt: bytes = SALT,
+    content: FreshKey | None = None,
 ) -> Made:
     """Header, a block for each output with a checkpoint behind the first, a resize, the end and its seal.
 
+    ``content``: with which the contents are encrypted.
     ``by``: who signs; ``closed_by``: who signs the end, if that is somebody else.
     """
-    chain = Chain.begin(salt)
+    chain = Chain.begin(salt, None if content is None else ContentKey(content.key))
     builder, blocks, at = BlockBuilder(salt, chain=chain), [preamble(salt)], 0
+    if content is not None:
+        blocks.append(keys_block(salt, Held.AGE, content.wrapped))
 
     def put(kind: FrameKind, payload: bytes) -> None:
         builder.add(kind, at, payload)

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from interlock.core.certificate import PublicKey
 from interlock.domain.container import SealState, Standing, verify
 from interlock.domain.signing import DaemonRole, SigningKey
-from interlock.testing.recordings import AUTH, AUTHORITY, DAMAGES, SID, STRANGER, made, signer
+from interlock.testing.recordings import AUTH, AUTHORITY, CONTENT, DAMAGES, SID, STRANGER, made, signer
 
 PROGRAM = Path(__file__).parents[3] / "docs" / "verify_recording.py"
 SIGNED = made(by=signer())
+LOCKED = made(by=signer(), content=CONTENT)
 
 
 def line(key: SigningKey) -> str:
@@ -59,11 +60,16 @@ def test_it_is_independent_and_short() -> None:
 
 
 @pytest.mark.parametrize("way", DAMAGES)
-@given(one=st.integers(0, 10_000), other=st.integers(0, 10_000))
-def test_it_names_the_same_byte_as_we_do(program: ModuleType, way: str, one: int, other: int) -> None:
-    """Of every damage."""
-    data, place = DAMAGES[way](SIGNED, one, other)
+@given(one=st.integers(0, 10_000), other=st.integers(0, 10_000), encrypted=st.booleans())
+def test_it_names_the_same_byte_as_we_do(
+    program: ModuleType, way: str, one: int, other: int, encrypted: bool
+) -> None:
+    """Of every damage, whether the contents are encrypted or not."""
+    data, place = DAMAGES[way](LOCKED if encrypted else SIGNED, one, other)
     assert first_wrong(program, data) == place
+    ours = verify([data], [AUTHORITY.public], sid=SID)
+    assert ours.problem is not None
+    assert ours.problem.offset == place
 
 
 def test_it_agrees_on_whoever_signed(program: ModuleType) -> None:
@@ -71,6 +77,7 @@ def test_it_agrees_on_whoever_signed(program: ModuleType) -> None:
     auth = signer(AUTH, DaemonRole.AUTH)
     for recording in (
         SIGNED,
+        LOCKED,
         made(),
         made(by=signer(), closed_by=auth, state=SealState.COMPLETED),
         made(by=signer(), closed_by=signer(AUTH), state=SealState.COMPLETED),

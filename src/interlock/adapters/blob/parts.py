@@ -16,7 +16,7 @@ from interlock.adapters.blob.marks import Marks
 from interlock.adapters.blob.syncing import Syncer
 from interlock.core.errors import RecordingError
 from interlock.core.ids import SessionId, parse_session_id
-from interlock.domain.container import Keyframe, Point, keyframes_at
+from interlock.domain.container import ContentKey, Keyframe, Point, keyframes_at
 from interlock.domain.recording import Header
 from interlock.domain.survey import Survey, survey
 
@@ -157,10 +157,12 @@ class PartFiles:
         except OSError as error:
             raise unreadable(error) from error
 
-    async def keyframes(self, sid: SessionId, header: Header, points: Sequence[Point]) -> list[Keyframe]:
-        """The screens at these places of a part; RecordingError if it cannot be read."""
+    async def keyframes(
+        self, sid: SessionId, header: Header, points: Sequence[Point], key: ContentKey | None = None
+    ) -> list[Keyframe]:
+        """See `ports.ClosedParts.keyframes`."""
         try:
-            return await asyncio.to_thread(_keyframes, self.path(sid), header, points)
+            return await asyncio.to_thread(_keyframes, self.path(sid), header, points, key)
         except OSError as error:
             raise unreadable(error) from error
 
@@ -256,9 +258,9 @@ def _in_use(path: Path) -> bool:
     return False
 
 
-def _keyframes(path: Path, header: Header, points: Sequence[Point]) -> list[Keyframe]:
+def _keyframes(path: Path, header: Header, points: Sequence[Point], key: ContentKey | None) -> list[Keyframe]:
     with path.open("rb", buffering=0) as file:
-        return keyframes_at(lambda offset, size: os.pread(file.fileno(), size, offset), header, points)
+        return keyframes_at(lambda offset, size: os.pread(file.fileno(), size, offset), header, points, key)
 
 
 def _mend(path: Path, keep: int, tail: bytes) -> None:

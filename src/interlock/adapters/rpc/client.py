@@ -150,7 +150,8 @@ class AuthClient:
 
     async def recording_terms(self, public: bytes) -> RecordingTerms:
         """`ports.TermsSource`."""
-        return RecordingTerms((await call(self._channel, m.RECORDING_TERMS, m.AskTerms(public))).warrant)
+        terms = await call(self._channel, m.RECORDING_TERMS, m.AskTerms(public))
+        return RecordingTerms(terms.warrant, terms.recipients)
 
     async def renew(self, host_key: str) -> Renewed:
         """Fresh certificates for this daemon's keys; ``host_key`` is the public SSH host key, one line."""

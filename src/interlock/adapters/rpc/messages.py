@@ -221,6 +221,7 @@ class Terms:
     """`ports.RecordingTerms`."""
 
     warrant: bytes
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

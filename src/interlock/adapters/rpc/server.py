@@ -102,6 +102,7 @@ class AuthServices:
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
     twins: TwinStore
     proxies: Proxies | None = None  # None: there are none apart
+    recipients: tuple[str, ...] = ()  # for whom recordings are encrypted
     sources: JoinSources = field(default_factory=JoinSources)  # shared with the proxy of the same process
 
 
@@ -277,8 +278,9 @@ class _DaemonHandlers:
         return m.Nothing()
 
     async def _recording_terms(self, caller: HostIdentity, request: m.AskTerms) -> m.Terms:
-        key = request.key
-        return m.Terms(self._services.warrants.warrant(caller.id, DaemonRole.NODE, key) if key else b"")
+        services, key = self._services, request.key
+        warrant = services.warrants.warrant(caller.id, DaemonRole.NODE, key) if key else b""
+        return m.Terms(warrant, services.recipients)
 
 
 def _server(

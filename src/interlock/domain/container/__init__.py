@@ -7,12 +7,14 @@ from interlock.domain.container.blocks import (
     SALT_SIZE,
     SYNC,
     Chain,
+    keys_block,
     preamble,
 )
 from interlock.domain.container.frames import JOINED_US
 from interlock.domain.container.index import Keyframe, Painter, Point, Points, indexed
+from interlock.domain.container.locked import KEYS_SIZE, ContentKey, FreshKey, Held, Unlock
 from interlock.domain.container.packing import new_compressor
-from interlock.domain.container.reading import Decoder, decode, read_all
+from interlock.domain.container.reading import Decoder, decode, opened_for_player, read_all
 from interlock.domain.container.seal import CLOSING, SealState, Unsealed, closing, sealed
 from interlock.domain.container.seeking import frames_from, keyframes_at, rebased
 from interlock.domain.container.verify import Problem, Standing, Verdict, verify
@@ -22,13 +24,17 @@ __all__ = [
     "BLOCK_SIZE",
     "CLOSING",
     "JOINED_US",
+    "KEYS_SIZE",
     "MAX_BLOCK",
     "PREAMBLE_SIZE",
     "SALT_SIZE",
     "SYNC",
     "BlockBuilder",
     "Chain",
+    "ContentKey",
     "Decoder",
+    "FreshKey",
+    "Held",
     "Keyframe",
     "Painter",
     "Point",
@@ -36,6 +42,7 @@ __all__ = [
     "Problem",
     "SealState",
     "Standing",
+    "Unlock",
     "Unsealed",
     "Verdict",
     "closing",
@@ -43,7 +50,9 @@ __all__ = [
     "frames_from",
     "indexed",
     "keyframes_at",
+    "keys_block",
     "new_compressor",
+    "opened_for_player",
     "preamble",
     "read_all",
     "rebased",

@@ -22,6 +22,8 @@ from struct import Struct
 from typing import Protocol
 from zlib import crc32
 
+from interlock.domain.container.locked import KEYS_SIZE, TAG_SIZE, ContentKey, Held, keys_payload
+
 MAGIC = b"\x89ILR\r\n\x1a"
 """Seven bytes that no text file starts with and that a transfer in text mode breaks visibly (as PNG does)."""
 
@@ -58,6 +60,14 @@ class BlockKind(IntEnum):
     SEAL = 2
     KEYFRAME = 3
     INDEX = 4
+    KEYS = 5  # the first of a file whose contents are encrypted; not part of the chain
+
+
+ENCRYPTED = 1
+"""Flag: the payload is."""
+
+KEYED = 2
+"""Flag of block 0: a keys block is before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,14 @@ def preamble(salt: bytes, version: int = VERSION) -> bytes:
     return MAGIC + bytes([version]) + salt
 
 
+def keys_block(salt: bytes, how: Held, data: bytes) -> bytes:
+    """The block behind the preamble of a file with encrypted contents. RecordingError if ``data`` is too long."""
+    payload = keys_payload(how, data)
+    head = _HEAD_2.pack(SYNC, 0, BlockKind.KEYS, 0, 0, len(payload), 0, 0, 0, bytes(32))
+    checked = head[CHECKED:] + payload
+    return SYNC + crc32(checked, crc32(salt)).to_bytes(4, "big") + checked
+
+
 def head_size(version: int) -> int:
     """Bytes of a block before its payload."""
     return (_HEAD_1 if version == FORMAT_1 else _HEAD_2).size
@@ -121,8 +139,17 @@ def read_head(version: int, data: bytes | bytearray) -> Head:
 class Continued(Protocol):
     """Puts payloads into blocks that continue a file."""
 
-    def block(self, kind: BlockKind, payload: bytes, *, count: int = 0, first: int = 0, last: int = 0) -> bytes:
-        """The next block of the file."""
+    def block(
+        self,
+        kind: BlockKind,
+        payload: bytes,
+        *,
+        count: int = 0,
+        first: int = 0,
+        last: int = 0,
+        secret: bool = False,
+    ) -> bytes:
+        """The next block of the file; ``secret``: encrypted, if the file is."""
         ...
 
 
@@ -134,12 +161,14 @@ class Chain:
     number: int  # of the next block
     before: bytes  # the hash that it names
     offset: int  # where it begins
+    key: ContentKey | None = None  # of a file whose contents are encrypted, for its own recorder
     warrant: bytes = b""  # that the last seal of this writer had; the next need not repeat it
 
     @classmethod
-    def begin(cls, salt: bytes) -> "Chain":
-        """Behind the preamble of a new file."""
-        return cls(salt, 0, hashlib.sha256(preamble(salt)).digest(), PREAMBLE_SIZE)
+    def begin(cls, salt: bytes, key: ContentKey | None = None) -> "Chain":
+        """Behind the preamble of a new file, and its keys block if it has a ``key``."""
+        offset = PREAMBLE_SIZE if key is None else PREAMBLE_SIZE + KEYS_SIZE
+        return cls(salt, 0, hashlib.sha256(preamble(salt)).digest(), offset, key)
 
     @classmethod
     def after(cls, salt: bytes, block: Block | None) -> "Chain":
@@ -156,14 +185,31 @@ class Chain:
         """Forget the blocks made since the mark: they are not in the file."""
         self.number, self.before, self.offset, self.warrant = mark
 
-    def block(self, kind: BlockKind, payload: bytes, *, count: int = 0, first: int = 0, last: int = 0) -> bytes:
+    def block(
+        self,
+        kind: BlockKind,
+        payload: bytes,
+        *,
+        count: int = 0,
+        first: int = 0,
+        last: int = 0,
+        secret: bool = False,
+    ) -> bytes:
         """The next block, which the one after it will name."""
-        return self.add(self.head(kind, len(payload), count=count, first=first, last=last), payload)
+        if self.key is None or not secret:
+            return self.add(self.head(kind, len(payload), count=count, first=first, last=last), payload)
+        size = len(payload) + TAG_SIZE
+        head = self.head(kind, size, count=count, first=first, last=last, flags=ENCRYPTED)
+        return self.add(head, self.key.lock(self.salt, head, payload))
 
-    def head(self, kind: BlockKind, length: int, *, count: int = 0, first: int = 0, last: int = 0) -> bytes:
+    def head(
+        self, kind: BlockKind, length: int, *, count: int = 0, first: int = 0, last: int = 0, flags: int = 0
+    ) -> bytes:
         """The next block's head, without its checksum."""
         span, number = min(last - first, _LONGEST_SPAN), self.number % _NUMBERS
-        return _HEAD_2.pack(SYNC, 0, kind, 0, number, length, count, first, span, self.before)
+        if self.key is not None and not self.number:
+            flags |= KEYED
+        return _HEAD_2.pack(SYNC, 0, kind, flags, number, length, count, first, span, self.before)
 
     def add(self, head: bytes, payload: bytes) -> bytes:
         """The next block with its checksum; ``head`` is from `head`."""
@@ -182,9 +228,18 @@ class Loose:
     def __init__(self, salt: bytes) -> None:
         self._seed = crc32(salt)
 
-    def block(self, kind: BlockKind, payload: bytes, *, count: int = 0, first: int = 0, last: int = 0) -> bytes:
+    def block(
+        self,
+        kind: BlockKind,
+        payload: bytes,
+        *,
+        count: int = 0,
+        first: int = 0,
+        last: int = 0,
+        secret: bool = False,
+    ) -> bytes:
         """The next block, of frames, as there are no others."""
-        del kind, last
+        del kind, last, secret
         head = _HEAD_1.pack(SYNC, 0, len(payload), count, first)[CHECKED:]
         checksum = crc32(payload, crc32(head, self._seed))
         return b"".join((SYNC, checksum.to_bytes(4, "big"), head, payload))

@@ -125,7 +125,8 @@ def indexed(chain: Chain, points: Iterable[Point], keyframes: Iterable[Keyframe]
             continue
         payload = compressor.compress(_SIZE.pack(each.window.cols, each.window.rows) + each.painted)
         entries[each.point.offset] = replace(each.point, keyframe=chain.offset)
-        blocks.append(chain.block(BlockKind.KEYFRAME, payload, first=each.point.at, last=each.point.at))
+        at = each.point.at
+        blocks.append(chain.block(BlockKind.KEYFRAME, payload, first=at, last=at, secret=True))
     if not entries:
         return [], 0
     index = chain.offset

@@ -10,6 +10,7 @@ import zstandard
 
 from interlock.core.errors import RecordingError
 from interlock.domain.container.blocks import (
+    ENCRYPTED,
     FORMAT_1,
     MAGIC,
     MAX_STORED,
@@ -19,19 +20,36 @@ from interlock.domain.container.blocks import (
     Block,
     BlockKind,
     head_size,
+    keys_block,
     read_head,
 )
 from interlock.domain.container.frames import parse_frames
 from interlock.domain.container.index import Points
+from interlock.domain.container.locked import KEYS_SIZE, ContentKey, Held, Unlock, read_keys
 from interlock.domain.container.packing import unpacked
 from interlock.domain.container.seal import Seal
 from interlock.domain.recording import Frame, Header
+
+LOCKED = "the recording is encrypted: give the identity of one of its recipients (--identity FILE)"
+"""What a person learns who has no key."""
 
 
 class Decoder:
     """Reads a recording that arrives in pieces. Damage is skipped up to the next whole block and counted."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, unlock: Unlock | None = None, *, key: ContentKey | None = None, blind: bool = False
+    ) -> None:
+        """``unlock``: turns a wrapped key into the key, if contents are encrypted; ``key``: known already.
+
+        ``blind``: pass over what is encrypted. Otherwise, without a key, reading that is a RecordingError.
+        """
+        self.key = key
+        self.encrypted = False  # whether there was a keys block
+        self.wrapped = b""  # its key, as the file holds it
+        self._unlock = unlock
+        self._blind = blind
+        self.last = 0  # the latest moment that a block's head names, in microseconds
         self.header: Header | None = None  # set by the first frame, if that is a header
         self.version = VERSION  # known, as the salt is, when the preamble was read
         self.salt = b""
@@ -45,14 +63,27 @@ class Decoder:
         self._unpack = zstandard.ZstdDecompressor()
 
     @classmethod
-    def inside(cls, version: int, salt: bytes, position: int = PREAMBLE_SIZE) -> "Decoder":
+    def inside(
+        cls,
+        version: int,
+        salt: bytes,
+        position: int = PREAMBLE_SIZE,
+        *,
+        key: ContentKey | None = None,
+        blind: bool = False,
+    ) -> "Decoder":
         """A reader that starts at a place behind the preamble of the file with this salt."""
-        decoder = cls()
+        decoder = cls(key=key, blind=blind)
         decoder.version = version
         decoder.salt = salt
         decoder._seed = crc32(salt)
         decoder._position = decoder.good = position
         return decoder
+
+    def resume(self, position: int) -> None:
+        """Go on at another place of the same file, whose bytes from there on will be fed."""
+        self._buffer.clear()
+        self._position = self.good = position
 
     @property
     def seal(self) -> Seal | None:
@@ -106,8 +137,11 @@ class Decoder:
                 continue
             self._drop(end)
             self.good = self._position
+            if head.kind == BlockKind.KEYS:
+                return frames
             self.block = block
-            if frames:
+            self.last = max(self.last, head.last)
+            if head.kind == BlockKind.FRAMES:
                 self.points.block(block.offset, head.first)
             return frames
 
@@ -116,14 +150,39 @@ class Decoder:
         if not block.is_whole(self._seed):
             return None
         if head.kind != BlockKind.FRAMES:
+            self._note_keys(block)
             return []
+        if head.flags & ENCRYPTED and self._blind:
+            return []
+        payload = self.opened(block)
         try:
-            frames = list(parse_frames(unpacked(block.payload, self._unpack), head.count, head.first))
+            frames = list(parse_frames(unpacked(payload, self._unpack), head.count, head.first))
         except (RecordingError, IndexError):
             return None
         if self.header is None and frames and isinstance(frames[0].body, Header):
             self.header = frames[0].body
         return frames
+
+    def opened(self, block: Block) -> bytes:
+        """A block's payload, decrypted if need be; RecordingError if that is not possible."""
+        if not block.head.flags & ENCRYPTED:
+            return block.payload
+        if self.key is None:
+            if self._unlock is None or not self.wrapped:
+                raise RecordingError(LOCKED)
+            self.key = ContentKey(self._unlock(self.wrapped))
+        return self.key.unlock(self.salt, block.raw[: block.head.size], block.payload)
+
+    def _note_keys(self, block: Block) -> None:
+        found = read_keys(block.payload) if block.head.kind == BlockKind.KEYS else None
+        if found is None or block.offset != PREAMBLE_SIZE:
+            return
+        self.encrypted = True
+        how, data = found
+        if how is Held.OPEN:
+            self.key = self.key or ContentKey(data)
+        else:
+            self.wrapped = data
 
     def _resync(self) -> None:
         """Move to the next place where a block may start."""
@@ -141,9 +200,22 @@ class Decoder:
         self._position += size
 
 
-def decode(chunks: Iterable[bytes]) -> Iterator[Frame]:
-    """The frames of a recording, in constant memory; RecordingError if it is none."""
-    return read_all(Decoder(), chunks)
+def opened_for_player(front: bytes, unlock: Unlock) -> bytes:
+    """The beginning of a recording, with the key in the open if it was wrapped; what is signed stays as it was.
+
+    ``front`` reaches as far as the header. RecordingError if the key cannot be unwrapped.
+    """
+    decoder = Decoder(blind=True)
+    list(decoder.feed(front))
+    if not decoder.wrapped:
+        return front
+    keys = keys_block(decoder.salt, Held.OPEN, unlock(decoder.wrapped))
+    return front[:PREAMBLE_SIZE] + keys + front[PREAMBLE_SIZE + KEYS_SIZE :]
+
+
+def decode(chunks: Iterable[bytes], unlock: Unlock | None = None) -> Iterator[Frame]:
+    """The frames of a recording, in constant memory; RecordingError if it is none, or encrypted for others."""
+    return read_all(Decoder(unlock), chunks)
 
 
 def read_all(decoder: Decoder, chunks: Iterable[bytes]) -> Iterator[Frame]:

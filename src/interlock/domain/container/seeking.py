@@ -5,8 +5,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from interlock.core.errors import RecordingError
-from interlock.domain.container.blocks import PREAMBLE_SIZE, SYNC, Block, head_size, read_head
+from interlock.domain.container.blocks import (
+    FORMAT_1,
+    PREAMBLE_SIZE,
+    SYNC,
+    Block,
+    BlockKind,
+    head_size,
+    read_head,
+)
 from interlock.domain.container.index import WINDOW, Keyframe, Painter, Point, read_index
+from interlock.domain.container.locked import ContentKey, Unlock
 from interlock.domain.container.reading import Decoder, read_preamble
 from interlock.domain.container.seal import CLOSING
 from interlock.domain.recording import Frame, Header, Output, Stream
@@ -20,13 +29,13 @@ ReadAt = Callable[[int, int], bytes]
 """Offset and size to bytes, fewer at the end of the file only."""
 
 
-def frames_from(read: ReadAt, size: int, at: int) -> Iterator[Frame]:
+def frames_from(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) -> Iterator[Frame]:
     """The header, then what makes a screen as it was ``at`` microseconds after the start, then what followed.
 
     ``size`` is the file's. Times are those of the recording; what came before the moment has the moment's.
     RecordingError if it is no recording.
     """
-    whole = Decoder()
+    whole = Decoder(unlock)
     offset = 0
     while whole.header is None and (piece := read(offset, PIECE)):
         offset += len(piece)
@@ -38,29 +47,35 @@ def frames_from(read: ReadAt, size: int, at: int) -> Iterator[Frame]:
     point = _nearest(read, size, at, whole)
     if point.keyframe:
         block = _block(read, point.keyframe, whole.version)
-        keyframe = Keyframe.read(block, block.payload)
+        keyframe = Keyframe.read(block, whole.opened(block))
         yield Frame(at, keyframe.window)
         yield Frame(at, Output(Stream.STDOUT, keyframe.painted))
-    decoder = Decoder.inside(whole.version, whole.salt, point.offset)
+    whole.resume(point.offset)
     offset = point.offset
     while piece := read(offset, PIECE):
         offset += len(piece)
-        yield from _later(decoder.feed(piece), at)
-    yield from _later(decoder.close(), at)
+        yield from _later(whole.feed(piece), at)
+    yield from _later(whole.close(), at)
 
 
-def keyframes_at(read: ReadAt, header: Header, points: Sequence[Point]) -> list[Keyframe]:
-    """The screens of a terminal's recording at these points, in their order; none if there is no terminal.
+def keyframes_at(
+    read: ReadAt, header: Header, points: Sequence[Point], key: ContentKey | None = None
+) -> list[Keyframe]:
+    """The screens of a terminal's recording at these points, in their order.
+
+    None if there is no terminal, or if the contents are encrypted and the ``key`` is not at hand.
 
     Each costs some milliseconds: for a thread, not for the event loop.
     """
     if not header.interactive or not points:
         return []
     version, salt = read_preamble(read(0, PREAMBLE_SIZE))
+    if key is None and version != FORMAT_1 and _block(read, PREAMBLE_SIZE, version).head.kind == BlockKind.KEYS:
+        return []
     painter, before, made = Painter(header), PREAMBLE_SIZE, []
     for point in points:
         start = max(before, point.offset - WINDOW)
-        frames = Decoder.inside(version, salt, start).feed(read(start, point.offset - start))
+        frames = Decoder.inside(version, salt, start, key=key).feed(read(start, point.offset - start))
         made.append(painter.keyframe(point, frames))
         before = point.offset
     return made
@@ -96,7 +111,7 @@ def _index(read: ReadAt, size: int, whole: Decoder) -> int:
     tail = read(max(0, size - _TAIL), _TAIL)
     start = tail.rfind(SYNC)
     while start >= 0:
-        decoder = Decoder.inside(whole.version, whole.salt)
+        decoder = Decoder.inside(whole.version, whole.salt, blind=True)
         list(decoder.feed(tail[start:]))
         if decoder.block is not None:
             seal = decoder.seal

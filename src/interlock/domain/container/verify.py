@@ -17,6 +17,7 @@ from interlock.core.errors import RecordingError
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.container.blocks import (
     FORMAT_1,
+    KEYED,
     MAGIC,
     MAX_STORED,
     PREAMBLE_SIZE,
@@ -28,6 +29,7 @@ from interlock.domain.container.blocks import (
     read_head,
 )
 from interlock.domain.container.frames import parse_frames
+from interlock.domain.container.locked import read_keys
 from interlock.domain.container.packing import unpacked
 from interlock.domain.container.reading import read_preamble
 from interlock.domain.container.seal import CLOSING, Seal, SealState
@@ -62,6 +64,7 @@ class Verdict:
     vouched: int = 0  # bytes for which the last signature that holds vouches
     header: Header | None = None
     signer: Warrant | None = None  # of that signature
+    encrypted: bool = False  # contents can be read with a key only; verifying needs none
     completed: bool = False  # its recorder died, and the signer has made up the end
     problem: Problem | None = None
 
@@ -126,10 +129,19 @@ class _Checker:
         except RecordingError as error:
             raise _Wrong(0, error.public) from None
         self._before = hashlib.sha256(preamble(salt, version)).digest()
+        keyed = False
         for block in _blocks(source, version, crc32(salt)):
+            if block.head.kind == BlockKind.KEYS and block.offset == PREAMBLE_SIZE:
+                if read_keys(block.payload) is None:
+                    raise _Wrong(block.offset, "the recording's wrapped key cannot be read")
+                keyed = True
+                continue
             if version != FORMAT_1:
                 self._check_place(block)
             if not self.verdict.blocks:
+                if keyed != bool(block.head.flags & KEYED):
+                    raise _Wrong(PREAMBLE_SIZE, "the block with the recording's wrapped key is missing or foreign")
+                self.verdict = replace(self.verdict, encrypted=keyed)
                 self._check_header(block)
             if block.head.kind == BlockKind.SEAL:
                 self._check_seal(block)

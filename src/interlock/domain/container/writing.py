@@ -5,6 +5,7 @@ import zstandard
 from interlock.domain.container.blocks import BlockKind, Chain, Continued
 from interlock.domain.container.frames import FrameBuffer
 from interlock.domain.container.packing import new_compressor
+from interlock.domain.recording import CLEAR
 
 
 class BlockBuilder(FrameBuffer):
@@ -24,4 +25,7 @@ class BlockBuilder(FrameBuffer):
         """The collected frames as one block, ready to be written; the builder is empty afterwards."""
         frames, count = self._taken()
         packed = self._compressor.compress(frames)
-        return self._chain.block(BlockKind.FRAMES, packed, count=count, first=self._first, last=self._last)
+        secret = not CLEAR.issuperset(self.sizes)
+        return self._chain.block(
+            BlockKind.FRAMES, packed, count=count, first=self._first, last=self._last, secret=secret
+        )
