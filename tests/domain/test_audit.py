@@ -85,6 +85,7 @@ FIELD = {
     Kind.SESSION_ELSEWHERE: ("session.elsewhere", "ILS00I"),
     Kind.SUPERSEDED: ("audit.superseded", "ILA00I"),
     Kind.DROPPED: ("audit.dropped", "ILA01I"),
+    Kind.RECORDING_REKEY: ("session.recording.rekey", "ILR03I"),
     Kind.RECORDING_DELETE: ("session.recording.deleted", "ILR01I"),
     Kind.HOLD_CREATE: ("hold.created", "ILH00I"),
     Kind.HOLD_DELETE: ("hold.deleted", "ILH01I"),

@@ -21,6 +21,7 @@ from interlock.cli import (
     admin_mode,
     admin_nodes,
     admin_proxies,
+    admin_rekey,
     admin_tokens,
     admin_trust,
     admin_verify,
@@ -48,6 +49,7 @@ app.add_typer(admin_audit.sessions, name="sessions")
 admin_audit.sessions.command("terminate")(admin_locks.terminate_session)
 app.add_typer(admin_audit.recordings, name="recordings")
 admin_audit.recordings.command("verify")(admin_verify.verify_recordings)
+admin_audit.recordings.command("rekey")(admin_rekey.rekey_recordings)
 app.add_typer(admin_holds.app, name="holds")
 app.add_typer(admin_exports.app, name="exports")
 app.add_typer(admin_mode.mode, name="mode")

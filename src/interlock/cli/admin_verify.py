@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from interlock.domain.container import Verdict
 
 _PIECE = 256 * 1024
-_PAGE = 1000
+PAGE = 1000
+"""Recordings that are looked up at once."""
 
 
 def verify_recordings(
@@ -41,7 +42,7 @@ def verify_recordings(
         msg = "give a session's ID, a file or --all"
         raise typer.BadParameter(msg)
     keys = None if key is None else _keys(key)
-    sid = None if every else _sid(recording)
+    sid = None if every else sid_of(recording)
     if keys is not None and sid is None and not every:
         rows = [_row(recording, _file(Path(recording), keys))]
     else:
@@ -67,7 +68,8 @@ def verify_recordings(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _sid(name: str) -> SessionId | None:
+def sid_of(name: str) -> SessionId | None:
+    """A session's ID, if it is one."""
     try:
         return parse_session_id(name)
     except ValueError:
@@ -115,7 +117,7 @@ async def _all(local: "Local", keys: tuple[bytes, ...]) -> AsyncIterator[dict[st
 
     after = ""
     while True:
-        page = await local.catalogue.page(RecordingFilter(after=after, limit=_PAGE))
+        page = await local.catalogue.page(RecordingFilter(after=after, limit=PAGE))
         for _, info in page.rows:
             if info.state in (RecordingState.COMPLETE, RecordingState.CUT_OFF):
                 try:

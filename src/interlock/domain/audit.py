@@ -89,6 +89,7 @@ class Kind(Enum):
     MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
     SUPERSEDED = ("audit.superseded", "ILA00I")
     DROPPED = ("audit.dropped", "ILA01I")
+    RECORDING_REKEY = ("session.recording.rekey", "ILR03I")
     RECORDING_DELETE = ("session.recording.deleted", "ILR01I")
     HOLD_CREATE = ("hold.created", "ILH00I")
     HOLD_DELETE = ("hold.deleted", "ILH01I")

@@ -16,6 +16,7 @@ from interlock.core.ids import SessionId
 from interlock.domain.container import BlockBuilder, preamble
 from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, to_payload
 from interlock.domain.session import Exit
+from interlock.testing.recordings import CONTENT, made, signer
 
 Stores = Callable[[], FileRecordings]
 """Makes one more view of the same storage, as another process or machine has it."""
@@ -182,3 +183,39 @@ async def test_a_session_is_recorded_once(store: FileRecordings, tmp_path: Path)
     assert store.stored(SID)
     with pytest.raises(FileExistsError):
         store.create(SID)
+
+
+async def test_a_wrapped_key_is_wrapped_anew(stores: Stores, tmp_path: Path) -> None:
+    """Every view sees it, nothing else is different, and lists go on."""
+    locked = made(by=signer(), content=CONTENT)
+    await stores().store(SID, in_file(tmp_path, locked.data))
+    seen = []
+
+    def rewrap(wrapped: bytes) -> bytes:
+        seen.append(wrapped)
+        return b"for others"
+
+    assert await stores().rekey(SID, rewrap)
+    after = await contents(stores())
+    assert seen == [CONTENT.wrapped]
+    assert (len(after), after[4112:]) == (len(locked.data), locked.data[4112:])
+    assert CONTENT.wrapped not in after
+    assert b"for others" in after
+    assert [info.sid for info in await stores().recordings()] == [SID]
+
+
+async def test_what_holds_no_wrapped_key_is_left_as_it_is(stores: Stores, tmp_path: Path) -> None:
+    """In the clear, or not there, or of which the key is somebody else's."""
+    await stores().store(SID, in_file(tmp_path, recording()))
+    assert not await stores().rekey(SID, lambda wrapped: wrapped)
+    with pytest.raises(NotFound):
+        await stores().rekey(sid_of(2), lambda wrapped: wrapped)
+
+    def refuse(_wrapped: bytes) -> bytes:
+        raise RecordingError("encrypted for others")
+
+    locked = made(content=CONTENT)
+    await stores().store(sid_of(3), in_file(tmp_path, locked.data))
+    with pytest.raises(RecordingError, match="for others"):
+        await stores().rekey(sid_of(3), refuse)
+    assert await contents(stores(), sid_of(3)) == locked.data

@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import errno
 import fcntl
-import filecmp
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -42,6 +41,7 @@ from interlock.adapters.blob.parts import (
     sync_directory,
     unreadable,
 )
+from interlock.adapters.blob.rekeying import Rewrap, copy_rewrapped, same_files
 from interlock.adapters.blob.syncing import Syncer
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
@@ -164,6 +164,30 @@ class FileRecordings(PartFiles):
             reason = f"removing the recording {sid}: {error}"
             raise StoreError("the recording could not be removed", reason=reason) from error
 
+    async def rekey(self, sid: SessionId, rewrap: Rewrap) -> bool:
+        """Wrap the key of a stored recording anew; False if its contents are not encrypted.
+
+        NotFound; RecordingError as ``rewrap`` raises it; StoreError if the disk refuses.
+        """
+        try:
+            return await asyncio.to_thread(self._rekey, sid, rewrap)
+        except FileNotFoundError:
+            raise NotFound(f"no recording of session {sid}") from None
+        except OSError as error:
+            reason = f"rekeying the recording {sid}: {error}"
+            raise StoreError("the recording could not be changed", reason=reason) from error
+
+    def _rekey(self, sid: SessionId, rewrap: Rewrap) -> bool:
+        done, copy = self._done(sid), self.path(sid).with_suffix(".rekeyed")
+        try:
+            if not copy_rewrapped(done, copy, rewrap):
+                return False
+            copy.replace(done)
+        finally:
+            copy.unlink(missing_ok=True)
+        sync_directory(done.parent)
+        return True
+
     def _remove(self, sid: SessionId) -> None:
         self._note(sid).unlink(missing_ok=True)
         self._done(sid).unlink(missing_ok=True)
@@ -271,7 +295,7 @@ def _meta(path: Path) -> dict[str, JsonValue]:
 def _differs(path: Path, done: Path) -> bool:
     """Whether there is a recording that is not the same as the file at ``path``, which may be gone by now."""
     try:
-        return not done.samefile(path) and not filecmp.cmp(path, done, shallow=False)
+        return not done.samefile(path) and not same_files(path, done)
     except FileNotFoundError:
         return False
 

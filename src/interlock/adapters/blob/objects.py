@@ -31,6 +31,7 @@ from interlock.adapters.blob.bucket import Bucket, Condition, Found, Piece, Sent
 from interlock.adapters.blob.content import PART_SIZE, Content, Source
 from interlock.adapters.blob.files import REMEMBERED, REMEMBERED_COMMAND, FileRecordings
 from interlock.adapters.blob.parts import CHUNK
+from interlock.adapters.blob.rekeying import Rewrap, copy_rewrapped
 from interlock.adapters.blob.threads import Threads
 from interlock.core.errors import ConfigError, Differs, NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
@@ -195,6 +196,27 @@ class BucketRecordings(FileRecordings):
         plan = _Plan.of(self._key(sid), source, completed=source.keep)
         if self._send(sid, plan, _NEW):  # else the daemon's own came meanwhile
             self._verify(plan)
+
+    def _rekey(self, sid: SessionId, rewrap: Rewrap) -> bool:
+        if super().stored(sid):
+            return super()._rekey(sid, rewrap)
+        found = self._bucket.head(key := self._key(sid))
+        if found is None:
+            raise FileNotFoundError(key)
+        there, copy = self.path(sid).with_suffix(".before"), self.path(sid).with_suffix(".rekeyed")
+        try:
+            with there.open("wb") as file:
+                there.chmod(0o600)
+                file.writelines(self._pieces(key, found.etag))
+            if not copy_rewrapped(there, copy, rewrap):
+                return False
+            keep = found.meta.get(_COMPLETED, "")
+            plan = _Plan.of(key, Source.whole(copy), int(keep) if keep.isdecimal() else None)
+            self._replace(sid, plan, found)
+        finally:
+            there.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
+        return True
 
     def _replace(self, sid: SessionId, plan: "_Plan", found: Found) -> None:
         if not self._send(sid, plan, Condition(found.etag)):

@@ -14,7 +14,7 @@ from interlock.domain.container.frames import JOINED_US
 from interlock.domain.container.index import Keyframe, Painter, Point, Points, indexed
 from interlock.domain.container.locked import KEYS_SIZE, ContentKey, FreshKey, Held, Unlock
 from interlock.domain.container.packing import new_compressor
-from interlock.domain.container.reading import Decoder, decode, opened_for_player, read_all
+from interlock.domain.container.reading import Decoder, decode, opened_for_player, read_all, rewrapped
 from interlock.domain.container.seal import CLOSING, SealState, Unsealed, closing, sealed
 from interlock.domain.container.seeking import frames_from, keyframes_at, rebased
 from interlock.domain.container.verify import Problem, Standing, Verdict, verify
@@ -56,6 +56,7 @@ __all__ = [
     "preamble",
     "read_all",
     "rebased",
+    "rewrapped",
     "sealed",
     "verify",
 ]

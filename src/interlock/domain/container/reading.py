@@ -3,7 +3,7 @@
 Whether a recording is what its recorder wrote is another question: see `verify`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from zlib import crc32
 
 import zstandard
@@ -205,11 +205,20 @@ def opened_for_player(front: bytes, unlock: Unlock) -> bytes:
 
     ``front`` reaches as far as the header. RecordingError if the key cannot be unwrapped.
     """
+    return _held(front, Held.OPEN, unlock) or front
+
+
+def rewrapped(front: bytes, rewrap: Callable[[bytes], bytes]) -> bytes | None:
+    """The same with the key wrapped anew; None if there is no wrapped key."""
+    return _held(front, Held.AGE, rewrap)
+
+
+def _held(front: bytes, how: Held, make: Callable[[bytes], bytes]) -> bytes | None:
     decoder = Decoder(blind=True)
     list(decoder.feed(front))
     if not decoder.wrapped:
-        return front
-    keys = keys_block(decoder.salt, Held.OPEN, unlock(decoder.wrapped))
+        return None
+    keys = keys_block(decoder.salt, how, make(decoder.wrapped))
     return front[:PREAMBLE_SIZE] + keys + front[PREAMBLE_SIZE + KEYS_SIZE :]
 
 
