@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyrage
 import pytest
 
+from interlock.adapters.age import identity
 from interlock.adapters.rpc.server import AuthRpcServer, Bound
-from interlock.core.errors import ConfigError, Denied, SignInFailed
+from interlock.core.errors import ConfigError, Denied, RecordingError, SignInFailed
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.local import Local, open_local
@@ -19,8 +21,9 @@ from interlock.daemons.node import NodeSettings
 from interlock.daemons.node_identity import IdentityFile
 from interlock.daemons.node_remote import run_node
 from interlock.domain.audit import JsonValue
-from interlock.domain.container import Standing, verify
+from interlock.domain.container import Standing, decode, verify
 from interlock.domain.rbac import Role
+from interlock.domain.recording import Output
 from interlock.domain.signing import DaemonRole, read_public_keys
 from interlock.domain.target import SubKind, Target
 from interlock.ports import Clock, EventFilter, User
@@ -43,6 +46,7 @@ class Gateway:
     client: SshClient
     bound: Bound
     server: AuthRpcServer
+    recipients: tuple[str, ...] = ()  # for whom recordings are encrypted, from the next start on
 
     async def stop(self) -> None:
         """Auth goes away."""
@@ -51,7 +55,11 @@ class Gateway:
     async def start_again(self) -> None:
         """Auth comes back at the same addresses."""
         self.server = await auth_rpc_server(
-            self.local, SessionClaims(), JoinSources(), self.local.lock_feed(strict=False)
+            self.local,
+            SessionClaims(),
+            JoinSources(),
+            self.local.lock_feed(strict=False),
+            recipients=self.recipients,
         )
         await self.server.start(service=self.bound.service, join=self.bound.join)
 
@@ -156,6 +164,31 @@ async def test_a_node_joins_is_listed_and_runs_a_recorded_command(gateway: Gatew
     assert (proved.standing, proved.problem) == (Standing.SIGNED, None)
     assert proved.signer is not None
     assert (proved.signer.daemon, proved.signer.role) == (node, DaemonRole.NODE)
+
+
+async def test_a_node_encrypts_for_whom_auth_says(gateway: Gateway, tmp_path: Path) -> None:
+    """From its first session on; auth stores what it cannot read, and verifies it all the same."""
+    own = pyrage.x25519.Identity.generate()
+    (tmp_path / "identity").write_text(f"{own}\n")
+    await gateway.stop()
+    gateway.recipients = (str(own.to_public()),)
+    await gateway.start_again()
+    async with running(gateway, settings(tmp_path), await gateway.join_by()) as port:
+        (await gateway.ssh(await port, "echo what was shown")).check()
+    [info] = await gateway.local.recordings.recordings()
+    stored = [piece async for piece in gateway.local.recordings.read(info.sid)]
+    assert info.meta["command"] == "echo what was shown"
+    shown = [
+        frame.body.data
+        for frame in decode(stored, identity(tmp_path / "identity"))
+        if isinstance(frame.body, Output)
+    ]
+    assert b"".join(shown) == b"what was shown\n"
+    with pytest.raises(RecordingError, match="encrypted"):
+        list(decode(stored))
+    keys = read_public_keys(gateway.local.authority.export("recordings"))
+    proved = verify(stored, keys, sid=info.sid)
+    assert (proved.standing, proved.encrypted) == (Standing.SIGNED, True)
 
 
 async def test_a_command_that_is_no_text_is_recorded_like_any_other(gateway: Gateway, tmp_path: Path) -> None:
