@@ -1,8 +1,9 @@
 """An S3-compatible storage on this machine: moto's server in a process of its own, over HTTP on a free port.
 
-It keeps conditional writes (If-None-Match, also for uploads in parts; If-Match for single requests), uploads in
-parts with their sums, and tags that are MD5. It checks neither signatures nor the sums of what it is sent, so what
-is damaged on the way is stored as it came. What it has is gone when it stops, unless it is only paused.
+It keeps conditional writes (If-None-Match, also for uploads in parts; If-Match for single requests), each in one
+step, uploads in parts with their sums, and tags that are MD5. It checks neither signatures nor the sums of what it
+is sent, so what is damaged on the way is stored as it came. What it has is gone when it stops, unless it is only
+paused.
 """
 
 import signal
@@ -28,9 +29,8 @@ class S3Server:
         self.credentials = directory / "s3-credentials"
         self.credentials.touch(0o600)
         self.credentials.write_text(f"[default]\naws_access_key_id = {KEY_ID}\naws_secret_access_key = {SECRET}\n")
-        argv = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(self.port)]
-        self._daemon = Daemon(argv, log=directory / "s3.log", name="s3")
-        self._daemon.wait_port(LOOPBACK, self.port)
+        self._log = directory / "s3.log"
+        self.start()
 
     @property
     def endpoint(self) -> str:
@@ -42,6 +42,12 @@ class S3Server:
         own = BucketPlace(bucket, prefix, self.endpoint, credentials=str(self.credentials))
         Bucket(own).create()
         return BucketPlace(bucket, prefix, endpoint or self.endpoint, credentials=str(self.credentials))
+
+    def start(self) -> None:
+        """Start it, also again after `stop`: on the same port, and empty."""
+        argv = [sys.executable, "-m", "interlock.testing.s3_process", LOOPBACK, str(self.port)]
+        self._daemon = Daemon(argv, log=self._log, name="s3")
+        self._daemon.wait_port(LOOPBACK, self.port)
 
     def pause(self) -> None:
         """Let nothing be answered, as if the machine hung."""

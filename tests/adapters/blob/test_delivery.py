@@ -13,11 +13,11 @@ from interlock.adapters.blob.content import PART_SIZE
 from interlock.adapters.blob.objects import BucketRecordings
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.ids import SessionId
-from interlock.services.backlog import AT_ONCE
+from interlock.services.backlog import AT_ONCE, LONGEST_PAUSE_S
 from interlock.services.emitter import NoJournal
 from interlock.services.uploads import Upload, Uploads
 from interlock.testing.faulty import Fault, FaultyProxy
-from interlock.testing.s3 import S3Server
+from interlock.testing.s3 import S3Server, s3_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -98,6 +98,39 @@ async def test_what_waited_for_an_hour_is_delivered_in_order(
         assert b"".join([piece async for piece in plain.read(sid_of(number))]) == content
     assert not list((tmp_path / "s" / "live").iterdir())
     assert Bucket(place).uploads(place.prefix) == []
+
+
+async def test_a_server_that_is_stopped_and_started_gets_what_waited(tmp_path: Path) -> None:
+    """The real one, gone for so long that every pause was as long as pauses get."""
+    with s3_server(tmp_path) as server:
+        place = server.place("recordings")
+        await asyncio.to_thread(server.stop)
+        store = BucketRecordings(tmp_path / "s", Bucket(place))
+        clock = FastClock()
+
+        async def told() -> None:
+            return
+
+        uploads = Uploads(store, store, events_stored=told, clock=clock, entropy=SystemEntropy(), sleep=fast_sleep)
+        stored: list[SessionId] = []
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(uploads.run())
+            for number in range(5):
+                sid = sid_of(number)
+                part = store.create(sid)
+                part.append(b"recording %d" % number)
+                part.close()
+                uploads.add(Upload(sid, NoJournal(), {}, closed=True, done=_noting(stored, sid)))
+            began = clock.monotonic()
+            while clock.monotonic() - began < 5 * LONGEST_PAUSE_S:
+                await fast_sleep(LONGEST_PAUSE_S)
+            assert (uploads.store_away, uploads.pending, stored) == (True, 5, [])
+            await asyncio.to_thread(server.start)
+            server.place("recordings")
+            await uploads.wait_idle()
+            running.cancel()
+        assert sorted(stored) == [sid_of(number) for number in range(5)]
+        assert await store.named() == sorted(stored)
 
 
 def _noting(stored: list[SessionId], sid: SessionId) -> Callable[[], None]:

@@ -109,18 +109,23 @@ async def test_another_recording_of_a_session_is_refused(stores: Stores, tmp_pat
     assert await contents(stores()) == recording()
 
 
-async def test_of_many_who_complete_one_session_one_succeeds(stores: Stores, tmp_path: Path) -> None:
-    """Whoever they are, there is one recording afterwards, and it is one of theirs, whole."""
-    offers = [recording(output=b"%d" % number) for number in range(8)]
-    path = in_file(tmp_path, b"".join(offers))  # that the files begin alike is not what helps
+@pytest.mark.parametrize("begin", [b"", long_content()], ids=["short", "long"])
+async def test_of_many_who_complete_one_session_one_succeeds(stores: Stores, tmp_path: Path, begin: bytes) -> None:
+    """Whoever they are, there is one recording afterwards, it is one of theirs, and it never was another."""
+    tails = [recording(output=b"%d" % number) for number in range(3 if begin else 8)]
+    path = in_file(tmp_path, begin)
 
-    async def complete(data: bytes) -> None:
-        await stores().complete(SID, path, 0, data)
+    seen: list[bytes] = []
+
+    async def complete(tail: bytes) -> None:
+        await stores().complete(SID, path, len(begin), tail)
+        seen.append(await contents(stores()))
 
     async with asyncio.TaskGroup() as tasks:
-        for data in offers:
-            tasks.create_task(complete(data))
-    assert await contents(stores()) in offers
+        for tail in tails:
+            tasks.create_task(complete(tail))
+    assert seen[0] in [begin + tail for tail in tails]
+    assert set(seen) == {await contents(stores())}
     assert [info.sid for info in await stores().recordings()] == [SID]
 
 
