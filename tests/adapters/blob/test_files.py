@@ -14,7 +14,6 @@ from interlock.domain.audit import JsonValue
 from interlock.domain.container import BlockBuilder, decode, preamble
 from interlock.domain.recording import Frame, FrameKind, Header, Output, Stream, to_payload
 from interlock.domain.session import Exit
-from interlock.testing.recordings import CONTENT, made
 
 SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
 OTHER = SessionId("23bc35d7-10f5-421f-9ef4-890af45e3166")
@@ -315,19 +314,3 @@ async def test_a_part_is_followed_while_it_grows(recordings: FileRecordings) -> 
     assert reader.read() == b""
     with pytest.raises(FileNotFoundError):
         recordings.follow(OTHER)
-
-
-async def test_a_recording_that_is_delivered_again_after_its_key_was_wrapped_anew(
-    recordings: FileRecordings, tmp_path: Path
-) -> None:
-    """Its daemon was killed before it could remove its part: that is no second recording."""
-    locked = made(content=CONTENT)
-    path = tmp_path / "delivered"
-    path.write_bytes(locked.data)
-    await recordings.store(SID, path)
-    await recordings.rekey(SID, lambda _wrapped: b"for others")
-    await recordings.store(SID, path)
-    assert b"for others" in b"".join([piece async for piece in recordings.read(SID)])
-    path.write_bytes(locked.data[:-1] + b"x")
-    with pytest.raises(RecordingError, match="another recording"):
-        await recordings.store(SID, path)

@@ -224,3 +224,19 @@ async def test_what_holds_no_wrapped_key_is_left_as_it_is(stores: Stores, tmp_pa
     with pytest.raises(RecordingError, match="for others"):
         await stores().rekey(sid_of(3), refuse)
     assert await contents(stores(), sid_of(3)) == locked.data
+
+
+async def test_a_recording_that_is_delivered_again_after_its_key_was_wrapped_anew(
+    stores: Stores, tmp_path: Path
+) -> None:
+    """Its daemon was killed before it could remove its part: that is no second recording."""
+    locked = made(content=CONTENT)
+    path = tmp_path / "delivered"
+    path.write_bytes(locked.data)
+    await stores().store(SID, path)
+    await stores().rekey(SID, lambda _wrapped: b"for others")
+    await stores().store(SID, path)
+    assert b"for others" in await contents(stores())
+    path.write_bytes(locked.data[:-1] + b"x")
+    with pytest.raises(RecordingError, match="another recording"):
+        await stores().store(SID, path)

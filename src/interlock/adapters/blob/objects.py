@@ -31,7 +31,7 @@ from interlock.adapters.blob.bucket import Bucket, Condition, Found, Piece, Sent
 from interlock.adapters.blob.content import PART_SIZE, Content, Source
 from interlock.adapters.blob.files import REMEMBERED, REMEMBERED_COMMAND, FileRecordings
 from interlock.adapters.blob.parts import CHUNK
-from interlock.adapters.blob.rekeying import Rewrap, copy_rewrapped
+from interlock.adapters.blob.rekeying import Rewrap, copy_rewrapped, same_beginnings
 from interlock.adapters.blob.threads import Threads
 from interlock.core.errors import ConfigError, Differs, NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
@@ -168,15 +168,14 @@ class BucketRecordings(FileRecordings):
 
     def _put(self, sid: SessionId, path: Path) -> None:
         plan = _Plan.of(self._key(sid), Source.whole(path))
-        found = (
-            self._bucket.head(plan.key) if plan.content.size > PART_SIZE else None
-        )  # before much is sent in vain
+        # Of much that would be sent in vain, ask first.
+        found = self._bucket.head(plan.key) if plan.content.size > PART_SIZE else None
         if found is None:
             if self._send(sid, plan, _NEW):
                 self._verify(plan)
                 return
             found = self._present(plan.key)
-        if self._has(found, plan):
+        if self._has(found, plan) or self._has_but_for_keys(found, plan):
             return
         if found.meta.get(_SHA256) == plan.content.sha256:  # it was ours, and has changed on the storage
             self._replace(sid, plan, found)
@@ -272,6 +271,15 @@ class BucketRecordings(FileRecordings):
         for piece in self._pieces(plan.key, found.etag):
             whole.update(piece)
         return whole.hexdigest() == plan.content.sha256
+
+    def _has_but_for_keys(self, found: Found, plan: "_Plan") -> bool:
+        """Whether the object is this with its key wrapped anew: it was delivered before, and is again."""
+        if found.size != plan.content.size:
+            return False
+        both = zip(plan.source.pieces(), self._pieces(plan.key, found.etag), strict=False)
+        if not same_beginnings(*next(both)):
+            return False
+        return all(one == other for one, other in both)
 
     def _begins(self, found: Found, plan: "_Plan") -> bool:
         """Whether the object was completed by auth, and the source has all that had arrived."""

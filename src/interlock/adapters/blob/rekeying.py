@@ -47,6 +47,15 @@ def same_but_for_keys(one: Path, other: Path) -> bool:
         return not second.read(1)
 
 
+def same_beginnings(one: bytes, other: bytes) -> bool:
+    """The same of as many bytes of two recordings, at least `FRONT`; the rest of them must be the same bytes."""
+    try:
+        fronts = [rewrapped(each[:FRONT], lambda _wrapped: b"") for each in (one, other)]
+    except RecordingError:  # one of them is none
+        return False
+    return fronts[0] is not None and fronts[0] == fronts[1] and one[FRONT:] == other[FRONT:]
+
+
 def same_files(one: Path, other: Path) -> bool:
     """Whether the files hold the same recording."""
     return filecmp.cmp(one, other, shallow=False) or same_but_for_keys(one, other)
