@@ -12,6 +12,7 @@ from interlock.daemons.exporting import receiver
 from interlock.daemons.gateway import run_gateway
 from interlock.daemons.local import open_local
 from interlock.domain.audit import AuditEvent, Kind
+from interlock.services.verifying import verify
 from interlock.testing.clock import FakeClock
 from interlock.testing.receivers import http_receiver
 
@@ -115,6 +116,14 @@ async def test_a_running_gateway_delivers(tmp_path: Path, secret: Path) -> None:
                 )
         told = [uid for uid in lines(out) if uid in ("u0", "u1")]
         assert told == ["u0", "u1"]
+    async with open_local(tmp_path / "data") as local:
+        key = local.authority.audit_key.public
+        report = await local.evidence.inspect(lambda evidence: verify(evidence, [key]))
+        states = await local.exports.states()
+    assert report.findings == []
+    assert report.writers
+    assert all(each.signed == each.last for each in report.writers.values())  # the last events too, at the stop
+    assert [state.cursor.checkpoint for state in states] == [report.checkpoints] * 2  # and that has left
 
 
 def lines(path: Path) -> list[str]:

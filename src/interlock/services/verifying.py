@@ -120,7 +120,7 @@ class _Walk:
                 continue
             self._skip(event.number, Fault.MISSING)
             if self._hash is not None and link(self._hash, event.body.encode()) != event.hash:
-                self._bad.append(event)
+                self._does_not_fit(event)
             self._hash, self._next = event.hash, event.number + 1
             self._mine.first = self._mine.first or event.number
             self._mine.last, self._mine.events = event.number, self._mine.events + 1
@@ -132,6 +132,12 @@ class _Walk:
         self._end()
         self._name_the_bad()
 
+    def _does_not_fit(self, event: StoredEvent) -> None:
+        if len(self._bad) < CLOSER:
+            self._bad.append(event)
+        else:
+            self._report.add(Fault.CHANGED, self._head.writer, event.number)
+
     def _skip(self, number: int, fault: Fault) -> None:
         """Over what is not there, up to this number."""
         writer = self._head.writer
@@ -140,7 +146,8 @@ class _Walk:
             if gap is None or gap.last >= number:
                 behind = self._cuts.next(writer, self._next, number)
                 self._report.add(fault, writer, self._next, behind - 1)
-                self._mine.missing.append((self._next, behind - 1))
+                if len(self._mine.missing) < MAX_FINDINGS:
+                    self._mine.missing.append((self._next, behind - 1))
                 self._next, self._hash = behind, None
             else:
                 self._mine.dropped += gap.last - gap.first + 1
@@ -200,9 +207,8 @@ class _Walk:
         found: dict[int, int] = {}
         if not self._bad:
             return found
-        looked_at = self._bad[:CLOSER]
         for number, hash_ in self._hashes():
-            for event in looked_at:
+            for event in self._bad:
                 if event.number not in found and link(hash_, event.body.encode()) == event.hash:
                     found[event.number] = number + 1
         return found
