@@ -45,6 +45,8 @@ async def examine_gateway(config: Config, data_dir: Path) -> list[Finding]:
             return found + await examine(_parts(config, local))
     except InterlockError as error:
         advice = "restore a backup into an empty directory: ilctl restore"
+        if not isinstance(database_place(data_dir), Path):
+            advice = "see whether its server answers and lets this user in: psql, with the URL in database-url"
         return [*found, Finding("database", Verdict.PROBLEM, error.public, advice)]
 
 

@@ -59,8 +59,9 @@ def programs() -> Path | None:
 class PostgresServer:
     """Started by the ``with`` block, or by `start`; it can be away for a while and come back."""
 
-    def __init__(self, **settings: str) -> None:
-        """``settings``: of the server, beside its own."""
+    def __init__(self, *, kept: Path | None = None, **settings: str) -> None:
+        """``kept``: a directory to use and to leave, files and all. ``settings``: the server's, beside its own."""
+        self._kept = kept
         self.port = free_port()
         self._settings = _SETTINGS | settings
         self._count = 0
@@ -69,7 +70,8 @@ class PostgresServer:
     @cached_property
     def directory(self) -> Path:
         """Where all of it is; a short path, as its socket is there."""
-        made = Path(tempfile.mkdtemp(prefix="interlock-pg-"))
+        made = self._kept or Path(tempfile.mkdtemp(prefix="interlock-pg-"))
+        made.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(made, *self._account)
         return made
@@ -148,7 +150,8 @@ class PostgresServer:
         try:
             self.stop()
         finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            if self._kept is None:
+                shutil.rmtree(self.directory, ignore_errors=True)
 
     def _make(self) -> None:
         secret = self.directory / "password"

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.chain import Chain
-from interlock.adapters.db.columns import each_of
+from interlock.adapters.db.columns import is_one_of
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.revising import make_way, restate, store
@@ -69,14 +69,14 @@ class SqlAuditLog:
         """Those of these sessions whose start is known."""
         table = schema.events
         start = schema.told_as(table) == Kind.SESSION_START.event
-        query = select(table.c.sid).where(table.c.sid.in_(each_of(sids)), start, ~table.c.hidden)
+        query = select(table.c.sid).where(is_one_of(table.c.sid, sids), start, ~table.c.hidden)
         return {SessionId(row.sid) for row in await self._database.rows(query)}
 
     async def deleted(self, sids: Iterable[SessionId]) -> set[SessionId]:
         """`ports.BegunSessions`."""
         table = schema.events
         gone = schema.told_as(table) == Kind.RECORDING_DELETE.event
-        query = select(table.c.sid).where(table.c.sid.in_(each_of(sids)), gone)
+        query = select(table.c.sid).where(is_one_of(table.c.sid, sids), gone)
         return {SessionId(row.sid) for row in await self._database.rows(query)}
 
     async def events(self, wanted: EventFilter) -> list[dict[str, JsonValue]]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from sqlalchemy import Select, String, column, literal, select
+from sqlalchemy import ColumnElement, Select, String, column, literal, select
 
-from interlock.adapters.db.words import strings_in
+from interlock.adapters.db.words import one_of, strings_in
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -38,8 +38,13 @@ def dump_labels(labels: Mapping[str, str]) -> str:
 
 
 def each_of(values: Iterable[str]) -> Select[str]:
-    """The values, for IN: as one parameter, so the statement is the same for two of them and for thousands."""
+    """The values as a table: as one parameter, so the statement is the same for two of them and for thousands."""
     return select(column("value", String)).select_from(strings_in(literal(dump_strings(values), String)))
+
+
+def is_one_of(stored: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a column is one of the values, which are one parameter."""
+    return one_of(stored, literal(dump_strings(values), String))
 
 
 def load_strings(column: str) -> tuple[str, ...]:

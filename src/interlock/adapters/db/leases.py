@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from interlock.adapters.db import schema
-from interlock.adapters.db.columns import each_of
+from interlock.adapters.db.columns import is_one_of
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.words import insert
 from interlock.core.ids import DaemonId
@@ -45,7 +45,7 @@ class SqlLeaseStore:
     async def renew_leases(self, daemon: DaemonId, leases: Iterable[str], expires: datetime) -> set[str]:
         """One heartbeat; those that the daemon still has."""
         table = schema.leases
-        mine = (table.c.daemon_id == daemon, table.c.id.in_(each_of(leases)))
+        mine = (table.c.daemon_id == daemon, is_one_of(table.c.id, leases))
 
         def extend(connection: Connection) -> set[str]:
             connection.execute(update(table).where(*mine).values(expires=expires))
@@ -57,7 +57,7 @@ class SqlLeaseStore:
         """Give places back."""
         table = schema.leases
         await self._database.change(
-            delete(table).where(table.c.daemon_id == daemon, table.c.id.in_(each_of(leases)))
+            delete(table).where(table.c.daemon_id == daemon, is_one_of(table.c.id, leases))
         )
 
     async def release_all(self, daemon: DaemonId) -> None:

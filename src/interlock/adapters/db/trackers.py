@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Row, String, bindparam, delete, literal, or_, select, tuple_, update
 
 from interlock.adapters.db import schema
-from interlock.adapters.db.columns import dump, each_of
+from interlock.adapters.db.columns import dump, is_one_of
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
@@ -82,7 +82,7 @@ class SqlTrackerStore:
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """One heartbeat for all sessions of a daemon; what was swept lives again, others' are left alone."""
         table = schema.trackers
-        mine = (table.c.daemon_id == daemon, table.c.sid.in_(each_of(sids)), table.c.state != _TERMINATED)
+        mine = (table.c.daemon_id == daemon, is_one_of(table.c.sid, sids), table.c.state != _TERMINATED)
         later = update(table).where(*mine, table.c.expires < expires).values(expires=expires, swept=False)
         await self._database.change(later)
 
@@ -104,7 +104,7 @@ class SqlTrackerStore:
 
     async def among(self, sids: Iterable[SessionId]) -> list[Tracker]:
         """`ports.TrackerPages`."""
-        wanted = select(schema.trackers).where(schema.trackers.c.sid.in_(each_of(sids)), schema.TRACKER_LIVES)
+        wanted = select(schema.trackers).where(is_one_of(schema.trackers.c.sid, sids), schema.TRACKER_LIVES)
         return [_tracker(row) for row in await self._database.rows(wanted)]
 
     async def find(self, sid: SessionId) -> Tracker | None:

@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
 
 from interlock.adapters.db import schema
-from interlock.adapters.db.columns import each_of
+from interlock.adapters.db.columns import is_one_of
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
@@ -59,7 +59,7 @@ class SqlTwinStore:
 
     async def folded(self, among: Iterable[SessionId]) -> dict[SessionId, SessionId]:
         """Those of these IDs that are a node's for a twin, and ours of the same session."""
-        query = select(_TWINS.c.folded, _TWINS.c.sid).where(_TWINS.c.folded.in_(each_of(among)))
+        query = select(_TWINS.c.folded, _TWINS.c.sid).where(is_one_of(_TWINS.c.folded, among))
         return {SessionId(row.folded): SessionId(row.sid) for row in await self._database.rows(query)}
 
     async def one(self, sid: SessionId) -> SessionId:

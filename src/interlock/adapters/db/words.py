@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, String, Table
 from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType
 
 
 def insert(table: Table) -> Insert:
@@ -23,6 +24,16 @@ class strings_in(FunctionElement[str]):  # noqa: N801 - read as SQL
     inherit_cache = True  # type: ignore[mutable-override]
 
 
+class one_of(FunctionElement[bool]):  # noqa: N801 - read as SQL
+    """Whether a column is one of the strings of an array, passed as JSON text; found by the column's index."""
+
+    type = NullType()  # type: ignore[assignment]  # of a Boolean SQLite would be asked "= 1"
+    inherit_cache = True  # type: ignore[mutable-override]
+
+    def __init__(self, column: ColumnElement[str], array: ColumnElement[str]) -> None:
+        super().__init__(column, array)
+
+
 class code_of(FunctionElement[str]):  # noqa: N801 - read as SQL
     """An event's code, of its body."""
 
@@ -33,6 +44,26 @@ class code_of(FunctionElement[str]):  # noqa: N801 - read as SQL
         super().__init__(body)
 
 
+class not_by_index(FunctionElement[str]):  # noqa: N801 - read as SQL
+    """The column, for SQLite without its index; PostgreSQL knows by its statistics which index is better."""
+
+    type = String()  # type: ignore[mutable-override]
+    inherit_cache = True  # type: ignore[mutable-override]
+
+    def __init__(self, column: ColumnElement[str]) -> None:
+        super().__init__(column)
+
+
+@compiles(not_by_index)
+def _not_by_index(element: Any, compiler: Any, **how: Any) -> str:
+    return f"({compiler.process(element.clauses, **how)} || '')"
+
+
+@compiles(not_by_index, "postgresql")
+def _not_by_index_postgres(element: Any, compiler: Any, **how: Any) -> str:
+    return str(compiler.process(element.clauses, **how))
+
+
 @compiles(strings_in)
 def _strings_in(element: Any, compiler: Any, **how: Any) -> str:
     return f"json_each({compiler.process(element.clauses, **how)})"
@@ -41,6 +72,19 @@ def _strings_in(element: Any, compiler: Any, **how: Any) -> str:
 @compiles(strings_in, "postgresql")
 def _strings_in_postgres(element: Any, compiler: Any, **how: Any) -> str:
     return f"json_array_elements_text(CAST({compiler.process(element.clauses, **how)} AS JSON))"
+
+
+@compiles(one_of)
+def _one_of(element: Any, compiler: Any, **how: Any) -> str:
+    column, array = (compiler.process(each, **how) for each in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({array}))"  # noqa: S608 - compiled, not composed
+
+
+@compiles(one_of, "postgresql")
+def _one_of_postgres(element: Any, compiler: Any, **how: Any) -> str:
+    # As an array: for IN (SELECT …) it would rather read all of a month's events than look for fifty of them.
+    column, array = (compiler.process(each, **how) for each in element.clauses)
+    return f"{column} = ANY (ARRAY(SELECT json_array_elements_text(CAST({array} AS JSON))))"
 
 
 @compiles(code_of)
