@@ -23,7 +23,7 @@ from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.recorder import MAX_FRAME
 from interlock.services.recovery import PAUSE_S
-from interlock.services.sessions import Sessions
+from interlock.services.sessions import LiveSession, Sessions
 from interlock.services.sweeper import missing_end
 from interlock.services.trackers import HEARTBEAT_S
 from interlock.testing.clock import FakeClock
@@ -61,6 +61,12 @@ class World:
     @property
     def files(self) -> FileRecordings:
         return FileRecordings(self.directory)
+
+    async def gone(self, session: LiveSession) -> None:
+        """Its process is dead: nobody has its part open, not even a thread that brings it to the disk."""
+        session.recorder._part.close()  # type: ignore[attr-defined]
+        while not await self.files.unfinished():  # noqa: ASYNC110 - a thread closes it
+            await asyncio.sleep(0.001)
 
     def names(self, sid: SessionId = SID) -> list[str]:
         """The session's events; fails if their numbers have a gap."""
@@ -128,7 +134,7 @@ class Life:
         if events:
             self.emitter.stop()
             await self.emitter.run()
-        session.recorder._part.close()  # type: ignore[attr-defined]
+        await self.world.gone(session)
 
     async def recovers(self) -> None:
         """Start on what is there, and stop when nothing is left to do."""
@@ -181,7 +187,7 @@ async def test_a_silent_session_ends_when_it_was_last_alive(world: World) -> Non
             await asyncio.sleep(0.001)
         tending.cancel()
     [session] = life.sessions.live
-    session.recorder._part.close()  # type: ignore[attr-defined]
+    await world.gone(session)
     assert life.timers.pending == []
     await Life(world).recovers()
     [end] = [event.to_json() for event in world.audit.stored if event.kind is Kind.SESSION_END]
@@ -385,7 +391,7 @@ async def test_a_long_session_gets_its_index_once_it_has_ended(tmp_path: Path, k
         life.timers.fire()
         world.clock.advance(1)
     if killed:
-        session.recorder._part.close()  # type: ignore[attr-defined]
+        await world.gone(session)
         life = Life(world)
     else:
         session.end(tx=0, rx=0)
