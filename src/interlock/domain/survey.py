@@ -74,7 +74,7 @@ def survey(chunks: Iterable[bytes]) -> Survey:
         manifest.rows,
         tuple(gaps),
         decoder.version,
-        () if old else tuple(decoder.points.found),
+        () if old else decoder.points.found,
         closed=ended is not None if old else seal is not None and seal.state in CLOSING,
         chain=None if old else Chain.after(decoder.salt, decoder.block),
     )

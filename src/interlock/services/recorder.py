@@ -292,7 +292,7 @@ class Recorder:
         """A long recording, whose index takes longer to make than an event loop can spare."""
         if not self._finished or self.closed:
             return None
-        return Unsealed(self._chain, self._header, self._sealed_at, tuple(self._points.found))
+        return Unsealed(self._chain, self._header, self._sealed_at, self._points.found)
 
     def output(self, stream: Stream, data: bytes | memoryview) -> None:
         """Keep a copy of the bytes, up to the limit for sessions without a terminal."""

@@ -70,7 +70,7 @@ def long_recording(seconds: int, *, noise: int = 20_000, interactive: bool = Tru
     put(FrameKind.EXIT, seconds * SECOND, to_payload(Exit(status=0)))
     data = b"".join(out)
     keyframes = keyframes_at(lambda offset, size: data[offset : offset + size], header, points.found)
-    file = Unsealed(chain, header, seconds * SECOND, tuple(points.found))
+    file = Unsealed(chain, header, seconds * SECOND, points.found)
     return data + closing(file, SID, SealState.CLOSED, signer(), keyframes, kept=len(data))
 
 

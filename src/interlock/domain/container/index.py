@@ -54,21 +54,29 @@ class Point:
 
 
 class Points:
-    """Collects points in bounded memory while blocks are written or read."""
+    """Collects points in bounded memory while blocks are written or read; next to none while there are none."""
+
+    __slots__ = ("_at", "_found", "_offset", "_step", "_step_us")
 
     def __init__(self) -> None:
-        self.found: list[Point] = []
+        self._found: list[Point] | None = None
         self._step, self._step_us = STEP, STEP_US
-        self._last = Point(0, 0)
+        self._offset = self._at = 0  # of the last one
+
+    @property
+    def found(self) -> tuple[Point, ...]:
+        """All of them, in order."""
+        return tuple(self._found or ())
 
     def block(self, offset: int, at: int) -> None:
         """A block of frames begins here."""
-        if offset - self._last.offset < self._step or at - self._last.at < self._step_us:
+        if offset - self._offset < self._step or at - self._at < self._step_us:
             return
-        self._last = Point(offset, at)
-        self.found.append(self._last)
-        if len(self.found) >= MAX_POINTS:
-            del self.found[::2]
+        self._offset, self._at = offset, at
+        found = self._found = self._found or []
+        found.append(Point(offset, at))
+        if len(found) >= MAX_POINTS:
+            del found[::2]
             self._step, self._step_us = self._step * 2, self._step_us * 2
 
 
