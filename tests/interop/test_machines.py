@@ -5,13 +5,15 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Person
 from interlock.testing.machines import Machines
-from interlock.testing.openssh import clean_env
+from interlock.testing.openssh import SshClient, clean_env
+from interlock.testing.postgres import PostgresServer
 from interlock.testing.procs import poll_until
 from interlock.testing.terminal import Terminal
 
@@ -44,6 +46,11 @@ def _idle(machines: Machines) -> Iterator[None]:
 def ssh_as(cluster: Machines, person: Person, *arguments: str) -> Terminal:
     """The stock ssh of a person, in a terminal."""
     return Terminal(cluster.client(f"terminal-{person.name}", person).argv(*arguments), env=clean_env())
+
+
+def admitted(cluster: Machines, client: SshClient, target: str) -> bool:
+    """Whether a session can begin there now."""
+    return client.run(*cluster.route(target), "true").rc == 0
 
 
 def names(cluster: Machines, sid: str) -> list[str]:
@@ -229,6 +236,25 @@ def test_a_session_outlives_an_absence_of_auth(machines: Machines) -> None:
     poll_until(lambda: client.run(*machines.route("plain1"), "true").rc == 0, "admission")
 
 
+def test_a_session_in_a_sync_mode_ends_when_auth_goes(machines: Machines) -> None:
+    """With a message: what it does cannot be on auth's storage as it happens."""
+    machines.ilctl("mode", "set", "proxy-sync")
+    try:
+        with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
+            terminal.expect("begun")
+            sid = the_session(machines)
+            machines.gateway.stop()
+            terminal.send("alone\r")
+            terminal.expect("auth cannot be reached")
+            assert terminal.wait() != 0
+        machines.gateway = machines.start_auth()
+        wait_whole(machines, sid)
+    finally:
+        machines.ilctl("mode", "set", "proxy")
+    client = machines.client("back", machines.person)
+    poll_until(partial(admitted, machines, client, "plain1"), "admission")
+
+
 def test_a_killed_proxy_leaves_its_recording_to_its_next_start(machines: Machines) -> None:
     """Which completes it from what is on disk; meanwhile the other proxy serves."""
     with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
@@ -247,3 +273,33 @@ def test_a_killed_proxy_leaves_its_recording_to_its_next_start(machines: Machine
     machines.proxies[0] = machines.start_proxy(0)
     wait_whole(machines, sid)
     assert "got=last words" in machines.recording_text(sid)
+
+
+@pytest.fixture(scope="module")
+def two_auths(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """Two auths on one PostgreSQL, and a proxy that knows both."""
+    with (
+        postgres.database() as name,
+        Machines(tmp_path_factory.mktemp("auths"), database=postgres.url(name, tcp=True), auths=2) as cluster,
+    ):
+        yield cluster
+
+
+def test_an_auth_is_killed(two_auths: Machines) -> None:
+    """What is live goes on and is delivered to the other one, which lets new sessions in, at nodes, too."""
+    client = two_auths.client("auths", two_auths.person)
+    with ssh_as(two_auths, two_auths.person, "-tt", *two_auths.route("plain1"), ECHO) as terminal:
+        terminal.expect("begun")
+        sid = the_session(two_auths)
+        two_auths.gateway.kill()
+        terminal.send("alone\r")
+        terminal.expect("got=alone")
+        for target in two_auths.targets:
+            poll_until(partial(admitted, two_auths, client, target), f"admission at {target} by the other auth")
+        terminal.send("\x04")
+        assert terminal.wait() == 0
+    wait_whole(two_auths, sid)
+    two_auths.gateway = two_auths.start_auth()
+    two_auths.other_auths[0].kill()
+    poll_until(partial(admitted, two_auths, client, "node1"), "admission by the first auth")
+    two_auths.other_auths[0] = two_auths.start_other_auth(1)

@@ -37,7 +37,7 @@ class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     listen: str = "127.0.0.1:3025"  # gRPC for daemons that have joined, mTLS
     join_listen: str = "127.0.0.1:3026"  # gRPC for daemons that join; what --auth names
-    advertise: str = ""  # host:port at which other machines reach `listen`; default: the same
+    advertise: str = ""  # host:port for other machines; default: the same; several auths: IP:port,… of all
     locking: Literal["best_effort", "strict"] = "best_effort"  # strict: who cannot see the locks admits nobody
 
 

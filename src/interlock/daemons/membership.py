@@ -10,7 +10,7 @@ import structlog
 
 from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import join
-from interlock.adapters.rpc.tls import UNIX, split_address
+from interlock.adapters.rpc.tls import UNIX, first_address
 from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
 from interlock.core.errors import InterlockError, StoreError, TargetError
 from interlock.core.tunnel import Listener
@@ -108,9 +108,13 @@ class IdentityKeeper:
         if identity == self._identity:
             return
         renewed = identity.certificate != self._identity.certificate
+        moved = identity.service != self._identity.service
         self.claims.trust(identity.user_cas)
         self._file.save(identity)
         self._identity = identity
+        if moved:
+            await client.move(identity.service)
+            _log.info(f"{self._kind}.auth_moved", service=identity.service)
         if renewed:
             await server.renew(identity.host_certificate)
             await client.use(identity.pair)
@@ -186,7 +190,7 @@ async def own_address(service: str) -> str:
     loop = asyncio.get_running_loop()
     try:
         transport, _protocol = await loop.create_datagram_endpoint(
-            asyncio.DatagramProtocol, remote_addr=split_address(service)
+            asyncio.DatagramProtocol, remote_addr=first_address(service)
         )
     except OSError:
         return "127.0.0.1"

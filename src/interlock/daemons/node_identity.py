@@ -60,8 +60,9 @@ class NodeIdentity:
         return TrustBundle(self.user_cas, self.host_cas)
 
     def trusting(self, bundle: TrustBundle) -> "NodeIdentity":
-        """The same with other authorities."""
-        return replace(self, user_cas=bundle.user_cas, host_cas=bundle.host_cas)
+        """The same with other authorities, and other addresses of auth if it is not reached by a tunnel."""
+        service = (bundle.service or self.service) if self.service else ""
+        return replace(self, user_cas=bundle.user_cas, host_cas=bundle.host_cas, service=service)
 
     def renewed(self, fresh: Renewed) -> "NodeIdentity":
         """The same with fresh certificates."""

@@ -16,7 +16,7 @@ import structlog
 
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.rpc.proxy_client import FarPortal, FarSessions, FarStandings, FarTwins, ProxyClient
-from interlock.adapters.rpc.tls import split_address
+from interlock.adapters.rpc.tls import split_address, split_addresses
 from interlock.adapters.ssh.hostkey import parse_host_key
 from interlock.adapters.ssh.leaf import LeafPortals
 from interlock.adapters.ssh.proxy import ProxyServer
@@ -135,10 +135,11 @@ class _Proxy:
         self._peering = Peering(client, identity.id, own_sockets(data_dir, identity.id), self._shown())
         keeper.on_renewed = lambda: self._peering.door.use(self._shown())
         self._claiming.on_refused = self._not_ours
+        service, *others = split_addresses(identity.service)
         tunnels = TunnelEntrance(
             keeper.claims,
             clock,
-            AuthAddresses(split_address(identity.service), split_address(identity.join)),
+            AuthAddresses(service, split_address(identity.join), tuple(others)),
             sources=JoinSources(),
             neighbours=self._peering.ways,
         )

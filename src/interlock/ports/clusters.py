@@ -86,6 +86,7 @@ class TrustBundle:
 
     user_cas: tuple[str, ...]
     host_cas: tuple[str, ...]
+    service: str = ""  # where auth, or each of several, listens for daemons; empty: as it was
 
 
 class TrustSource(Protocol):

@@ -14,8 +14,20 @@ from interlock.testing.procs import Daemon, poll_until
 class Machines(Cluster):
     """``proxies``: how many. People come to the first one, unless `through` says otherwise."""
 
-    def __init__(self, directory: Path, *, mode: Mode = "proxy", proxies: int = 1, with_node: bool = True) -> None:
-        super().__init__(directory, mode=mode, with_node=with_node)
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        mode: Mode = "proxy",
+        proxies: int = 1,
+        with_node: bool = True,
+        database: str = "",
+        auths: int = 1,
+    ) -> None:
+        """``auths``: how many; several need a ``database`` that they share."""
+        super().__init__(directory, mode=mode, with_node=with_node, database=database)
+        self.auth_ports = [self.auth_port, *free_ports(auths - 1)]
+        self.other_auths: list[Daemon] = []
         self.ports = [self.port, *free_ports(proxies - 1)]
         self.peer_ports = free_ports(proxies)
         self.proxies: list[Daemon] = []
@@ -24,6 +36,9 @@ class Machines(Cluster):
         """Start auth, then the proxies; the daemon is auth."""
         auth = self.start_auth()
         try:
+            for number in range(1, len(self.auth_ports)):
+                self.other_auths.append(self.start_other_auth(number))
+                self._stack.callback(self._stop_other_auth, number - 1)
             for number in range(len(self.ports)):
                 self.proxies.append(self.start_proxy(number, join=True))
                 self._stack.callback(self._stop_proxy, number)
@@ -39,6 +54,25 @@ class Machines(Cluster):
         try:
             daemon.wait_port(self.host, self.auth_port)
             daemon.wait_port(self.host, self.join_port)
+        except BaseException:
+            daemon.stop()
+            raise
+        return daemon
+
+    def start_other_auth(self, number: int) -> Daemon:
+        """Start one more auth on the same database; also again."""
+        config = self.directory / f"auth{number}.toml"
+        data = f'data_dir = "{self.directory / f"auth{number}"}"'
+        port = self.auth_ports[number]
+        text = self._gateway_config().replace(f'data_dir = "{self.data}"', data)
+        text = text.replace(f'listen = "{self.host}:{self.auth_port}"', f'listen = "{self.host}:{port}"', 1)
+        config.write_text(
+            text.replace(f'join_listen = "{self.host}:{self.join_port}', f'join_listen = "{self.host}:0')
+        )
+        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "auth", "-c", config]
+        daemon = Daemon(argv, log=self.directory / f"auth{number}.log", env=self.env(), name=f"auth {number}")
+        try:
+            daemon.wait_port(self.host, port)
         except BaseException:
             daemon.stop()
             raise
@@ -69,6 +103,15 @@ class Machines(Cluster):
     def through(self, number: int) -> None:
         """People come to this proxy from now on."""
         self.port = self.ports[number]
+
+    def _gateway_config(self) -> str:
+        listen = f'listen = "{self.host}:{self.auth_port}"'
+        every = ",".join(f"{self.host}:{port}" for port in self.auth_ports)
+        said = f'{listen}\nadvertise = "{every}"' if len(self.auth_ports) > 1 else listen
+        return super()._gateway_config().replace(listen, said, 1)
+
+    def _stop_other_auth(self, number: int) -> None:
+        self.other_auths[number].stop()
 
     def _stop_proxy(self, number: int) -> None:
         self.proxies[number].stop()  # the current one: a test may have started it again

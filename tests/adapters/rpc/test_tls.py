@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from interlock.adapters.rpc.tls import check_pin, server_certificate
+from interlock.adapters.rpc.tls import check_pin, first_address, server_certificate, split_addresses
 from interlock.adapters.system import SystemClock
 from interlock.core.errors import ConfigError
 from interlock.services.daemonca import SERVER_LIFE, expiry
@@ -52,3 +52,24 @@ def test_a_pin_matches_one_certificate(tmp_path: Path) -> None:
     for wrong in (other.ca.certificate, "", "garbage"):
         with pytest.raises(ConfigError):
             check_pin(wrong, ours.ca.pin)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "found"),
+    [
+        ("auth.example.com:3025", (("auth.example.com", 3025),)),
+        ("10.0.0.1:1,10.0.0.2:2", (("10.0.0.1", 1), ("10.0.0.2", 2))),
+        ("[::1]:1,[::2]:2", (("::1", 1), ("::2", 2))),
+    ],
+)
+def test_addresses_of_one_or_several_auths(addresses: str, found: tuple[tuple[str, int], ...]) -> None:
+    """A name is good for one only."""
+    assert split_addresses(addresses) == found
+    assert first_address(addresses) == found[0]
+
+
+@pytest.mark.parametrize("addresses", ["a.example.com:1,10.0.0.2:2", "10.0.0.1:1,[::2]:2", "10.0.0.1:1,", "x"])
+def test_addresses_that_cannot_be_used_together(addresses: str) -> None:
+    """Said when they are read, not when the first auth dies."""
+    with pytest.raises(ConfigError):
+        split_addresses(addresses)

@@ -51,6 +51,11 @@ class AuthClient:
             stream.cancel()
         await old.close(CLOSE_GRACE_S)
 
+    async def move(self, address: str) -> None:
+        """From now on call auth at this address, or these; calls in progress end on the old connection."""
+        self._address = address
+        await self.use(self._identity)
+
     async def close(self) -> None:
         """End all calls."""
         await self._channel.close(None)
@@ -146,7 +151,7 @@ class AuthClient:
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""
         answer = await call(self._channel, m.TRUST, m.Nothing())
-        return TrustBundle(answer.user_cas, answer.host_cas)
+        return TrustBundle(answer.user_cas, answer.host_cas, answer.service)
 
     async def recording_terms(self, public: bytes) -> RecordingTerms:
         """`ports.TermsSource`."""

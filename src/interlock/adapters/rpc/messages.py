@@ -176,6 +176,7 @@ class Trust:
 
     user_cas: tuple[str, ...]
     host_cas: tuple[str, ...]
+    service: str = ""
 
 
 @dataclass(frozen=True, slots=True)

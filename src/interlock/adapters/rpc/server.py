@@ -3,7 +3,7 @@
 The handlers check with `guard`, call a port, and answer; policy and storage are elsewhere.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from interlock.adapters.rpc.guard import (
 from interlock.adapters.rpc.proxy_server import ProxyHandlers
 from interlock.adapters.rpc.serving import Service, identify_daemon, identify_source
 from interlock.adapters.rpc.spool import Spool
-from interlock.adapters.rpc.tls import ServerTls
+from interlock.adapters.rpc.tls import ServerTls, split_addresses
 from interlock.core.errors import ConfigError, Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
@@ -121,7 +121,7 @@ class AuthRpcServer:
         self._services = services
         self._advertised = ""  # set by start, valid before the first call is served
         tls = ServerTls(services.ca, services.clock)
-        handlers = _DaemonHandlers(services)
+        handlers = _DaemonHandlers(services, lambda: self._advertised)
         self._service = _server(handlers.service(), m.MAX_MESSAGE, MAX_CALLS + MAX_WATCHES)
         self._service_credentials = tls.credentials(mutual=True)
         joining: Service[str] = Service(m.JOIN_SERVICE, identify_source(services.sources))
@@ -132,11 +132,13 @@ class AuthRpcServer:
         self._join_credentials = tls.credentials(mutual=False)
 
     async def start(self, *, service: str, join: str, advertised: str = "") -> Bound:
-        """Listen on two addresses (host:port, port 0 for any); ConfigError if one is taken.
+        """Listen on two addresses (host:port, port 0 for any); ConfigError if one is taken or malformed.
 
-        ``advertised`` is the service's address (host:port) as daemons reach it; by default they use the host at
-        which they reached the join listener, with the service's port.
+        ``advertised`` is the service's address (host:port) as daemons reach it, or that of each of several
+        auths; by default they use the host at which they reached the join listener, with the service's port.
         """
+        if advertised:
+            split_addresses(advertised)
         service_bound = _bind(self._service, service, self._service_credentials)
         join_bound = _bind(self._join_listener, join, self._join_credentials)
         self._advertised = advertised or f":{service_bound.rpartition(':')[2]}"
@@ -162,8 +164,9 @@ class AuthRpcServer:
 class _DaemonHandlers:
     """The mTLS service, method by method."""
 
-    def __init__(self, services: AuthServices) -> None:
+    def __init__(self, services: AuthServices, advertised: Callable[[], str]) -> None:
         self._services = services
+        self._advertised = advertised
         self._owners = SessionOwners(services.claims, services.events, services.trackers)
         self._spool = Spool(services.spool)
         self._watchers = Watchers()
@@ -256,7 +259,8 @@ class _DaemonHandlers:
 
     async def _trust(self, _caller: HostIdentity, _request: m.Nothing) -> m.Trust:
         bundle = await self._services.trust.trust()
-        return m.Trust(bundle.user_cas, bundle.host_cas)
+        said = self._advertised()
+        return m.Trust(bundle.user_cas, bundle.host_cas, "" if said.startswith(":") else said)
 
     async def _store_recording(
         self, caller: HostIdentity, request: m.RecordingHeader, chunks: AsyncIterator[bytes]

@@ -7,6 +7,7 @@ purpose, keep a daemon's certificate from passing as auth's.
 import asyncio
 import hmac
 import ssl
+from ipaddress import ip_address
 
 import grpc
 
@@ -62,11 +63,41 @@ class ServerTls:
 def open_channel(
     address: str, roots: str, identity: KeyPair | None = None, *, max_message: int
 ) -> grpc.aio.Channel:
-    """A channel to auth, whose certificate must be under ``roots`` (PEM); ``identity`` is shown when asked for."""
+    """A channel to auth, whose certificate must be under ``roots`` (PEM); ``identity`` is shown when asked for.
+
+    ``address``: where auth listens, or several auths, separated by commas: the first that answers is used, and
+    another one as soon as it does not any more.
+    """
     key, chain = (None, None) if identity is None else (identity.key.encode(), identity.certificate.encode())
     credentials = grpc.ssl_channel_credentials(roots.encode(), key, chain)
     sizes = [("grpc.max_receive_message_length", max_message), ("grpc.max_send_message_length", max_message)]
-    return grpc.aio.secure_channel(address, credentials, options=[*_CHANNEL_OPTIONS, *sizes])
+    return grpc.aio.secure_channel(_target(address), credentials, options=[*_CHANNEL_OPTIONS, *sizes])
+
+
+def first_address(addresses: str) -> tuple[str, int]:
+    """Host and port of the first of several; ConfigError if it is malformed."""
+    return split_address(addresses.partition(",")[0])
+
+
+def split_addresses(addresses: str) -> tuple[tuple[str, int], ...]:
+    """Host and port of each; ConfigError if one is malformed, or there are several and one is a name."""
+    found = tuple(split_address(each) for each in addresses.split(","))
+    try:
+        if len(found) > 1:
+            versions = {ip_address(host).version for host, _ in found}
+            if len(versions) > 1:
+                raise ConfigError("the addresses of several auths must all be IPv4, or all IPv6")
+    except ValueError:
+        raise ConfigError("the addresses of several auths must be IP addresses, not names") from None
+    return found
+
+
+def _target(address: str) -> str:
+    """As gRPC names it, which knows several by their IP addresses only."""
+    if "," not in address:
+        return address
+    host, _ = split_addresses(address)[0]
+    return f"ipv{ip_address(host).version}:{address}"
 
 
 async def server_certificate(address: str) -> str:

@@ -40,10 +40,11 @@ class AuthAddresses:
 
     service: tuple[str, int]
     join: tuple[str, int]
+    others: tuple[tuple[str, int], ...] = ()  # services of further auths
 
-    def of(self, listener: Listener) -> tuple[str, int]:
-        """Host and port."""
-        return self.service if listener is Listener.SERVICE else self.join
+    def of(self, listener: Listener) -> tuple[tuple[str, int], ...]:
+        """Hosts and ports, to be tried in this order."""
+        return (self.service, *self.others) if listener is Listener.SERVICE else (self.join,)
 
 
 class Way(Tunnel, Protocol):
@@ -251,8 +252,7 @@ class NodeCaller:
         auth = _AuthEnd(sources, str(self.connection.get_extra_info("peername", ("",))[0]))
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                host, port = self._entrance.auth.of(listener)
-                await asyncio.get_running_loop().create_connection(lambda: auth, host, port)
+                await _reach(self._entrance.auth.of(listener), auth)
         except (OSError, TimeoutError) as error:
             _log.warning("tunnel.auth_unreachable", listener=listener.value, error=repr(error))
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "auth cannot be reached") from error
@@ -262,6 +262,17 @@ class NodeCaller:
         end = ChannelEnd()
         link(end, auth)
         return end
+
+
+async def _reach(places: Sequence[tuple[str, int]], auth: StreamEnd) -> None:
+    """Connect to the first that answers; OSError if none does."""
+    loop = asyncio.get_running_loop()
+    for host, port in places[:-1]:
+        with contextlib.suppress(OSError):
+            await loop.create_connection(lambda: auth, host, port)
+            return
+    host, port = places[-1]
+    await loop.create_connection(lambda: auth, host, port)
 
 
 class _AuthEnd(StreamEnd):
