@@ -22,7 +22,7 @@ from interlock.domain.container import (
     rebased,
     verify,
 )
-from interlock.domain.container.index import MAX_POINTS, STEP, STEP_US, WINDOW
+from interlock.domain.container.index import MAX_KEYFRAMES, MAX_POINTS, STEP, STEP_US, WINDOW
 from interlock.domain.container.seeking import PIECE
 from interlock.domain.recording import Frame, FrameKind, Header, Output, Stream, resize_payload, to_payload
 from interlock.domain.screen import Screen
@@ -184,3 +184,12 @@ def test_a_damaged_index_is_an_error_in_words(damage: bytes) -> None:
     with pytest.raises(RecordingError, match="not a recording"):
         File(b"junk" * 30).frames(0)
     assert WINDOW > STEP
+
+
+def test_a_very_long_recording_has_a_bounded_number_of_keyframes() -> None:
+    """Painting them is work for a thread, and must end some time."""
+    points = [Point(16, each * STEP_US) for each in range(4 * MAX_KEYFRAMES - 1)]
+    data = made().data
+    keyframes = keyframes_at(lambda offset, size: data[offset : offset + size], HEADER, points)
+    assert len(keyframes) == MAX_KEYFRAMES
+    assert [each.point.at for each in keyframes[:3]] == [0, 4 * STEP_US, 8 * STEP_US]

@@ -33,6 +33,9 @@ STEP_US = 15_000_000
 MAX_POINTS = 4096
 """Points of one recording. When there are as many, every other one is forgotten, and steps are twice as long."""
 
+MAX_KEYFRAMES = 256
+"""Keyframes of one recording, each some 60 ms of work. The longest get one at every so many points."""
+
 LETTERS = 32 * 1024
 """Bytes of output before a point that its keyframe follows to the letter, some 30 ms of work; of what was written
 before them only the modes count (see `screen.skim`)."""

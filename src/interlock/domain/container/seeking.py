@@ -14,7 +14,7 @@ from interlock.domain.container.blocks import (
     head_size,
     read_head,
 )
-from interlock.domain.container.index import WINDOW, Keyframe, Painter, Point, read_index
+from interlock.domain.container.index import MAX_KEYFRAMES, WINDOW, Keyframe, Painter, Point, read_index
 from interlock.domain.container.locked import ContentKey, Unlock
 from interlock.domain.container.reading import Decoder, read_preamble
 from interlock.domain.container.seal import CLOSING
@@ -61,7 +61,7 @@ def frames_from(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) 
 def keyframes_at(
     read: ReadAt, header: Header, points: Sequence[Point], key: ContentKey | None = None
 ) -> list[Keyframe]:
-    """The screens of a terminal's recording at these points, in their order.
+    """The screens of a terminal's recording at these points, in their order, or at some of them if they are many.
 
     None if there is no terminal, or if the contents are encrypted and the ``key`` is not at hand.
 
@@ -73,7 +73,7 @@ def keyframes_at(
     if key is None and version != FORMAT_1 and _block(read, PREAMBLE_SIZE, version).head.kind == BlockKind.KEYS:
         return []
     painter, before, made = Painter(header), PREAMBLE_SIZE, []
-    for point in points:
+    for point in points[:: -(-len(points) // MAX_KEYFRAMES)]:
         start = max(before, point.offset - WINDOW)
         frames = Decoder.inside(version, salt, start, key=key).feed(read(start, point.offset - start))
         made.append(painter.keyframe(point, frames))
@@ -100,7 +100,9 @@ def _nearest(read: ReadAt, size: int, at: int, whole: Decoder) -> Point:
     """The last point that is not behind the moment; the beginning if there is none."""
     nearest = Point(PREAMBLE_SIZE, 0)
     if index := _index(read, size, whole):
-        for point in read_index(_block(read, index, whole.version).payload):
+        points = list(read_index(_block(read, index, whole.version).payload))
+        painted = [point for point in points if point.keyframe]
+        for point in painted or points:
             if point.at <= at and point.offset >= nearest.offset:
                 nearest = point
     return nearest
