@@ -245,13 +245,14 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
     if chosen.what == "load":
         load(chosen.directory.absolute(), chosen.events)
         return
     with PostgresServer(kept=chosen.directory.absolute(), **_SERVER) as server:
         results = asyncio.run(_ask(server, chosen.rounds))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    chosen.out.write_text(json.dumps(results, indent=1) + "\n")
     slow = [name for name, each in results["listings"].items() if each["p99_ms"] > TARGET_MS]
     print(f"over {TARGET_MS:g} ms: {', '.join(slow) or 'none'}")
 

@@ -7,6 +7,10 @@ import pytest
 from interlock.adapters.db.postgres import PostgresUrl
 from interlock.core.errors import ConfigError
 from interlock.daemons.database import DATABASE, FILE, database_place, has_database, keep_database
+from interlock.daemons.local import open_local
+from interlock.ports import User
+from interlock.testing.clock import START
+from interlock.testing.postgres import PostgresServer
 
 URL = "postgresql://bob:hush@db.example/gate"
 
@@ -48,3 +52,20 @@ def test_what_is_no_database_is_refused_without_its_text(tmp_path: Path) -> None
         keep_database(tmp_path, "postgres//bob:hush@db")
     assert "hush" not in caught.value.public
     assert not has_database(tmp_path)
+
+
+@pytest.mark.slow
+async def test_two_gateways_with_one_database_are_one_cluster(postgres: PostgresServer, tmp_path: Path) -> None:
+    """Each has a directory and an ID of its own; authorities, people and all that is stored are everybody's."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    with postgres.database() as name:
+        for directory in (first, second):
+            directory.mkdir(mode=0o700)
+            keep_database(directory, postgres.url(name))
+        async with open_local(first, cluster_name="demo") as one, open_local(second, cluster_name="other") as two:
+            assert one.cluster == two.cluster
+            assert one.cluster.name == "demo"
+            assert one.authority.export("user") == two.authority.export("user")
+            assert one.daemon_id != two.daemon_id
+            await one.users.add_user(User("alice", ("dev",), None, must_change=False, created=START))
+            assert [user.name for user in await two.users.users()] == ["alice"]
