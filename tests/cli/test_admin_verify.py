@@ -61,6 +61,7 @@ def test_a_stored_recording_is_verified(ilctl: Ilctl, stored: Made) -> None:
     assert ilctl("recordings", "verify", "--all").out == found.out
     [row] = ilctl("recordings", "verify", SID, "--format", "json").json()
     assert (row["ok"], row["vouched_bytes"], row["signer_role"]) == (True, len(stored.data), "node")
+    assert not row["encrypted"]
 
 
 def test_a_file_needs_nothing_but_the_exported_key(ilctl: Ilctl, stored: Made, tmp_path: Path) -> None:

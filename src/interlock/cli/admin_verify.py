@@ -146,6 +146,7 @@ def _row(name: str, found: "Verdict") -> dict[str, object]:
         "signed_by": "" if signer is None else signer.daemon,
         "signer_role": "" if signer is None else signer.role.value,
         "completed": found.completed,
+        "encrypted": found.encrypted,
         **({} if found.problem is None else {"offset": found.problem.offset, "problem": found.problem.words}),
     }
 
