@@ -49,6 +49,11 @@ def destination(cluster: Cluster, target: str, route: str) -> tuple[str, ...]:
     return cluster.jump(target) if route == "jump" else cluster.route(target)
 
 
+def wait_back(cluster: Cluster, client: SshClient, name: str) -> None:
+    """Return when a node has found its way back to a gateway that was started again."""
+    poll_until(lambda: client.run(*cluster.route(name), "true").rc == 0 or None, f"way to {name}")
+
+
 @pytest.mark.parametrize(("route", "terminal"), [("jump", True), ("user%node", False)], ids=["shell", "exec"])
 @pytest.mark.parametrize("target", Cluster.targets)
 def test_a_session_has_one_id_everywhere(
@@ -114,7 +119,7 @@ def test_nobody_is_told_the_password(shared: Cluster) -> None:
     assert not (shared.data / "interlock.db").exists()
 
 
-def test_a_start_without_the_setting_is_the_same_cluster(shared: Cluster) -> None:
+def test_a_start_without_the_setting_is_the_same_cluster(shared: Cluster, client: SshClient) -> None:
     """An empty one would be worse than any error."""
     before = shared.ilctl("auth", "export", "--type", "host").stdout
     config = shared.directory / "gateway.toml"
@@ -127,3 +132,5 @@ def test_a_start_without_the_setting_is_the_same_cluster(shared: Cluster) -> Non
         assert shared.ilctl("auth", "export", "--type", "host").stdout == before
     finally:
         config.write_text(text)
+    for name in Cluster.our_names:
+        wait_back(shared, client, name)

@@ -190,7 +190,7 @@ async def test_few_are_sent_at_once_in_little_memory(
             path = in_file(tmp_path, b"recording %d" % number)
             tasks.create_task(store.store(SessionId(str(uuid4())), path))
     assert len(await store.recordings()) == 40
-    assert proxy.most <= 2 * 8  # both ends of each connection, as many as there are readers
+    assert proxy.most < 2 * 16  # both ends of each: as many as there are readers, and some that are being closed
 
 
 async def test_what_was_stored_in_files_stays_readable(place: BucketPlace, tmp_path: Path) -> None:
