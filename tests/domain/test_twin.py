@@ -71,7 +71,17 @@ def test_a_twin_is_of_a_session_that_we_had_with_that_node(ours: dict[str, JsonV
     assert not same_session(NAMED, OUR_START | ours, None, THEIR_START)
 
 
-NEWS = {Kind.SESSION_REJECTED, Kind.X11_FAILURE, Kind.AGENT_FAILURE, Kind.SESSION_JOIN, Kind.RECORDING_LAPSE}
+NEWS = {
+    Kind.SESSION_REJECTED,
+    Kind.X11_FAILURE,
+    Kind.AGENT_FAILURE,
+    Kind.SESSION_JOIN,
+    Kind.RECORDING_LAPSE,
+    Kind.RECORDING_QUARANTINED,
+    Kind.RECORDING_DIFFERS,
+    Kind.ROOM_LESS,
+    Kind.ROOM_MORE,
+}
 """Of what a node may tell within a session: what the forwarder does not know."""
 
 

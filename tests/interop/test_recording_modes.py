@@ -7,7 +7,7 @@ import pytest
 
 from interlock.domain.duties import RecordingMode
 from interlock.testing.evidence import Witness
-from interlock.testing.gateway import Cluster
+from interlock.testing.gateway import Cluster, kept
 from interlock.testing.openssh import SshClient, clean_env
 from interlock.testing.procs import poll_until
 from interlock.testing.terminal import Terminal
@@ -157,9 +157,7 @@ def test_nobody_waits_for_a_node_that_died(modes: Cluster, client: SshClient) ->
         terminal.expect("evidence")
         [sid] = witness.wait_live()
         arrived = modes.data / "recordings" / "sync"
-        poll_until(
-            lambda: any(part.stat().st_size > 500 for part in arrived.glob(f"*/{sid}.part")), "blocks at auth"
-        )
+        poll_until(lambda: any(kept(part, "evidence") for part in arrived.glob(f"*/{sid}.part")), "it at auth")
         modes.node.kill()
         assert terminal.wait() != 0
     try:

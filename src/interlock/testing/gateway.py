@@ -297,7 +297,7 @@ class Cluster:
         """Return when a live session's output is on some disk: a kill -9 costs the last tenth of a second."""
         names = [f"{sid}.part" for sid in sids]
         parts = [path for name in names for path in self.directory.rglob(name)]
-        poll_until(lambda: any(text.encode() in _kept(part) for part in parts) or None, f"{text!r} in a part")
+        poll_until(lambda: any(kept(part, text) for part in parts) or None, f"{text!r} in a part")
 
     def recording_header(self, sid: str) -> dict[str, Any]:
         """What a recording says of itself."""
@@ -453,11 +453,11 @@ env = "test"
 """
 
 
-def _kept(part: Path) -> bytes:
-    """The output in the whole blocks of a part."""
-    kept = b""
+def kept(part: Path, text: str) -> bool:
+    """Whether a part has this output in its whole blocks."""
+    output = b""
     with contextlib.suppress(RecordingError):  # the last block may be half written
         for frame in decode([part.read_bytes()]):
             if isinstance(frame.body, Output):
-                kept += frame.body.data
-    return kept
+                output += frame.body.data
+    return text.encode() in output
