@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,13 +42,18 @@ def main() -> None:
             if unknown := set(only) - place.names:
                 raise SystemExit(f"no way {', '.join(unknown)}: there are {', '.join(sorted(place.names))}")
             rig = Rig(place, scale, memory)
+            failed = False
             for part in parts:
-                part.run(rig, options.rounds or (part.quick if options.quick else part.rounds) or 1)
+                try:
+                    part.run(rig, options.rounds or (part.quick if options.quick else part.rounds) or 1)
+                except Exception:  # noqa: BLE001  # what the other parts have measured is worth minutes
+                    traceback.print_exc()
+                    failed = True
     names = [*others, *(peer.name for peer in peers)]
     report.show(rig.results, names)
     taken = round(time.monotonic() - began)
     print(f"measured in {taken} s")
-    whole = not (options.only or options.ways or options.rounds)
+    whole = not (options.only or options.ways or options.rounds or failed)
     out = options.out or (HERE / ("results-quick.json" if options.quick else "results.json") if whole else None)
     if out is not None:
         report.write(out, rig.results, {**asdict(scale), **OPTIONS, "seconds": taken}, names)
@@ -56,6 +62,8 @@ def main() -> None:
             picture = out.with_suffix(".svg")
             write_picture(out, picture)
             print(f"written: {picture}")
+    if failed:
+        raise SystemExit(1)
 
 
 def _arguments() -> argparse.Namespace:

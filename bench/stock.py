@@ -114,6 +114,10 @@ def _newest_session(database: sqlite3.Connection) -> tuple[list[str], list[tuple
     return [column[0] for column in found.description], found.fetchall()
 
 
+WRITER = 1_000_000
+"""Whose chain the copies are said to be in: no real one's, which goes on behind its own events."""
+
+
 def _copies(session: list[dict[str, object]], last: int) -> Iterator[tuple[object, ...]]:
     """Rows of as many sessions as make the stock, the newest last and just before now."""
     sessions = STOCK // len(session)
@@ -129,4 +133,13 @@ def _copies(session: list[dict[str, object]], last: int) -> Iterator[tuple[objec
             when = moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
             body = str(event["body"]).replace(old, sid).replace(str(event["uid"]), uid)
             body = body.replace(str(event["time"])[:23], when[:23])
-            yield tuple({**event, "seq": seq, "uid": uid, "sid": sid, "time": when, "body": body}.values())
+            fresh = {
+                "seq": seq,
+                "uid": uid,
+                "sid": sid,
+                "time": when,
+                "body": body,
+                "writer": WRITER,
+                "number": seq,
+            }
+            yield tuple((event | fresh).values())
