@@ -149,7 +149,8 @@ def test_what_was_recorded_until_then_is_kept(place: Place) -> None:
     place.rest()
     with live(place, place.strict) as strict:
         answers(strict, "evidence")
-        place.cluster.wait_kept(live_sids(place), "evidence-21")
+        sids = poll_until(lambda: live_sids(place) or None, "a live session")
+        place.cluster.wait_kept(sids, "evidence-21")
         place.disk.leave(0)
         place.wait_step("reserve")
         strict.send("echo more\n")

@@ -50,8 +50,10 @@ def destination(cluster: Cluster, target: str, route: str) -> tuple[str, ...]:
 
 
 def wait_back(cluster: Cluster, client: SshClient, name: str) -> None:
-    """Return when a node has found its way back to a gateway that was started again."""
+    """Return when a node has found its way back to a gateway that was started again; what showed it is over."""
+    witness = Witness(cluster)
     poll_until(lambda: client.run(*cluster.route(name), "true").rc == 0 or None, f"way to {name}")
+    witness.wait_ended()
 
 
 @pytest.mark.parametrize(("route", "terminal"), [("jump", True), ("user%node", False)], ids=["shell", "exec"])
