@@ -1,8 +1,8 @@
 """The gateway: auth and, if asked for, proxy and node on one data directory, in one process or in several.
 
 Composition only. The order of the end is the point of `_serve`: nobody new, tell the people, end their sessions,
-deliver what they left, and only then close what it is delivered to. The proxy is a `Front`: in this process, or
-in workers of which this process is the supervisor (ADR-0014), or nowhere here, if proxies are apart (ADR-0015).
+deliver what they left, and only then close what it is delivered to. The proxy is a `front.Front`: in this process,
+or in workers of which this process is the supervisor (ADR-0014), or nowhere here, if proxies are apart (ADR-0018).
 All the rest is here in any case, once.
 """
 
@@ -11,21 +11,20 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import structlog
 
 from interlock.adapters.rpc.server import Bound
 from interlock.adapters.ssh.portal import PasswordCheck
-from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
-from interlock.core.address import format_address, parse_listen
+from interlock.core.address import parse_listen
 from interlock.core.errors import ConfigError, InterlockError, StoreError
 from interlock.daemons.auditing import retainer, sign_last, signer_of_checkpoints
 from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.database import keep_database, tend_database
 from interlock.daemons.exporting import exporters, finish_exports, run_exporters
+from interlock.daemons.front import Front, NoProxy, OneProcess
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
@@ -33,7 +32,6 @@ from interlock.daemons.notify import READY, notify, reloading
 from interlock.daemons.proxy import (
     FAREWELL,
     Services,
-    cannot_listen,
     check_proxy,
     content_keys,
     door_claims,
@@ -52,7 +50,6 @@ from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.ports import Clock
 from interlock.services.completer import Completer
-from interlock.services.federation import FederatedClaims
 from interlock.services.health import Health
 from interlock.services.joining import JoinSources
 from interlock.services.sessions import Sessions
@@ -72,38 +69,6 @@ class Listening:
     join: str
     node: str = ""
     monitor: str = ""
-
-
-class Front(Protocol):
-    """The proxy, wherever it runs."""
-
-    async def open(self) -> str:
-        """Listen; the address. ConfigError if that fails."""
-        ...
-
-    async def run(self) -> None:
-        """Serve until `stop`; returns when every connection has ended."""
-        ...
-
-    async def wait_ready(self) -> None:
-        """Return when connections are accepted. Needs a running `run`."""
-        ...
-
-    async def stop(self, text: str) -> None:
-        """Accept nobody any more, tell everybody, and let `run` return."""
-        ...
-
-    async def readings(self) -> Reading:
-        """What other processes have counted."""
-        ...
-
-    async def check(self) -> None:
-        """StoreError if nobody is accepted."""
-        ...
-
-    async def reload(self, load: Callable[[], Config]) -> None:
-        """Serve by a new configuration, and new code, from the next connection on."""
-        ...
 
 
 class Reloads:
@@ -180,10 +145,10 @@ class _Composition:
 
     async def front(
         self, services: Services, bound: Bound, sources: JoinSources, passwords: PasswordCheck
-    ) -> "Front":
+    ) -> Front:
         """The proxy."""
         if not self.with_proxy:
-            return _NoProxy()
+            return NoProxy()
         addresses = _auth_addresses(bound)
         if self.shelf is not None:
             return Workers(
@@ -205,89 +170,7 @@ class _Composition:
             coordinates=self.coordinates,
         )
         proxy = make_proxy(parts, local)
-        return _OneProcess(services, proxy, believes)
-
-
-class _NoProxy:
-    """A `Front` of auth alone."""
-
-    def __init__(self) -> None:
-        self._stopping = asyncio.Event()
-
-    async def open(self) -> str:
-        """It listens nowhere."""
-        return ""
-
-    async def run(self) -> None:
-        """See `Front.run`."""
-        await self._stopping.wait()
-
-    async def wait_ready(self) -> None:
-        """There is nothing to wait for."""
-
-    async def stop(self, text: str) -> None:
-        """See `Front.stop`."""
-        del text
-        self._stopping.set()
-
-    async def readings(self) -> Reading:
-        """There are no others."""
-        return Reading()
-
-    async def check(self) -> None:
-        """Nobody is to be accepted."""
-
-    async def reload(self, load: Callable[[], Config]) -> None:
-        """Not without a supervisor."""
-        del load
-        _log.warning("reload.refused", reason="auth alone has to be restarted")
-
-
-class _OneProcess:
-    """A `Front` in this process."""
-
-    def __init__(self, services: Services, proxy: ProxyServer, believes: FederatedClaims) -> None:
-        self._config = services.config
-        self._proxy = proxy
-        self._believes = believes
-        self._stopping = False
-
-    async def open(self) -> str:
-        """See `Front.open`."""
-        where = Address.parse("proxy.listen", self._config.proxy.listen)
-        try:
-            return format_address(*await self._proxy.listen(where.host, where.port))
-        except OSError as error:
-            raise cannot_listen(error, where) from error
-
-    async def run(self) -> None:
-        """See `Front.run`."""
-        async with asyncio.TaskGroup() as tasks:
-            clusters = tasks.create_task(self._believes.run(), name="gateway.clusters")
-            await self._proxy.run()
-            clusters.cancel()
-
-    async def wait_ready(self) -> None:
-        """It is since `open`."""
-
-    async def stop(self, text: str) -> None:
-        """See `Front.stop`."""
-        self._stopping = True
-        await self._proxy.stop(text)
-
-    async def readings(self) -> Reading:
-        """There are no others."""
-        return Reading()
-
-    async def check(self) -> None:
-        """It accepts until `stop`."""
-        if self._stopping:
-            raise StoreError("it is stopping")
-
-    async def reload(self, load: Callable[[], Config]) -> None:
-        """Not without a supervisor."""
-        del load
-        _log.warning("reload.refused", reason="a gateway of one process has to be restarted: see workers")
+        return OneProcess(services, proxy, believes)
 
 
 async def _serve(

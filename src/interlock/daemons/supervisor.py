@@ -73,7 +73,7 @@ class _Worker:
 
 
 class Workers:
-    """A `gateway.Front` of other processes."""
+    """A `front.Front` of other processes."""
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class Workers:
         self._settled = asyncio.Event()  # no generation is being started
         self._farewell = FAREWELL
 
-    # --- `gateway.Front` --------------------------------------------------------------------------
+    # --- `front.Front` --------------------------------------------------------------------------
 
     async def open(self) -> str:
         """Listen for all workers, and have made before they start what each would make for itself."""

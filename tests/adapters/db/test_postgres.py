@@ -252,6 +252,9 @@ async def test_who_cannot_connect_says_why_without_secrets(
         await open_database(PostgresUrl.parse(f"postgresql://interlock:{password}@127.0.0.1:{port}/{name}"))
     said = f"{caught.value.public} {caught.value.reason} {caught.value.__cause__}"
     assert "OperationalError" in caught.value.reason
+    assert "OperationalError" not in caught.value.public
+    assert "\n" not in caught.value.public
+    assert f"127.0.0.1/{name}: connection failed: " in caught.value.public
     assert str(password) not in said
 
 

@@ -149,7 +149,8 @@ async def open_database(place: "Path | PostgresUrl") -> Database:
         await database.close()
         if isinstance(place, Path):
             raise
-        public = f"cannot open the database {place}: {error.reason}"  # whoever starts us has to mend it
+        said = " ".join(error.reason.partition(": ")[2].split())  # one line, without the exception's name
+        public = f"cannot open the database {place}: {said or error.reason}"  # whoever starts us has to mend it
         raise StoreError(public, reason=error.reason) from error
     except BaseException:
         await database.close()
