@@ -46,6 +46,16 @@ def test_each_kind_of_receiver_is_made(to: str, secret: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "headers", [{"Authorization": "Bearer …"}, {"Bad name": "x"}, {"A": "b\r\nC: d"}, {"host": "x"}]
+)
+def test_headers_that_cannot_be_sent(headers: dict[str, str], secret: Path) -> None:
+    """Are told at the start."""
+    config = ExportConfig("https://h", secret_file=str(secret), headers=headers)
+    with pytest.raises(ConfigError, match=r"exports\.siem: headers"):
+        receiver("siem", config, FakeClock())
+
+
+@pytest.mark.parametrize(
     ("to", "named"),
     [
         ("h:514", "nowhere"),
@@ -54,6 +64,7 @@ def test_each_kind_of_receiver_is_made(to: str, secret: Path) -> None:
         ("syslog+udp://h:x", "HOST"),
         ("https://", "secret_file"),
         ("otlp+https://", "URL"),
+        ("otlp+https://h/ü", "URL"),
     ],
 )
 def test_an_error_names_the_export_and_what_is_wrong(to: str, named: str) -> None:

@@ -38,8 +38,27 @@ SECRET = b"a secret of some length"
 KEY = SigningKey.from_seed(bytes(range(32)))
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """In the place of SIGKILL."""
+
+
+class Broken:
+    """A receiver with a bug, which comes to its senses."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.taken = asyncio.Event()
+
+    async def send(self, _batch: Batch) -> None:
+        """Fail a few times."""
+        if self.failures:
+            self.failures -= 1
+            raise ValueError("negative file descriptor")
+        self.taken.set()
+
+    async def close(self) -> None:
+        """No better."""
+        raise ValueError("file descriptor cannot be a negative integer")
 
 
 class Gateway:
@@ -328,6 +347,21 @@ async def run_until_taken(gateway: Gateway, receiver: Failing) -> None:
     await receiver.taken.wait()
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_a_bug_in_one_receiver_ends_nothing_but_an_attempt(gateway: Gateway) -> None:
+    """The exporter lives in the gateway's own process, with everybody's sessions."""
+    await gateway.tell(1)
+    receiver = Broken(2)
+    running = asyncio.create_task(gateway.exporter(receiver).run())
+    async with asyncio.timeout(10):
+        await receiver.taken.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert len(gateway.pauses) >= 2
+    await gateway.tell(1)
+    await gateway.exporter(Broken(1)).finish()
 
 
 async def test_pauses_grow_and_are_not_all_alike(gateway: Gateway) -> None:

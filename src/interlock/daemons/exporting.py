@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from interlock.adapters.export.http import Url, tls_context
+from interlock.adapters.export.http import Url, check_headers, tls_context
 from interlock.adapters.export.lines import FileLines
 from interlock.adapters.export.otlp import OtlpLogs
 from interlock.adapters.export.syslog import SyslogDatagrams, SyslogStream
@@ -66,6 +66,7 @@ def receiver(name: str, config: ExportConfig, clock: Clock) -> Receiver:
 
 def _receiver(config: ExportConfig, clock: Clock) -> Receiver:
     scheme, _, rest = config.to.partition("://")
+    check_headers(config.headers)
     match scheme:
         case "file" if rest.startswith("/"):
             return FileLines(Path(rest))

@@ -70,10 +70,12 @@ class Exporter:
                     _log.warning("export.retry", export=self._name, reason=error.reason)
                 except InterlockError as error:
                     _log.warning("export.retry", export=self._name, reason=error.reason)
+                except Exception:  # noqa: BLE001 - a bug must not end the gateway, in whose process we are
+                    _log.exception("export.failed", export=self._name)
                 await self._sleep(max(wish, self._pause(failures)))
                 failures += 1
         finally:
-            await self._receiver.close()
+            await self._let_go()
 
     async def finish(self) -> None:
         """Send what is left, as far as the receiver takes it at once, and let go of it."""
@@ -82,8 +84,10 @@ class Exporter:
                 pass
         except InterlockError as error:
             _log.warning("export.not_finished", export=self._name, reason=error.reason)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("export.not_finished", export=self._name)
         finally:
-            await self._receiver.close()
+            await self._let_go()
 
     async def step(self) -> bool:
         """Send one batch; whether there was one. ExportError or StoreError: nothing is lost, ask again."""
@@ -102,6 +106,12 @@ class Exporter:
         arrived = state.pending or state.cursor
         await self._cursors.move(state, cursor=arrived, pending=None, now=self._clock.now())
         return True
+
+    async def _let_go(self) -> None:
+        try:
+            await self._receiver.close()
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("export.not_closed", export=self._name)
 
     def _pause(self, failures: int) -> float:
         longest = min(FIRST_PAUSE_S * 2.0 ** min(failures, 20), LONGEST_PAUSE_S)

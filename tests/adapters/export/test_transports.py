@@ -1,7 +1,9 @@
 """How batches reach receivers: TLS that is verified, datagrams, files with all their accidents."""
 
 import asyncio
+import socket
 import ssl
+import struct
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,6 +91,30 @@ async def test_a_receiver_that_is_not_there(tmp_path: Path) -> None:
         await post(Url.parse(f"http://{LOOPBACK}:{port}/"), b"", {}, context=None)
     with pytest.raises(ExportError, match="cannot use"):
         await FileLines(tmp_path / "no" / "such").send(batch(1, 1))
+
+
+async def test_a_receiver_that_resets_while_it_is_waited_for() -> None:
+    """Is one to try again, also when the transport is closed before anybody looks at it."""
+
+    async def reset(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        option = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, option)
+        writer.close()
+
+    server = await asyncio.start_server(reset, LOOPBACK, 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(4):
+            with pytest.raises(ExportError, match="does not take"):
+                await SyslogStream(LOOPBACK, port, hostname="gw").send(batch(1, 2000))
+
+
+async def test_a_header_that_cannot_be_sent() -> None:
+    """Ends no more than this attempt."""
+    async with http_receiver() as receiver:
+        for headers in ({"Authorization": "Bearer …"}, {"Bad name": "x"}):
+            with pytest.raises(ExportError, match="does not answer"):
+                await post(Url.parse(receiver.url), b"", headers, context=None)
 
 
 async def test_datagrams_are_one_message_each() -> None:

@@ -17,6 +17,9 @@ TIMEOUT_S = 30.0
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are looked at; more is no answer of a receiver of events."""
 
+OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+"""Headers that say how a request is sent, which is not for a configuration to say."""
+
 _PIECE = 16 * 1024
 _ASKS_FOR_PAUSE = {429, 503}
 
@@ -34,16 +37,30 @@ class Url:
     @classmethod
     def parse(cls, text: str) -> "Url":
         """Read an http or https URL; ConfigError if it is none."""
+        sendable = text.isascii() and text.isprintable() and " " not in text  # RFC 3986 §2
         try:
             parts = urlsplit(text)
             host, port = parts.hostname or "", parts.port
         except ValueError:
             host, port, parts = "", None, urlsplit("")
-        if parts.scheme not in ("http", "https") or not host or parts.username or parts.fragment:
+        known = parts.scheme in ("http", "https") and host and not parts.username and not parts.fragment
+        if not (known and sendable):
             raise ConfigError(f"{text[:200]!r} is not a URL to send events to: https://HOST[:PORT]/PATH")
         secure = parts.scheme == "https"
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(host, port or (443 if secure else 80), target, secure, parts.netloc)
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """ConfigError for headers that no request can have; it does not repeat values, which may be secret."""
+    for name, value in headers.items():
+        try:
+            h11.Request(method="POST", target="/", headers=[("Host", "h"), (name, value)])
+            sendable = name.lower() not in OURS
+        except (h11.LocalProtocolError, UnicodeError):
+            sendable = False
+        if not sendable:
+            raise ConfigError(f"headers: {name[:100]!a} cannot be sent: names and values are ASCII, one line each")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ async def post(
     try:
         async with asyncio.timeout(timeout):
             return await _post(url, body, headers, context)
-    except (OSError, TimeoutError, EOFError, h11.ProtocolError, ssl.SSLError) as error:
+    except (OSError, TimeoutError, EOFError, h11.ProtocolError, ssl.SSLError, UnicodeError) as error:
         reason = f"no answer from {url.authority}: {type(error).__name__} {error}"
         raise ExportError("the receiver of events does not answer", reason=reason) from error
 

@@ -62,7 +62,7 @@ class SyslogStream:
                     await writer.drain()
                 await self._arrived(writer)
             await self._stands(reader)
-        except (OSError, TimeoutError, ssl.SSLError) as error:
+        except (OSError, TimeoutError, ssl.SSLError, UnicodeError) as error:  # the last: no name of a host
             await self.close()
             reason = f"syslog at {self._host}:{self._port}: {type(error).__name__} {error}"
             raise ExportError("the receiver of events does not take them", reason=reason) from error
@@ -91,11 +91,11 @@ class SyslogStream:
         """The receiver's system has all bytes: nothing of them waits here, or is unacknowledged (SIOCOUTQ)."""
         found: Any = writer.get_extra_info("socket")
         while True:
+            if writer.is_closing() or found.fileno() < 0:  # then there is no descriptor to ask
+                raise ConnectionResetError("the connection was closed")
             unsent = int.from_bytes(fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, bytes(4)), "little")
             if not unsent and not writer.transport.get_write_buffer_size():
                 return
-            if writer.is_closing():
-                raise ConnectionResetError("the connection was closed")
             await asyncio.sleep(_LOOK_S)
 
     async def _stands(self, reader: asyncio.StreamReader) -> None:
@@ -124,7 +124,7 @@ class SyslogDatagrams:
                 sending.setblocking(False)
                 for record in batch.records:
                     await loop.sock_sendto(sending, message(record, self._hostname)[:MAX_DATAGRAM], address)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             reason = f"syslog at {self._host}:{self._port}: {error}"
             raise ExportError("the receiver of events does not take them", reason=reason) from error
 
