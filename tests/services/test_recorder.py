@@ -21,6 +21,7 @@ from interlock.domain.container import (
     new_compressor,
     verify,
 )
+from interlock.domain.container.index import STEP, STEP_US
 from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import Coverage, Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
@@ -549,6 +550,35 @@ def test_a_long_recording_leaves_its_index_to_others() -> None:
     desk.part.data += end
     assert proved(desk.part).standing is Standing.SIGNED
     assert file.points == survey([desk.part.data]).points
+
+
+def test_a_recording_that_becomes_long_with_its_last_block_is_closed_once() -> None:
+    """Whether it gets an index is settled before its end is written: two closing seals would be one too many."""
+    desk = Desk(Part(), signer=Signatures())
+    desk.clock.advance(STEP_US / 1_000_000)
+    desk.recorder.output(Stream.STDOUT, FakeEntropy(1).token(STEP - 8192))
+    rows = [Covered(f"channel {number}", Level.FULL, FakeEntropy(number).token(64).hex()) for number in range(300)]
+    assert len(desk.part.data) < STEP
+    desk.recorder.finish(Exit(status=0), rows)
+    assert len(desk.part.data) > STEP
+    assert (desk.recorder.closed, desk.recorder.unsealed) == (True, None)
+    assert proved(desk.part).standing is Standing.SIGNED
+
+
+def test_who_looks_while_the_disk_refuses_does_not_end_the_recording() -> None:
+    """The disk is tried again all the same, and what is written then is vouched for."""
+    desk = Desk(Part(), strict=False, signer=Signatures())
+    room, desk.part.room = desk.part.room, 0
+    desk.recorder.output(Stream.STDOUT, b"lost")
+    desk.recorder.flush()
+    desk.recorder.flush()
+    assert [timer.delay for timer in desk.timers.pending] == [RETRY_AFTER_S]
+    desk.part.room = room
+    desk.clock.advance(CHECKPOINT_S)
+    desk.timers.fire()
+    assert desk.recorder.lag == 0
+    desk.recorder.alive()
+    assert proved(desk.part).vouched == len(desk.part.data)
 
 
 def test_encrypted_contents_and_readable_facts() -> None:

@@ -321,8 +321,9 @@ class Recorder:
 
     def flush(self) -> None:
         """Write what is held back, for somebody who reads the part now."""
-        self._disarm()
-        self._write()
+        if not self._account.lapse:  # else nothing is, and the timer is the one that tries the disk again
+            self._disarm()
+            self._write()
 
     def cover(self, row: Covered) -> None:
         """Write the row now, so that it is known if the end is never written."""
@@ -416,7 +417,8 @@ class Recorder:
         """What is held back, if there is anything, and a seal if one is due or asked for; in one call."""
         if self._part is None or not (len(self._builder) or state):
             return
-        if (first := self._builder.first) is not None:
+        first = self._builder.first
+        if first is not None and state is not SealState.CLOSED:  # which says that there is no index, so no point
             self._points.block(self._chain.offset, first)
         mark, data = self._chain.mark(), self._builder.take() if len(self._builder) else b""
         if state is None and self._unsealed and self._is_due():
@@ -458,7 +460,7 @@ class Recorder:
             self._chain.reset(mark)
             self._timer = self._call_later(RETRY_AFTER_S, self._retry)
         else:
-            self._lapsed_at = None
+            self._lapsed_at, self._unsealed = None, True
             self._account.resumed()
 
     def _stop(self, error: RecordingError) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,22 @@ async def test_orphans_are_found_and_living_sessions_are_not(recordings: FileRec
     assert await view.unfinished() == [OTHER]
     living.close()
     assert set(await view.unfinished()) == {SID, OTHER}
+
+
+async def test_an_end_of_which_the_disk_takes_only_some_is_not_written(recordings: FileRecordings) -> None:
+    """A write may take less than it was given and call that a success: here up to the longest file allowed."""
+    part = recordings.create(SID)
+    part.append(blocks()[0])
+    part.close()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(b"".join(blocks())) - 3, before[1]))
+    try:
+        with pytest.raises(RecordingError, match="mended"):
+            await recordings.mend(SID, len(blocks()[0]), b"".join(blocks()[1:]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    await recordings.mend(SID, len(blocks()[0]), b"".join(blocks()[1:]))
+    assert recordings.path(SID).read_bytes() == b"".join(blocks())
 
 
 async def test_a_torn_part_can_be_mended(recordings: FileRecordings) -> None:

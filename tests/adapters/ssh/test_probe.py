@@ -1,6 +1,7 @@
 """What a server shows, asked of real ones."""
 
 import asyncio
+from pathlib import Path
 
 import asyncssh
 import pytest
@@ -36,6 +37,20 @@ async def test_of_a_certificate_the_authority_is_shown() -> None:
     async with asyncssh.listen(LOOPBACK, 0, server_host_keys=[(key, certificate)], config=None) as server:
         shown = await host_key(target(server.get_port()))
     assert (shown.certified, shown.fingerprint) == (True, authority.get_fingerprint())
+
+
+async def test_what_the_gateways_own_account_trusts_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its known_hosts would answer in our place: nothing would be shown, or the file's errors be the host's."""
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    async with asyncssh.listen(LOOPBACK, 0, server_host_keys=[key], config=None) as server:
+        line = key.export_public_key().decode()
+        (tmp_path / ".ssh").mkdir()
+        (tmp_path / ".ssh" / "known_hosts").write_text(f"[{LOOPBACK}]:{server.get_port()} {line}")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        shown = await host_key(target(server.get_port(), "ssh-ed25519 AAAA"))
+    assert shown.fingerprint == key.get_fingerprint()
 
 
 async def test_who_does_not_answer_or_is_no_ssh_server() -> None:

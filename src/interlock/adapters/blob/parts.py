@@ -264,8 +264,9 @@ def _keyframes(path: Path, header: Header, points: Sequence[Point], key: Content
 
 
 def _mend(path: Path, keep: int, tail: bytes) -> None:
-    with path.open("r+b", buffering=0) as file:
+    with path.open("r+b") as file:  # its buffer goes on where the disk takes less than it was given
         file.truncate(keep)
         file.seek(keep)
         file.write(tail)
+        file.flush()
         os.fsync(file.fileno())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.seams.dialling import NO_KNOWN_HOSTS
 from interlock.core.errors import TargetError
 from interlock.domain.target import Target
 
@@ -63,7 +64,7 @@ async def host_key(target: Target) -> Shown:
                 target.port,
                 client_factory=Owner,
                 config=None,
-                known_hosts=b"",
+                known_hosts=NO_KNOWN_HOSTS,
                 client_keys=None,
                 agent_path=None,
                 server_host_key_algs=wanted,
