@@ -54,12 +54,16 @@ class Files(FileRecordings):
         self.errors: dict[SessionId, list[InterlockError]] = {}
         self.asked: list[tuple[float, SessionId]] = []  # with the time
         self.discards: list[InterlockError] = []
+        self.misplaced = ""  # the name by which parts are looked for, if not their own
 
     async def store(self, sid: SessionId, path: Path) -> str:
         self.asked.append((self.clock.monotonic(), sid))
         if self.errors.get(sid):
             raise self.errors[sid].pop(0)
         return await super().store(sid, path)
+
+    def path(self, sid: SessionId) -> Path:
+        return super().path(sid).with_name(self.misplaced) if self.misplaced else super().path(sid)
 
     async def discard(self, sid: SessionId) -> None:
         if self.discards:
@@ -181,6 +185,22 @@ async def test_a_store_that_is_away_is_asked_again(world: World) -> None:
     assert [info.sid for info in await world.files.recordings()] == [SID]
     assert world.journal.kinds == [Kind.SESSION_UPLOAD]
     assert not world.files.path(SID).exists()
+
+
+async def test_a_disk_that_does_not_say_whether_the_part_is_there_ends_no_daemon(world: World) -> None:
+    """It is asked while an error of the store is dealt with; here by a name that no disk takes."""
+    world.add()
+    world.files.misplaced = "x" * 300
+    async with world.running():
+        await world.sleep.pass_pause()
+        await world.sleep.pass_pause()
+        world.files.misplaced = ""
+        async with asyncio.TaskGroup() as tasks:
+            passing = tasks.create_task(world.let_time_pass())
+            await world.uploads.wait_idle()
+            passing.cancel()
+    assert len(world.files.asked) == 3
+    assert world.journal.kinds == [Kind.SESSION_UPLOAD]
 
 
 async def test_while_the_store_is_away_one_asks_for_all(world: World) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -264,7 +265,8 @@ class Workers:
         self._perform(self._fleet.ended(number, self._services.local.clock.monotonic()))
         for tunnel in [each for each in self._tunnels if each.process == worker.process]:
             self._tunnel(worker, Tunnel(tunnel.node, up=False))
-        socket_path(self._shelf.sockets, worker.process).unlink(missing_ok=True)
+        with suppress(OSError):
+            socket_path(self._shelf.sockets, worker.process).unlink()
         await self._inherit(worker)
         del self._workers[number]
         self._changed.set()
@@ -361,9 +363,8 @@ class Workers:
     async def _inherit(self, worker: _Worker) -> None:
         """Finish what it has left: nothing if it ended in order."""
         services, local = self._services, self._services.local
-        left = services.claims.inherit(worker.process)
         try:
-            await services.sessions.take_left(left)
+            await services.sessions.take_left(services.claims.inherit(worker.process))
             await local.leases.release_all(holder_of(local.daemon_id, worker.process))
         except InterlockError as error:
             _log.error("worker.not_inherited", **worker.facts, reason=error.reason)

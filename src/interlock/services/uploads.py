@@ -12,6 +12,7 @@ be read, goes to quarantine, with an event.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import structlog
 
@@ -150,7 +151,7 @@ class Uploads:
             _log.warning("upload.retry", sid=sid, reason=error.reason, waiting=self._pending)
             if isinstance(error, Differs):
                 self._backlog.failed(turn, answered=True)
-            elif await asyncio.to_thread(self._parts.path(sid).exists):
+            elif await asyncio.to_thread(_is_there, self._parts.path(sid)):
                 self._backlog.away(turn)
             else:
                 self._backlog.failed(turn, answered=False)
@@ -230,6 +231,14 @@ class Uploads:
         self._pending -= 1
         if not self._pending:
             self._idle.set()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a part; if the disk does not say, it is not the store that is to blame."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _sid(turn: Turn[Upload | SessionId]) -> SessionId:

@@ -27,10 +27,14 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.finished: set[SessionId] = set()
-        self.all = ArrivingRecordings(
-            directory / "sync", directory / "quarantine", stored=lambda sid: sid in self.finished
-        )
+        self.asked: OSError | None = None  # what the disk says when it is asked for finished recordings
+        self.all = ArrivingRecordings(directory / "sync", directory / "quarantine", stored=self._stored)
         self.area: DaemonArea = self.all.of(NODE)
+
+    def _stored(self, sid: SessionId) -> bool:
+        if self.asked is not None:
+            raise self.asked
+        return sid in self.finished
 
     def content(self) -> bytes:
         """What has arrived."""
@@ -52,6 +56,16 @@ async def test_a_part_grows_by_what_arrives(world: World) -> None:
     assert stat.S_IMODE(world.area.path(SID).stat().st_mode) == 0o600
     [part] = await world.all.parts()
     assert (part.daemon, part.sid, part.finished) == (NODE, SID, False)
+
+
+async def test_a_part_that_cannot_be_read_hides_no_other(world: World) -> None:
+    """And what cannot be asked at all is an error in words, which ends nobody's loop."""
+    await world.area.extend(SID, 0, b"one")
+    world.area.path(OTHER).symlink_to(world.area.path(OTHER))
+    assert [part.sid for part in await world.all.parts()] == [SID]
+    world.asked = OSError(errno.EIO, "Input/output error")
+    with pytest.raises(StoreError):
+        await world.area.ready(SID)
 
 
 async def test_a_call_that_is_repeated_changes_nothing(world: World) -> None:

@@ -36,6 +36,14 @@ def test_one_of_two_processes_gets_it(board: Path) -> None:
     assert two.post(SID, NODE)
 
 
+def test_a_board_that_is_gone_is_an_error_in_words(board: Path) -> None:
+    """Whoever takes over a worker's claims ends with nobody's sessions."""
+    links = ClaimLinks(board, "one")
+    board.rmdir()
+    with pytest.raises(StoreError):
+        links.inherit("two")
+
+
 def test_a_disk_that_refuses_refuses_the_session(board: Path) -> None:
     """Nothing begins that could not be claimed."""
     links = ClaimLinks(board, "one")

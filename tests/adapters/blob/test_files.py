@@ -207,6 +207,22 @@ async def test_a_block_that_does_not_fit_leaves_no_trace(
     assert (survey.lost, survey.exit) == (0, Exit(status=0))
 
 
+async def test_what_cannot_be_read_hides_no_orphan_and_is_an_error_in_words(
+    recordings: FileRecordings, tmp_path: Path
+) -> None:
+    """Here by links that lead to themselves; whoever mends the part is told so, and tries again."""
+    recordings.create(OTHER).close()
+    for path in (recordings.path(SID), tmp_path / "recordings" / f"{SID}.ilr"):
+        path.symlink_to(path)
+    assert set(await recordings.unfinished()) == {SID, OTHER}
+    with pytest.raises(RecordingError):
+        await recordings.survey(SID)
+    with pytest.raises(RecordingError):
+        await recordings.recordings()
+    with pytest.raises(RecordingError):
+        await recordings.left_behind([SID])
+
+
 async def test_orphans_are_found_and_living_sessions_are_not(recordings: FileRecordings, tmp_path: Path) -> None:
     """Recovery sees the parts that nobody writes to, also through another view of the directory."""
     living = recordings.create(SID)

@@ -1,5 +1,6 @@
 """Arriving recordings: whole or not at all, and nothing left behind."""
 
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -60,6 +61,19 @@ async def test_a_disk_that_fails_is_an_error_to_try_again(tmp_path: Path) -> Non
     with pytest.raises(StoreError):
         async with spool.received(1, stream(b"x")):
             pass
+
+
+async def test_a_disk_that_takes_less_than_it_is_given_has_not_taken_it(tmp_path: Path) -> None:
+    """And calls that a success: here up to the longest file allowed. A recording would be stored cut off."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, before[1]))
+    try:
+        with pytest.raises(StoreError):
+            async with Spool(tmp_path).received(6, stream(b"abcdef")):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert left_in(tmp_path) == []
 
 
 def test_what_a_dead_process_left_is_removed(tmp_path: Path) -> None:

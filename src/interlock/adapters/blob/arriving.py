@@ -17,7 +17,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from interlock.adapters.blob.parts import PartFiles, sid_of, sync_directory
+from interlock.adapters.blob.parts import PartFiles, sid_of, sync_directory, unreadable
 from interlock.core.errors import RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.core.limits import MAX_RECORDING, STORAGE_RESERVE
@@ -41,7 +41,10 @@ class DaemonArea(PartFiles):
 
     async def ready(self, sid: SessionId) -> None:
         """Whether a recording may begin: StoreError if there is no room, RecordingError if it is there already."""
-        await asyncio.to_thread(self._check, sid, 0)
+        try:
+            await asyncio.to_thread(self._check, sid, 0)
+        except OSError as error:
+            raise StoreError("auth's disk cannot be read", reason=str(error)) from error
 
     async def extend(self, sid: SessionId, offset: int, data: bytes) -> None:
         """Take the part's bytes from ``offset`` on; they are durable when this returns. Repeating is harmless.
@@ -101,14 +104,17 @@ class ArrivingRecordings:
         return DaemonArea(area, self._quarantine, stored=self._stored, reserve=self._reserve)
 
     async def parts(self) -> list[ArrivingPart]:
-        """What is there, the longest untouched first."""
-        return await asyncio.to_thread(self._found)
+        """What is there and can be read, the longest untouched first; RecordingError if nothing can."""
+        try:
+            return await asyncio.to_thread(self._found)
+        except OSError as error:
+            raise unreadable(error) from error
 
     def _found(self) -> list[ArrivingPart]:
         found = []
         for path in self._directory.glob("*/*.part"):
             sid = sid_of(path)
-            with contextlib.suppress(FileNotFoundError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
                 if sid is not None:
                     daemon = DaemonId(parse_session_id(path.parent.name))
                     changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)

@@ -54,8 +54,12 @@ class ClaimLinks:
         """Replace the links one by one; none is missing at any time."""
         found: dict[SessionId, DaemonId] = {}
         fresh = self._directory / f".{self._process}"
-        fresh.unlink(missing_ok=True)
-        for path in list(self._directory.iterdir()):
+        try:
+            fresh.unlink(missing_ok=True)
+            paths = list(self._directory.iterdir())
+        except OSError as error:
+            raise StoreError("the claimed sessions cannot be read", reason=str(error)) from error
+        for path in paths:
             with contextlib.suppress(OSError, ValueError):
                 sid = parse_session_id(path.name)
                 posted = self.posted(sid)

@@ -21,12 +21,13 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import structlog
 
@@ -63,6 +64,7 @@ _COMPLETED = ".completed"
 _RIVAL = ".rival"
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK})  # then a copy is made
 _log = structlog.get_logger()
+_Found = TypeVar("_Found")
 
 _ENDS = 4096  # bytes of a file's end in which its last block is looked for: a seal, or the exit frame
 
@@ -103,11 +105,11 @@ class FileRecordings(PartFiles):
 
     async def left_behind(self, only: Iterable[SessionId]) -> list[RecordingInfo]:
         """Of these, what is in the making, left by a process that died, or in quarantine; newest first."""
-        return await asyncio.get_running_loop().run_in_executor(self._lister, self._list_parts, list(only))
+        return await self._listed(self._list_parts, list(only))
 
     async def named(self) -> list[SessionId]:
         """All sessions of which there is a file, in the order of their IDs. Only names are read."""
-        return await asyncio.get_running_loop().run_in_executor(self._lister, self._named)
+        return await self._listed(self._named)
 
     # --- finished recordings -------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class FileRecordings(PartFiles):
     async def recordings(self, only: Iterable[SessionId] | None = None) -> list[RecordingInfo]:
         """What is stored, newest first; with ``only``, of these, without looking at others."""
         wanted = None if only is None else list(only)
-        return await asyncio.get_running_loop().run_in_executor(self._lister, self._recordings, wanted)
+        return await self._listed(self._recordings, wanted)
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """The stored bytes in pieces; NotFound if there are none."""
@@ -176,6 +178,13 @@ class FileRecordings(PartFiles):
         except OSError as error:
             reason = f"rekeying the recording {sid}: {error}"
             raise StoreError("the recording could not be changed", reason=reason) from error
+
+    async def _listed(self, look: Callable[..., _Found], *what: object) -> _Found:
+        """In the lister's thread; RecordingError if the disk refuses."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._lister, look, *what)
+        except OSError as error:
+            raise unreadable(error) from error
 
     def _rekey(self, sid: SessionId, rewrap: Rewrap) -> bool:
         done, copy = self._done(sid), self.path(sid).with_suffix(".rekeyed")

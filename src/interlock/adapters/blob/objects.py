@@ -96,14 +96,14 @@ class BucketRecordings(FileRecordings):
 
     async def store(self, sid: SessionId, path: Path) -> str:
         """See `RecordingStore.store`. StoreError: ask again; Differs: the same, and the storage is at fault."""
-        if super().stored(sid):
+        if self._in_files(sid):
             return await super().store(sid, path)
         await self._written(self._put, sid, path)
         return self._url(sid)
 
     async def complete(self, sid: SessionId, path: Path, keep: int, tail: bytes) -> str:
         """See `CompletedStore.complete`."""
-        if super().stored(sid):
+        if self._in_files(sid):
             return await super().complete(sid, path, keep, tail)
         await self._written(self._make, sid, Source(path, keep, tail))
         return self._url(sid)
@@ -139,7 +139,7 @@ class BucketRecordings(FileRecordings):
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """See `RecordingStore.read`. Each piece is a request, so that a slow reader holds no connection."""
-        if super().stored(sid):
+        if self._in_files(sid):
             async for chunk in super().read(sid):
                 yield chunk
             return
@@ -327,10 +327,10 @@ class BucketRecordings(FileRecordings):
         stale = [each for each in self._bucket.uploads(self._prefix) if each.begun < before]
         for each in stale:
             self._bucket.abort(each.key, each.id)
-        for note in self._parts.glob(f"*{_UPLOAD}"):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            for note in self._parts.glob(f"*{_UPLOAD}"):
                 if note.stat().st_mtime < before.timestamp():
-                    note.unlink()
+                    note.unlink(missing_ok=True)
         return len(stale)
 
     def _present(self, key: str) -> Found:
@@ -397,6 +397,13 @@ class BucketRecordings(FileRecordings):
 
     def _note_of_upload(self, sid: SessionId) -> Path:
         return self.path(sid).with_suffix(_UPLOAD)
+
+    def _in_files(self, sid: SessionId) -> bool:
+        """Whether it was stored before there was a bucket. StoreError if the disk does not say."""
+        try:
+            return super().stored(sid)
+        except OSError as error:
+            raise StoreError("the recordings' disk cannot be read", reason=str(error)) from error
 
     async def _written(self, write: Callable[[SessionId, T], None], sid: SessionId, what: T) -> None:
         try:

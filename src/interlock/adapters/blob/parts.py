@@ -147,8 +147,11 @@ class PartFiles:
         return self._parts / f"{parse_session_id(sid)}{PART}"
 
     async def unfinished(self) -> list[SessionId]:
-        """The sessions whose parts a process that is gone has left, oldest first."""
-        return await asyncio.to_thread(self._unfinished)
+        """The sessions whose parts a process that is gone has left, oldest first; RecordingError."""
+        try:
+            return await asyncio.to_thread(self._unfinished)
+        except OSError as error:
+            raise unreadable(error) from error
 
     async def survey(self, sid: SessionId) -> Survey:
         """What a part contains; RecordingError if it cannot be read at all."""
@@ -215,7 +218,7 @@ class PartFiles:
         for path, sid in parts.items():
             with contextlib.suppress(FileNotFoundError):  # its session has just been stored
                 if sid is not None and not _in_use(path):
-                    found.append((path.stat().st_mtime, sid))
+                    found.append((path.lstat().st_mtime, sid))
         return [sid for _, sid in sorted(found)]
 
 
@@ -249,12 +252,16 @@ def unreadable(error: OSError) -> RecordingError:
 
 
 def _in_use(path: Path) -> bool:
-    """Whether a living process is writing this part."""
+    """Whether a living process is writing this part. FileNotFoundError; of one that cannot be read, nobody is."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False  # whoever mends it is told why not
     return False
 
 

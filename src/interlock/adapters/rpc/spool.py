@@ -53,7 +53,7 @@ class Spool:
 
 async def _receive(path: Path, size: int, chunks: AsyncIterator[bytes]) -> None:
     left = size
-    with path.open("wb", buffering=0) as file:
+    with path.open("wb") as file:  # its buffer goes on where the disk takes less than it was given
         async for chunk in chunks:
             left -= len(chunk)
             if left < 0:
