@@ -238,7 +238,7 @@ def test_a_session_outlives_an_absence_of_auth(machines: Machines) -> None:
 
 def test_a_session_in_a_sync_mode_ends_when_auth_goes(machines: Machines) -> None:
     """With a message: what it does cannot be on auth's storage as it happens."""
-    machines.ilctl("mode", "set", "proxy-sync")
+    machines.set_mode("proxy-sync")
     try:
         with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
             terminal.expect("begun")
@@ -247,10 +247,10 @@ def test_a_session_in_a_sync_mode_ends_when_auth_goes(machines: Machines) -> Non
             terminal.send("alone\r")
             terminal.expect("auth cannot be reached")
             assert terminal.wait() != 0
-        machines.gateway = machines.start_auth()
-        wait_whole(machines, sid)
     finally:
-        machines.ilctl("mode", "set", "proxy")
+        machines.gateway = machines.start_auth()
+        machines.set_mode("proxy")
+    wait_whole(machines, sid)
     client = machines.client("back", machines.person)
     poll_until(partial(admitted, machines, client, "plain1"), "admission")
 

@@ -28,6 +28,9 @@ REFRESH_S = 30.0
 RETRY_S = 5.0
 """Seconds between two attempts while auth is away."""
 
+NEEDED_S = 0.25
+"""The same while a session waits for the answer."""
+
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 15.0
 
@@ -92,7 +95,16 @@ class IdentityKeeper:
                 if failing:
                     _log.info(f"{self._kind}.auth_back")
                 failing = ""
-            await asyncio.sleep(RETRY_S if failing else REFRESH_S)
+            await self._pause(RETRY_S if failing else REFRESH_S)
+
+    async def _pause(self, seconds: float) -> None:
+        needed = self._terms.needed
+        if needed.is_set():
+            await asyncio.sleep(NEEDED_S)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await needed.wait()
 
     async def refresh(self, server: Renewable, client: AuthClient) -> None:
         """Ask once, renew if it is time, and keep what has changed."""

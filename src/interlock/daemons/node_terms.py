@@ -51,6 +51,9 @@ class NodeTerms:
         self._key = SigningKey.from_seed(b64decode(self._kept.key))
         self._entropy = entropy
         self._heard = asyncio.Event()
+        self._waiting = 0  # sessions
+        self.needed = asyncio.Event()
+        """Set while a session waits for the first word of auth."""
         self._use(self._kept.recipients)
 
     def signer(self) -> WarrantedKey | None:
@@ -79,11 +82,17 @@ class NodeTerms:
 
     async def wait_known(self) -> None:
         """See `ContentKeys.wait_known`."""
+        self._waiting += 1
+        self.needed.set()
         try:
             async with asyncio.timeout(WAIT_S):
                 await self._heard.wait()
         except TimeoutError:
             raise RecordingError(_UNKNOWN) from None
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self.needed.clear()
 
     def fresh(self) -> FreshKey | None:
         """See `ContentKeys.fresh`."""

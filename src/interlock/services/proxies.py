@@ -278,7 +278,8 @@ class Proxies:
         duties = FORWARDER_DUTIES[permit.mode, permit.target.sub_kind]
         ahead = claims.forwarded is not None and claims.forwarded.records
         if records and not (duties.emits or ahead):
-            raise _refused(proxy, f"to record instead of {permit.target.id} in mode {permit.mode.value}")
+            reason = f"proxy {proxy.id} asked to record instead of {permit.target.id} in mode {permit.mode.value}"
+            raise Denied("where this session is recorded has just been changed: try again", reason=reason)
 
     async def _to_join(self, proxy: HostIdentity, claims: Claims, where: DaemonId, wanted: Joining) -> Permit:
         if claims.identity.cluster != self._cluster.name:

@@ -100,6 +100,11 @@ class Machines(Cluster):
         poll_until(lambda: all(proxy["lives"] for proxy in self.json("proxies", "ls")), "proxies")
         return self
 
+    def set_mode(self, mode: Mode) -> None:
+        """The same, and for a person of whom no proxy keeps an answer of auth that is older."""
+        super().set_mode(mode)
+        self.__dict__["person"] = self.login()
+
     def through(self, number: int) -> None:
         """People come to this proxy from now on."""
         self.port = self.ports[number]
