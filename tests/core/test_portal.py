@@ -41,6 +41,7 @@ def test_a_request_is_one_line_of_json(request_: portal.AnyRequest, wire: dict[s
         b'{"type":"sign","public_key":"k","ttl":"60"}',
         b'{"type":"recording","sid":1}',
         b"\xff\xfe",
+        b'{"type":"nodes","cluster":"\xff"}',
         b"[" * 60_000,
     ],
 )
@@ -49,6 +50,12 @@ def test_a_request_that_is_none_of_ours_is_the_peers_offence(line: bytes) -> Non
     with pytest.raises(RemoteProtocolError) as caught:
         portal.parse_request(line)
     assert caught.value.rule is Rule.MALFORMED_MESSAGE
+
+
+def test_a_reply_that_is_no_text_is_the_peers_offence() -> None:
+    """Leaf clusters reply too."""
+    with pytest.raises(RemoteProtocolError):
+        portal.parse_reply(b'{"type":"stream","sid":"\xff"}')
 
 
 def test_an_older_tool_reads_a_newer_reply() -> None:

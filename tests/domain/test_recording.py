@@ -63,3 +63,10 @@ def test_what_is_not_a_frame_is_damage(kind: int, payload: bytes) -> None:
     except RecordingError:
         return
     assert kind in set(FrameKind) - {FrameKind.STDOUT, FrameKind.STDERR}
+
+
+@pytest.mark.parametrize("kind", [FrameKind.HEADER, FrameKind.MARKER, FrameKind.EXIT, FrameKind.COVERAGE])
+def test_what_is_nested_without_end_is_damage(kind: FrameKind) -> None:
+    """A node may have written it, and whoever lists or completes recordings reads it."""
+    with pytest.raises(RecordingError):
+        from_payload(kind, b'{"event":{"x":' + b"[" * 100_000)

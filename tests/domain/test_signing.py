@@ -76,6 +76,11 @@ def test_no_bytes_make_reading_fail(data: bytes) -> None:
     assert not isinstance(read_warrant(data, None), Warrant)
 
 
+def test_nothing_nested_makes_reading_fail() -> None:
+    """A seal has room for 64 KiB of it."""
+    assert read_warrant(b'{"x":' + b"[" * 60_000 + bytes(64), None) is None
+
+
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_byte_of_a_warrant_can_be_changed(where: int, flip: int) -> None:
     """Each is signed, or the signature's."""

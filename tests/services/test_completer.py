@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from interlock.adapters.blob.arriving import ArrivingRecordings
+from interlock.adapters.blob.arriving import ArrivingRecordings, DaemonArea
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import Database, open_database
@@ -20,7 +21,7 @@ from interlock.domain.coverage import Level
 from interlock.domain.recording import DIED, Frame, FrameKind, Header, Output, to_payload
 from interlock.domain.session import Exit
 from interlock.domain.signing import DaemonRole
-from interlock.domain.survey import survey
+from interlock.domain.survey import Survey, survey
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter
 from interlock.services.completer import UNDELIVERED_AFTER, UNKNOWN_AFTER, Completer
@@ -304,3 +305,44 @@ async def test_it_runs_until_it_is_stopped(world: World) -> None:
         await sleep.wait_sleeper(10)
         running.cancel()
     assert await world.output() == b"one"
+
+
+@pytest.mark.parametrize(
+    ("start", "at"),
+    [("0001-01-01T00:00:00+14:00", 0), ("9999-12-31T23:59:59Z", 5_000_000), ("2026-01-10T22:23:57Z", 2**62)],
+)
+async def test_times_that_cannot_be_end_no_daemon(world: World, start: str, at: int) -> None:
+    """They are the node's word. The recording is kept, and the session's story told as well as can be."""
+    chain = Chain.begin(SALT)
+    parts = [preamble(SALT)]
+    for kind, moment, payload in (
+        (FrameKind.HEADER, 0, to_payload(replace(header(), start=start))),
+        (FrameKind.STDOUT, at, b"one"),
+    ):
+        builder = BlockBuilder(SALT, chain=chain)
+        builder.add(kind, moment, payload)
+        parts.append(builder.take())
+    await world.arrives(*parts, ago=UNKNOWN_AFTER)
+
+    assert await world.completer.complete() == [SID]
+
+    assert (await world.names())[0] == "session.start"
+    assert await world.output() == b"one"
+
+
+async def test_what_fails_unexpectedly_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two parts one is a bug of ours: the other one is completed all the same."""
+    other = SessionId("00000000-24b9-4f86-af68-d7755636b94b")
+    await world.area.extend(other, 0, BEGIN)
+    os.utime(world.area.path(other), (0, 0))
+    await world.arrives(BEGIN, ONE, ago=UNKNOWN_AFTER)
+    surveyed = DaemonArea.survey
+
+    async def broken(area: DaemonArea, sid: SessionId) -> Survey:
+        if sid == other:
+            msg = "a bug"
+            raise LookupError(msg)
+        return await surveyed(area, sid)
+
+    monkeypatch.setattr(DaemonArea, "survey", broken)
+    assert await world.completer.complete() == [SID]

@@ -265,3 +265,37 @@ async def test_a_session_in_which_nothing_ran_is_swept_without_a_word(auth: Auth
     auth.trackers.stored[SID] = tracker(state=TrackerState.PENDING)
     assert await auth.sweeps_for(100) == [SID]
     assert auth.audit.stored == []
+
+
+async def test_a_start_that_lacks_what_every_start_has_is_ended_all_the_same(auth: Auth) -> None:
+    """It is the word of a daemon, which may be anybody's; the sessions of the others are ended as ever."""
+    auth.trackers.stored[OTHER] = tracker(OTHER)
+    await auth.audit.append([auth.factory.make(Kind.SESSION_START, {"recorded_by": NODE}, sid=SID)])
+    await auth.started(OTHER)
+    assert set(await auth.sweeps_for(100)) == {SID, OTHER}
+
+
+async def test_a_chore_that_fails_unexpectedly_ends_nothing(auth: Auth) -> None:
+    """What is swept and tended is other daemons' word too: a bug there must not end auth."""
+    tended = asyncio.Event()
+
+    async def broken() -> None:
+        msg = "a bug"
+        raise LookupError(msg)
+
+    async def tend() -> None:
+        tended.set()
+
+    sweeper = Sweeper(
+        auth.trackers,
+        auth.audit,
+        auth.audit,
+        auth.factory,
+        clock=auth.clock,
+        chores=[broken, tend],
+        sleep=auth.sleep,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(sweeper.run())
+        await tended.wait()
+        running.cancel()

@@ -220,7 +220,7 @@ def parse_reply(line: bytes) -> AnyReply:
 def _parse(decoder: msgspec.json.Decoder[_Message], line: bytes) -> _Message:
     try:
         return decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, str(error)) from None
     except RecursionError:
         raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "nested too deeply") from None

@@ -164,5 +164,5 @@ def resize_payload(window: Window) -> bytes:
 def _parsed(payload: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(payload, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordingError("the recording is damaged", reason=f"{kind.__name__} frame: {error}") from None

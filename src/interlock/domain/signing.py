@@ -122,7 +122,7 @@ def read_warrant(data: bytes, authorities: Iterable[bytes] | None) -> Warrant | 
     try:
         warrant = msgspec.json.decode(said, type=Warrant)
         return warrant if len(warrant.public) == KEY_SIZE else None
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 

@@ -94,6 +94,8 @@ class Completer:
                     completed.append(part.sid)
             except InterlockError as error:
                 _log.warning("completer.retry", sid=part.sid, reason=error.reason)
+            except Exception:  # noqa: BLE001 - a bug; what one daemon sent must not end auth
+                _log.exception("completer.retry", sid=part.sid)
         return completed
 
     async def _left_behind(self, part: ArrivingPart) -> bool:

@@ -24,7 +24,7 @@ class Told:
 def story(header: Header, found: Survey) -> list[Told]:
     """The events that a session has at least, in order, as far as its recording tells them."""
     start, began = start_of(header)
-    stopped = began + timedelta(microseconds=found.last)
+    stopped = _after(began, found.last)
     fields = told_by(header)
     end = end_fields(start, began=began, ended=stopped, participants=(header.user,))
     story = [Told(Kind.SESSION_START, fields | start.fields(), began)]
@@ -41,9 +41,17 @@ def start_of(header: Header) -> tuple[Start, datetime]:
     window = Window(header.cols, header.rows) if header.interactive else None
     try:
         kind, began = SessionKind(header.kind), datetime.fromisoformat(header.start).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         kind, began = SessionKind.SHELL, datetime.fromtimestamp(0, UTC)
     return Start(kind, header.command, window, header.term), began
+
+
+def _after(began: datetime, microseconds: int) -> datetime:
+    """That much later; at once if there is no such time, as the file may have been written by anybody."""
+    try:
+        return began + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return began
 
 
 def told_by(header: Header) -> dict[str, JsonValue]:

@@ -95,6 +95,8 @@ class Sweeper:
                     await work()
                 except InterlockError as error:
                     _log.warning("sweeper.retry", reason=error.reason)
+                except Exception:  # noqa: BLE001 - a bug; what some daemon told must not end auth
+                    _log.exception("sweeper.retry")
             await self._sleep(HEARTBEAT_S)
 
     async def sweep(self) -> list[SessionId]:
@@ -161,7 +163,7 @@ def missing_end(
         SYNTHESIZED: BY_AUTH,
         "enhanced_recording": False,
         "interactive": "size" in start,
-        "participants": [str(start["user"])],
+        "participants": [str(start.get("user", ""))],
         "session_start": start["time"],
         "session_stop": max(rfc3339(last_seen), str(stored[-1]["time"])),
     }

@@ -81,3 +81,9 @@ def test_any_bytes_decode_or_are_malformed(raw: bytes) -> None:
             decode(raw, wanted)
         except RemoteProtocolError:
             continue
+
+
+def test_what_is_nested_without_end_is_malformed() -> None:
+    """Three bytes of a map with a name that nobody knows, then lists in lists."""
+    with pytest.raises(RemoteProtocolError):
+        decode(b"\x81\xa1x" + b"\x91" * 100_000 + b"\xc0", Events)

@@ -195,3 +195,10 @@ def test_a_writer_that_goes_on_elsewhere_shows_its_warrant_again() -> None:
     chain = Chain.begin(SALT)
     first = sealed(chain, SID, SealState.CHECKPOINT, signer(), at=0)
     assert len(first) > len(sealed(chain, SID, SealState.CHECKPOINT, signer(), at=0)) + 200
+
+
+@pytest.mark.parametrize("start", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999Z", "never"])
+def test_a_start_that_cannot_be_makes_nothing_fail(start: str) -> None:
+    """It is what the recorder says, and is signed like the rest."""
+    found = checked(made(by=signer(), header=replace(HEADER, start=start)).data)
+    assert found.standing is Standing.SIGNED

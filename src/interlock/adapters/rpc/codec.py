@@ -25,7 +25,7 @@ def decode(raw: bytes, wanted: type[T]) -> T:
     """The value that the bytes say; RemoteProtocolError if they are no msgpack or of another shape."""
     try:
         return msgspec.msgpack.decode(raw, type=wanted)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, f"not a {wanted.__name__}: {error}") from None
 
 

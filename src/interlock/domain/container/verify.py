@@ -212,12 +212,13 @@ class _Checker:
             raise _Wrong(block.offset, f"signed in another cluster: {warrant.cluster}")
         if warrant.role is not DaemonRole.AUTH and warrant.daemon != header.recorded_by:
             raise _Wrong(block.offset, f"signed by {warrant.daemon}, which has not recorded it")
-        until = datetime.fromtimestamp(warrant.valid_until, UTC)
         try:
-            sealed_at = datetime.fromisoformat(header.start) + timedelta(microseconds=block.head.last)
-        except (ValueError, OverflowError):
+            until = datetime.fromtimestamp(warrant.valid_until, UTC)
+            started = datetime.fromisoformat(header.start)
+            sealed_at = (started + timedelta(microseconds=block.head.last)).astimezone(UTC)
+        except (ValueError, OverflowError, OSError):
             return  # of a header that is signed: it proves nothing about the time
-        if sealed_at.astimezone(UTC) >= until:
+        if sealed_at >= until:
             raise _Wrong(block.offset, f"signed with a key that was good until {until.isoformat()}")
 
 

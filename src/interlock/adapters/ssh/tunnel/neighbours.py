@@ -152,7 +152,7 @@ class Hatch:
             with contextlib.suppress(OSError):
                 await _send(caller, error.public.encode()[:MAX_ANSWER])
             caller.close()
-        except (OSError, TimeoutError, msgspec.MsgspecError) as error:
+        except (OSError, TimeoutError) as error:
             _log.warning("hatch.caller_failed", error=repr(error))
             caller.close()
 
@@ -160,7 +160,7 @@ class Hatch:
         _, user, _ = _PEER.unpack(caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
         if user != os.geteuid():
             raise PermissionError(f"user {user} called")
-        call = msgspec.json.decode(await _receive(caller, MAX_CALL), type=Call)
+        call = _parse_call(await _receive(caller, MAX_CALL))
         loop = asyncio.get_running_loop()
         if call.to == self._own:
             accept = await self._joins()
@@ -191,6 +191,14 @@ def listen_at(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _parse_call(message: bytes) -> Call:
+    """The question; ConnectionError if it is none."""
+    try:
+        return msgspec.json.decode(message, type=Call)
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise ConnectionError(f"a malformed question: {str(error)[:200]}") from None
 
 
 def _admitted(answer: bytes) -> None:
