@@ -19,7 +19,7 @@ from interlock.testing.procs import Daemon
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120)]
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
-NAMES = ("interlock.service", "interlock-node.service")
+NAMES = sorted(path.name for path in UNITS.glob("*.service"))
 
 
 def unit(name: str) -> dict[str, str]:
@@ -72,9 +72,22 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     made.close()
 
 
+def command(name: str, places: dict[str, str]) -> list[str]:
+    """The unit's own command line, with what is elsewhere here."""
+    line = unit(name)["ExecStart"]
+    for place, here in places.items():
+        line = line.replace(place, here)
+    return shlex.split(line)
+
+
+def watched(name: str, manager: Manager, **more: str) -> dict[str, str]:
+    """The environment that systemd gives to this unit's daemon."""
+    seconds = int(unit(name)["WatchdogSec"])
+    return {**os.environ, "NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": str(seconds * 1_000_000), **more}
+
+
 def test_a_gateway_by_its_unit(manager: Manager, tmp_path: Path) -> None:
     """The unit's own command line: ready, alive, reloading and ready again, stopping; it ends with 0."""
-    service = unit("interlock.service")
     port, auth, join, monitor = free_ports(4)
     config = tmp_path / "interlock.toml"
     config.write_text(
@@ -89,17 +102,14 @@ listen = "{LOOPBACK}:{port}"
 listen = "{LOOPBACK}:{monitor}"
 """
     )
+    name = "interlock.service"
     places = {
         "/opt/interlock/.venv/bin": str(BIN),
         "/etc/interlock/interlock.toml": str(config),
         "/var/lib/interlock": str(tmp_path / "data"),
     }
-    command = service["ExecStart"]
-    for place, here in places.items():
-        command = command.replace(place, here)
-    seconds = int(service["WatchdogSec"])
-    env = {**os.environ, "NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": str(seconds * 1_000_000)}
-    with Daemon(shlex.split(command), log=tmp_path / "log", env=env, name="gateway") as gateway:
+    env = watched(name, manager)
+    with Daemon(command(name, places), log=tmp_path / "log", env=env, name="gateway") as gateway:
         assert manager.hear("WATCHDOG") == "WATCHDOG=1"
         manager.hear("READY=1")
         gateway.signal(signal.SIGHUP)
@@ -108,3 +118,34 @@ listen = "{LOOPBACK}:{monitor}"
         gateway.signal(signal.SIGTERM)
         manager.hear("STOPPING=1")
         assert gateway.wait() == 0
+
+
+def test_auth_and_a_proxy_by_their_units(manager: Manager, tmp_path: Path) -> None:
+    """Each on its own machine, as their command lines have it; the proxy joins by what the unit's file says."""
+    port, auth, join = free_ports(3)
+    (tmp_path / "interlock.toml").write_text(
+        f'[auth]\nlisten = "{LOOPBACK}:{auth}"\njoin_listen = "{LOOPBACK}:{join}"\n'
+    )
+    (tmp_path / "proxy.toml").write_text(f'[proxy]\nlisten = "{LOOPBACK}:{port}"\n')
+    places = {
+        "/opt/interlock/.venv/bin": str(BIN),
+        "/etc/interlock": str(tmp_path),
+        "/var/lib/interlock": str(tmp_path / "data"),
+        "$INTERLOCK_JOIN_AT": f"--auth {LOOPBACK}:{join}",
+    }
+    name = "interlock-auth.service"
+    start_auth, env = command(name, places), watched(name, manager)
+    with Daemon(start_auth, log=tmp_path / "auth.log", env=env, name="auth") as daemon:
+        manager.hear("READY=1")
+        ilctl = f"{BIN}/ilctl --data-dir {tmp_path}/data tokens add --type proxy"
+        token = subprocess.run(shlex.split(ilctl), capture_output=True, text=True, check=True).stdout.split()[-1]
+        name = "interlock-proxy.service"
+        start_proxy, env = command(name, places), watched(name, manager, INTERLOCK_JOIN_TOKEN=token)
+        with Daemon(start_proxy, log=tmp_path / "proxy.log", env=env, name="proxy") as proxy:
+            manager.hear("READY=1")
+            proxy.signal(signal.SIGTERM)
+            manager.hear("STOPPING=1")
+            assert proxy.wait() == 0
+        daemon.signal(signal.SIGTERM)
+        manager.hear("STOPPING=1")
+        assert daemon.wait() == 0
