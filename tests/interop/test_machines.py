@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,11 @@ def ssh_as(cluster: Machines, person: Person, *arguments: str) -> Terminal:
 def admitted(cluster: Machines, client: SshClient, target: str) -> bool:
     """Whether a session can begin there now."""
     return client.run(*cluster.route(target), "true").rc == 0
+
+
+def says(log: Path, what: str) -> bool:
+    """Whether a daemon's log has such a line."""
+    return f'"event":"{what}"' in log.read_text().replace('": "', '":"')
 
 
 def names(cluster: Machines, sid: str) -> list[str]:
@@ -234,6 +240,46 @@ def test_a_session_outlives_an_absence_of_auth(machines: Machines) -> None:
     assert "got=alone" in machines.recording_text(sid)
     client = machines.client("away", machines.person)
     poll_until(lambda: client.run(*machines.route("plain1"), "true").rc == 0, "admission")
+
+
+def test_people_who_are_here_go_on_without_auth_where_policy_says_so(machines: Machines) -> None:
+    """By further sessions on a connection, and by jumps to a node. What wants a new certificate is refused.
+
+    Each of these sessions is claimed, told and recorded once, when auth is back; so is that auth was not asked.
+    """
+    machines.set_mode("node")
+    machines.ilctl("offline", "set", "1h")
+    proxy_log, node_log = machines.directory / "proxy0.log", machines.directory / "node.log"
+    for log in (proxy_log, node_log):
+        poll_until(partial(says, log, "access.offline_allowed"), f"the policy in {log}")
+    client, witness = machines.client("offline", machines.person), Witness(machines)
+    master = (*machines.route("plain1"), "-o", f"ControlPath={client.directory}/m")
+    client.run(*machines.jump("node1"), "true").check()
+    try:
+        with Terminal(client.argv("-M", "-N", *master), env=clean_env()) as terminal:
+            poll_until(lambda: client.run("-O", "check", *master).rc == 0, "the master")
+            client.run(*master, "true").check()
+            machines.gateway.stop()
+            sessions = 3  # with auth two, and the jump below
+            while not says(proxy_log, "access.offline"):
+                client.run(*master, "true").check()
+                sessions += 1
+            assert client.run(*machines.jump("node1"), "echo jumped").check().stdout == "jumped\n"
+            assert says(node_log, "access.offline")
+            refused = client.run(*machines.route("plain1"), "true")
+            assert "auth cannot be reached" in refused.stderr
+            client.run("-O", "exit", *master)
+            terminal.wait()
+    finally:
+        machines.gateway = machines.start_auth()
+    told = witness.wait_ended(sessions)
+    events = [event["event"] for event in told]
+    assert [events.count(f"session.{each}") for each in ("start", "end", "upload")] == [sessions] * 3
+    judged = witness.wait_event("access.offline", user="alice", login=machines.login_name)
+    assert judged["answered"] < judged["time"]
+    machines.ilctl("offline", "set", "off")
+    machines.set_mode("proxy")
+    poll_until(partial(admitted, machines, machines.client("back", machines.person), "plain1"), "admission")
 
 
 def test_a_session_in_a_sync_mode_ends_when_auth_goes(machines: Machines) -> None:

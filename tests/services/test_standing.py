@@ -1,20 +1,23 @@
 """What a proxy apart keeps of auth's answers: for two seconds, and never more than so many."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from interlock.core.errors import Denied, NotFound, StoreError
+from interlock.core.errors import Away, Denied, Locked, NotFound, StoreError
 from interlock.core.ids import DaemonId
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.duties import RecordingMode
-from interlock.domain.identity import Claims, Identity
+from interlock.domain.identity import Claims, Forwarded, Identity
+from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.modes import ModePolicy
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
-from interlock.services import standing
+from interlock.services import offline
 from interlock.services.standing import FRESH_S, Standing, StandingAdmission, TrustedClusters
 from interlock.testing.clock import START, FakeClock
+from interlock.testing.limits import FakeView
 
 WEB = Target(DaemonId("n1"), "web1", "10.0.0.5", 22, SubKind.NODE, {"env": "test"})
 LEAF = TrustedCluster("leaf", "c2", Relation.LEAF, START, proxy="l:1")
@@ -30,20 +33,25 @@ class Auth:
 
     async def standing(self, certificate: bytes) -> Standing:
         """`StandingSource`."""
+        self._check()
         self.asked.append(f"standing {certificate.decode()}")
         return Standing(tuple(self.roles), ModePolicy(RecordingMode.PROXY))
 
     async def find(self, certificate: bytes, name: str) -> Target:
         """`StandingSource`."""
+        self._check()
         self.asked.append(f"find {name} {certificate.decode()}")
         return WEB
 
     async def trusted(self) -> tuple[TrustedCluster, ...]:
         """`TrustedSource`."""
-        if self.away:
-            raise StoreError("auth cannot be reached")
+        self._check()
         self.asked.append("trusted")
         return (LEAF,)
+
+    def _check(self) -> None:
+        if self.away:
+            raise Away("auth cannot be reached")
 
 
 def claims(serial: int = 1, logins: tuple[str, ...] = ("root",)) -> Claims:
@@ -52,10 +60,16 @@ def claims(serial: int = 1, logins: tuple[str, ...] = ("root",)) -> Claims:
     return Claims(Identity("alice", ("access",), "demo"), logins, START, until, serial, certificate=b"%d" % serial)
 
 
+def asking(auth: Auth, clock: FakeClock | None = None, view: FakeView | None = None) -> StandingAdmission:
+    """A proxy's."""
+    view = view or FakeView()
+    return StandingAdmission(auth, view, clock=clock or FakeClock(), told=view.told)
+
+
 async def test_one_connection_asks_once_and_the_next_soon_not_at_all() -> None:
     """By the certificate; after two seconds auth is asked anew, and what has changed counts."""
     auth, clock = Auth(), FakeClock()
-    admission = StandingAdmission(auth, clock=clock)
+    admission = asking(auth, clock)
     for _ in range(3):
         target = await admission.find(claims(), "web1")
         permit = await admission.permit_for(claims(), "root", target)
@@ -73,12 +87,12 @@ async def test_one_connection_asks_once_and_the_next_soon_not_at_all() -> None:
 async def test_a_login_that_the_certificate_lacks_is_refused() -> None:
     """As auth would."""
     with pytest.raises(Denied, match="run ilsh login"):
-        await StandingAdmission(Auth(), clock=FakeClock()).permit_for(claims(logins=("bob",)), "root", WEB)
+        await asking(Auth()).permit_for(claims(logins=("bob",)), "root", WEB)
 
 
 async def test_the_mode_is_known_when_somebody_was_asked_for() -> None:
     """Not before: nothing is made up."""
-    admission = StandingAdmission(Auth(), clock=FakeClock())
+    admission = asking(Auth())
     with pytest.raises(StoreError):
         await admission.mode_policy()
     await admission.current_roles(claims())
@@ -87,9 +101,9 @@ async def test_the_mode_is_known_when_somebody_was_asked_for() -> None:
 
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest answer is forgotten first."""
-    monkeypatch.setattr(standing, "MAX_KEPT", 2)
+    monkeypatch.setattr(offline, "MAX_KEPT", 2)
     auth = Auth()
-    admission = StandingAdmission(auth, clock=FakeClock())
+    admission = asking(auth)
     for serial in (1, 2, 3, 1, 3):
         await admission.current_roles(claims(serial))
     assert auth.asked == ["standing 1", "standing 2", "standing 3", "standing 1"]
@@ -111,3 +125,48 @@ async def test_other_clusters_are_known_while_auth_is_away() -> None:
     clock.advance(timedelta(hours=1))
     assert await known.trusted_clusters() == [LEAF]
     assert auth.asked == ["trusted"]
+
+
+async def test_what_auth_said_counts_while_it_is_away_for_as_long_as_policy_says() -> None:
+    """All questions about the person, each told with its login and target; not one second longer."""
+    auth, clock, view = Auth(), FakeClock(), FakeView(offline_s=3600)
+    admission = asking(auth, clock, view)
+    target = await admission.find(claims(), "web1")
+    await admission.permit_for(claims(), "root", target)
+    auth.away = True
+    clock.advance(timedelta(minutes=59))
+    assert await admission.find(claims(), "web1") == WEB
+    assert (await admission.permit_for(claims(), "root", WEB)).login == "root"
+    assert await admission.mode_before_login(claims(), WEB) is RecordingMode.PROXY
+    assert [(who.user, who.login, who.nodes, given) for who, given in view.judged] == [
+        ("alice", "root", ("web1", "n1"), START),
+        ("alice", "", ("web1", "n1"), START),
+    ]
+    with pytest.raises(Denied, match="may not log in"):  # what auth said is what counts
+        await admission.permit_for(claims(logins=("root", "bob")), "bob", WEB)
+    with pytest.raises(Away):  # of whom it said nothing
+        await admission.permit_for(claims(2), "root", WEB)
+    clock.advance(timedelta(minutes=1))
+    for question in (admission.find(claims(), "web1"), admission.permit_for(claims(), "root", WEB)):
+        with pytest.raises(Away):
+            await question
+
+
+async def test_a_lock_counts_whatever_auth_said() -> None:
+    """On the person, a role, the login or the node; another cluster's roles are not ours."""
+    auth, clock, view = Auth(), FakeClock(), FakeView(offline_s=3600)
+    admission = asking(auth, clock, view)
+    root = replace(claims(5), forwarded=Forwarded(DaemonId("door"), DaemonId("p2"), records=True))
+    await admission.permit_for(claims(), "root", WEB)
+    await admission.permit_for(root, "root", WEB)
+    auth.away = True
+    clock.advance(timedelta(minutes=1))
+    for kind, name in ((LockKind.USER, "alice"), (LockKind.LOGIN, "root"), (LockKind.NODE, "web1")):
+        view.locks = LockList((Lock("l1", kind, name, START),))
+        with pytest.raises(Locked):
+            await admission.permit_for(claims(), "root", WEB)
+    view.locks = LockList((Lock("l1", LockKind.ROLE, "access", START),))
+    with pytest.raises(Locked):
+        await admission.permit_for(claims(), "root", WEB)
+    assert view.judged == []
+    await admission.permit_for(root, "root", WEB)

@@ -20,6 +20,7 @@ from interlock.cli import (
     admin_locks,
     admin_mode,
     admin_nodes,
+    admin_offline,
     admin_proxies,
     admin_rekey,
     admin_tokens,
@@ -53,6 +54,7 @@ admin_audit.recordings.command("rekey")(admin_rekey.rekey_recordings)
 app.add_typer(admin_holds.app, name="holds")
 app.add_typer(admin_exports.app, name="exports")
 app.add_typer(admin_mode.mode, name="mode")
+app.add_typer(admin_offline.app, name="offline")
 app.command("backup")(admin_backup.backup)
 app.command("restore")(admin_backup.restore)
 app.command("doctor")(admin_doctor.doctor)

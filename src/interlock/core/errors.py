@@ -69,6 +69,10 @@ class StoreError(InterlockError):
     """Persistence failed."""
 
 
+class Away(StoreError):
+    """Nobody has answered; what is stored is not known."""
+
+
 class Differs(StoreError):
     """What is stored is not what was sent; it is still where it came from."""
 

@@ -45,10 +45,11 @@ from interlock.ports import (
 )
 from interlock.services.certificates import CertificateReader
 from interlock.services.claims import SessionClaims
-from interlock.services.emitter import Emitter
+from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
 from interlock.services.meters import Meters
+from interlock.services.offline import OfflineAdmission, telling
 from interlock.services.redialling import Redialler
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
@@ -171,13 +172,21 @@ async def serve_node(
     )
     sessions.metered()
     await sessions.prepare()
+    factory = EventFactory(cluster=identity.cluster, clock=clock, entropy=entropy)
+    admission = OfflineAdmission(
+        ports.admission,
+        tenures.locks,
+        lambda: server.target,
+        clock=clock,
+        told=telling(emitter, factory, identity.id),
+    )
     server = NodeServer(
         target=_target(settings, identity, reached_at, tunnel=agent is not None),
         cluster=identity.cluster,
         host_key=identity.host_key,
         host_certificate=identity.host_certificate,
         claims=claims,
-        admission=ports.admission,
+        admission=admission,
         sessions=sessions,
         tenures=tenures,
         audit=emitter,

@@ -62,6 +62,7 @@ from interlock.services.joining import JoinSources
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
 from interlock.services.meters import Meters
+from interlock.services.offline import telling
 from interlock.services.outbox import GATHER_S
 from interlock.services.portal import Caller, Download, refusal
 from interlock.services.sessions import Sessions
@@ -274,7 +275,9 @@ class _Proxy:
 
     def _ports(self) -> ProxyPorts:
         client, cluster, clock = self._client, self._cluster, self._clock
-        permits = StandingAdmission(FarStandings(client), clock=clock)
+        services = self._services
+        told = telling(services.emitter, services.factory, services.daemon_id)
+        permits = StandingAdmission(FarStandings(client), services.tenures.locks, clock=clock, told=told)
         leaves = Leaves(permits, cluster=cluster, trusts=self._trusted, modes=permits, clock=clock)
         issuer, portal, sessions = _Issuer(client, self._keeper), FarPortal(client), FarSessions(client)
         return ProxyPorts(

@@ -87,6 +87,8 @@ class Kind(Enum):
     BACKUP_CREATE = ("cluster.backup", "ILB00I")
     BACKUP_RESTORE = ("cluster.restore", "ILB01I")
     MODE_UPDATE = ("session_recording_config.update", "TCREC003I")
+    OFFLINE_UPDATE = ("access.offline.update", "ILO00I")
+    OFFLINE_ACCESS = ("access.offline", "ILO01W")
     SUPERSEDED = ("audit.superseded", "ILA00I")
     DROPPED = ("audit.dropped", "ILA01I")
     RECORDING_REKEY = ("session.recording.rekey", "ILR03I")

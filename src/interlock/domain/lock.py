@@ -15,6 +15,9 @@ MAX_LOCKS = 1000
 MAX_MESSAGE = 500
 """Characters of a lock's message: one SSH message shows it, and the events of every session that it ends."""
 
+MAX_OFFLINE_S = 24 * 3600
+"""Longest time for which policy may let an answer of auth count while no auth answers."""
+
 UNKNOWN = "nobody can tell now who is locked out: try again later"
 
 
@@ -94,10 +97,11 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class LockList:
-    """The locks of a cluster at one time."""
+    """The locks of a cluster at one time, and what else daemons have to know while auth is away."""
 
     locks: tuple[Lock, ...] = ()
     strict: bool = False  # whether who cannot see the current list must refuse everybody
+    offline_s: int = 0  # seconds for which what auth said of somebody counts while no auth answers
 
     def check(self, subject: Subject, *, now: datetime, stale: bool = False) -> None:
         """Locked if the subject is locked out; Denied if that cannot be known and the cluster is strict."""

@@ -35,6 +35,14 @@ class ClusterStore(Protocol):
         """Change where sessions with our own nodes are recorded."""
         ...
 
+    async def offline_s(self) -> int:
+        """For how many seconds what auth said of somebody counts while no auth answers; 0: not at all."""
+        ...
+
+    async def set_offline_s(self, seconds: int) -> None:
+        """Change it; at most `lock.MAX_OFFLINE_S`."""
+        ...
+
 
 class ModeSource(Protocol):
     """What the cluster says of recording."""

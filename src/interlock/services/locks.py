@@ -59,6 +59,11 @@ class Locks:
         """Whether the list may be out of date."""
         return self._clock.monotonic() - self._heard > STALE_S
 
+    @property
+    def offline_s(self) -> int:
+        """`offline.View`: as the feed said last; nothing before it has said anything."""
+        return self._list.offline_s
+
     def check(self, subject: Subject) -> None:
         """Locked if a lock concerns the subject; Denied if that cannot be known and has to be."""
         self._list.check(subject, now=self._clock.now(), stale=self.stale)
@@ -113,6 +118,8 @@ class Locks:
         self._heard = self._clock.monotonic()
         self._words += 1
         if heard != self._list:
+            if heard.offline_s != self._list.offline_s:
+                _log.info("access.offline_allowed", seconds=heard.offline_s)
             self._list = heard
             self._judge_all()
         if self._said is not None and not self._said.done():

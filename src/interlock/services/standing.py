@@ -2,30 +2,27 @@
 
 Auth judges again, by what it has stored then, whenever it signs something (`services.proxies`): what is kept here
 saves round trips, and cannot let anybody in. It decides alone about bridges to nodes, which ask auth themselves.
+While no auth answers, older answers count if policy says so (`services.offline`): for further sessions on
+connections that are there, and for bridges.
 """
 
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from interlock.core.errors import Denied, NotFound, StoreError
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
+from interlock.domain.lock import Subject
 from interlock.domain.modes import ModePolicy
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import Target
 from interlock.ports import Clock
-
-KeyT = TypeVar("KeyT")
-ValueT = TypeVar("ValueT")
+from interlock.services.offline import Answers, Told, View
 
 FRESH_S = 2.0
 """Seconds for which an answer of auth is used again."""
-
-MAX_KEPT = 4096
-"""Answers that are kept, of each kind; the oldest is forgotten first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +57,23 @@ class TrustedSource(Protocol):
 class StandingAdmission:
     """The proxy's questions to policy, asked of auth: what `FederatedAdmission` is in auth's own process."""
 
-    def __init__(self, source: StandingSource, *, clock: Clock) -> None:
+    def __init__(self, source: StandingSource, view: View, *, clock: Clock, told: Told) -> None:
         self._source = source
         self._clock = clock
-        self._standings: OrderedDict[tuple[str, int], tuple[float, Standing]] = OrderedDict()
-        self._found: OrderedDict[tuple[str, int, str], tuple[float, Target]] = OrderedDict()
+        self._standings: Answers[tuple[str, int], Standing] = Answers(
+            view, clock=clock, fresh_s=FRESH_S, told=told
+        )
+        self._found: Answers[tuple[str, int, str], Target] = Answers(view, clock=clock, fresh_s=FRESH_S)
         self._modes: ModePolicy | None = None  # as last heard
 
     async def find(self, claims: Claims, name: str) -> Target:
         """The target that a person names; NotFound or Denied if there is not exactly one."""
         key = (*_person(claims), name)
-        known = self._found.get(key)
-        if known is not None and self._fresh(known[0]):
-            return known[1]
-        target = await self._source.find(claims.certificate, name)
-        _keep(self._found, key, (self._clock.monotonic(), target))
-        return target
+        return await self._found.ask(key, _subject(claims), lambda: self._source.find(claims.certificate, name))
 
     async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
         """Proof that the login is allowed, as far as auth will agree when it signs; Denied otherwise."""
-        standing = await self._standing(claims)
+        standing = await self._standing(claims, login, target)
         permit = Permit.decide(claims, standing.roles, login, target, now=self._clock.now(), modes=standing.modes)
         if login not in claims.logins:
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
@@ -88,7 +82,7 @@ class StandingAdmission:
 
     async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
         """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
-        standing = await self._standing(claims)
+        standing = await self._standing(claims, "", target)
         if not any(role.matches(target) for role in standing.roles):
             public = f"access denied: no role of yours reaches {target.hostname}"
             raise Denied(public, reason=f"{claims.identity.user} has {len(standing.roles)} roles that count")
@@ -111,18 +105,13 @@ class StandingAdmission:
             raise StoreError("the recording mode is not known yet")
         return self._modes
 
-    async def _standing(self, claims: Claims) -> Standing:
-        key = _person(claims)
-        known = self._standings.get(key)
-        if known is not None and self._fresh(known[0]):
-            return known[1]
-        standing = await self._source.standing(claims.certificate)
-        self._modes = standing.modes
-        _keep(self._standings, key, (self._clock.monotonic(), standing))
-        return standing
+    async def _standing(self, claims: Claims, login: str = "", target: Target | None = None) -> Standing:
+        async def question() -> Standing:
+            standing = await self._source.standing(claims.certificate)
+            self._modes = standing.modes
+            return standing
 
-    def _fresh(self, since: float) -> bool:
-        return self._clock.monotonic() - since < FRESH_S
+        return await self._standings.ask(_person(claims), _subject(claims, login, target), question)
 
 
 class TrustedClusters:
@@ -161,8 +150,7 @@ def _person(claims: Claims) -> tuple[str, int]:
     return claims.identity.cluster, claims.serial
 
 
-def _keep(kept: OrderedDict[KeyT, ValueT], key: KeyT, value: ValueT) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    if len(kept) > MAX_KEPT:
-        kept.popitem(last=False)
+def _subject(claims: Claims, login: str = "", target: Target | None = None) -> Subject:
+    """Whom a lock may concern; another cluster's roles are not what ours are, whatever they are called."""
+    identity = claims.identity if claims.forwarded is None else replace(claims.identity, roles=())
+    return Subject.of(identity, login, target)

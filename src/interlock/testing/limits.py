@@ -7,12 +7,13 @@ from datetime import datetime
 from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DaemonId
 from interlock.domain.lease import Lease
-from interlock.domain.lock import NO_LOCKS, Lock, LockList
+from interlock.domain.lock import NO_LOCKS, Lock, LockList, Subject
 from interlock.ports import Clock, Entropy
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
 from interlock.services.recorder import CallLater, call_later
 from interlock.services.tenure import Tenures
+from interlock.testing.clock import START
 
 
 class MemoryLocks:
@@ -57,6 +58,23 @@ class MemoryLocks:
                 yield word
         finally:
             self._told.remove(queue)
+
+
+class FakeView:
+    """`offline.View` under the test's control; it keeps who was judged by an old answer."""
+
+    def __init__(self, *, offline_s: int = 0) -> None:
+        self.offline_s = offline_s
+        self.locks = NO_LOCKS
+        self.judged: list[tuple[Subject, datetime]] = []
+
+    def check(self, subject: Subject) -> None:
+        """By ``locks``."""
+        self.locks.check(subject, now=START)
+
+    def told(self, subject: Subject, given: datetime) -> None:
+        """`offline.Told`."""
+        self.judged.append((subject, given))
 
 
 class MemoryLeases:

@@ -6,10 +6,13 @@ from contextlib import aclosing
 import pytest
 from sqlalchemy import text
 
+from interlock.adapters.db.authorities import SqlClusterStore
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.locks import BEAT_S, POLL_S, SqlLockFeed, SqlLockStore
 from interlock.core.errors import Denied
+from interlock.domain.duties import RecordingMode
 from interlock.domain.lock import MAX_LOCKS, Lock, LockKind, LockList
+from interlock.ports import Cluster
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.postgres import Place
 from interlock.testing.stores import VirtualSleep
@@ -59,6 +62,18 @@ async def test_what_another_process_writes_is_noticed_at_the_next_look(database:
             assert change.result() == LockList((LOCK,), strict=True)
     finally:
         await other.close()
+
+
+async def test_how_long_answers_count_is_told_with_the_locks(database: Database) -> None:
+    """As policy says now."""
+    clusters, clock = SqlClusterStore(database), FakeClock()
+    assert await clusters.offline_s() == 0
+    await clusters.ensure_cluster(Cluster("c1", "demo", RecordingMode.NODE, START))
+    assert await clusters.offline_s() == 0
+    await clusters.set_offline_s(60)
+    feed = SqlLockFeed(database, SqlLockStore(database), strict=False, clock=clock, sleep=VirtualSleep(clock))
+    async with aclosing(feed.follow_locks()) as told:
+        assert await anext(told) == LockList(offline_s=60)
 
 
 async def test_a_list_that_does_not_change_is_told_again(database: Database) -> None:

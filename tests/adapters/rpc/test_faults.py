@@ -6,6 +6,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from interlock.adapters.rpc.faults import MAX_TEXT, TRAILER, from_status, to_status
 from interlock.core.errors import (
+    Away,
     ConfigError,
     Denied,
     Differs,
@@ -65,3 +66,11 @@ def test_an_answer_without_our_trailer_is_tried_again(trailer: bytes | None) -> 
     for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED):
         arrived = from_status(AioRpcError(code, Metadata(), metadata, "details", None))
         assert isinstance(arrived, StoreError)
+        assert isinstance(arrived, Away) == (trailer is None and code is grpc.StatusCode.UNAVAILABLE)
+
+
+def test_auth_is_away_only_when_nobody_answers() -> None:
+    """What it says of itself is an answer, and nothing older counts beside it (ADR-0023)."""
+    late = from_status(AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, Metadata(), Metadata(), "", None))
+    assert isinstance(late, Away)
+    assert type(crossed(StoreError("the database is away"))) is StoreError

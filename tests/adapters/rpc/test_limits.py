@@ -46,8 +46,8 @@ async def test_a_node_hears_of_locks_as_auth_does(node: Node) -> None:
     )
     async with aclosing(node.client.follow_locks()) as told:
         assert await anext(told) == NO_LOCKS
-        node.auth.locks.tell(LockList((lasting, brief, over), strict=True))
-        assert await anext(told) == LockList((lasting, replace(brief, expires=None)), strict=True)
+        node.auth.locks.tell(LockList((lasting, brief, over), strict=True, offline_s=60))
+        assert await anext(told) == LockList((lasting, replace(brief, expires=None)), strict=True, offline_s=60)
         node.auth.locks.tell(LockList())
         assert await anext(told) == NO_LOCKS
 

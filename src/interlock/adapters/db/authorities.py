@@ -13,6 +13,7 @@ from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
 from interlock.core.errors import NotFound, StoreError
 from interlock.domain.duties import RecordingMode
+from interlock.domain.lock import MAX_OFFLINE_S
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.ports import AuthorityKey, Clock, Cluster, DaemonCaKeys
 
@@ -24,6 +25,7 @@ _MODES = Prepared(
     .outerjoin_from(schema.cluster, schema.mode_rules, true())
     .order_by(schema.mode_rules.c.labels)
 )
+_OFFLINE = Prepared(select(schema.cluster.c.offline_s))
 
 
 class SqlClusterStore:
@@ -41,6 +43,7 @@ class SqlClusterStore:
             "id": cluster.id,
             "name": cluster.name,
             "recording_mode": cluster.recording_mode.value,
+            "offline_s": 0,
             "created": cluster.created,
         }
         await self._database.change(insert(schema.cluster).values(row).on_conflict_do_nothing())
@@ -57,6 +60,15 @@ class SqlClusterStore:
     async def set_recording_mode(self, mode: RecordingMode) -> None:
         """Change where sessions with our own nodes are recorded."""
         await self._database.change(update(schema.cluster).values(recording_mode=mode.value))
+
+    async def offline_s(self) -> int:
+        """`ports.ClusterStore`."""
+        rows = await self._database.look(_OFFLINE)
+        return min(max(0, int(rows[0].offline_s)), MAX_OFFLINE_S) if rows else 0
+
+    async def set_offline_s(self, seconds: int) -> None:
+        """`ports.ClusterStore`."""
+        await self._database.change(update(schema.cluster).values(offline_s=seconds))
 
     async def mode_policy(self) -> ModePolicy:
         """`ports.ModeSource`: default and rules in one read, since every session waits for it."""

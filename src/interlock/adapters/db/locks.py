@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import Connection, Row, delete, func, select
 
 from interlock.adapters.db import schema
+from interlock.adapters.db.authorities import SqlClusterStore
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
@@ -79,6 +80,7 @@ class SqlLockFeed:
     def __init__(self, database: Database, store: LockSource, *, strict: bool, clock: Clock, sleep: Sleep) -> None:
         self._database = database
         self._store = store
+        self._policy = SqlClusterStore(database)
         self._strict = strict
         self._clock = clock
         self._sleep = sleep
@@ -92,7 +94,8 @@ class SqlLockFeed:
             now, version = self._clock.monotonic(), await self._database.version()
             due = now - told >= BEAT_S
             if version != seen or due:
-                seen, found = version, LockList(tuple(await self._store.locks()), self._strict)
+                locks, offline_s = tuple(await self._store.locks()), await self._policy.offline_s()
+                seen, found = version, LockList(locks, self._strict, offline_s)
                 if found != known or due:
                     known, told = found, now
                     yield found

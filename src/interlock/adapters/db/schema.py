@@ -83,6 +83,7 @@ cluster = Table(
     Column("id", ID, nullable=False),
     Column("name", TEXT, nullable=False),
     Column("recording_mode", TEXT, nullable=False),
+    Column("offline_s", Integer, nullable=False),  # `LockList.offline_s`
     Column("created", Moment, nullable=False),
 )
 

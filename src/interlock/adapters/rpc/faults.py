@@ -12,6 +12,7 @@ import grpc
 
 from interlock.adapters.rpc.codec import decode, encode
 from interlock.core.errors import (
+    Away,
     ConfigError,
     Denied,
     Differs,
@@ -32,6 +33,7 @@ MAX_TEXT = 512
 """Characters of a text in metadata, which HTTP/2 keeps below 8 KiB in all."""
 
 _MALFORMED = "malformed"
+_UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _CLASSES: dict[str, tuple[type[InterlockError], grpc.StatusCode]] = {
     "locked": (Locked, grpc.StatusCode.PERMISSION_DENIED),  # before the class that it belongs to
     "denied": (Denied, grpc.StatusCode.PERMISSION_DENIED),
@@ -78,7 +80,8 @@ def from_status(error: grpc.aio.AioRpcError) -> InterlockError:
     if error.code() is grpc.StatusCode.INTERNAL:
         return StoreError("auth failed", reason=f"auth reported an internal error: {error.details()}")
     public = "auth cannot be reached"
-    return StoreError(public, reason=f"{public}: {error.code().name} {error.details()}")
+    kind = Away if error.code() in _UNANSWERED else StoreError
+    return kind(public, reason=f"{public}: {error.code().name} {error.details()}")
 
 
 def _rebuild(trailer: bytes) -> InterlockError:

@@ -61,6 +61,7 @@ NODES_TELL = frozenset(
         Kind.AGENT_FAILURE,
         Kind.CLIENT_DISCONNECT,
         Kind.AUTH_FAILURE,
+        Kind.OFFLINE_ACCESS,
         *ABOUT_FILES,
     }
 )

@@ -128,6 +128,7 @@ class Locks:
 
     locks: tuple[Lock, ...]
     strict: bool
+    offline_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)

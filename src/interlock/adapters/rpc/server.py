@@ -233,7 +233,7 @@ class _DaemonHandlers:
                         )
                     now = self._services.clock.now()
                     in_force_now = tuple(replace(lock, expires=None) for lock in in_force(each.locks, now))
-                    yield m.Locks(in_force_now, each.strict)
+                    yield m.Locks(in_force_now, each.strict, each.offline_s)
 
     async def _acquire(self, caller: HostIdentity, request: m.Acquire) -> m.Acquired:
         check_lease(caller, request.lease_id, request.semaphore)
