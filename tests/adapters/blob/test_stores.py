@@ -11,9 +11,10 @@ from interlock.adapters.blob.bucket import Bucket
 from interlock.adapters.blob.content import PART_SIZE
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.blob.objects import BucketRecordings
+from interlock.adapters.blob.rekeying import FRONT
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId
-from interlock.domain.container import BlockBuilder, preamble
+from interlock.domain.container import PREAMBLE_SIZE, BlockBuilder, preamble
 from interlock.domain.recording import DIED, FrameKind, Header, RecordingState, to_payload
 from interlock.domain.session import Exit
 from interlock.testing.recordings import CONTENT, made, signer
@@ -240,3 +241,39 @@ async def test_a_recording_that_is_delivered_again_after_its_key_was_wrapped_ane
     path.write_bytes(locked.data[:-1] + b"x")
     with pytest.raises(RecordingError, match="another recording"):
         await stores().store(SID, path)
+
+
+async def test_what_was_completed_gives_way_also_after_its_key_was_wrapped_anew(
+    stores: Stores, tmp_path: Path
+) -> None:
+    """The daemon's own copy has the key as it was wrapped before; who may read stays as it was decided since."""
+    locked = made(by=signer(), content=CONTENT)
+    path, keep = in_file(tmp_path, locked.data), len(locked.data) - len(locked.blocks[-1])
+    await stores().complete(SID, path, keep, b"made up")
+    await stores().rekey(SID, lambda _wrapped: b"for others")
+    for _ in range(2):
+        await stores().store(SID, path)
+        after = await contents(stores())
+        assert after[FRONT:] == locked.data[FRONT:]
+        assert after[:PREAMBLE_SIZE] == locked.data[:PREAMBLE_SIZE]
+        assert b"for others" in after
+        assert CONTENT.wrapped not in after
+    path.write_bytes(locked.data + b"x")
+    with pytest.raises(RecordingError, match="another recording"):
+        await stores().store(SID, path)
+
+
+async def test_what_does_not_begin_with_all_that_had_arrived_is_another_recording(
+    stores: Stores, tmp_path: Path
+) -> None:
+    """Whatever its key is wrapped for."""
+    locked = made(by=signer(), content=CONTENT)
+    path = in_file(tmp_path, locked.data)
+    await stores().complete(SID, path, len(locked.data) - 10, b"made up")
+    await stores().rekey(SID, lambda _wrapped: b"for others")
+    for at in (3, FRONT + 80):
+        changed = bytearray(locked.data)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(RecordingError, match="another recording"):
+            await stores().store(SID, path)

@@ -24,6 +24,7 @@ class Source:
     path: Path
     keep: int
     tail: bytes = b""
+    front: bytes = b""  # takes the place of the file's first bytes; less than `keep`, and than a piece
 
     @classmethod
     def whole(cls, path: Path) -> "Source":
@@ -46,6 +47,8 @@ class Source:
                     raise OSError(0, "the file has become shorter", str(self.path))
                 left -= len(piece)
                 more = wanted - len(piece)
+                if not start:
+                    piece = self.front + piece[len(self.front) :]
                 yield piece + rest[:more] if more else piece
                 rest = rest[more:]
 

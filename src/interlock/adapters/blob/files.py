@@ -42,7 +42,7 @@ from interlock.adapters.blob.parts import (
     sync_directory,
     unreadable,
 )
-from interlock.adapters.blob.rekeying import Rewrap, copy_rewrapped, same_files
+from interlock.adapters.blob.rekeying import FRONT, Rewrap, copy_rewrapped, kept_front, same_files
 from interlock.adapters.blob.syncing import Syncer
 from interlock.core.errors import NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
@@ -242,9 +242,10 @@ class FileRecordings(PartFiles):
             keep = int(note.read_text())
         except (FileNotFoundError, ValueError):
             return False
-        if not _same_start(path, done, keep):
+        front = _same_start(path, done, keep)
+        if front is None:
             return False
-        _copy(path, copy)
+        _copy(path, copy, front=front)
         copy.replace(done)
         note.unlink(missing_ok=True)
         sync_directory(done.parent)
@@ -325,20 +326,29 @@ def _place(path: Path, done: Path, copy: Path) -> None:
     sync_directory(done.parent)
 
 
-def _same_start(path: Path, done: Path, size: int) -> bool:
-    """Whether both files have the same first ``size`` bytes."""
+def _same_start(path: Path, done: Path, size: int) -> bytes | None:
+    """Whether both files have the same first ``size`` bytes, but for how the key is wrapped: see `kept_front`."""
     with path.open("rb") as one, done.open("rb") as other:
-        for start in range(0, size, CHUNK):
+        front = kept_front(one.read(FRONT), other.read(FRONT), size)
+        if front is None or one.seek(0, os.SEEK_END) < size:
+            return None
+        one.seek(len(front))
+        other.seek(len(front))
+        for start in range(len(front), size, CHUNK):
             piece = one.read(min(CHUNK, size - start))
-            if len(piece) != min(CHUNK, size - start) or piece != other.read(len(piece)):
-                return False
-    return True
+            if piece != other.read(min(CHUNK, size - start)):
+                return None
+    return front
 
 
-def _copy(path: Path, copy: Path, size: int | None = None, tail: bytes = b"") -> None:
-    """The first ``size`` bytes of a file, or all of it, and ``tail``; on the disk when this returns."""
+def _copy(path: Path, copy: Path, size: int | None = None, tail: bytes = b"", *, front: bytes = b"") -> None:
+    """The first ``size`` bytes of a file, or all of it, and ``tail``; on the disk when this returns.
+
+    ``front`` takes the place of the file's first bytes.
+    """
     with path.open("rb") as source, copy.open("wb") as target:
         copy.chmod(0o600)
+        source.seek(target.write(front))
         if size is None:
             shutil.copyfileobj(source, target, CHUNK)
         else:

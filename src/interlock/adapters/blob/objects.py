@@ -31,7 +31,7 @@ from interlock.adapters.blob.bucket import Bucket, Condition, Found, Piece, Sent
 from interlock.adapters.blob.content import PART_SIZE, Content, Source
 from interlock.adapters.blob.files import REMEMBERED, REMEMBERED_COMMAND, FileRecordings
 from interlock.adapters.blob.parts import CHUNK
-from interlock.adapters.blob.rekeying import Rewrap, copy_rewrapped, same_beginnings
+from interlock.adapters.blob.rekeying import FRONT, Rewrap, copy_rewrapped, kept_front, same_beginnings
 from interlock.adapters.blob.threads import Threads
 from interlock.core.errors import ConfigError, Differs, NotFound, RecordingError, StoreError
 from interlock.core.ids import SessionId, parse_session_id
@@ -179,8 +179,8 @@ class BucketRecordings(FileRecordings):
             return
         if found.meta.get(_SHA256) == plan.content.sha256:  # it was ours, and has changed on the storage
             self._replace(sid, plan, found)
-        elif self._begins(found, plan):
-            self._replace(sid, plan, found)
+        elif (front := self._begins(found, plan)) is not None:
+            self._replace(sid, _Plan.of(plan.key, replace(plan.source, front=front)), found)
             _log.info("recording.superseded", sid=sid)
         else:
             rival = replace(plan, key=self._rival(sid))
@@ -281,19 +281,22 @@ class BucketRecordings(FileRecordings):
             return False
         return all(one == other for one, other in both)
 
-    def _begins(self, found: Found, plan: "_Plan") -> bool:
-        """Whether the object was completed by auth, and the source has all that had arrived."""
+    def _begins(self, found: Found, plan: "_Plan") -> bytes | None:
+        """Whether the object was completed by auth, and the source has all that had arrived: see `kept_front`."""
         keep = found.meta.get(_COMPLETED, "")
         if not keep.isdecimal() or int(keep) > plan.content.size:
-            return False
+            return None
         left = int(keep)
         ours, theirs = plan.source.pieces(), self._pieces(plan.key, found.etag)
-        while left:
+        one, other = next(ours), next(theirs, b"")
+        front = kept_front(one[:FRONT], other[:FRONT], left)
+        if front is None or one[len(front) : left] != other[len(front) : left]:
+            return None
+        while left := left - min(left, len(one)):
             one, other = next(ours), next(theirs, b"")
             if one[:left] != other[:left]:
-                return False
-            left -= min(left, len(one))
-        return True
+                return None
+        return front
 
     def _pieces(self, key: str, etag: str) -> Iterator[bytes]:
         """All bytes of this very object."""

@@ -56,6 +56,17 @@ def same_beginnings(one: bytes, other: bytes) -> bool:
     return fronts[0] is not None and fronts[0] == fronts[1] and one[FRONT:] == other[FRONT:]
 
 
+def kept_front(ours: bytes, theirs: bytes, keep: int) -> bytes | None:
+    """What the beginning of ``ours`` becomes in the place of ``theirs``: the key stays wrapped as it is there.
+
+    Both are `FRONT` bytes, or all there are; of theirs ``keep`` bytes of the file count. None if they are not the
+    beginnings of one recording.
+    """
+    if ours[:keep] == theirs[:keep]:
+        return ours
+    return theirs if keep >= FRONT and same_beginnings(ours, theirs) else None
+
+
 def same_files(one: Path, other: Path) -> bool:
     """Whether the files hold the same recording."""
     return filecmp.cmp(one, other, shallow=False) or same_but_for_keys(one, other)
