@@ -116,7 +116,7 @@ class Completer:
         tail = b""
         if not found.closed:
             keyframes = await area.keyframes(sid, found.header, found.points)
-            tail = ending(sid, found, signer=self._signer, keyframes=keyframes)
+            tail = await asyncio.to_thread(ending, sid, found, signer=self._signer(), keyframes=keyframes)
         url = await self._recordings.complete(sid, area.path(sid), found.good, tail)
         await self._tell(part, found.header, found, url)
         await area.discard(sid)

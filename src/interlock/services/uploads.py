@@ -24,7 +24,7 @@ from interlock.domain.container.blocks import Continued
 from interlock.domain.coverage import cut_off
 from interlock.domain.recording import DIED, Coverage, FrameKind, Marker, to_payload
 from interlock.domain.session import Exit
-from interlock.domain.signing import KeySource, unsigned
+from interlock.domain.signing import KeySource, WarrantedKey, unsigned
 from interlock.domain.survey import Survey
 from interlock.ports import Clock, ClosedParts, Entropy, RecordingParts, RecordingStore
 from interlock.services.backlog import Backlog, Turn
@@ -267,7 +267,8 @@ async def close_part(
         return False
     if not found.closed:
         keyframes = await parts.keyframes(sid, found.header, found.points)
-        await parts.mend(sid, found.good, ending(sid, found, end, signer=signer, keyframes=keyframes))
+        tail = await asyncio.to_thread(ending, sid, found, end, signer=signer(), keyframes=keyframes)
+        await parts.mend(sid, found.good, tail)
     return True
 
 
@@ -281,7 +282,8 @@ async def seal_part(parts: ClosedParts, sid: SessionId, file: Unsealed, *, signe
     if found != size:
         return False
     keyframes = await parts.keyframes(sid, file.header, file.points, file.chain.key)
-    await parts.mend(sid, size, closing(file, sid, SealState.CLOSED, signer(), keyframes, kept=size))
+    tail = await asyncio.to_thread(closing, file, sid, SealState.CLOSED, signer(), keyframes, kept=size)
+    await parts.mend(sid, size, tail)
     return True
 
 
@@ -290,15 +292,18 @@ def ending(
     found: Survey,
     end: Sequence[Marker | Coverage | Exit] = (),
     *,
-    signer: KeySource = unsigned,
+    signer: WarrantedKey | None = None,
     keyframes: Sequence[Keyframe] = (),
 ) -> bytes:
-    """What the recorder did not get to write: what is missing and covered, the exit, the index, the last seal."""
+    """What the recorder did not get to write: what is missing and covered, the exit, the index, the last seal.
+
+    For a thread: there may be megabytes of keyframes to hash, and to encrypt.
+    """
     chain, state = found.continued(), SealState.CLOSED if end or found.exit is not None else SealState.COMPLETED
     blocks = [] if found.exit is not None else _last_frames(found, end, chain)
     if isinstance(chain, Chain) and found.header is not None:
         file = Unsealed(chain, found.header, found.last, found.points)
-        blocks.append(closing(file, sid, state, signer(), keyframes, kept=found.good))
+        blocks.append(closing(file, sid, state, signer, keyframes, kept=found.good))
     return b"".join(blocks)
 
 

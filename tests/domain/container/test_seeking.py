@@ -10,6 +10,7 @@ from interlock.core.errors import RecordingError
 from interlock.domain.container import (
     BlockBuilder,
     Chain,
+    Keyframe,
     Point,
     Points,
     SealState,
@@ -18,10 +19,12 @@ from interlock.domain.container import (
     closing,
     frames_from,
     keyframes_at,
+    new_compressor,
     preamble,
     rebased,
     verify,
 )
+from interlock.domain.container.blocks import MAX_BLOCK
 from interlock.domain.container.index import MAX_KEYFRAMES, MAX_POINTS, STEP, STEP_US, WINDOW
 from interlock.domain.container.seeking import PIECE
 from interlock.domain.recording import Frame, FrameKind, Header, Output, Stream, resize_payload, to_payload
@@ -193,3 +196,34 @@ def test_a_very_long_recording_has_a_bounded_number_of_keyframes() -> None:
     keyframes = keyframes_at(lambda offset, size: data[offset : offset + size], HEADER, points)
     assert len(keyframes) == MAX_KEYFRAMES
     assert [each.point.at for each in keyframes[:3]] == [0, 4 * STEP_US, 8 * STEP_US]
+
+
+def test_screens_that_do_not_compress_take_no_more_memory_than_is_allowed() -> None:
+    """Of a few fewer are kept, from the whole length; whoever begins in between has more to pass over."""
+    kept = {}
+    for limit in (1 << 30, 8192):
+        chain, points = Chain.begin(SALT), []
+        builder, out = BlockBuilder(SALT, chain=chain), [preamble(SALT)]
+        builder.add(FrameKind.HEADER, 0, to_payload(HEADER))
+        out.append(builder.take())
+        for second in range(20):
+            points.append(Point(chain.offset, second * SECOND))
+            builder.add(FrameKind.STDOUT, second * SECOND, FakeEntropy(second).token(2000).hex().encode())
+            out.append(builder.take())
+        found = keyframes_at(File(b"".join(out)).read, HEADER, points, limit=limit)
+        kept[limit] = [each.point.at // SECOND for each in found]
+        size = sum(len(each.packed) for each in found)
+        assert size <= limit
+    assert kept[1 << 30] == list(range(20))
+    assert 2 < len(kept[8192]) < 20
+    assert kept[8192][0] < 5
+    assert kept[8192][-1] > 15
+
+
+def test_a_screen_that_no_reader_would_unpack_is_none() -> None:
+    """Nor is it kept in memory until the recording is closed."""
+    window = Window(80, 24)
+    found = Keyframe.of(Point(16, 0), window, b"a" * (MAX_BLOCK - 8), new_compressor())
+    assert found is not None
+    assert len(found.packed) < MAX_BLOCK // 100
+    assert Keyframe.of(Point(16, 0), window, b"a" * (MAX_BLOCK - 7), new_compressor()) is None

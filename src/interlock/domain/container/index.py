@@ -40,6 +40,10 @@ LETTERS = 32 * 1024
 """Bytes of output before a point that its keyframe follows to the letter, some 30 ms of work; of what was written
 before them only the modes count (see `screen.skim`)."""
 
+MAX_PAINTED = 16 * 1024 * 1024
+"""Bytes of one recording's keyframes, packed. A screen takes a few hundred; one that somebody fills with what does
+not compress, up to a thousand times that. Beyond the bound, those are forgotten that lie closest together."""
+
 WINDOW = 1024 * 1024
 """Bytes of the file before a point that are read for its keyframe."""
 
@@ -85,20 +89,27 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Keyframe:
-    """A terminal's screen at a point."""
+    """A terminal's screen at a point, packed as it is in the file."""
 
     point: Point
-    window: Window
-    painted: bytes
+    packed: bytes
 
     @classmethod
-    def read(cls, block: Block, payload: bytes) -> "Keyframe":
-        """From a block of this kind and its payload, decrypted; RecordingError if it is none."""
-        data = unpacked(payload, zstandard.ZstdDecompressor())
-        if block.head.kind != BlockKind.KEYFRAME or len(data) < _SIZE.size:
-            raise RecordingError("the recording is damaged", reason=f"no keyframe at byte {block.offset}")
-        point = Point(0, block.head.first, block.offset)
-        return cls(point, Window(*_SIZE.unpack_from(data)), data[_SIZE.size :])
+    def of(
+        cls, point: Point, window: Window, painted: bytes, compressor: zstandard.ZstdCompressor
+    ) -> "Keyframe | None":
+        """None if it is too large for a block."""
+        if len(painted) + _SIZE.size > MAX_BLOCK:
+            return None
+        return cls(point, compressor.compress(_SIZE.pack(window.cols, window.rows) + painted))
+
+
+def read_keyframe(block: Block, payload: bytes) -> tuple[Window, bytes]:
+    """What paints the screen, from a block of this kind and its payload, decrypted. RecordingError: it is none."""
+    data = unpacked(payload, zstandard.ZstdDecompressor())
+    if block.head.kind != BlockKind.KEYFRAME or len(data) < _SIZE.size:
+        raise RecordingError("the recording is damaged", reason=f"no keyframe at byte {block.offset}")
+    return Window(*_SIZE.unpack_from(data)), data[_SIZE.size :]
 
 
 class Painter:
@@ -106,8 +117,9 @@ class Painter:
 
     def __init__(self, header: Header) -> None:
         self._screen = Screen(header.cols or 80, header.rows or 24)
+        self._compressor = new_compressor()
 
-    def keyframe(self, point: Point, frames: Iterable[Frame]) -> Keyframe:
+    def keyframe(self, point: Point, frames: Iterable[Frame]) -> Keyframe | None:
         """Of a point, given what was written since the point before, or the last of it."""
         recent = bytearray()
         for frame in frames:
@@ -124,7 +136,7 @@ class Painter:
                 case _:
                     pass
         self._screen.feed(bytes(recent))
-        return Keyframe(point, Window(*self._screen.size), self._screen.snapshot())
+        return Keyframe.of(point, Window(*self._screen.size), self._screen.snapshot(), self._compressor)
 
 
 def indexed(chain: Chain, points: Iterable[Point], keyframes: Iterable[Keyframe]) -> tuple[list[bytes], int]:
@@ -132,12 +144,9 @@ def indexed(chain: Chain, points: Iterable[Point], keyframes: Iterable[Keyframe]
     compressor, blocks = new_compressor(), list[bytes]()
     entries = {point.offset: point for point in points}
     for each in keyframes:
-        if len(each.painted) + _SIZE.size > MAX_BLOCK:
-            continue
-        payload = compressor.compress(_SIZE.pack(each.window.cols, each.window.rows) + each.painted)
         entries[each.point.offset] = replace(each.point, keyframe=chain.offset)
         at = each.point.at
-        blocks.append(chain.block(BlockKind.KEYFRAME, payload, first=at, last=at, secret=True))
+        blocks.append(chain.block(BlockKind.KEYFRAME, each.packed, first=at, last=at, secret=True))
     if not entries:
         return [], 0
     index = chain.offset

@@ -14,7 +14,16 @@ from interlock.domain.container.blocks import (
     head_size,
     read_head,
 )
-from interlock.domain.container.index import MAX_KEYFRAMES, WINDOW, Keyframe, Painter, Point, read_index
+from interlock.domain.container.index import (
+    MAX_KEYFRAMES,
+    MAX_PAINTED,
+    WINDOW,
+    Keyframe,
+    Painter,
+    Point,
+    read_index,
+    read_keyframe,
+)
 from interlock.domain.container.locked import ContentKey, Unlock
 from interlock.domain.container.reading import Decoder, read_preamble
 from interlock.domain.container.seal import CLOSING
@@ -24,6 +33,8 @@ PIECE = 64 * 1024
 """Bytes that are read at once."""
 
 _TAIL = 4096  # bytes in which the last seal is looked for
+
+_NEVER = 1 << 64  # microseconds
 
 ReadAt = Callable[[int, int], bytes]
 """Offset and size to bytes, fewer at the end of the file only."""
@@ -47,9 +58,9 @@ def frames_from(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) 
     point = _nearest(read, size, at, whole)
     if point.keyframe:
         block = _block(read, point.keyframe, whole.version)
-        keyframe = Keyframe.read(block, whole.opened(block))
-        yield Frame(at, keyframe.window)
-        yield Frame(at, Output(Stream.STDOUT, keyframe.painted))
+        window, painted = read_keyframe(block, whole.opened(block))
+        yield Frame(at, window)
+        yield Frame(at, Output(Stream.STDOUT, painted))
     whole.resume(point.offset)
     offset = point.offset
     while piece := read(offset, PIECE):
@@ -59,25 +70,35 @@ def frames_from(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) 
 
 
 def keyframes_at(
-    read: ReadAt, header: Header, points: Sequence[Point], key: ContentKey | None = None
+    read: ReadAt,
+    header: Header,
+    points: Sequence[Point],
+    key: ContentKey | None = None,
+    *,
+    limit: int = MAX_PAINTED,
 ) -> list[Keyframe]:
     """The screens of a terminal's recording at these points, in their order, or at some of them if they are many.
 
     None if there is no terminal, or if the contents are encrypted and the ``key`` is not at hand.
 
-    Each costs some milliseconds: for a thread, not for the event loop.
+    Each costs some milliseconds: for a thread, not for the event loop. ``limit``: bytes of them all.
     """
     if not header.interactive or not points:
         return []
     version, salt = read_preamble(read(0, PREAMBLE_SIZE))
     if key is None and version != FORMAT_1 and _block(read, PREAMBLE_SIZE, version).head.kind == BlockKind.KEYS:
         return []
-    painter, before, made = Painter(header), PREAMBLE_SIZE, []
+    painter, before, made, size = Painter(header), PREAMBLE_SIZE, list[Keyframe](), 0
     for point in points[:: -(-len(points) // MAX_KEYFRAMES)]:
         start = max(before, point.offset - WINDOW)
         frames = Decoder.inside(version, salt, start, key=key).feed(read(start, point.offset - start))
-        made.append(painter.keyframe(point, frames))
         before = point.offset
+        if (keyframe := painter.keyframe(point, frames)) is None:
+            continue
+        made.append(keyframe)
+        size += len(keyframe.packed)
+        while size > limit:
+            size -= len(made.pop(_least_missed(made)).packed)
     return made
 
 
@@ -120,6 +141,12 @@ def _index(read: ReadAt, size: int, whole: Decoder) -> int:
             return seal.index if seal is not None and seal.state in CLOSING else 0
         start = tail.rfind(SYNC, 0, start)
     return 0
+
+
+def _least_missed(keyframes: Sequence[Keyframe]) -> int:
+    """That without which a reader has the least to pass over."""
+    times = [0, *(each.point.at for each in keyframes), _NEVER]
+    return min(range(len(keyframes)), key=lambda number: times[number + 2] - times[number])
 
 
 def _block(read: ReadAt, offset: int, version: int) -> Block:
