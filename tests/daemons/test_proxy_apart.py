@@ -32,7 +32,9 @@ from interlock.ports import TokenKind, User
 from interlock.services.daemonca import KeyPair, create_key, open_daemon_ca
 from interlock.services.joining import JoinSources, create_token
 from interlock.services.portal import Caller
+from interlock.services.proxies import MAX_TUNNELS_TOLD
 from interlock.services.signin import Passwords, SignInResult
+from interlock.services.tickets import PURPOSE, Tickets
 from interlock.testing.openssh import make_key
 
 pytestmark = pytest.mark.slow
@@ -190,7 +192,7 @@ async def test_auth_decides_anew_when_it_signs(scene: Scene) -> None:
 async def test_nodes_are_relieved_only_where_the_mode_says_so(scene: Scene) -> None:
     """A stolen proxy cannot keep a node from recording where nodes record."""
     await scene.local.clusters.set_recording_mode(RecordingMode.NODE)
-    with pytest.raises(Denied, match="only act for people who are there"):
+    with pytest.raises(Denied, match="has just been changed"):
         await scene.mint(records=True)
     made = await scene.mint(records=False)
     assert made.forwarded is not None
@@ -317,10 +319,29 @@ async def test_proxies_learn_of_each_other(scene: Scene) -> None:
 
 async def test_a_removed_proxy_is_told_nothing_any_more(scene: Scene) -> None:
     """Whatever its certificate says."""
+    portal, now = FarPortal(scene.proxy.client), scene.local.clock.now()
+    ca = await open_daemon_ca(
+        scene.local.authorities, cluster=scene.local.cluster.name, entropy=scene.local.entropy, now=now
+    )
+    portal._tickets["alice"] = Tickets(ca.secret(PURPOSE)).give("alice", scene.proxy.id, now)
     await scene.local.proxies.remove_proxy(scene.proxy.id)
-    for question in ("report", "peers"):
+    for question in ASKED.keys() - {"trusted", "claim", "portal"}:  # public keys; what is live goes on; below
         with pytest.raises(Denied, match="was removed"):
             await ASKED[question](scene.proxy.client, scene)
+    assert await portal.answer(Caller("alice", None, (), now), wire.WhoAmI()) == wire.Refused(
+        "denied", "this proxy was removed from the cluster"
+    )
+
+
+async def test_what_a_proxy_says_is_bounded(scene: Scene) -> None:
+    """Other proxies are told of its tunnels; where a person is stands in the audit log."""
+    for tunnels in (("x" * 1000,), (WEB.id,) * (MAX_TUNNELS_TOLD + 1)):
+        with pytest.raises(Denied):
+            await scene.proxy.client.report("", tuple(map(DaemonId, tunnels)), 15.0)
+    with pytest.raises(Denied):
+        await scene.proxy.client.judge("alice", PASSWORD, source="10.1.1.1" * 1000)
+    caller = Caller("alice", scene.claims, ("publickey",), scene.local.clock.now(), "x" * 1000)
+    assert isinstance(await FarPortal(scene.proxy.client).answer(caller, wire.WhoAmI()), wire.Refused)
 
 
 ASKED: dict[str, Callable[[ProxyClient, Scene], Awaitable[object]]] = {

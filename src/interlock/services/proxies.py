@@ -14,7 +14,7 @@ from typing import Protocol
 from interlock.core import portal as wire
 from interlock.core.address import parse_address
 from interlock.core.errors import Denied, InterlockError, NotFound
-from interlock.core.ids import DaemonId, SessionId
+from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
 from interlock.domain.duties import FORWARDER_DUTIES
 from interlock.domain.identity import Claims, Joining
@@ -44,6 +44,9 @@ from interlock.services.tickets import Tickets
 
 JUMP_NAMES = 2
 """Names in a certificate for a jump's end: the one that the person used, and the target's own."""
+
+MAX_TUNNELS_TOLD = 10_000
+"""Nodes whose tunnels one proxy may say that it has: all others are told of each."""
 
 REFRESH_S = 2.0
 """Seconds after which the roots that are believed, and the proxies that there are, are read again."""
@@ -152,12 +155,14 @@ class Proxies:
         """The clusters that this one has to do with: public keys and names."""
         return tuple(await self._trusts.trusted_clusters())
 
-    async def target(self, target_id: str) -> Target:
+    async def target(self, proxy: HostIdentity, target_id: str) -> Target:
         """One target; NotFound."""
+        await self._check_member(proxy)
         return await self._targets.target(target_id)
 
-    async def tracker(self, sid: SessionId) -> tuple[Tracker | None, bool]:
+    async def tracker(self, proxy: HostIdentity, sid: SessionId) -> tuple[Tracker | None, bool]:
         """A session's tracker if it lives, and whether there was such a session at all."""
+        await self._check_member(proxy)
         return await self._trackers.find(sid), self._lookup.knows(sid)
 
     async def issue_for_target(
@@ -196,6 +201,7 @@ class Proxies:
 
     async def issue_for_jump(self, proxy: HostIdentity, public_key: str, names: Sequence[str]) -> str:
         """A host certificate with which the proxy answers in a target's place; Denied for any other name."""
+        await self._check_member(proxy)
         if not 1 <= len(names) <= JUMP_NAMES:
             raise _refused(proxy, f"a certificate for {len(names)} names")
         leaves = [each.name.lower() for each in await self._trusts.trusted_clusters(Relation.LEAF)]
@@ -206,12 +212,16 @@ class Proxies:
         return await self._signer.issue_host(public_key, names)
 
     async def report(self, proxy: HostIdentity, *, peer: str, tunnels: Sequence[DaemonId], ttl: timedelta) -> None:
-        """What a proxy says of itself; Denied if it was removed, or says what is no address."""
+        """What a proxy says of itself; Denied if it was removed, or says what cannot be."""
         try:
             if peer:
                 parse_address(peer)
+            for node in tunnels[:MAX_TUNNELS_TOLD]:
+                parse_session_id(node)  # a daemon's ID has the form of a session's
         except ValueError:
-            raise _refused(proxy, f"to be reached at {peer[:128]!r}") from None
+            raise _refused(proxy, f"to be reached at {peer[:128]!r}, with {len(tunnels)} tunnels") from None
+        if len(tunnels) > MAX_TUNNELS_TOLD:
+            raise _refused(proxy, f"to have {len(tunnels)} tunnels")
         expires = self._clock.now() + ttl
         await self._proxies.report_proxy(proxy.id, peer=peer, tunnels=tunnels, expires=expires)
 
@@ -227,6 +237,8 @@ class Proxies:
         self, proxy: HostIdentity, user: str, password: str, *, source: str, new: str | None
     ) -> tuple[SignInResult, bytes]:
         """Judge a password, and replace it if there is a new one; with a ticket if the person is signed in now."""
+        await self._check_member(proxy)
+        _check_source(proxy, source)
         if new is None:
             result = await self._passwords.check(user, password, source=source)
         else:
@@ -246,9 +258,11 @@ class Proxies:
         source: str,
     ) -> wire.AnyReply | Download:
         """A person's request to the portal. ``shown``: the certificate, or the ticket after a sign-in."""
+        await self._check_member(proxy)
+        _check_source(proxy, source)
         asked = wire.parse_request(request)
         if by_ticket:
-            user, since = self._tickets.read(shown, proxy.id)
+            user, since = self._tickets.read(shown, proxy.id, self._now())
             caller = Caller(user, None, methods, since, source)
         else:
             claims = await self._claims(proxy, shown)
@@ -260,6 +274,14 @@ class Proxies:
 
     async def _claims(self, proxy: HostIdentity, certificate: bytes) -> Claims:
         """What a person's certificate says; Denied if it is not genuine or valid, or was made for a forwarder."""
+        await self._check_member(proxy)
+        claims = self._believes.read(certificate, now=self._clock.now())
+        if claims.identity.cluster == self._cluster.name and claims.forwarded is not None:
+            raise _refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
+        return claims
+
+    async def _check_member(self, proxy: HostIdentity) -> None:
+        """Denied to a proxy that was removed, two seconds later at most."""
         now = self._clock.monotonic()
         old = self._refreshed is None or now - self._refreshed >= REFRESH_S
         if old or proxy.id not in self._members:
@@ -268,10 +290,6 @@ class Proxies:
             self._members = frozenset(each.id for each in await self._proxies.proxies())
         if proxy.id not in self._members:
             raise _removed(proxy)
-        claims = self._believes.read(certificate, now=self._clock.now())
-        if claims.identity.cluster == self._cluster.name and claims.forwarded is not None:
-            raise _refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
-        return claims
 
     def _check_records(self, proxy: HostIdentity, claims: Claims, permit: Permit, *, records: bool) -> None:
         """A node is relieved of recording only where the mode says so, or a root's forwarder records before us."""
@@ -306,6 +324,15 @@ class Proxies:
 def _proxy(where: DaemonId, tracker: Tracker) -> Target:
     """A proxy that holds a session, as the target of who joins it."""
     return Target(where, tracker.hostname, "", 0, SubKind.NODE, tunnel=True)
+
+
+def _check_source(proxy: HostIdentity, source: str) -> None:
+    """Denied if that is nowhere where a person can be; empty: it is not known."""
+    try:
+        if source:
+            parse_address(source, default_port=1)
+    except ValueError:
+        raise _refused(proxy, f"somebody at {source[:128]!r}") from None
 
 
 def _removed(proxy: HostIdentity) -> Denied:

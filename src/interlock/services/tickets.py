@@ -6,7 +6,7 @@ proxy and for a few minutes. Every auth of the cluster can read it, as its key c
 
 import hmac
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -17,6 +17,9 @@ PURPOSE = "sign-in tickets"
 
 MAX_TICKET = 1024
 """Bytes."""
+
+LIFE = timedelta(minutes=5)
+"""As long as a sign-in counts for a new certificate (`portal.SIGN_WINDOW`)."""
 
 _SEAL = 32
 
@@ -41,8 +44,8 @@ class Tickets:
         said = msgspec.msgpack.encode(SignedIn(user, proxy, now.timestamp()))
         return hmac.digest(self._key, said, "sha256") + said
 
-    def read(self, ticket: bytes, proxy: DaemonId) -> tuple[str, datetime]:
-        """Who signed in, and when; Denied if it is no ticket of this proxy. How old it may be, others decide."""
+    def read(self, ticket: bytes, proxy: DaemonId, now: datetime) -> tuple[str, datetime]:
+        """Who signed in, and when; Denied if it is no ticket of this proxy, or too old."""
         seal, said = ticket[:_SEAL], ticket[_SEAL:MAX_TICKET]
         if not hmac.compare_digest(hmac.digest(self._key, said, "sha256"), seal):
             raise Denied("sign in again with ilsh login", reason=f"proxy {proxy} showed a ticket that is none")
@@ -50,4 +53,8 @@ class Tickets:
         if found.proxy != proxy:
             reason = f"proxy {proxy} showed a ticket of {found.proxy} for {found.user}"
             raise Denied("sign in again with ilsh login", reason=reason)
-        return found.user, datetime.fromtimestamp(found.since, UTC)
+        since = datetime.fromtimestamp(found.since, UTC)
+        if now - since > LIFE:
+            public = "this sign-in is too old: sign in again with ilsh login"
+            raise Denied(public, reason=f"proxy {proxy} showed a ticket of {since.isoformat()} for {found.user}")
+        return found.user, since

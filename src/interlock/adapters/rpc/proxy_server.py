@@ -50,14 +50,14 @@ class ProxyHandlers:
     async def _find(self, caller: HostIdentity, request: p.Find) -> Target:
         return await self._proxies.find(caller, request.certificate, request.name)
 
-    async def _target(self, _caller: HostIdentity, request: p.Name) -> Target:
-        return await self._proxies.target(request.name)
+    async def _target(self, caller: HostIdentity, request: p.Name) -> Target:
+        return await self._proxies.target(caller, request.name)
 
     async def _trusted(self, _caller: HostIdentity, _request: m.Nothing) -> p.Trusted:
         return p.Trusted(await self._proxies.trusted())
 
-    async def _tracked(self, _caller: HostIdentity, request: p.Session) -> p.Tracked:
-        return p.Tracked(*await self._proxies.tracker(request.sid))
+    async def _tracked(self, caller: HostIdentity, request: p.Session) -> p.Tracked:
+        return p.Tracked(*await self._proxies.tracker(caller, request.sid))
 
     async def _claim(self, caller: HostIdentity, request: p.Session) -> m.Nothing:
         """From now on the session is the caller's; Denied if it is another daemon's or has ended."""
