@@ -55,3 +55,9 @@ def test_a_file_of_another_log_is_not_continued(ilctl: Ilctl, tmp_path: Path) ->
 def test_exports_of_the_gateway_are_listed(ilctl: Ilctl) -> None:
     """None before one has run."""
     assert ilctl("exports", "ls", "--format", "json").json() == []
+
+
+def test_an_export_that_nobody_runs_is_forgotten(ilctl: Ilctl) -> None:
+    """By its name, and no other."""
+    result = ilctl("exports", "rm", "siem")
+    assert (result.code, "no export siem" in result.err) == (3, True)

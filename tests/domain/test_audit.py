@@ -84,9 +84,12 @@ FIELD = {
     # ours (ADR-0003)
     Kind.SESSION_ELSEWHERE: ("session.elsewhere", "ILS00I"),
     Kind.SUPERSEDED: ("audit.superseded", "ILA00I"),
+    Kind.OFFLINE_ACCESS: ("access.offline", "ILO01W"),
+    Kind.OFFLINE_UPDATE: ("access.offline.update", "ILO00I"),
     Kind.DROPPED: ("audit.dropped", "ILA01I"),
     Kind.RECORDING_REKEY: ("session.recording.rekey", "ILR03I"),
     Kind.RECORDING_DELETE: ("session.recording.deleted", "ILR01I"),
+    Kind.EXPORT_DELETE: ("export.deleted", "ILE00I"),
     Kind.HOLD_CREATE: ("hold.created", "ILH00I"),
     Kind.HOLD_DELETE: ("hold.deleted", "ILH01I"),
     Kind.CLUSTER_UPDATE: ("trusted_cluster.update", "ILC00I"),

@@ -64,7 +64,7 @@ def run(cluster: Cluster, client: SshClient, target: str, text: str) -> str:
 
 def objects(place: BucketPlace) -> list[str]:
     """The names of all recordings."""
-    return [key for key in Bucket(place).keys(f"{place.prefix}/") if key.endswith(".ilr")]
+    return [each.key for each in Bucket(place).listed(f"{place.prefix}/") if each.key.endswith(".ilr")]
 
 
 def test_each_session_is_one_object(stored: Cluster, client: SshClient, place: BucketPlace) -> None:

@@ -17,14 +17,15 @@ from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.hold import Hold, HoldKind, Retention
 from interlock.domain.recording import FrameKind, Header, RecordingState, to_payload
 from interlock.domain.session import Exit
-from interlock.ports import EventFilter, RecordingFilter
+from interlock.ports import EventFilter, RecordingFilter, RecordingSize
 from interlock.services import retention
 from interlock.services.checkpoints import Checkpoints
 from interlock.services.emitter import EventFactory
-from interlock.services.retention import Retainer
+from interlock.services.retention import EventRetainer, RecordingRetainer, keep_tending
 from interlock.services.verifying import verify
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.stores import VirtualSleep
 
 DAY = timedelta(days=1)
 
@@ -41,25 +42,31 @@ class Auth:
         self.local, self.clock = local, clock
         self.taken: Mapping[str, int] | None = None
 
-    def retainer(self, policy: Retention) -> Retainer:
+    def events(self, policy: Retention) -> EventRetainer:
         """As the gateway makes it."""
 
         async def taken() -> Mapping[str, int] | None:
             return self.taken
 
-        local = self.local
-        return Retainer(
+        return EventRetainer(
             policy,
-            local.retention,
-            local.recordings,
-            local.holds,
-            local.audit,
-            EventFactory(cluster="demo", clock=self.clock, entropy=FakeEntropy(7)),
-            key=local.authority.audit_key,
+            self.local.retention,
+            self._factory(),
+            key=self.local.authority.audit_key,
             cluster="demo",
             clock=self.clock,
             taken=taken,
         )
+
+    def recordings(self, policy: Retention) -> RecordingRetainer:
+        """As the gateway makes it."""
+        local = self.local
+        return RecordingRetainer(
+            policy, local.recordings, local.holds, local.audit, self._factory(), clock=self.clock
+        )
+
+    def _factory(self) -> EventFactory:
+        return EventFactory(cluster="demo", clock=self.clock, entropy=FakeEntropy(7))
 
     async def record(self, number: int, *, days: int, user: str = "alice", size: int = 100) -> None:
         """A session and its recording, so many days old."""
@@ -107,11 +114,17 @@ async def auth(tmp_path: Path) -> AsyncIterator[Auth]:
         yield Auth(local, clock)
 
 
+@pytest.fixture
+def clock_sleep() -> VirtualSleep:
+    """Time that passes on command."""
+    return VirtualSleep(FakeClock())
+
+
 async def test_old_recordings_go_and_are_told_of(auth: Auth) -> None:
     """And lists say what became of them."""
     for number, days in enumerate((30, 20, 9, 1)):
         await auth.record(number, days=days)
-    await auth.retainer(Retention(recordings_for=10 * DAY)).tend()
+    await auth.recordings(Retention(recordings_for=10 * DAY)).tend()
     assert await auth.stored() == [2, 3]
     told = await auth.told(Kind.RECORDING_DELETE)
     assert [(each["sid"], each["reason"], each["user"]) for each in told] == [
@@ -128,7 +141,7 @@ async def test_recordings_beyond_a_size_go_oldest_first(auth: Auth) -> None:
     """Until the rest fits."""
     for number, days in enumerate((30, 20, 9, 1)):
         await auth.record(number, days=days, size=4000)
-    await auth.retainer(Retention(recordings_bytes=10_000)).tend()
+    await auth.recordings(Retention(recordings_bytes=10_000)).tend()
     assert await auth.stored() == [2, 3]
     assert [each["reason"] for each in await auth.told(Kind.RECORDING_DELETE)] == ["recordings_max_gb"] * 2
 
@@ -142,7 +155,7 @@ async def test_a_recording_that_is_held_stays(auth: Auth) -> None:
     await auth.hold(HoldKind.SESSION, sid(0))
     await auth.hold(HoldKind.USER, "bob")
     await auth.hold(HoldKind.USER, "dave")
-    await auth.retainer(Retention(recordings_for=DAY, recordings_bytes=1)).tend()
+    await auth.recordings(Retention(recordings_for=DAY, recordings_bytes=1)).tend()
     assert sorted(await auth.stored()) == [0, 1, 3]
 
 
@@ -151,7 +164,7 @@ async def test_the_header_counts_where_the_events_are_gone(auth: Auth) -> None:
     await auth.record(1, days=30, user="bob")
     await auth.local.database.change(auth_events_gone())
     await auth.hold(HoldKind.USER, "bob")
-    await auth.retainer(Retention(recordings_for=DAY)).tend()
+    await auth.recordings(Retention(recordings_for=DAY)).tend()
     assert await auth.stored() == [1]
 
 
@@ -160,24 +173,96 @@ def auth_events_gone() -> TextClause:
     return text("DELETE FROM events")
 
 
-async def test_a_removal_that_fails_is_told_once_and_tried_again(
-    auth: Auth, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The storage may be away."""
-    await auth.record(1, days=30)
+async def test_what_cannot_be_removed_keeps_nothing_else(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, and tried again with the next listing."""
+    for number in range(3):
+        await auth.record(number, days=30 - number)
+    remove = auth.local.recordings.remove
 
-    async def away(session: SessionId) -> None:
-        raise StoreError(f"away for {session}")
+    async def stuck(session: SessionId) -> None:
+        if session == sid(0):
+            raise StoreError(f"no right to remove {session}")
+        await remove(session)
 
-    retainer = auth.retainer(Retention(recordings_for=DAY))
+    retainer = auth.recordings(Retention(recordings_for=DAY))
     with monkeypatch.context() as patched:
-        patched.setattr(auth.local.recordings, "remove", away)
-        with pytest.raises(StoreError):
-            await retainer.tend()
-    assert await auth.stored() == [1]
+        patched.setattr(auth.local.recordings, "remove", stuck)
+        await retainer.tend()
+    assert await auth.stored() == [0]
+    await retainer.tend()
+    assert await auth.stored() == [0]
+    auth.clock.advance(timedelta(seconds=retention.PAUSE_S))
     await retainer.tend()
     assert await auth.stored() == []
-    assert len(await auth.told(Kind.RECORDING_DELETE)) == 1
+    assert len(await auth.told(Kind.RECORDING_DELETE)) == 3
+
+
+async def test_a_storage_that_is_away_is_left_alone_for_a_while(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some failures in a row, and after a listing that failed."""
+    for number in range(5):
+        await auth.record(number, days=30 - number)
+    retainer, asked = auth.recordings(Retention(recordings_for=DAY)), list[str]()
+
+    async def away(*_arguments: object) -> None:
+        asked.append("")
+        raise StoreError("away")
+
+    for name, requests in (("sizes", 1), ("remove", retention.FAILURES)):
+        with monkeypatch.context() as patched:
+            patched.setattr(auth.local.recordings, name, away)
+            with pytest.raises(StoreError):
+                await retainer.tend()
+            await retainer.tend()
+        assert len(asked) == requests
+        asked.clear()
+        auth.clock.advance(timedelta(seconds=retention.FAILURE_PAUSE_S))
+    await retainer.tend()
+    assert await auth.stored() == [0, 1, 2]
+
+
+async def test_what_was_listed_is_gone_through_before_the_next_listing(
+    auth: Auth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many calls that takes."""
+    monkeypatch.setattr(retention, "RECORDINGS_AT_ONCE", 1)
+    for number in range(3):
+        await auth.record(number, days=30 - number)
+    sizes, listings = auth.local.recordings.sizes, list[int]()
+
+    async def counted() -> list[RecordingSize]:
+        found = await sizes()
+        listings.append(len(found))
+        return found
+
+    monkeypatch.setattr(auth.local.recordings, "sizes", counted)
+    retainer = auth.recordings(Retention(recordings_for=DAY))
+    for left in ([1, 2], [2], [], []):
+        await retainer.tend()
+        assert await auth.stored() == left
+    assert listings == [3]
+
+
+async def test_a_bug_ends_nothing_but_a_call(clock_sleep: VirtualSleep) -> None:
+    """It is done in the gateway's own process."""
+
+    class Broken:
+        calls = 0
+
+        async def tend(self) -> None:
+            """Never well."""
+            self.calls += 1
+            raise (ValueError("a bug") if self.calls % 2 else StoreError("away"))
+
+    broken = Broken()
+    tending = asyncio.create_task(keep_tending(broken, sleep=clock_sleep))
+    for _ in range(3):
+        await clock_sleep.pass_pause()
+    tending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tending
+    assert broken.calls >= 3
 
 
 async def test_events_go_and_their_number_per_call_is_bounded(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +274,7 @@ async def test_events_go_and_their_number_per_call_is_bounded(auth: Auth, monkey
         await auth.record(number, days=30)
         await signer.sign()
     monkeypatch.setattr("interlock.adapters.db.retention.STEP", 1)
-    retainer = auth.retainer(Retention(events_for=DAY))
+    retainer = auth.events(Retention(events_for=DAY))
     numbers = []
     for _ in range(3):
         await retainer.tend()
@@ -210,5 +295,7 @@ async def test_events_go_and_their_number_per_call_is_bounded(auth: Auth, monkey
 async def test_without_a_policy_nothing_goes(auth: Auth) -> None:
     """Nothing is dropped unless somebody has said so."""
     await auth.record(1, days=3000)
-    await auth.retainer(Retention()).tend()
+    await auth.recordings(Retention()).tend()
+    await auth.events(Retention()).tend()
     assert await auth.stored() == [1]
+    assert await auth.told(Kind.DROPPED) == []

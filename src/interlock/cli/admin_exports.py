@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import in_local
+from interlock.cli.admin_context import change, in_local
 from interlock.cli.options import FormatOption
-from interlock.cli.output import Format, print_rows
+from interlock.cli.output import Format, print_rows, printable
 from interlock.core.errors import ConfigError
+from interlock.domain.audit import Kind
 from interlock.domain.export import Batch, Cursor, Record, fitting
 
 if TYPE_CHECKING:
@@ -64,6 +65,18 @@ def export_events(
         sys.stdout.flush()
 
     in_local(context, work)
+
+
+@app.command("rm")
+def remove_export(
+    context: typer.Context, name: Annotated[str, typer.Argument(help="As ilctl exports ls shows it.")]
+) -> None:
+    """Forget an export that no gateway's file has any more: what it has not delivered may be dropped by policy.
+
+    One that is still in a gateway's file begins at the beginning.
+    """
+    change(context, Kind.EXPORT_DELETE, {"name": name}, lambda local: local.exports.forget(name))
+    print(f"The export {printable(name)} is forgotten.")
 
 
 @app.command("ls")

@@ -7,16 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
+
 from interlock.adapters.export.http import Url, check_headers, tls_context
 from interlock.adapters.export.lines import FileLines
 from interlock.adapters.export.otlp import OtlpLogs
 from interlock.adapters.export.syslog import SyslogDatagrams, SyslogStream
 from interlock.adapters.export.webhook import Webhook
-from interlock.core.errors import ConfigError
+from interlock.core.errors import ConfigError, InterlockError
 from interlock.daemons.config import ExportConfig
 from interlock.daemons.local import Local
-from interlock.ports import Clock, Receiver
+from interlock.ports import Clock, ExportCursors, Receiver
 from interlock.services.exporter import Exporter
+from interlock.services.leading import Leading
 
 _PORTS = {"syslog+tcp": 601, "syslog+tls": 6514, "syslog+udp": 514}
 FINISH_S = 3.0
@@ -24,6 +27,8 @@ FINISH_S = 3.0
 
 MIN_SECRET = 16
 """Bytes of a webhook's secret at least."""
+
+_log = structlog.get_logger()
 
 
 def exporters(configs: Mapping[str, ExportConfig], local: Local) -> list[Exporter]:
@@ -41,19 +46,40 @@ def exporters(configs: Mapping[str, ExportConfig], local: Local) -> list[Exporte
     ]
 
 
-async def run_exporters(exporting: list[Exporter]) -> None:
-    """All of them, until cancelled."""
+def duty_of(name: str) -> str:
+    """What one auth at a time does, of all whose file has this export."""
+    return f"export {name}"
+
+
+async def run_exporters(exporting: list[Exporter], leading: Leading, states: ExportCursors) -> None:
+    """All of them that are ours to run, until cancelled."""
+    for each in exporting:
+        await each.prepare()
+    await _tell_of_others({each.name for each in exporting}, states)
     async with asyncio.TaskGroup() as tasks:
         for each in exporting:
-            tasks.create_task(each.run(), name="gateway.export")
+            tasks.create_task(leading.lead(duty_of(each.name), each.run), name="gateway.export")
 
 
-async def finish_exports(exporting: list[Exporter]) -> None:
+async def finish_exports(exporting: list[Exporter], leading: Leading) -> None:
     """What a stopping gateway has stored last, as far as it can be delivered within `FINISH_S`."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FINISH_S), asyncio.TaskGroup() as tasks:
             for each in exporting:
-                tasks.create_task(each.finish(), name="gateway.export")
+                if leading.leads(duty_of(each.name)):
+                    tasks.create_task(each.finish(), name="gateway.export")
+
+
+async def _tell_of_others(ours: set[str], states: ExportCursors) -> None:
+    try:
+        known = {state.name for state in await states.states()}
+    except InterlockError as error:
+        _log.warning("export.unknown", reason=error.reason)
+        return
+    for name in sorted(known - ours):
+        _log.warning(
+            "export.not_here", export=name, consequence="what it has not delivered is not dropped by policy"
+        )
 
 
 def receiver(name: str, config: ExportConfig, clock: Clock) -> Receiver:

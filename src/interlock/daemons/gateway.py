@@ -19,7 +19,7 @@ from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.core.address import parse_listen
 from interlock.core.errors import ConfigError, InterlockError, StoreError
-from interlock.daemons.auditing import retainer, sign_last, signer_of_checkpoints
+from interlock.daemons.auditing import duties, run_retention, sign_last, signer_of_checkpoints
 from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.database import keep_database, tend_database
@@ -52,6 +52,7 @@ from interlock.ports import Clock
 from interlock.services.completer import Completer
 from interlock.services.health import Health
 from interlock.services.joining import JoinSources
+from interlock.services.leading import Leading
 from interlock.services.sessions import Sessions
 from interlock.services.sweeper import Sweeper
 
@@ -195,7 +196,7 @@ async def _serve(
         services.factory,
         clock=local.clock,
         lives_here=lives_here,
-        chores=[checkpoints.sign, retainer(services).tend],
+        chores=[checkpoints.sign],
     )
     completer = Completer(
         local.arriving,
@@ -208,6 +209,7 @@ async def _serve(
         signer=services.signer,
     )
     exporting = exporters(config.exports, local)
+    leading = Leading(local.database.leads, duties(services), clock=local.clock)
     rpc = await auth_rpc_server(
         local,
         services.claims,
@@ -230,8 +232,10 @@ async def _serve(
         async with asyncio.TaskGroup() as tasks:
             storing = tasks.create_task(services.emitter.run(), name="gateway.emitter")
             tending = tasks.create_task(sessions.run(), name="gateway.sessions")
+            leads = tasks.create_task(leading.run(), name="gateway.leading")
             upkeep = (
-                tasks.create_task(run_exporters(exporting), name="gateway.exports"),
+                tasks.create_task(run_exporters(exporting, leading, local.exports), name="gateway.exports"),
+                tasks.create_task(run_retention(services, leading), name="gateway.retention"),
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
                 tasks.create_task(_reload(front, reloads, local.clock), name="gateway.reloads"),
@@ -257,8 +261,10 @@ async def _serve(
             await services.end(tending)
             await rpc.stop()
             await services.flush(storing)
-        await sign_last(checkpoints)
-        await finish_exports(exporting)
+            await asyncio.wait(upkeep)
+            await sign_last(checkpoints)
+            await finish_exports(exporting, leading)
+            leads.cancel()
     finally:
         await stack.aclose()
         await rpc.stop()

@@ -93,6 +93,7 @@ class Kind(Enum):
     DROPPED = ("audit.dropped", "ILA01I")
     RECORDING_REKEY = ("session.recording.rekey", "ILR03I")
     RECORDING_DELETE = ("session.recording.deleted", "ILR01I")
+    EXPORT_DELETE = ("export.deleted", "ILE00I")
     HOLD_CREATE = ("hold.created", "ILH00I")
     HOLD_DELETE = ("hold.deleted", "ILH01I")
 

@@ -36,6 +36,16 @@ class Retention:
     recordings_for: timedelta | None = None
     recordings_bytes: int | None = None
 
+    @property
+    def of_events(self) -> bool:
+        """Whether events have a limit."""
+        return self.events_for is not None or self.events_bytes is not None
+
+    @property
+    def of_recordings(self) -> bool:
+        """Whether recordings have one."""
+        return self.recordings_for is not None or self.recordings_bytes is not None
+
 
 def check_reason(text: str) -> str:
     """One printable line; ValueError otherwise."""

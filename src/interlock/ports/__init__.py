@@ -67,6 +67,7 @@ from interlock.ports.joining import (
     TokenKind,
     TokenStore,
 )
+from interlock.ports.leading import HELD_S, Leads
 from interlock.ports.live import (
     ClaimBoard,
     KnownTrackers,
@@ -105,6 +106,7 @@ from interlock.ports.retention import (
     EventLimits,
     EventRetention,
     HoldStore,
+    RecordingSize,
     RemovableRecordings,
     SignCut,
 )
@@ -114,6 +116,7 @@ from interlock.ports.system import (
 )
 
 __all__ = [
+    "HELD_S",
     "Admission",
     "Arriving",
     "ArrivingPart",
@@ -150,6 +153,7 @@ __all__ = [
     "JoinToken",
     "KnownClusters",
     "KnownTrackers",
+    "Leads",
     "LeafIssuer",
     "LeaseStore",
     "LeftBehind",
@@ -171,6 +175,7 @@ __all__ = [
     "RecordingPage",
     "RecordingPart",
     "RecordingParts",
+    "RecordingSize",
     "RecordingStore",
     "RecordingTerms",
     "Recordings",

@@ -46,8 +46,11 @@ class ExportCursors(Protocol):
         """Keep where it is now, durably. StoreError if somebody else has moved it since ``before``."""
         ...
 
-    async def taken(self, names: Iterable[str]) -> Mapping[str, int]:
-        """Of each writer, the number up to which all of these exports have everything."""
+    async def taken(self, names: Iterable[str]) -> Mapping[str, int] | None:
+        """Of each writer, the number up to which all exports have everything; None if there are none.
+
+        Those count that ever ran here, for whichever auth they run, and ``names``, which perhaps have not yet.
+        """
         ...
 
 

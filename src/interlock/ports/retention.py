@@ -75,11 +75,24 @@ class EventRetention(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingSize:
+    """What a listing says of a stored recording."""
+
+    sid: SessionId
+    size: int
+    stored: datetime
+
+
 class RemovableRecordings(Protocol):
     """Stored recordings, as retention sees them."""
 
+    async def sizes(self) -> list[RecordingSize]:
+        """All that is stored, in any order. Reads none of them. StoreError."""
+        ...
+
     async def recordings(self, only: Iterable[SessionId] | None = None) -> list[RecordingInfo]:
-        """What is stored, newest first."""
+        """What is stored, newest first; with ``only``, of these."""
         ...
 
     async def remove(self, sid: SessionId) -> None:

@@ -44,13 +44,20 @@ class Exporter:
         entropy: Entropy,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._name = name
+        self.name = name
         self._source = source
         self._cursors = cursors
         self._receiver = receiver
         self._clock = clock
         self._entropy = entropy
         self._sleep = sleep
+
+    async def prepare(self) -> None:
+        """Note that it is there, so that nothing is dropped before it has it, whichever auth does either."""
+        try:
+            await self._cursors.state(self.name, now=self._clock.now())
+        except InterlockError as error:
+            _log.warning("export.not_prepared", export=self.name, reason=error.reason)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -62,16 +69,16 @@ class Exporter:
                     if not await self.step():
                         await self._sleep(POLL_S)
                     elif failures:
-                        _log.info("export.again", export=self._name, failures=failures)
+                        _log.info("export.again", export=self.name, failures=failures)
                     failures = 0
                     continue
                 except ExportError as error:
                     wish = min(error.pause, LONGEST_WISH_S)
-                    _log.warning("export.retry", export=self._name, reason=error.reason)
+                    _log.warning("export.retry", export=self.name, reason=error.reason)
                 except InterlockError as error:
-                    _log.warning("export.retry", export=self._name, reason=error.reason)
+                    _log.warning("export.retry", export=self.name, reason=error.reason)
                 except Exception:  # noqa: BLE001 - a bug must not end the gateway, in whose process we are
-                    _log.exception("export.failed", export=self._name)
+                    _log.exception("export.failed", export=self.name)
                 await self._sleep(max(wish, self._pause(failures)))
                 failures += 1
         finally:
@@ -83,15 +90,15 @@ class Exporter:
             while await self.step():
                 pass
         except InterlockError as error:
-            _log.warning("export.not_finished", export=self._name, reason=error.reason)
+            _log.warning("export.not_finished", export=self.name, reason=error.reason)
         except Exception:  # noqa: BLE001 - as above
-            _log.exception("export.not_finished", export=self._name)
+            _log.exception("export.not_finished", export=self.name)
         finally:
             await self._let_go()
 
     async def step(self) -> bool:
         """Send one batch; whether there was one. ExportError or StoreError: nothing is lost, ask again."""
-        state = await self._cursors.state(self._name, now=self._clock.now())
+        state = await self._cursors.state(self.name, now=self._clock.now())
         if state.pending is None:
             records = fitting(await self._source.after(state.cursor, limit=BATCH))
             if not records:
@@ -102,7 +109,7 @@ class Exporter:
         else:
             records = await self._source.after(state.cursor, limit=BATCH, until=state.pending)
         if records:
-            await self._receiver.send(Batch(self._name, state.cursor, tuple(records)))
+            await self._receiver.send(Batch(self.name, state.cursor, tuple(records)))
         arrived = state.pending or state.cursor
         await self._cursors.move(state, cursor=arrived, pending=None, now=self._clock.now())
         return True
@@ -111,7 +118,7 @@ class Exporter:
         try:
             await self._receiver.close()
         except Exception:  # noqa: BLE001 - as above
-            _log.exception("export.not_closed", export=self._name)
+            _log.exception("export.not_closed", export=self.name)
 
     def _pause(self, failures: int) -> float:
         longest = min(FIRST_PAUSE_S * 2.0 ** min(failures, 20), LONGEST_PAUSE_S)

@@ -65,7 +65,7 @@ async def test_a_storage_in_trouble_is_away_and_can_be_asked_again(
     with pytest.raises(StoreError) as caught:
         await store.store(SID, path)
     assert not isinstance(caught.value, Differs)
-    assert not list(Bucket(place).keys(place.prefix))
+    assert not list(Bucket(place).listed(place.prefix))
     proxy.turn(Fault.NONE)
     await store.store(SID, path)
     assert await contents(place, tmp_path) == LONG
@@ -189,7 +189,10 @@ async def test_few_are_sent_at_once_in_little_memory(
         for number in range(40):
             path = in_file(tmp_path, b"recording %d" % number)
             tasks.create_task(store.store(SessionId(str(uuid4())), path))
-    assert len(await store.recordings()) == 40
+    listed = await store.recordings()
+    assert len(listed) == 40
+    sizes = {(each.sid, each.size, each.stored) for each in await store.sizes()}
+    assert sizes == {(each.sid, each.size, each.stored) for each in listed}
     assert proxy.most < 2 * 16  # both ends of each: as many as there are readers, and some that are being closed
 
 
@@ -202,7 +205,7 @@ async def test_what_was_stored_in_files_stays_readable(place: BucketPlace, tmp_p
     assert await store.store(SID, path) == url
     assert b"".join([piece async for piece in store.read(SID)]) == b"old recording"
     assert [info.sid for info in await store.recordings([SID])] == [SID]
-    assert not list(Bucket(place).keys(place.prefix))
+    assert not list(Bucket(place).listed(place.prefix))
 
 
 async def test_secrets_are_in_no_error(

@@ -7,6 +7,7 @@ import pytest
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.exports import SqlExports
+from interlock.core.errors import NotFound
 from interlock.core.ids import SessionId
 from interlock.domain.audit import AuditEvent, Kind
 from interlock.domain.export import Cursor
@@ -71,12 +72,16 @@ async def test_what_is_under_way_is_read_again_exactly(database: Database) -> No
 
 
 async def test_retention_may_have_what_all_exports_have(database: Database) -> None:
-    """The slowest counts, and one that has never run has nothing."""
+    """The slowest counts, whichever auth's file has it, and one that has never run has nothing."""
     exports = SqlExports(database)
     await SqlAuditLog(database, "one").append([event("u1"), event("u2")])
+    assert await exports.taken([]) is None
     for name, cursor in (("a", Cursor(0, {1: 2})), ("b", Cursor(0, {1: 1}))):
         state = await exports.state(name, now=START)
         await exports.move(state, cursor=cursor, pending=None, now=START)
-    assert await exports.taken(["a", "b"]) == {"one": 1}
-    assert await exports.taken(["a"]) == {"one": 2}
+    assert await exports.taken(["a"]) == await exports.taken([]) == {"one": 1}
     assert await exports.taken(["a", "new"]) == {"one": 0}
+    await exports.forget("b")
+    assert await exports.taken([]) == {"one": 2}
+    with pytest.raises(NotFound, match="no export b"):
+        await exports.forget("b")

@@ -74,6 +74,15 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing says of an object."""
+
+    key: str
+    size: int
+    changed: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """Some bytes of an object."""
 
@@ -229,10 +238,11 @@ class Bucket:
             for each in page.get("Uploads", ())
         ]
 
-    def keys(self, prefix: str) -> Iterator[str]:
-        """Keys that begin so, in order; those behind a further slash are left out."""
+    def listed(self, prefix: str) -> Iterator[Listed]:
+        """Objects whose keys begin so, in order; those behind a further slash are left out. A request for 1000."""
         for page in self._pages("list_objects_v2", Bucket=self.place.bucket, Prefix=prefix, Delimiter="/"):
-            yield from (str(each["Key"]) for each in page.get("Contents", ()))
+            for each in page.get("Contents", ()):
+                yield Listed(str(each["Key"]), int(each["Size"]), each["LastModified"])
 
     def delete(self, key: str) -> None:
         """Remove an object; fine if there is none."""

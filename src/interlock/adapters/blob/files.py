@@ -49,7 +49,7 @@ from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue
 from interlock.domain.recording import RecordingState
 from interlock.domain.survey import describe
-from interlock.ports import RecordingInfo
+from interlock.ports import RecordingInfo, RecordingSize
 
 REMEMBERED = 20_000
 """Recordings whose descriptions are kept in memory for the next list: some 2 KiB each at most."""
@@ -143,6 +143,13 @@ class FileRecordings(PartFiles):
         """What is stored, newest first; with ``only``, of these, without looking at others."""
         wanted = None if only is None else list(only)
         return await self._listed(self._recordings, wanted)
+
+    async def sizes(self) -> list[RecordingSize]:
+        """`ports.RemovableRecordings`; in a thread for which nobody waits."""
+        try:
+            return await asyncio.to_thread(self._sizes)
+        except OSError as error:
+            raise unreadable(error) from error
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """The stored bytes in pieces; NotFound if there are none."""
@@ -267,6 +274,15 @@ class FileRecordings(PartFiles):
         places = ((_LIVE, PART), (_QUARANTINE, PART), (".", _DONE))
         paths = (path for folder, ending in places for path in (self._directory / folder).glob(f"*{ending}"))
         return sorted({sid for sid in map(sid_of, paths) if sid is not None})
+
+    def _sizes(self) -> list[RecordingSize]:
+        found = []
+        for path in self._directory.glob(f"*{_DONE}"):
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                if (sid := sid_of(path)) is not None:
+                    state = path.stat()
+                    found.append(RecordingSize(sid, state.st_size, datetime.fromtimestamp(state.st_mtime, UTC)))
+        return found
 
     def _recordings(self, only: list[SessionId] | None) -> list[RecordingInfo]:
         found = []

@@ -38,7 +38,7 @@ from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue
 from interlock.domain.recording import RecordingState
 from interlock.domain.survey import describe
-from interlock.ports import RecordingInfo
+from interlock.ports import RecordingInfo, RecordingSize
 
 WRITERS = 4
 """Recordings sent at once, a piece of each in memory."""
@@ -122,19 +122,20 @@ class BucketRecordings(FileRecordings):
         """See `RecordingStore.recordings`."""
         here = await super().recordings(wanted := None if only is None else list(only))
         found = {info.sid: info for info in here}
-        sids = wanted if wanted is not None else await self._readers.run(self._sids)
+        sids = wanted if wanted is not None else [each.sid for each in await self._readers.run(self._sizes)]
+        elsewhere = iter([sid for sid in sids if sid not in found])
+
+        async def ask() -> None:
+            for sid in elsewhere:
+                if (info := await self._readers.run(self._info, sid)) is not None:
+                    found[sid] = info
+
         try:
             async with asyncio.TaskGroup() as tasks:
-                asked = [
-                    tasks.create_task(self._readers.run(self._info, sid), name="recordings.info")
-                    for sid in sids
-                    if sid not in found
-                ]
+                for _ in range(READERS):
+                    tasks.create_task(ask(), name="recordings.info")
         except* StoreError as group:
             raise _first(group) from None
-        for info in (each.result() for each in asked):
-            if info is not None:
-                found[info.sid] = info
         return sorted(found.values(), key=lambda info: info.stored, reverse=True)
 
     async def read(self, sid: SessionId) -> AsyncIterator[bytes]:
@@ -153,6 +154,10 @@ class BucketRecordings(FileRecordings):
             if at >= piece.total:
                 return
 
+    async def sizes(self) -> list[RecordingSize]:
+        """See `RemovableRecordings.sizes`."""
+        return [*await super().sizes(), *await self._readers.run(self._sizes)]
+
     async def remove(self, sid: SessionId) -> None:
         """See `RemovableRecordings.remove`."""
         await super().remove(sid)
@@ -161,8 +166,8 @@ class BucketRecordings(FileRecordings):
 
     async def named(self) -> list[SessionId]:
         """See `LeftBehind.named`."""
-        there = await self._readers.run(self._sids)
-        return sorted({*await super().named(), *there})
+        there = {each.sid for each in await self._readers.run(self._sizes)}
+        return sorted(there.union(await super().named()))
 
     # --- in threads ----------------------------------------------------------------------------
 
@@ -378,13 +383,14 @@ class BucketRecordings(FileRecordings):
     def _piece(self, sid: SessionId, at: int, etag: str) -> Piece | None:
         return self._bucket.get(self._key(sid), at, CHUNK, etag=etag)
 
-    def _sids(self) -> list[SessionId]:
+    def _sizes(self) -> list[RecordingSize]:
         found = []
-        for key in self._bucket.keys(self._prefix):
-            name = key.removeprefix(self._prefix)
+        for each in self._bucket.listed(self._prefix):
+            name = each.key.removeprefix(self._prefix)
             if name.endswith(_ENDING):
                 with contextlib.suppress(ValueError):
-                    found.append(parse_session_id(name.removesuffix(_ENDING)))
+                    sid = parse_session_id(name.removesuffix(_ENDING))
+                    found.append(RecordingSize(sid, each.size, each.changed))
         return found
 
     # --- the rest ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ Statements are SQLAlchemy Core and the same for both; where their SQL differs it
 to connect, how one writer at a time is had, what an error means) is asked of a `Backend`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -43,6 +43,11 @@ class Backend(Protocol):
     @property
     def telling(self) -> Telling | None:
         """Hears of what others change; None if the database does not tell (`changes.Changes`)."""
+        ...
+
+    @property
+    def apart(self) -> Callable[[], Any] | None:
+        """Makes a driver's connection beside those of the pool; None if only this machine uses the database."""
         ...
 
     def undone(self, connection: Connection) -> bool:

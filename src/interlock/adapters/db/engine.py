@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Executable, Row, inspect, text
 
 from interlock.adapters.db.backend import Backend, ConnectionLost, connected, driver, named_errors
 from interlock.adapters.db.changes import Changes
+from interlock.adapters.db.leads import SqlLeads
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.sqlite import Sqlite
 from interlock.adapters.db.writer import GroupWriter
@@ -48,6 +49,7 @@ class Database:
         self._readers = ThreadPoolExecutor(READERS, "database-read")
         self._writer = GroupWriter(self._engine.execution_options(**backend.writing), backend)
         self.changes = Changes(backend.telling)
+        self.leads = SqlLeads(backend)
         self._near: Connection | None = None  # of the event loop's thread, made when first asked; it never writes
         self._stuck: Future[Any] | None = None  # a glance that was not answered in time
 
@@ -130,6 +132,7 @@ class Database:
 
     def _close(self) -> None:
         self.changes.close()
+        self.leads.close()
         self._writer.close()
         self._readers.shutdown()
         if self._near is not None:

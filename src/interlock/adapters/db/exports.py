@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, literal, select, update
+from sqlalchemy import Connection, Row, delete, literal, select, update
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.words import insert
-from interlock.core.errors import StoreError
+from interlock.core.errors import NotFound, StoreError
 from interlock.domain.export import Cursor, Record, in_order
 from interlock.ports import ExportState
 
@@ -52,12 +52,19 @@ class SqlExports:
             raise StoreError(public, reason=public)
         return ExportState(before.name, cursor, pending, now)
 
-    async def taken(self, names: Iterable[str]) -> Mapping[str, int]:
+    async def taken(self, names: Iterable[str]) -> Mapping[str, int] | None:
         """`ports.ExportCursors`."""
-        known = {state.name: state.cursor for state in await self.states()}
-        cursors = [known.get(name, Cursor()) for name in names]
+        known = dict.fromkeys(names, Cursor()) | {state.name: state.cursor for state in await self.states()}
+        cursors = list(known.values())
+        if not cursors:
+            return None
         writers = await self._database.rows(select(_WRITERS.c.id, _WRITERS.c.name))
-        return {row.name: min(cursor.of(row.id) for cursor in cursors) for row in writers if cursors}
+        return {row.name: min(cursor.of(row.id) for cursor in cursors) for row in writers}
+
+    async def forget(self, name: str) -> None:
+        """Do without this export, which holds up nothing any more. NotFound."""
+        if not await self._database.change(delete(_EXPORTS).where(_EXPORTS.c.name == name)):
+            raise NotFound(f"there is no export {name[:100]}: see ilctl exports ls")
 
     async def has(self, uid: str, cursor: Cursor) -> bool:
         """Whether a line of this log can be the last of a file: its event is there, or it was a checkpoint."""

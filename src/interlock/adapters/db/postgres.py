@@ -8,7 +8,7 @@ A session that stops in the middle of a transaction is ended by the server, so t
 """
 
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, LiteralString
@@ -142,6 +142,11 @@ class Postgres:
     def telling(self) -> Telling:
         """What the triggers of the tables notify of."""
         return self._tell
+
+    @property
+    def apart(self) -> "Callable[[], psycopg.Connection[Any]]":
+        """Any of its machines may be its writer."""
+        return self.connect
 
     def _tell(self, stop: int) -> Iterator[str]:
         with named_errors(self), self.connect() as connection:

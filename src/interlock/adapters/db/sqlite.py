@@ -51,6 +51,11 @@ class Sqlite:
         """A file tells nothing."""
         return
 
+    @property
+    def apart(self) -> None:
+        """It is a file of this machine."""
+        return
+
     def undone(self, connection: Connection) -> bool:
         """As it does when the disk is full."""
         return not driver(connection).in_transaction
