@@ -341,7 +341,13 @@ async def test_what_a_proxy_says_is_bounded(scene: Scene) -> None:
     with pytest.raises(Denied):
         await scene.proxy.client.judge("alice", PASSWORD, source="10.1.1.1" * 1000)
     caller = Caller("alice", scene.claims, ("publickey",), scene.local.clock.now(), "x" * 1000)
-    assert isinstance(await FarPortal(scene.proxy.client).answer(caller, wire.WhoAmI()), wire.Refused)
+    portal = FarPortal(scene.proxy.client)
+    assert isinstance(await portal.answer(caller, wire.WhoAmI()), wire.Refused)
+    here = replace(caller, source="10.1.1.1:4711")
+    assert isinstance(await portal.answer(here, wire.WhoAmI()), wire.Myself)
+    assert await portal.answer(here, wire.Nodes("x" * wire.MAX_REQUEST)) == wire.Refused(
+        "denied", "a proxy may only act for people who are there"
+    )
 
 
 ASKED: dict[str, Callable[[ProxyClient, Scene], Awaitable[object]]] = {

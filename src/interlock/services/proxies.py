@@ -260,6 +260,8 @@ class Proxies:
         """A person's request to the portal. ``shown``: the certificate, or the ticket after a sign-in."""
         await self._check_member(proxy)
         _check_source(proxy, source)
+        if len(request) + len(shown) > wire.MAX_REQUEST:
+            raise _refused(proxy, f"{len(request)} bytes")
         asked = wire.parse_request(request)
         if by_ticket:
             user, since = self._tickets.read(shown, proxy.id, self._now())

@@ -1,6 +1,7 @@
 """Locks and places over real connections: followed without asking, counted under one's own name."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -8,16 +9,18 @@ from datetime import timedelta
 import pytest
 
 from interlock.adapters.rpc import messages as m
-from interlock.adapters.rpc.calling import call
+from interlock.adapters.rpc import serving
+from interlock.adapters.rpc.calling import call, upload
 from interlock.adapters.rpc.tls import open_channel
 from interlock.core.errors import Denied, Locked, StoreError
-from interlock.core.ids import DaemonId
+from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lease import LEASE_TTL, Lease
 from interlock.domain.lock import NO_LOCKS, Lock, LockKind, LockList, Subject
 from interlock.services.daemonca import HostIdentity, KeyPair, create_key, create_request
 from interlock.services.locks import Locks
-from interlock.testing.auth import Node
+from interlock.testing.auth import SID, Node
+from interlock.testing.procs import poll_until
 
 SEMAPHORE = "connections/example/alice"
 STRANGER = DaemonId("99999999-9999-4999-8999-999999999999")
@@ -192,3 +195,45 @@ async def test_the_join_listener_tells_nobody_of_locks(node: Node) -> None:
     async with open_channel(auth.bound.join, auth.ca.certificate, max_message=m.MAX_MESSAGE) as channel:
         with pytest.raises(StoreError, match="auth cannot be reached"):
             await call(channel, m.WATCH_LOCKS, m.Nothing())
+
+
+# --- calls -----------------------------------------------------------------------------------------------------
+
+
+async def test_calls_beyond_the_limit_are_refused_and_watches_are_not_among_them(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may hold a message. Whoever was refused tries again."""
+    async with aclosing(node.client.follow_locks()) as told:
+        await anext(told)
+        monkeypatch.setattr(serving, "MAX_CALLS", 0)
+        with pytest.raises(StoreError, match="auth is busy"):
+            await node.client.trust()
+        async with aclosing(node.client.follow_locks()) as another:
+            await anext(another)
+        monkeypatch.undo()
+        await node.client.trust()
+
+
+async def test_uploads_are_counted_apart(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings that come slowly keep nobody's events waiting."""
+    monkeypatch.setattr(serving, "MAX_CALLS", 1)
+    go_on = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"ta"
+        await go_on.wait()
+        yield b"pe"
+
+    async def store(sid: SessionId) -> m.Stored:
+        return await upload(node.client._channel, m.STORE_RECORDING, m.RecordingHeader(sid, 4), chunks())
+
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(store(SID))
+        arriving = node.auth.directory
+        await asyncio.to_thread(poll_until, lambda: list(arriving.glob("*.arriving")), "upload", every=0.01)
+        await node.client.trust()
+        with pytest.raises(StoreError, match="auth is busy"):
+            await store(SessionId(STRANGER))
+        go_on.set()
+    assert first.result().url

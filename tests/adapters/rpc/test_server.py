@@ -1,5 +1,6 @@
 """The mTLS service: who is let in, and how errors come back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from interlock.adapters.rpc import messages as m
+from interlock.adapters.rpc import server
 from interlock.adapters.rpc.calling import call, upload
 from interlock.adapters.rpc.server import AuthRpcServer
-from interlock.adapters.rpc.tls import open_channel
+from interlock.adapters.rpc.tls import open_channel, split_address
 from interlock.core.errors import (
     ConfigError,
     Denied,
@@ -135,3 +137,15 @@ async def test_an_address_that_is_taken_is_a_configuration_error(auth: Auth, tmp
     with pytest.raises(ConfigError, match=f"cannot listen on {auth.bound.service}"):
         await second.start(service=auth.bound.service, join="127.0.0.1:0")
     await second.stop(0)
+
+
+async def test_who_does_not_shake_hands_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reaches a listener may connect to it, and each connection is a file descriptor of auth's."""
+    monkeypatch.setattr(server, "HANDSHAKE_TIMEOUT_S", 0.2)
+    auth = Auth(tmp_path / "impatient")
+    await auth.start()
+    for where in (auth.bound.service, auth.bound.join):
+        reader, writer = await asyncio.open_connection(*split_address(where))
+        assert await reader.read() == b""
+        writer.close()
+    await auth.stop()

@@ -27,9 +27,9 @@ from interlock.adapters.rpc.guard import (
     spoken_of,
 )
 from interlock.adapters.rpc.proxy_server import ProxyHandlers
-from interlock.adapters.rpc.serving import Service, identify_daemon, identify_source
+from interlock.adapters.rpc.serving import MAX_CALLS, Service, identify_daemon, identify_source
 from interlock.adapters.rpc.spool import Spool
-from interlock.adapters.rpc.tls import ServerTls, split_addresses
+from interlock.adapters.rpc.tls import HANDSHAKE_TIMEOUT_S, ServerTls, split_addresses
 from interlock.core.errors import ConfigError, Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
@@ -57,12 +57,8 @@ from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewe
 from interlock.services.proxies import Proxies
 from interlock.services.trusting import LeafRequest, RootReply, Trusting
 
-MAX_CALLS = 256
-"""Calls in progress on one listener, beside those that only watch; more are refused, and the daemons try again.
-Each may hold one message."""
-
-MAX_WATCHES = 4096
-"""Daemons that watch the locks at once, one call each; it holds no message."""
+MAX_STREAMS = 4096
+"""Calls with many replies at once: daemons that watch the locks, one each, and what is read by way of proxies."""
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # a second auth on the same address is an error, not a lottery
@@ -122,7 +118,7 @@ class AuthRpcServer:
         self._advertised = ""  # set by start, valid before the first call is served
         tls = ServerTls(services.ca, services.clock)
         handlers = _DaemonHandlers(services, lambda: self._advertised)
-        self._service = _server(handlers.service(), m.MAX_MESSAGE, MAX_CALLS + MAX_WATCHES)
+        self._service = _server(handlers.service(), m.MAX_MESSAGE, 2 * MAX_CALLS + MAX_STREAMS)
         self._service_credentials = tls.credentials(mutual=True)
         joining: Service[str] = Service(m.JOIN_SERVICE, identify_source(services.sources))
         joining.unary(m.AUTHORITY, self._authority)
@@ -291,7 +287,8 @@ def _server(
     service: Service[str] | Service[HostIdentity], longest: int, calls: int = MAX_CALLS
 ) -> grpc.aio.Server:
     sizes = [("grpc.max_receive_message_length", longest), ("grpc.max_send_message_length", m.MAX_MESSAGE)]
-    server = grpc.aio.server(options=[*_OPTIONS, *sizes], maximum_concurrent_rpcs=calls)
+    patience = ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_TIMEOUT_S * 1000))
+    server = grpc.aio.server(options=[*_OPTIONS, *sizes, patience], maximum_concurrent_rpcs=calls)
     server.add_generic_rpc_handlers((service.handler(),))
     return server
 

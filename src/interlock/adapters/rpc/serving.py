@@ -1,7 +1,7 @@
 """How a request becomes a reply: who calls, what is asked, the answer; errors in our own words or not at all."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Generic, TypeVar
 from urllib.parse import unquote
 
@@ -11,15 +11,37 @@ import structlog
 from interlock.adapters.rpc.codec import decode, encode
 from interlock.adapters.rpc.faults import TRAILER, to_status
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
-from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule
+from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule, StoreError
 from interlock.services.daemonca import HostIdentity, read_identity
 from interlock.services.joining import JoinSources
+
+MAX_CALLS = 256
+"""Calls with one request and one reply in progress on one listener, and as many uploads; more are refused, and the
+daemons try again. Each may hold one message."""
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 CallerT = TypeVar("CallerT")
 
 _log = structlog.get_logger()
+
+
+class _Places:
+    """How many calls of one sort are in progress."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """One more; StoreError if there are too many."""
+        if self._taken >= MAX_CALLS:
+            raise StoreError("auth is busy: try again", reason=f"{self._taken} calls are in progress")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
 
 
 class Service(Generic[CallerT]):
@@ -35,6 +57,7 @@ class Service(Generic[CallerT]):
         self._identify_caller = identify
         self._check = check
         self._handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {}
+        self._calls, self._uploads = _Places(), _Places()
 
     def unary(
         self, method: Method[RequestT, ReplyT], handle: Callable[[CallerT, RequestT], Awaitable[ReplyT]]
@@ -43,7 +66,8 @@ class Service(Generic[CallerT]):
 
         async def answer(raw: bytes, context: Context) -> bytes:
             async def reply() -> ReplyT:
-                return await handle(self._identify(context, method.name), decode(raw, method.request))
+                with self._calls.one():
+                    return await handle(self._identify(context, method.name), decode(raw, method.request))
 
             return await _answer(method.path, context, reply)
 
@@ -74,11 +98,12 @@ class Service(Generic[CallerT]):
 
         async def answer(stream: AsyncIterator[bytes], context: Context) -> bytes:
             async def reply() -> ReplyT:
-                caller = self._identify(context, method.name)
-                header = await anext(stream, None)
-                if header is None:
-                    raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "an upload without a header")
-                return await handle(caller, decode(header, method.request), stream)
+                with self._uploads.one():
+                    caller = self._identify(context, method.name)
+                    header = await anext(stream, None)
+                    if header is None:
+                        raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "an upload without a header")
+                    return await handle(caller, decode(header, method.request), stream)
 
             return await _answer(method.path, context, reply)
 
