@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import socket
 import ssl
 from collections.abc import Iterator
@@ -319,6 +320,39 @@ def test_a_killed_proxy_leaves_its_recording_to_its_next_start(machines: Machine
     machines.proxies[0] = machines.start_proxy(0)
     wait_whole(machines, sid)
     assert "got=last words" in machines.recording_text(sid)
+
+
+def test_a_proxy_gives_its_port_to_another_one(machines: Machines) -> None:
+    """Its settings change under those who are there; then a new process takes who comes, and they stay."""
+    first, log = machines.proxies[0], machines.directory / "proxy0.log"
+    client, witness = machines.client("ported", machines.person), Witness(machines)
+    other = ("-c", "aes128-gcm@openssh.com", *machines.route("plain1"), "true")
+    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
+        terminal.expect("begun")
+        sid = the_session(machines)
+        with (machines.directory / "proxy0.toml").open("a") as config:
+            config.write('ciphers = ["aes256-gcm@openssh.com"]\n')
+        client.run(*other).check()
+        first.signal(signal.SIGHUP)
+        poll_until(partial(says, log, "reload.done"), "reload")
+        assert "no matching cipher" in client.run(*other).stderr
+        machines.add_proxy(beside=0)
+        first.signal(signal.SIGUSR1)
+        poll_until(partial(says, log, "proxy.drains"), "the first proxy closing its port")
+        client.run(*other).check()
+        terminal.send("still\r")
+        terminal.expect("got=still")
+        terminal.send("\x04")
+        assert terminal.wait() == 0
+    assert first.wait() == 0
+    ended = {
+        event["sid"]: event["recorded_by"] for event in witness.wait_ended(3) if event["event"] == "session.end"
+    }
+    assert len(set(ended.values())) == 2
+    assert list(ended.values()).count(ended[sid]) == 2
+    wait_whole(machines, sid)
+    machines.proxies[0] = machines.start_proxy(0)
+    machines.remove_last_proxy()
 
 
 @pytest.fixture(scope="module")

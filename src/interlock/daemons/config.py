@@ -47,6 +47,7 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "0.0.0.0:3023"
     names: tuple[str, ...] = ()  # what clients call the proxy, beside this machine's name and its loopback names
     ciphers: tuple[str, ...] = ()  # default: AES-GCM only, the fastest
+    share_port: bool = False  # apart from auth: several proxies on this machine, of one user, have this port
     peer_listen: str = ""  # apart from auth: TLS for the other proxies; default: they cannot reach this one
     peer_advertise: str = ""  # host:port at which they do; default: the same
 

@@ -18,7 +18,7 @@ from interlock.adapters.rpc.server import Bound
 from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.core.address import parse_listen
-from interlock.core.errors import ConfigError, InterlockError, StoreError
+from interlock.core.errors import ConfigError, StoreError
 from interlock.daemons.auditing import duties, run_retention, sign_last, signer_of_checkpoints
 from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
@@ -28,7 +28,6 @@ from interlock.daemons.front import Front, NoProxy, OneProcess
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
-from interlock.daemons.notify import READY, notify, reloading
 from interlock.daemons.proxy import (
     FAREWELL,
     Services,
@@ -42,13 +41,13 @@ from interlock.daemons.proxy import (
     proxy_names,
     proxy_parts,
 )
+from interlock.daemons.reloading import Reloads
 from interlock.daemons.shelf import Shelf
 from interlock.daemons.storage import check_store, keep_place, tend_store
 from interlock.daemons.supervise import sole_user
 from interlock.daemons.supervisor import Workers
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
-from interlock.ports import Clock
 from interlock.services.completer import Completer
 from interlock.services.health import Health
 from interlock.services.joining import JoinSources
@@ -70,23 +69,6 @@ class Listening:
     join: str
     node: str = ""
     monitor: str = ""
-
-
-class Reloads:
-    """Requests to reload; asked for by a signal handler, taken by the gateway."""
-
-    def __init__(self, load: Callable[[], Config]) -> None:
-        self.load = load
-        self._asked = asyncio.Event()
-
-    def ask(self) -> None:
-        """Reload soon. Several requests at once are one."""
-        self._asked.set()
-
-    async def wait(self) -> None:
-        """Return at the next request."""
-        await self._asked.wait()
-        self._asked.clear()
 
 
 async def run_gateway(
@@ -238,7 +220,7 @@ async def _serve(
                 tasks.create_task(run_retention(services, leading), name="gateway.retention"),
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
-                tasks.create_task(_reload(front, reloads, local.clock), name="gateway.reloads"),
+                tasks.create_task(reloads.obey(front.reload, local.clock), name="gateway.reloads"),
                 tasks.create_task(tend_store(local.recordings, local.clock), name="gateway.storage"),
                 tasks.create_task(tend_database(local.database, local.clock), name="gateway.database"),
             )
@@ -293,17 +275,6 @@ def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContex
     return monitor(services.config.monitor.listen, health=Health(checks), readings=readings)
 
 
-async def _reload(front: Front, reloads: Reloads, clock: Clock) -> None:
-    while True:
-        await reloads.wait()
-        notify(reloading(clock.monotonic()))
-        try:
-            await front.reload(reloads.load)
-        except InterlockError as error:
-            _log.error("reload.refused", reason=error.reason)  # nobody needs the trace
-        notify(READY)
-
-
 async def _sweep(sweeper: Sweeper, completer: Completer, sessions: Sessions) -> None:
     """Recovery first, which knows more of how a session ended, unless it cannot get on."""
     with contextlib.suppress(TimeoutError):
@@ -317,6 +288,8 @@ async def _sweep(sweeper: Sweeper, completer: Completer, sessions: Sessions) -> 
 def _check(config: Config, *, with_node: bool) -> None:
     """What `Config.check` cannot know; ConfigError."""
     check_proxy(config)
+    if config.proxy.share_port:
+        raise ConfigError("proxy.share_port is for proxies apart from auth: a gateway has workers")
     if with_node and config.node.proxy:
         raise ConfigError("node.proxy: a node in the gateway's own process needs no tunnel to it")
 

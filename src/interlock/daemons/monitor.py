@@ -1,6 +1,5 @@
 """What watches a daemon is told here: `/healthz`, `/readyz`, `/metrics`. Composition only."""
 
-import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,14 +61,17 @@ def watch_apart(
     where: str,
     emitter: Emitter,
     meters: Meters,
-    stopping: asyncio.Event,
+    leaves: Callable[[], bool],
     recordings: Path,
     has_room: Callable[[], None],
 ) -> AbstractAsyncContextManager[str]:
-    """Of a daemon apart from auth; ``what``: node or proxy. ``has_room``: see `room_for_recordings`."""
+    """Of a daemon apart from auth; ``what``: node or proxy. ``has_room``: see `room_for_recordings`.
+
+    ``leaves``: whether it accepts nobody any more.
+    """
 
     async def serves() -> None:
-        if stopping.is_set():
+        if leaves():
             raise StoreError("it is stopping")
 
     async def audit() -> None:

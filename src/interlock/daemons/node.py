@@ -197,7 +197,7 @@ async def serve_node(
     )
     host, port = await _open(server, settings, agent)
     recordings = settings.data_dir / "recordings"
-    watching = watch_apart("node", watch, emitter, meters, stopping, recordings, sessions.check_room)
+    watching = watch_apart("node", watch, emitter, meters, stopping.is_set, recordings, sessions.check_room)
     async with watching, asyncio.TaskGroup() as tasks:
         storing = tasks.create_task(emitter.run(), name="node.emitter")
         tending = tasks.create_task(sessions.run(), name="node.sessions")

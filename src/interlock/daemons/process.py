@@ -12,14 +12,15 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.address import format_address
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.daemons.config import Config
-from interlock.daemons.gateway import NODE_DIRECTORY, Listening, Reloads, node_settings, run_gateway
+from interlock.daemons.gateway import NODE_DIRECTORY, Listening, node_settings, run_gateway
 from interlock.daemons.local import default_data_dir
 from interlock.daemons.log import set_up_log
 from interlock.daemons.membership import JoinBy
 from interlock.daemons.node_remote import run_node
 from interlock.daemons.notify import READY, STOPPING, keep_watchdog, notify
 from interlock.daemons.proxy_remote import PROXY_DIRECTORY, run_proxy
-from interlock.daemons.supervise import reload_on_hangup, sole_user, stop_on_signals
+from interlock.daemons.reloading import Reloads
+from interlock.daemons.supervise import drain_on_signal, reload_on_hangup, sole_user, stop_on_signals
 from interlock.ports import TokenKind
 from interlock.services.joining import TokenText
 
@@ -39,7 +40,7 @@ async def run_process(
 ) -> None:
     """Run the named roles until a signal. InterlockError, one and plain, if they cannot run.
 
-    ``load``: reads the configuration, now and, for a gateway, at every SIGHUP.
+    ``load``: reads the configuration, now and, where a proxy is, at every SIGHUP.
     """
     config = load()
     wanted = parse_roles(roles)
@@ -54,7 +55,10 @@ async def run_process(
                     await _node(config, directory, _join_by(token, auth, proxy), stopping)
                 elif wanted == {"proxy"}:
                     directory = _directory(config, data_dir, PROXY_DIRECTORY)
-                    await _proxy(config, directory, _join_as_proxy(token, auth, proxy), stopping)
+                    reloads, draining = Reloads(load), asyncio.Event()
+                    with reload_on_hangup(reloads.ask), drain_on_signal(draining):
+                        join_by = _join_as_proxy(token, auth, proxy)
+                        await _proxy(config, directory, join_by, stopping, reloads, draining)
                 else:
                     reloads = Reloads(load)
                     with reload_on_hangup(reloads.ask):
@@ -123,7 +127,14 @@ def _join_as_proxy(token: str, auth: str, proxy: str) -> JoinBy | None:
     return JoinBy(auth, TokenText.parse(token, TokenKind.PROXY)) if token else None
 
 
-async def _proxy(config: Config, data_dir: Path, join_by: JoinBy | None, stopping: asyncio.Event) -> None:
+async def _proxy(
+    config: Config,
+    data_dir: Path,
+    join_by: JoinBy | None,
+    stopping: asyncio.Event,
+    reloads: Reloads,
+    draining: asyncio.Event,
+) -> None:
     with sole_user(data_dir):
         await run_proxy(
             config,
@@ -133,6 +144,8 @@ async def _proxy(config: Config, data_dir: Path, join_by: JoinBy | None, stoppin
             entropy=SystemEntropy(),
             stopping=stopping,
             on_ready=_proxy_ready,
+            reloads=reloads,
+            draining=draining,
         )
 
 

@@ -12,11 +12,13 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.rpc.proxy_client import FarPortal, FarSessions, FarStandings, FarTwins, ProxyClient
 from interlock.adapters.rpc.tls import split_address, split_addresses
+from interlock.adapters.ssh.algorithms import FAST_CIPHERS
 from interlock.adapters.ssh.hostkey import parse_host_key
 from interlock.adapters.ssh.leaf import LeafPortals
 from interlock.adapters.ssh.proxy import ProxyServer
@@ -30,10 +32,12 @@ from interlock.core.ids import SessionId, parse_name
 from interlock.daemons.config import Address, Config
 from interlock.daemons.join_server import Shown, join_server
 from interlock.daemons.local import RECORDINGS, prepare_data_dir
+from interlock.daemons.log import set_up_log
 from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined
 from interlock.daemons.monitor import watch_apart
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity
 from interlock.daemons.node_terms import NodeTerms
+from interlock.daemons.notify import STOPPING, notify
 from interlock.daemons.peering import Peering, peer_listener
 from interlock.daemons.proxy import (
     FAREWELL,
@@ -46,6 +50,7 @@ from interlock.daemons.proxy import (
     proxy_names,
     proxy_parts,
 )
+from interlock.daemons.reloading import DRAINED, Reloads, drain
 from interlock.daemons.shelf import own_sockets
 from interlock.daemons.storage import open_room
 from interlock.domain.cluster import LeafPass
@@ -86,9 +91,12 @@ async def run_proxy(
     entropy: Entropy,
     stopping: asyncio.Event,
     on_ready: Callable[[str], None] = lambda _where: None,
+    reloads: Reloads | None = None,
+    draining: asyncio.Event | None = None,
 ) -> None:
     """Run a proxy until ``stopping`` is set. ConfigError, SignInFailed or Denied if it cannot start.
 
+    ``draining``: once it is set, the proxy accepts nobody any more, and stops with its last session.
     ``join_by`` is needed for the first start only, and ignored later unless there is a reason to join again.
     """
     prepare_data_dir(data_dir)
@@ -107,11 +115,16 @@ async def run_proxy(
         stack.push_async_callback(client.close)
         terms = NodeTerms(data_dir, identity.id, clock=clock, entropy=entropy)
         keeper = IdentityKeeper(identity, file, terms, clock, "proxy")
-        await _Proxy(config, data_dir, client, keeper, terms, clock, entropy).run(stopping, on_ready)
+        proxy = _Proxy(config, data_dir, client, keeper, terms, clock, entropy)
+        proxy.reloads, proxy.draining = reloads or Reloads(lambda: config), draining or asyncio.Event()
+        await proxy.run(stopping, on_ready)
 
 
 class _Proxy:
     """See the module's docstring."""
+
+    reloads: Reloads  # these two: set before `run`
+    draining: asyncio.Event
 
     def __init__(
         self,
@@ -167,7 +180,7 @@ class _Proxy:
             config.monitor.listen,
             services.emitter,
             services.meters,
-            stopping,
+            lambda: stopping.is_set() or self.draining.is_set(),
             recordings,
             services.sessions.check_room,
         )
@@ -179,6 +192,8 @@ class _Proxy:
                 tasks.create_task(self._believes.run(), name="proxy.clusters"),
                 tasks.create_task(self._claiming.run(), name="proxy.claims"),
                 tasks.create_task(self._keeper.run(self, self._client), name="proxy.keeper"),
+                tasks.create_task(self.reloads.obey(self._reload, self._clock), name="proxy.reloads"),
+                tasks.create_task(self._leave(stopping), name="proxy.draining"),
             )
             peering = tasks.create_task(
                 self._peering.run(self._tunnels, self._joins, listener, advertised), name="proxy.peering"
@@ -186,7 +201,7 @@ class _Proxy:
             serving = tasks.create_task(proxy.run(), name="proxy.serving")
             on_ready(where)
             await stopping.wait()
-            await proxy.stop(FAREWELL)
+            await proxy.stop(DRAINED if self.draining.is_set() else FAREWELL)
             await serving
             for task in (*upkeep, peering):
                 task.cancel()
@@ -198,10 +213,31 @@ class _Proxy:
         del host_certificate
         await self._proxy.renew()
 
+    async def _leave(self, stopping: asyncio.Event) -> None:
+        """Once that is asked for, stop when nobody is left."""
+        await self.draining.wait()
+        self._proxy.close_door()
+        _log.info("proxy.drains")
+        await drain(self._proxy, self._tunnels)
+        notify(STOPPING)
+        stopping.set()
+
+    async def _reload(self, load: Callable[[], Config]) -> None:
+        """Go by what can be changed while people are here."""
+        old, new = self._services.config, load()
+        check_proxy(new)
+        set_up_log(new.log_level)
+        changed = [name for name in new.__struct_fields__ if getattr(new, name) != getattr(_like(old, new), name)]
+        if changed:
+            _log.warning("reload.needs_restart", settings=changed)
+        await self._proxy.renew(new.proxy.ciphers or FAST_CIPHERS)
+        _log.info("reload.done")
+
     async def _listen(self) -> str:
-        where = Address.parse("proxy.listen", self._services.config.proxy.listen)
+        config = self._services.config.proxy
+        where = Address.parse("proxy.listen", config.listen)
         try:
-            return format_address(*await self._proxy.listen(where.host, where.port))
+            return format_address(*await self._proxy.listen(where.host, where.port, share=config.share_port))
         except OSError as error:
             raise cannot_listen(error, where) from error
 
@@ -353,6 +389,12 @@ class _Portal:
                     return await self._auth.answer(caller, request)
         except InterlockError as error:
             return refusal(error)
+
+
+def _like(old: Config, new: Config) -> Config:
+    """The old settings with those of the new ones that a reload changes."""
+    proxy = msgspec.structs.replace(old.proxy, ciphers=new.proxy.ciphers)
+    return msgspec.structs.replace(old, log_level=new.log_level, proxy=proxy)
 
 
 def _own_names(config: Config) -> tuple[str, ...]:

@@ -105,6 +105,17 @@ def reload_on_hangup(ask: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
+def drain_on_signal(draining: asyncio.Event) -> Iterator[None]:
+    """SIGUSR1 asks a proxy to accept nobody any more, and to end with its last session."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, draining.set)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGUSR1)
+
+
+@contextmanager
 def stop_on_signals(stopping: asyncio.Event, *, on_stop: Callable[[], None] = lambda: None) -> Iterator[None]:
     """SIGTERM and SIGINT ask for an orderly stop; a second one ends the process at once.
 

@@ -44,15 +44,11 @@ from interlock.daemons.proxy import (
     open_services,
     proxy_parts,
 )
+from interlock.daemons.reloading import DRAINED, drain
 from interlock.daemons.shelf import worker_board
 from interlock.services.desk import Desk
 from interlock.services.joining import JoinSources
 from interlock.services.signin import SignInResult
-
-LOOK_S = 1.0
-"""Seconds between two looks of a draining worker whether its last session is over."""
-
-DRAINED = "The Interlock gateway was reloaded: please connect again."
 
 _log = structlog.get_logger()
 
@@ -177,14 +173,9 @@ class _Worker:
                     _log.error("worker.unexpected_message", kind=type(other).__name__)
 
     async def _drain(self, proxy: ProxyServer) -> None:
-        """Accept nobody any more; when nobody is left, stop. Whoever asks the portal something may ask again."""
+        """Stop when nobody is left."""
         await self._draining.wait()
-        proxy.close_door()
-        while True:
-            self._tunnels.close_idle(DRAINED)
-            if not proxy.busy and not self._tunnels.visited:
-                break
-            await asyncio.sleep(LOOK_S)
+        await drain(proxy, self._tunnels)
         self._farewell = DRAINED
         self._stopping.set()
 

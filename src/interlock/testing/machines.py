@@ -94,6 +94,21 @@ class Machines(Cluster):
             raise
         return daemon
 
+    def add_proxy(self, *, beside: int) -> None:
+        """Start one more, on the port of one that there is."""
+        number = len(self.ports)
+        self.ports.append(self.ports[beside])
+        self.peer_ports += free_ports(1)
+        self.proxies.append(self.start_proxy(number, join=True))
+        log = self.directory / f"proxy{number}.log"
+        poll_until(lambda: "interlock.ready" in log.read_text(), "one more proxy")  # its port answers before
+
+    def remove_last_proxy(self) -> None:
+        """Stop the one that was added last, and forget it."""
+        self.proxies.pop().stop()
+        self.ports.pop()
+        self.peer_ports.pop()
+
     def start(self) -> Self:
         """The same, and wait until the proxies know each other."""
         super().start()
@@ -128,4 +143,5 @@ data_dir = "{self.directory / f"proxy{number}"}"
 [proxy]
 listen = "{self.host}:{self.ports[number]}"
 peer_listen = "{self.host}:{self.peer_ports[number]}"
+share_port = true
 """

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import asyncssh
@@ -72,11 +73,13 @@ class ProxyServer:
             self._joins,
         )
 
-    async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Open the port; the address it got. OSError if it is taken."""
+    async def listen(self, host: str, port: int, *, share: bool = False) -> tuple[str, int]:
+        """Open the port; the address it got. OSError if it is taken. ``share``: with others that say so."""
         loop = asyncio.get_running_loop()
         self._door_options = await self._options(self._parts.names, self._door)
-        listener = await loop.create_server(lambda: self._accept(loop), host, port, backlog=BACKLOG)
+        listener = await loop.create_server(
+            lambda: self._accept(loop), host, port, backlog=BACKLOG, reuse_port=share
+        )
         self._listeners.append(listener)
         bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
@@ -121,8 +124,10 @@ class ProxyServer:
             except InterlockError as error:  # the old one goes on, and tomorrow is another day
                 _log.warning("proxy.host_certificate_not_renewed", reason=error.reason)
 
-    async def renew(self) -> None:
-        """Show fresh host certificates from the next connection on."""
+    async def renew(self, ciphers: Sequence[str] | None = None) -> None:
+        """Show fresh host certificates from the next connection on; ``ciphers``: and offer these."""
+        if ciphers is not None:
+            self._parts = replace(self._parts, ciphers=ciphers)
         self._host_certificates.clear()
         self._door_options = await self._options(self._parts.names, self._door)
 
