@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,10 +90,38 @@ def test_checkpoints_that_had_left_count_too(ilctl: Ilctl, data: Path, tmp_path:
     database.close()
     kept = tmp_path / "gateway.log"
     line = json.dumps({"event": "audit.checkpoint", "body": body, "signature": signature.hex()})
-    kept.write_text(f"not JSON\n{{}}\n{line}\n")
+    others = b"not JSON\n{}\n" + b"\xff\xfe\n" + b"[" * 100_000 + b"\n" + b"x" * 100_000 + b"\n"
+    kept.write_bytes(others + f"{line}\n".encode())
     assert ilctl("events", "verify", "--checkpoints", kept).code == 0
     harm(data, "DELETE FROM checkpoints")
     assert ilctl("events", "verify").code == 0
     shown = ilctl("events", "verify", "--checkpoints", kept)
     assert shown.code == 1
     assert "checkpoint 1, which had left, is missing here" in shown.out
+
+
+def test_a_file_of_checkpoints_may_be_longer_than_memory(
+    ilctl: Ilctl, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line of it is read at a time, and of a line no more than a checkpoint has; a pipe will do."""
+    monkeypatch.setattr("interlock.domain.chain.LONGEST_SENT", 1000)
+    with sqlite3.connect(data / "interlock.db") as database:
+        [(body, signature)] = database.execute("SELECT body, signature FROM checkpoints").fetchall()
+    database.close()
+    line = json.dumps({"body": body, "signature": signature.hex()}).encode()
+    harm(data, "DELETE FROM checkpoints")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("wb") as file:
+            for _ in range(50):
+                file.write(b"x" * 100_000 + b"\n")
+            file.write(line + b"\n")
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    shown = ilctl("events", "verify", "--checkpoints", pipe)
+    writing.join()
+    assert "checkpoint 1, which had left, is missing here" in shown.out
+    assert "cannot read" in ilctl("events", "verify", "--checkpoints", tmp_path).err

@@ -1,7 +1,9 @@
 """Backups: whole, of one moment, and refused when they are not what they were."""
 
+import errno
 import io
 import json
+import os
 import sqlite3
 import tarfile
 import threading
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from interlock.adapters.db.snapshot import copy_database
 from interlock.core.errors import ConfigError, NotFound
 from interlock.core.ids import SessionId
 from interlock.daemons.backup import make_backup, restore_backup
@@ -21,6 +24,7 @@ from interlock.daemons.local import open_local
 from interlock.ports import User
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
+FOLDERS = ("live", "quarantine", "sync")
 SID = SessionId("3a1b3ee8-e1a6-4bbe-8cbb-5b1d3a8f4a11")
 
 
@@ -68,6 +72,50 @@ async def test_what_is_restored_is_what_was_there(data: Path, tmp_path: Path) ->
 async def test_recordings_are_left_out_unless_they_are_asked_for(data: Path, tmp_path: Path) -> None:
     """They may be large, and stored elsewhere."""
     assert restore_backup(io.BytesIO(backed_up(data, recordings=False)), tmp_path / "new").recordings == 0
+
+
+async def test_recordings_may_be_removed_and_stored_meanwhile(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By policy, and by sessions that end: what was there at any moment is in it, whole."""
+    recordings = data / "recordings"
+    removed, stored = recordings / f"{SID}.ilr", recordings / f"{SID[:-1]}2.ilr"
+
+    def meanwhile(source: Path, copy: Path) -> None:
+        copy_database(source, copy)
+        removed.unlink()
+        stored.write_bytes(b"a new one")
+
+    monkeypatch.setattr("interlock.daemons.backup.copy_database", meanwhile)
+    with tarfile.open(fileobj=io.BytesIO(backed_up(data))) as tar:
+        for path, content in ((removed, b"a recording"), (stored, b"a new one")):
+            file = tar.extractfile(f"recordings/{path.name}")
+            assert file is not None
+            assert file.read() == content
+    assert sorted(recordings.glob("*")) == sorted([*(recordings / each for each in FOLDERS), stored])
+
+
+async def test_a_recording_that_vanishes_is_left_out(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the directory and the look at it."""
+    link = os.link
+
+    def gone(source: Path, target: Path) -> None:
+        source.unlink()
+        link(source, target)
+
+    monkeypatch.setattr("interlock.daemons.backup.os.link", gone)
+    with tarfile.open(fileobj=io.BytesIO(backed_up(data))) as tar:
+        assert not [name for name in tar.getnames() if name.startswith("recordings/")]
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM])
+async def test_a_disk_without_links_is_copied(data: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """As some file systems have none."""
+
+    def refused(_source: Path, _target: Path) -> None:
+        raise OSError(code, "no links here")
+
+    monkeypatch.setattr("interlock.daemons.backup.os.link", refused)
+    with tarfile.open(fileobj=io.BytesIO(backed_up(data))) as tar:
+        assert f"recordings/{SID}.ilr" in tar.getnames()
 
 
 async def test_a_backup_is_of_one_moment_while_others_write(data: Path, tmp_path: Path) -> None:

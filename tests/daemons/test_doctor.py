@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from interlock.adapters.db import check
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.config import Config
 from interlock.daemons.database import DATABASE
@@ -92,6 +95,22 @@ async def test_what_lies_in_quarantine_and_what_was_not_finished(tmp_path: Path)
     assert len(texts) == 2
     assert any(text.startswith(f"{SID} was not finished") for text in texts)
     assert any("quarantine" in text for text in texts)
+
+
+async def test_a_database_that_takes_too_long_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is large, which is nobody's fault; its check does not go on behind our back."""
+    async with open_local(tmp_path / "data") as local:
+        await user(local, "alice")
+        endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+        monkeypatch.setattr(check, "_CHECK", endless)
+        assert await check.damage(local.database, within=0.05) is None
+    monkeypatch.setattr("interlock.daemons.doctor.CHECK_S", 0.05)
+    found = await examine_gateway(Config(), tmp_path / "data")
+    assert [(verdict, "integrity_check" in text) for part, verdict, text in bad(found) if part == "database"] == [
+        (Verdict.WARNING, False)
+    ]
 
 
 async def test_a_damaged_database_is_found(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """``ilctl events verify``: whether the audit log is what was written."""
 
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,8 @@ from interlock.core.errors import ConfigError, StoreError
 from interlock.domain.evidence import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from interlock.daemons.local import Local
     from interlock.services.verifying import Report
 
@@ -46,7 +49,6 @@ def verify_events(
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Verify the audit log: its chains, its signatures, and that only what policy dropped is missing."""
-    from interlock.domain.chain import checkpoints_in
     from interlock.domain.signing import read_public_keys
     from interlock.services.verifying import verify
 
@@ -55,13 +57,14 @@ def verify_events(
         keys = read_public_keys(given) if given is not None else None
     except ValueError as error:
         raise ConfigError(f"{key} is not a public key of ilctl auth export: {error}") from None
-    known = checkpoints_in(_read(checkpoints)) if checkpoints is not None else []
 
     async def work(local: "Local") -> "Report":
         trusted = keys if keys is not None else (local.authority.audit_key.public,)
         return await local.evidence.inspect(lambda evidence: verify(evidence, trusted, known=known))
 
-    report = in_local(context, work)
+    with _open(checkpoints) as file:
+        known = _Kept(file, checkpoints)
+        report = in_local(context, work)
     writers = [report.writers[name] for name in sorted(report.writers)]
     rows: list[Row] = [{name: getattr(each, name) for name in _COLUMNS} for each in writers]
     found = [{**asdict(each), "fault": each.fault.value} for each in report.findings]
@@ -81,6 +84,34 @@ def _sentence(finding: Finding) -> str:
     numbers = f"{finding.first}" if finding.first == finding.last else f"{finding.first} to {finding.last}"
     where = f"writer {finding.writer}, number {numbers}" if finding.writer else f"checkpoint {numbers}"
     return f"{where}: {finding.fault.value}" + (f" ({finding.detail})" if finding.detail else "")
+
+
+class _Kept:
+    """Checkpoints of a file, which is read anew each time, as far as it is one that can be; a line in memory."""
+
+    def __init__(self, file: IO[bytes], path: Path | None) -> None:
+        self._file, self._path = file, path
+
+    def __iter__(self) -> "Iterator[tuple[str, bytes]]":
+        from interlock.domain.chain import checkpoints_in
+
+        if self._file.seekable():
+            self._file.seek(0)
+        return checkpoints_in(self._line)
+
+    def _line(self, longest: int) -> bytes:
+        try:
+            return self._file.readline(longest)
+        except OSError as error:
+            raise ConfigError(f"cannot read {self._path}", reason=str(error)) from error
+
+
+def _open(path: Path | None) -> IO[bytes]:
+    """Nothing in it, if there is none."""
+    try:
+        return path.open("rb") if path is not None else BytesIO()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}", reason=str(error)) from error
 
 
 def _read(path: Path) -> str:

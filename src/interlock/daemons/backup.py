@@ -11,13 +11,16 @@ It has the private keys of the cluster's authorities, so whoever has it is the c
 sessions and recordings in the making are not in it; their daemons finish them by themselves.
 """
 
+import errno
 import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -36,6 +39,7 @@ _LONGEST_MANIFEST = 64 * 1024 * 1024
 _NOT_KEPT = ("lock", f"{DATABASE}-wal", f"{DATABASE}-shm", DATABASE)  # the last is copied by itself
 _NODE = "node"  # the directory of a node in the gateway's own process
 _STORED = (".ilr", ".completed")  # endings of stored recordings, and of notes on them
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}  # then it is copied
 _PIECE = 1024 * 1024
 
 
@@ -58,11 +62,14 @@ def make_backup(data_dir: Path, out: IO[bytes], *, recordings: bool, now: dateti
     if not (data_dir / DATABASE).exists():
         raise NotFound(f"there is no gateway in {data_dir}")
     with tempfile.TemporaryDirectory(dir=data_dir, prefix=".backup-") as folder:
-        copy = Path(folder) / DATABASE
+        copy, kept = Path(folder) / DATABASE, Path(folder) / RECORDINGS
+        if recordings:
+            _keep(data_dir / RECORDINGS, kept)
         copy_database(data_dir / DATABASE, copy)
         members = {DATABASE: copy, **dict(_beside(data_dir))}
         if recordings:
-            members |= dict(_stored(data_dir / RECORDINGS))
+            _keep(data_dir / RECORDINGS, kept)  # of which the database may tell already
+            members |= {f"{RECORDINGS}/{path.name}": path for path in sorted(kept.iterdir())}
         sizes = {name: path.stat().st_size for name, path in members.items()}
         sums = {name: {"size": sizes[name], "sha256": _digest(path)} for name, path in members.items()}
         manifest = {"format": FORMAT, "made": rfc3339(now), "files": sums}
@@ -139,11 +146,22 @@ def _beside(data_dir: Path) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(data_dir).as_posix(), path
 
 
-def _stored(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Stored recordings are never changed, so they may be read while the gateway runs."""
-    for path in sorted(directory.glob("*")):
-        if path.suffix in _STORED and path.is_file():
-            yield f"{directory.name}/{path.name}", path
+def _keep(directory: Path, kept: Path) -> None:
+    """Link what is stored there, since the gateway may remove it meanwhile; what has just gone is left out."""
+    kept.mkdir(exist_ok=True)
+    for path in directory.glob("*"):
+        there = kept / path.name
+        if path.suffix not in _STORED or not path.is_file() or there.exists():
+            continue
+        try:
+            os.link(path, there)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            with suppress(FileNotFoundError):
+                shutil.copyfile(path, there)
 
 
 def _contents(manifest: dict[str, Any]) -> Contents:

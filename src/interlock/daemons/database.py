@@ -28,6 +28,9 @@ FILE = "sqlite"
 TEND_S = 3600.0
 """Seconds between two looks at the calendar."""
 
+AGAIN_S = 300.0
+"""Seconds until the next one when something was in the way, as somebody who reads all of the log."""
+
 _KEPT = "database-url"
 
 _log = structlog.get_logger()
@@ -78,14 +81,16 @@ async def tend_database(database: Database, clock: Clock) -> None:
     """Keep up with the calendar until cancelled."""
     months = EventMonths(database)
     while True:
+        pause = TEND_S
         try:
             made, dropped = await months.tend(clock.now())
         except StoreError as error:
+            pause = AGAIN_S
             _log.warning("database.not_tended", reason=error.reason)
         else:
             if made or dropped:
                 _log.info("database.tended", months=made, dropped=dropped)
-        await asyncio.sleep(TEND_S)
+        await asyncio.sleep(pause)
 
 
 def _noted(kept: Path) -> str:

@@ -13,7 +13,7 @@ from interlock.adapters.db.check import damage
 from interlock.adapters.ssh.probe import host_key, version
 from interlock.core.errors import ConfigError, InterlockError, TargetError
 from interlock.daemons.config import Address, Config
-from interlock.daemons.database import database_place, has_database
+from interlock.daemons.database import DATABASE, database_place, has_database
 from interlock.daemons.local import RECORDINGS, Local, open_local, prepare_data_dir
 from interlock.daemons.supervise import holder_of_directory
 from interlock.domain.recording import RecordingState
@@ -31,6 +31,9 @@ AT_ONCE = 16
 """Hosts that are asked at the same time."""
 
 ANSWERS_S = 10.0
+
+CHECK_S = 20.0
+"""Seconds for a look at the whole database: a few gigabytes. Less than one part may take (`PATIENCE_S`)."""
 
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where to reach what listens there
 
@@ -101,7 +104,11 @@ def _directory(data_dir: Path) -> list[Finding]:
 
 
 async def _database(local: Local) -> list[Finding]:
-    bad = await damage(local.database)
+    bad = await damage(local.database, within=CHECK_S)
+    if bad is None:
+        text = f"it answers, but is too large to be checked in {CHECK_S:g} s; cluster {local.cluster.name}"
+        advice = f"sqlite3 {local.data_dir / DATABASE} 'PRAGMA integrity_check', at a quiet time"
+        return [Finding("database", Verdict.WARNING, text, advice)]
     if bad:
         advice = "stop the gateway, keep a copy of the directory, and restore a backup: ilctl restore"
         return [Finding("database", Verdict.PROBLEM, f"the database is damaged: {text}", advice) for text in bad]

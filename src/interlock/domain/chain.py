@@ -15,6 +15,7 @@ is held, is proven by a *cut*: the hashes on both sides of each gap, signed.
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -117,15 +118,20 @@ class _Sent(msgspec.Struct):
     signature: str = ""
 
 
-def checkpoints_in(text: str) -> list[tuple[str, bytes]]:
-    """Encoded checkpoints and signatures from lines of a log or an export; others are passed over."""
-    found = []
-    for line in text.splitlines():
+LONGEST_SENT = 16 * 1024 * 1024
+"""Bytes of a line: a checkpoint of 50,000 writers."""
+
+
+def checkpoints_in(lines: Callable[[int], bytes]) -> Iterator[tuple[str, bytes]]:
+    """Encoded checkpoints and signatures from lines of a log or an export; others are passed over.
+
+    ``lines``: reads a line, of so many bytes at most, and nothing at the end. One is in memory.
+    """
+    while line := lines(LONGEST_SENT):
         try:
             sent = msgspec.json.decode(line, type=_Sent)
             signature = bytes.fromhex(sent.signature)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             continue
         if sent.body and signature:
-            found.append((sent.body, signature))
-    return found
+            yield sent.body, signature

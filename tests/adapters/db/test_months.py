@@ -1,15 +1,19 @@
 """Events in a table for each month: what holds for one table holds for all of them together."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
+from interlock.adapters.db import postgres as postgres_module
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.months import EventMonths
+from interlock.core.errors import StoreError
 from interlock.core.ids import SessionId
 from interlock.domain.audit import AuditEvent, Kind
 from interlock.ports import EventFilter
@@ -90,6 +94,42 @@ async def test_a_past_month_of_which_nothing_is_left_is_dropped(months: Database
     assert await places(months) == {"u2": "events_2031_02"}
     await log.append([event("u3", Kind.EXEC, JANUARY)])
     assert (await places(months))["u3"] == "events_other"
+
+
+@pytest.mark.slow
+async def test_a_long_reader_holds_up_the_calendar_and_nobody_else(
+    new_place: NewPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ilctl events verify is; everybody who writes would wait behind tables that are made or dropped."""
+    monkeypatch.setattr(postgres_module, "BUSY_TIMEOUT_MS", 0)  # as long as it takes
+    database = await open_database(new_place("postgres"))
+    await EventMonths(database).tend(JANUARY)
+    reading, done = threading.Event(), threading.Event()
+
+    def read(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql("SELECT count(*) FROM events")
+        reading.set()
+        done.wait()
+        connection.exec_driver_sql("ROLLBACK")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(database.read(read))
+        await asyncio.to_thread(reading.wait)
+        try:
+            for later in (FEBRUARY, datetime(2031, 4, 1, tzinfo=UTC)):
+                with pytest.raises(StoreError) as caught:
+                    await EventMonths(database).tend(later)
+                assert "lock timeout" in caught.value.reason
+                await SqlAuditLog(database).append([event(f"u{later}", Kind.EXEC, JANUARY)])
+        finally:
+            done.set()
+    shown = await asyncio.gather(
+        EventMonths(database).tend(FEBRUARY),
+        database.write(lambda connection: connection.exec_driver_sql("SHOW lock_timeout").scalar()),
+    )
+    assert shown == [(1, []), "0"]
+    await database.close()
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, select, text
 
-from interlock.adapters.db import schema
+from interlock.adapters.db import evidence, schema
 from interlock.adapters.db.accounts import SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.engine import GLANCE_S, Database, open_database
@@ -207,6 +208,18 @@ async def test_a_glance_does_not_hold_up_the_loop_for_long(database: Database) -
     with pytest.raises(StoreError) as caught:
         database.glance(asleep)
     assert "not answered yet" in caught.value.reason
+
+
+async def test_who_reads_the_whole_log_may_take_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One statement of it, over ten million events, takes more than a minute; no other's may."""
+    monkeypatch.setattr(evidence, "SqlEvidence", lambda connection: connection)
+    shown = "SHOW statement_timeout"
+
+    def look(connection: Any) -> str:
+        return str(connection.exec_driver_sql(shown).scalar())
+
+    assert await evidence.SqlEvidenceStore(database).inspect(look) == "0"
+    assert await database.read(look) == "1min"
 
 
 # --- what it is told, and what it says ----------------------------------------------------------------------

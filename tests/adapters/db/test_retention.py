@@ -1,16 +1,17 @@
 """What is dropped of the audit log is a signed beginning of a chain; what is held stays; all of it verifies."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import select, text
+from sqlalchemy import Connection, select, text
 
 from interlock.adapters.db import evidence as evidence_module
 from interlock.adapters.db import retention, schema
 from interlock.adapters.db.audit import SqlAuditLog
+from interlock.adapters.db.backend import driver
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.evidence import SqlEvidenceStore
 from interlock.adapters.db.holds import SqlHoldStore
@@ -146,6 +147,74 @@ async def test_age_counts_from_the_first_young_one_on(log: Log) -> None:
     await log.tell(1, days=9)
     await log.drop(EventLimits(START + timedelta(days=5), None))
     assert await log.left() == [3, 4, 5]
+    assert await log.whole()
+
+
+@pytest.mark.parametrize("limits", [ALL, EventLimits(None, 1000)], ids=["age", "size"])
+async def test_a_step_costs_the_same_however_long_the_log_is(
+    file: Database, limits: EventLimits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others wait meanwhile who write: counted are the steps of SQLite's machine."""
+    monkeypatch.setattr(retention, "STEP", 10)
+    monkeypatch.setattr(evidence_module, "SPAN", 10)
+    log, write, costs = Log(file), file.write, list[int]()
+
+    async def counted(work: Callable[[Connection], object]) -> object:
+        count = 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        def run(connection: Connection) -> object:
+            driver(connection).set_progress_handler(step, 10)
+            try:
+                return work(connection)
+            finally:
+                driver(connection).set_progress_handler(None, 0)
+
+        done = await write(run)
+        costs.append(count)
+        return done
+
+    audit, told = SqlAuditLog(file, "one"), 0
+    for more in (100, 3000):
+        events = [
+            AuditEvent(Kind.EXEC, START, f"u{number}", "demo", sid(1), number, {"user": "alice"})
+            for number in range(told, told + more)
+        ]
+        await audit.append(events)
+        told += more
+        await log.sign()
+        with monkeypatch.context() as patched:
+            patched.setattr(file, "write", counted)
+            dropped = await log.retention.drop(
+                limits,
+                sign=lambda body: KEY.sign(Purpose.CUT, body.encode()),
+                tell=lambda dropped: AuditEvent(Kind.DROPPED, START, f"d{dropped.last}", "demo"),
+                now=START,
+                cluster="demo",
+            )
+        assert dropped is not None
+        assert dropped.events == 10
+    assert costs[1] < 3 * costs[0]
+
+
+async def test_what_no_near_checkpoint_has_signed_goes_with_the_next_one(
+    file: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far it is: older versions signed longer stretches."""
+    monkeypatch.setattr(retention, "STEP", 3)
+    log = Log(file)
+    for _ in range(8):
+        await log.tell(1)
+    await log.sign()
+    for _ in range(2):
+        await log.tell(1)
+        await log.sign()
+    await log.drop()
+    assert await log.left() == [10]
     assert await log.whole()
 
 

@@ -85,14 +85,17 @@ def _plans(connection: Connection, limits: EventLimits) -> Iterator[_Plan]:
         body = connection.execute(select(_CUTS.c.body).where(_CUTS.c.writer == writer.name)).scalar()
         cut = Cut.decode(body) if body is not None else None
         base = cut.last if cut is not None else 0
-        mine, number = _EVENTS.c.writer == writer.id, _EVENTS.c.number
+        reach = _reach(connection, writer.id, base)
+        number = _EVENTS.c.number
+        near = and_(_EVENTS.c.writer == writer.id, number > base, number <= reach)
         last = 0
         if limits.before is not None:
-            young = select(number).where(mine, number > base, _EVENTS.c.time >= limits.before)
+            young = select(number).where(near, _EVENTS.c.time >= limits.before)
             found = connection.execute(young.order_by(number).limit(1)).scalar()
-            last = writer.number if found is None else found - 1
+            last = reach if found is None else found - 1
         if oldest_kept is not None:
-            found = connection.execute(select(func.max(number)).where(mine, _EVENTS.c.seq < oldest_kept)).scalar()
+            old = select(number).where(near, _EVENTS.c.seq < oldest_kept)
+            found = connection.execute(old.order_by(number.desc()).limit(1)).scalar()
             last = max(last, found or 0)
         if limits.taken is not None:
             last = min(last, limits.taken.get(writer.name, 0))
@@ -101,6 +104,16 @@ def _plans(connection: Connection, limits: EventLimits) -> Iterator[_Plan]:
             yield _Plan(writer, cut, *place)
         elif cut is not None:
             yield _Plan(writer, cut, cut.last, cut.hash)  # perhaps some of what was held is not any more
+
+
+def _reach(connection: Connection, writer: int, base: int) -> int:
+    """How far one step may go: the checkpoint that is `STEP` away at most, or the next one; ``base``: nowhere."""
+    heads = select(_HEADS.c.number).where(_HEADS.c.writer == writer, _HEADS.c.number > base)
+    near = heads.where(_HEADS.c.number <= base + STEP).order_by(_HEADS.c.number.desc()).limit(1)
+    found = connection.execute(near).scalar()
+    if found is None:
+        found = connection.execute(heads.order_by(_HEADS.c.number).limit(1)).scalar()
+    return base if found is None else int(found)
 
 
 def _beyond_size(connection: Connection, limit: int | None) -> int | None:
@@ -119,10 +132,9 @@ def _beyond_size(connection: Connection, limit: int | None) -> int | None:
 
 
 def _signed(connection: Connection, writer: int, base: int, last: int) -> tuple[int, str] | None:
-    """A place behind ``base``, not behind ``last``, that a checkpoint has signed, not too far away; its hash."""
+    """The last place behind ``base``, not behind ``last``, that a checkpoint has signed; its hash."""
     heads = select(_HEADS).where(_HEADS.c.writer == writer, _HEADS.c.number > base, _HEADS.c.number <= last)
-    near = heads.where(_HEADS.c.number <= base + STEP).order_by(_HEADS.c.number.desc()).limit(1)
-    row = connection.execute(near).first() or connection.execute(heads.order_by(_HEADS.c.number).limit(1)).first()
+    row = connection.execute(heads.order_by(_HEADS.c.number.desc()).limit(1)).first()
     if row is None:
         return None
     body = connection.execute(select(_CHECKPOINTS.c.body).where(_CHECKPOINTS.c.number == row.checkpoint)).scalar()
