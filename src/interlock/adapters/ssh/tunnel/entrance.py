@@ -15,12 +15,13 @@ from typing import Protocol, TypeVar
 import asyncssh
 import structlog
 
-from interlock.adapters.ssh.pipe import ChannelEnd, StreamEnd, link
+from interlock.adapters.ssh.pipe import ChannelEnd, link
 from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection
-from interlock.core.address import format_address, parse_address
+from interlock.adapters.ssh.tunnel.auths import AuthEnd, AuthOrder
+from interlock.core.address import parse_address
 from interlock.core.errors import Denied, RemoteProtocolError, TargetError
 from interlock.core.ids import DaemonId
-from interlock.core.limits import DIAL_TIMEOUT_S, JOIN_TIME_S, TUNNEL_KEEPALIVE_S, TUNNEL_MAX_MISSED, TUNNEL_WAIT_S
+from interlock.core.limits import JOIN_TIME_S, TUNNEL_KEEPALIVE_S, TUNNEL_MAX_MISSED, TUNNEL_WAIT_S
 from interlock.core.tunnel import JOIN_USER, TUNNEL_USER, Listener, Visit
 from interlock.domain.identity import TunnelPass
 from interlock.domain.target import Target
@@ -43,7 +44,7 @@ class AuthAddresses:
     others: tuple[tuple[str, int], ...] = ()  # services of further auths
 
     def of(self, listener: Listener) -> tuple[tuple[str, int], ...]:
-        """Hosts and ports, to be tried in this order."""
+        """Hosts and ports; `AuthOrder` says which is tried first."""
         return (self.service, *self.others) if listener is Listener.SERVICE else (self.join,)
 
 
@@ -94,6 +95,7 @@ class TunnelEntrance:
         self.passes = passes
         self.clock = clock
         self.auth = auth
+        self.auths = AuthOrder()
         self.sources = sources
         self.keepalive_interval = keepalive_interval
         self.registry: TunnelRegistry[Way] = TunnelRegistry()
@@ -249,10 +251,10 @@ class NodeCaller:
             text = f"this connection may not reach auth's {listener.value} listener"
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, text)
         sources = self._entrance.sources if self.joining else None
-        auth = _AuthEnd(sources, str(self.connection.get_extra_info("peername", ("",))[0]))
+        order, source = self._entrance.auths, str(self.connection.get_extra_info("peername", ("",))[0])
+        auth = AuthEnd(order, sources, source)
         try:
-            async with asyncio.timeout(DIAL_TIMEOUT_S):
-                await _reach(self._entrance.auth.of(listener), auth)
+            await order.reach(self._entrance.auth.of(listener), auth)
         except (OSError, TimeoutError) as error:
             _log.warning("tunnel.auth_unreachable", listener=listener.value, error=repr(error))
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "auth cannot be reached") from error
@@ -262,40 +264,6 @@ class NodeCaller:
         end = ChannelEnd()
         link(end, auth)
         return end
-
-
-async def _reach(places: Sequence[tuple[str, int]], auth: StreamEnd) -> None:
-    """Connect to the first that answers; OSError if none does."""
-    loop = asyncio.get_running_loop()
-    for host, port in places[:-1]:
-        with contextlib.suppress(OSError):
-            await loop.create_connection(lambda: auth, host, port)
-            return
-    host, port = places[-1]
-    await loop.create_connection(lambda: auth, host, port)
-
-
-class _AuthEnd(StreamEnd):
-    """A connection to auth on behalf of a node. One that joins is noted with its true source while it lasts."""
-
-    def __init__(self, sources: JoinSources | None, source: str) -> None:
-        super().__init__()
-        self._sources = sources
-        self._source = source
-        self._name = ""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note the source before auth can look for it."""
-        super().connection_made(transport)
-        if self._sources is not None:
-            self._name = format_address(*transport.get_extra_info("sockname")[:2])
-            self._sources.note(self._name, self._source)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
-        if self._sources is not None:
-            self._sources.forget(self._name)
-        super().connection_lost(exc)
 
 
 def _visit(client_addr: str) -> Visit:

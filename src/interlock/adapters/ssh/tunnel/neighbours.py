@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from interlock.adapters.ssh.pipe import StreamEnd, link
+from interlock.adapters.ssh.tunnel.accepting import Sleep, next_caller
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance, Way
 from interlock.core.errors import InterlockError, TargetError
 from interlock.core.ids import DaemonId, parse_session_id
@@ -129,18 +130,25 @@ class NeighbourWays:
 class Hatch:
     """Where the other processes come in. `run` belongs into a TaskGroup."""
 
-    def __init__(self, own: str, tunnels: TunnelEntrance, joins: Callable[[], Awaitable[Accept]]) -> None:
+    def __init__(
+        self,
+        own: str,
+        tunnels: TunnelEntrance,
+        joins: Callable[[], Awaitable[Accept]],
+        *,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         """``own``: this process's name. ``joins``: makes what takes connections of people who join sessions."""
+        self._sleep = sleep
         self._own = own
         self._tunnels = tunnels
         self._joins = joins
 
     async def run(self, listener: socket.socket) -> None:
         """Let callers in until cancelled."""
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as tasks:
             while True:
-                caller, _ = await loop.sock_accept(listener)
+                caller = await next_caller(listener, self._sleep)
                 tasks.create_task(self._serve(caller), name="hatch.caller")
 
     async def _serve(self, caller: socket.socket) -> None:

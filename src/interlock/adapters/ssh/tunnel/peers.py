@@ -20,6 +20,7 @@ from pathlib import Path
 import structlog
 
 from interlock.adapters.ssh.pipe import StreamEnd, link
+from interlock.adapters.ssh.tunnel.accepting import Sleep, next_caller
 from interlock.adapters.ssh.tunnel.neighbours import listen_at, socket_path
 from interlock.core.address import parse_address
 from interlock.core.errors import Denied
@@ -53,8 +54,11 @@ class Membership:
 class PeerDoor:
     """One proxy's side. `run` belongs into a TaskGroup; `know` may be called at any time."""
 
-    def __init__(self, own: DaemonId, sockets: Path, membership: Membership) -> None:
+    def __init__(
+        self, own: DaemonId, sockets: Path, membership: Membership, *, sleep: Sleep = asyncio.sleep
+    ) -> None:
         """``sockets``: the directory of `neighbours`, where our own socket is, too."""
+        self._sleep = sleep
         self._own = own
         self._sockets = sockets
         self._membership = membership
@@ -97,11 +101,10 @@ class PeerDoor:
         path = socket_path(self._sockets, peer)
         path.unlink(missing_ok=True)
         listener = listen_at(path)
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
-                    caller, _ = await loop.sock_accept(listener)
+                    caller = await next_caller(listener, self._sleep)
                     tasks.create_task(self._lead(caller, peer), name="peers.caller")
         finally:
             listener.close()
@@ -127,11 +130,10 @@ class PeerDoor:
     # --- from a peer ------------------------------------------------------------------------------
 
     async def _let_in(self, listener: socket.socket, tasks: asyncio.TaskGroup) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             await self._handshakes.acquire()
             try:
-                caller, _ = await loop.sock_accept(listener)
+                caller = await next_caller(listener, self._sleep)
             except BaseException:
                 self._handshakes.release()
                 raise
