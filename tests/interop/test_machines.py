@@ -16,7 +16,7 @@ from interlock.testing.gateway import Person
 from interlock.testing.machines import Machines
 from interlock.testing.openssh import SshClient, clean_env
 from interlock.testing.postgres import PostgresServer
-from interlock.testing.procs import poll_until
+from interlock.testing.procs import Daemon, poll_until
 from interlock.testing.terminal import Terminal
 
 pytestmark = [
@@ -78,6 +78,16 @@ def the_session(cluster: Machines) -> str:
     """The ID of the one live session."""
     (row,) = poll_until(lambda: cluster.json("sessions", "ls"), "live session")
     return str(row["sid"])
+
+
+@contextlib.contextmanager
+def hung(daemon: Daemon) -> Iterator[None]:
+    """It does nothing, while its machine accepts connections for it."""
+    daemon.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        daemon.signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("mode", ["proxy", "node"])
@@ -283,6 +293,35 @@ def test_people_who_are_here_go_on_without_auth_where_policy_says_so(machines: M
     poll_until(partial(admitted, machines, machines.client("back", machines.person), "plain1"), "admission")
 
 
+def test_an_auth_that_hangs_is_no_auth(machines: Machines) -> None:
+    """What is live goes on where the proxy records, and ends with a message where auth has to store it."""
+    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
+        terminal.expect("begun")
+        sid = the_session(machines)
+        machines.ilctl("mode", "set", "proxy-sync")
+        try:
+            with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as synced:
+                synced.expect("begun")
+                rows = machines.json("sessions", "ls")
+                (synced_sid,) = {str(row["sid"]) for row in rows} - {sid}
+                with hung(machines.gateway):
+                    for each in (synced, terminal):
+                        each.send("alone\r")
+                    synced.expect("auth cannot be reached")
+                    assert synced.wait() != 0
+                    terminal.expect("got=alone")
+                    refused = machines.client("hung", machines.person).run(*machines.route("plain1"), "true")
+                    assert "auth cannot be reached" in refused.stderr
+                    terminal.send("\x04")
+                    assert terminal.wait() == 0
+        finally:
+            machines.ilctl("mode", "set", "proxy")
+    for each_sid in (sid, synced_sid):
+        wait_whole(machines, each_sid)
+    assert "got=alone" in machines.recording_text(sid)
+    poll_until(partial(admitted, machines, machines.client("hung", machines.person), "plain1"), "admission")
+
+
 def test_a_session_in_a_sync_mode_ends_when_auth_goes(machines: Machines) -> None:
     """With a message: what it does cannot be on auth's storage as it happens."""
     machines.set_mode("proxy-sync")
@@ -363,6 +402,24 @@ def two_auths(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
         Machines(tmp_path_factory.mktemp("auths"), database=postgres.url(name, tcp=True), auths=2) as cluster,
     ):
         yield cluster
+
+
+def test_an_auth_hangs(two_auths: Machines) -> None:
+    """It is left like one that was killed, although its machine still accepts connections."""
+    client = two_auths.client("auths", two_auths.person)
+    with ssh_as(two_auths, two_auths.person, "-tt", *two_auths.route("plain1"), ECHO) as terminal:
+        terminal.expect("begun")
+        sid = the_session(two_auths)
+        with hung(two_auths.gateway):
+            terminal.send("alone\r")
+            terminal.expect("got=alone")
+            for target in two_auths.targets:
+                poll_until(
+                    partial(admitted, two_auths, client, target), f"admission at {target} by the other auth"
+                )
+            terminal.send("\x04")
+            assert terminal.wait() == 0
+            wait_whole(two_auths, sid)
 
 
 def test_an_auth_is_killed(two_auths: Machines) -> None:

@@ -51,6 +51,14 @@ async def test_no_more_places_than_there_are(store: LeaseStore) -> None:
     assert await store.acquire(SECOND, 3)
 
 
+async def test_a_place_that_is_asked_for_again_is_the_same(store: LeaseStore) -> None:
+    """The first answer was lost; nobody else takes it over so."""
+    assert await store.acquire(FIRST, 1)
+    assert await store.acquire(FIRST, 1)
+    assert not await store.acquire(SECOND, 1)
+    assert await store.renew_leases(PROXY, ["l1"], FIRST.expires) == {"l1"}
+
+
 async def test_asking_at_once_gives_no_place_twice(store: LeaseStore) -> None:
     """Twenty ask for three."""
     wanted = [replace(FIRST, id=f"x{number}") for number in range(20)]

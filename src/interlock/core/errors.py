@@ -11,7 +11,9 @@
     ├── TargetError           the host behind the gateway: unreachable, wrong host key, refused our key
     ├── RecordingError        a recording cannot be made, stored, read or verified
     ├── StoreError            the database or file storage failed
-    │   └── Differs           what it has is not what it was given
+    │   ├── Differs           what it has is not what it was given
+    │   └── Away              nobody has answered
+    │       └── NoAnswer      somebody was there, and said nothing in time
     ├── ExportError           a receiver of the audit log did not take a batch
     ├── ConfigError           configuration or data directory is wrong; public text names the setting
     └── ProtocolError
@@ -75,6 +77,10 @@ class Away(StoreError):
 
 class Differs(StoreError):
     """What is stored is not what was sent; it is still where it came from."""
+
+
+class NoAnswer(Away):
+    """Somebody was there, as far as one can tell, and has said nothing in the time that there was."""
 
 
 class ExportError(InterlockError):

@@ -120,7 +120,10 @@ class LeaseStore(Protocol):
     """Places among a limited number, in the whole cluster."""
 
     async def acquire(self, lease: Lease, limit: int) -> bool:
-        """Take a place, atomically; False if leases that live hold ``limit`` or more under the semaphore."""
+        """Take a place, atomically; False if other leases that live hold ``limit`` or more under the semaphore.
+
+        A lease that the daemon has already is taken again.
+        """
         ...
 
     async def renew_leases(self, daemon: DaemonId, leases: Iterable[str], expires: datetime) -> set[str]:

@@ -92,7 +92,8 @@ class MemoryLeases:
         for each in list(self.stored.values()):
             if each.semaphore == lease.semaphore and each.expires <= now:
                 del self.stored[each.id]
-        if sum(each.semaphore == lease.semaphore for each in self.stored.values()) >= limit:
+        others = [each for each in self.stored.values() if each.id != lease.id]
+        if sum(each.semaphore == lease.semaphore for each in others) >= limit:
             return False
         self.stored[lease.id] = lease
         return True

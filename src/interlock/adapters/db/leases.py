@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import is_one_of
@@ -22,9 +22,13 @@ class SqlLeaseStore:
         self._clock = clock
 
     async def acquire(self, lease: Lease, limit: int) -> bool:
-        """Count and take in one transaction, which is the only one that writes at that moment."""
+        """Count and take in one transaction, which is the only one that writes at that moment.
+
+        One that the daemon has already, whose answer was lost, is no second one.
+        """
         table = schema.leases
         here = table.c.semaphore == lease.semaphore
+        again = and_(table.c.id == lease.id, table.c.daemon_id == lease.daemon_id)
         row = {
             "id": lease.id,
             "semaphore": lease.semaphore,
@@ -33,7 +37,8 @@ class SqlLeaseStore:
         }
 
         def take(connection: Connection) -> bool:
-            connection.execute(delete(table).where(here, table.c.expires <= self._clock.now()))
+            over = or_(table.c.expires <= self._clock.now(), again)
+            connection.execute(delete(table).where(here, over))
             held = connection.execute(select(func.count()).select_from(table).where(here)).scalar()
             if int(held or 0) >= limit:
                 return False

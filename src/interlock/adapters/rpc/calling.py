@@ -7,12 +7,17 @@ from typing import TypeVar
 import grpc
 
 from interlock.adapters.rpc.codec import decode, encode
-from interlock.adapters.rpc.faults import from_status
+from interlock.adapters.rpc.faults import from_status, is_broken
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
 from interlock.core.errors import StoreError
 
 CALL_TIMEOUT_S = 10.0
-"""Seconds until a call without a stream counts as lost."""
+"""Seconds until a call without a stream counts as lost, with its repetitions."""
+
+REPETITIONS = 2
+
+PAUSE_S = 0.1
+"""Seconds before each: gRPC may not have noticed yet that the connection on which the call failed is no more."""
 
 T = TypeVar("T")
 
@@ -21,12 +26,28 @@ Stream = grpc.aio.UnaryStreamCall[bytes, bytes]
 
 
 async def call(channel: grpc.aio.Channel, method: Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
-    """Ask for something; an `InterlockError` as the server raised it, StoreError if there was no answer."""
-    raw = encode(request)
-    return decode(
-        await _ours(lambda: channel.unary_unary(method.path, None, None)(raw, timeout=CALL_TIMEOUT_S)),
-        method.reply,
-    )
+    """Ask for something; an `InterlockError` as the server raised it, StoreError if there was no answer.
+
+    If the connection breaks meanwhile, another auth may know the answer: it is asked for again.
+    """
+    raw, loop = encode(request), asyncio.get_running_loop()
+    until = loop.time() + CALL_TIMEOUT_S
+
+    async def ask() -> bytes:
+        answer: bytes = await channel.unary_unary(method.path, None, None)(raw, timeout=until - loop.time())
+        return answer
+
+    async def insist() -> bytes:
+        for _ in range(0 if method.once else REPETITIONS):
+            try:
+                return await ask()
+            except grpc.aio.AioRpcError as error:
+                if not is_broken(error):
+                    raise
+            await asyncio.sleep(PAUSE_S)
+        return await ask()
+
+    return decode(await _ours(insist), method.reply)
 
 
 async def upload(

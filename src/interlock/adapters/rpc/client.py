@@ -6,6 +6,7 @@ StoreError.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -14,8 +15,9 @@ from pathlib import Path
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.calling import Stream, call, subscribe, upload
 from interlock.adapters.rpc.codec import encode, to_wire
+from interlock.adapters.rpc.messages import ReplyT, RequestT
 from interlock.adapters.rpc.tls import open_channel
-from interlock.core.errors import LocalProtocolError, NotFound, RecordingError, StoreError
+from interlock.core.errors import LocalProtocolError, NoAnswer, NotFound, RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent
@@ -40,16 +42,21 @@ class AuthClient:
         self._roots = roots
         self._identity = identity
         self._clock = clock
+        self._answered = -math.inf  # when, by the event loop's clock
         self._streams: set[Stream] = set()  # calls in progress whose replies have no end
         self._channel = open_channel(address, roots, identity, max_message=m.MAX_MESSAGE)
 
     async def use(self, identity: KeyPair) -> None:
         """From now on call with another certificate; calls in progress end on the old connection."""
-        old, self._identity = self._channel, identity
-        self._channel = open_channel(self._address, self._roots, identity, max_message=m.MAX_MESSAGE)
+        self._identity = identity
+        await self._replace(CLOSE_GRACE_S)
+
+    async def _replace(self, grace: float | None) -> None:
+        old = self._channel
+        self._channel = open_channel(self._address, self._roots, self._identity, max_message=m.MAX_MESSAGE)
         for stream in list(self._streams):  # they would go on for ever
             stream.cancel()
-        await old.close(CLOSE_GRACE_S)
+        await old.close(grace)
 
     async def move(self, address: str) -> None:
         """From now on call auth at this address, or these; calls in progress end on the old connection."""
@@ -60,14 +67,28 @@ class AuthClient:
         """End all calls."""
         await self._channel.close(None)
 
+    async def _ask(self, method: m.Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
+        """`call`; of several auths, one that has answered nothing for as long as a call may take is left."""
+        began, channel = asyncio.get_running_loop().time(), self._channel
+        try:
+            answer = await call(channel, method, request)
+        except NoAnswer:
+            if self._answered < began and channel is self._channel and "," in self._address:
+                first, _, others = self._address.partition(",")
+                self._address = f"{others},{first}"
+                await self._replace(None)
+            raise
+        self._answered = asyncio.get_running_loop().time()
+        return answer
+
     async def append(self, events: Sequence[AuditEvent]) -> None:
         """`ports.AuditLog`: in order, in messages of bounded size."""
         for batch in _batches(events):
-            await call(self._channel, m.APPEND, m.Events(batch))
+            await self._ask(m.APPEND, m.Events(batch))
 
     async def put(self, tracker: Tracker) -> None:
         """`ports.TrackerStore`."""
-        await call(self._channel, m.PUT_TRACKER, m.PutTracker(tracker, self._ttl(tracker.expires)))
+        await self._ask(m.PUT_TRACKER, m.PutTracker(tracker, self._ttl(tracker.expires)))
 
     async def put_all(self, trackers: Sequence[Tracker]) -> None:
         """`ports.TrackerStore`: one call each."""
@@ -76,7 +97,7 @@ class AuthClient:
 
     async def keep(self, daemon: DaemonId, sids: Iterable[SessionId], expires: datetime) -> None:
         """`ports.TrackerStore`."""
-        await call(self._channel, m.KEEP_TRACKERS, m.KeepTrackers(daemon, tuple(sids), self._ttl(expires)))
+        await self._ask(m.KEEP_TRACKERS, m.KeepTrackers(daemon, tuple(sids), self._ttl(expires)))
 
     async def live(self) -> list[Tracker]:
         """`ports.TrackerStore`, whose other daemons' sessions are nothing to this one: LocalProtocolError."""
@@ -97,11 +118,11 @@ class AuthClient:
 
     async def ready(self, sid: SessionId) -> None:
         """`ports.SyncStore`."""
-        await call(self._channel, m.SYNC_READY, m.SyncReady(sid))
+        await self._ask(m.SYNC_READY, m.SyncReady(sid))
 
     async def extend(self, sid: SessionId, offset: int, data: bytes) -> None:
         """`ports.SyncStore`."""
-        await call(self._channel, m.SYNC_EXTEND, m.SyncExtend(sid, offset, data))
+        await self._ask(m.SYNC_EXTEND, m.SyncExtend(sid, offset, data))
 
     async def recordings(self, only: Iterable[SessionId] | None = None) -> list[RecordingInfo]:
         """`ports.RecordingStore`, of which a node has only one direction: LocalProtocolError."""
@@ -115,11 +136,11 @@ class AuthClient:
     async def heartbeat(self, node: Target) -> None:
         """`ports.Inventory`."""
         expires = node.expires or self._clock.now()
-        await call(self._channel, m.HEARTBEAT, m.Heartbeat(node, self._ttl(expires)))
+        await self._ask(m.HEARTBEAT, m.Heartbeat(node, self._ttl(expires)))
 
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """`ports.Admission`."""
-        return await call(self._channel, m.ADMIT, m.Admit(claims, login, target))
+        return await self._ask(m.ADMIT, m.Admit(claims, login, target))
 
     async def follow_locks(self) -> AsyncGenerator[LockList, None]:
         """`ports.LockFeed`."""
@@ -130,37 +151,37 @@ class AuthClient:
     async def acquire(self, lease: Lease, limit: int) -> bool:
         """`ports.LeaseStore`."""
         wanted = m.Acquire(lease.id, lease.semaphore, limit, self._ttl(lease.expires))
-        return (await call(self._channel, m.ACQUIRE, wanted)).taken
+        return (await self._ask(m.ACQUIRE, wanted)).taken
 
     async def renew_leases(self, daemon: DaemonId, leases: Iterable[str], expires: datetime) -> set[str]:
         """`ports.LeaseStore`; auth knows by itself which daemon asks."""
         del daemon
-        kept = await call(self._channel, m.RENEW_LEASES, m.RenewLeases(tuple(leases), self._ttl(expires)))
+        kept = await self._ask(m.RENEW_LEASES, m.RenewLeases(tuple(leases), self._ttl(expires)))
         return set(kept.ids)
 
     async def release(self, daemon: DaemonId, leases: Iterable[str]) -> None:
         """`ports.LeaseStore`."""
         del daemon
-        await call(self._channel, m.RELEASE, m.Leases(tuple(leases)))
+        await self._ask(m.RELEASE, m.Leases(tuple(leases)))
 
     async def release_all(self, daemon: DaemonId) -> None:
         """`ports.LeaseStore`."""
         del daemon
-        await call(self._channel, m.RELEASE_ALL, m.Nothing())
+        await self._ask(m.RELEASE_ALL, m.Nothing())
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""
-        answer = await call(self._channel, m.TRUST, m.Nothing())
+        answer = await self._ask(m.TRUST, m.Nothing())
         return TrustBundle(answer.user_cas, answer.host_cas, answer.service)
 
     async def recording_terms(self, public: bytes) -> RecordingTerms:
         """`ports.TermsSource`."""
-        terms = await call(self._channel, m.RECORDING_TERMS, m.AskTerms(public))
+        terms = await self._ask(m.RECORDING_TERMS, m.AskTerms(public))
         return RecordingTerms(terms.warrant, terms.recipients)
 
     async def renew(self, host_key: str) -> Renewed:
         """Fresh certificates for this daemon's keys; ``host_key`` is the public SSH host key, one line."""
-        return await call(self._channel, m.RENEW, m.Renew(create_request(self._identity.key), host_key))
+        return await self._ask(m.RENEW, m.Renew(create_request(self._identity.key), host_key))
 
     def _ttl(self, expires: datetime) -> float:
         return (expires - self._clock.now()).total_seconds()

@@ -18,6 +18,7 @@ from interlock.core.errors import (
     Differs,
     InterlockError,
     Locked,
+    NoAnswer,
     NotFound,
     RecordingError,
     RemoteProtocolError,
@@ -33,7 +34,7 @@ MAX_TEXT = 512
 """Characters of a text in metadata, which HTTP/2 keeps below 8 KiB in all."""
 
 _MALFORMED = "malformed"
-_UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+_UNANSWERED = {grpc.StatusCode.UNAVAILABLE: Away, grpc.StatusCode.DEADLINE_EXCEEDED: NoAnswer}
 _CLASSES: dict[str, tuple[type[InterlockError], grpc.StatusCode]] = {
     "locked": (Locked, grpc.StatusCode.PERMISSION_DENIED),  # before the class that it belongs to
     "denied": (Denied, grpc.StatusCode.PERMISSION_DENIED),
@@ -72,16 +73,26 @@ def to_status(error: Exception) -> tuple[grpc.StatusCode, bytes]:
 
 def from_status(error: grpc.aio.AioRpcError) -> InterlockError:
     """The error to raise on the client's side for a failed call."""
-    # The stubs describe the synchronous API here; the asyncio one has plain pairs.
-    pairs = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
-    for name, trailer in pairs:
-        if name == TRAILER and isinstance(trailer, bytes):
-            return _rebuild(trailer)
+    trailer = _trailer(error)
+    if trailer is not None:
+        return _rebuild(trailer)
     if error.code() is grpc.StatusCode.INTERNAL:
         return StoreError("auth failed", reason=f"auth reported an internal error: {error.details()}")
     public = "auth cannot be reached"
-    kind = Away if error.code() in _UNANSWERED else StoreError
-    return kind(public, reason=f"{public}: {error.code().name} {error.details()}")
+    return _UNANSWERED.get(error.code(), StoreError)(
+        public, reason=f"{public}: {error.code().name} {error.details()}"
+    )
+
+
+def is_broken(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a call failed because the connection to auth did, and not because auth said so."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and _trailer(error) is None
+
+
+def _trailer(error: grpc.aio.AioRpcError) -> bytes | None:
+    # The stubs describe the synchronous API here; the asyncio one has plain pairs.
+    pairs = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+    return next((value for name, value in pairs if name == TRAILER and isinstance(value, bytes)), None)
 
 
 def _rebuild(trailer: bytes) -> InterlockError:

@@ -56,6 +56,7 @@ class Method(Generic[RequestT, ReplyT]):
     name: str
     request: type[RequestT]
     reply: type[ReplyT]
+    once: bool = False  # asked twice, when the first answer was lost, it would mean something else
 
     @property
     def path(self) -> str:
@@ -259,5 +260,5 @@ SYNC_EXTEND = Method(AUTH_SERVICE, "SyncExtend", SyncExtend, Nothing)
 RECORDING_TERMS = Method(AUTH_SERVICE, "RecordingTerms", AskTerms, Terms)
 
 AUTHORITY = Method(JOIN_SERVICE, "Authority", Nothing, CaCertificate)
-JOIN = Method(JOIN_SERVICE, "Join", JoinRequest, Joined)
-TRUST_LEAF = Method(JOIN_SERVICE, "TrustLeaf", LeafRequest, RootReply)
+JOIN = Method(JOIN_SERVICE, "Join", JoinRequest, Joined, once=True)
+TRUST_LEAF = Method(JOIN_SERVICE, "TrustLeaf", LeafRequest, RootReply, once=True)

@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc import proxy_messages as p
-from interlock.adapters.rpc.calling import call, subscribe
+from interlock.adapters.rpc.calling import subscribe
 from interlock.adapters.rpc.client import AuthClient
 from interlock.core import portal as wire
 from interlock.core.errors import LocalProtocolError, RemoteProtocolError, Rule, StoreError
@@ -38,35 +38,35 @@ class ProxyClient(AuthClient):
 
     async def standing(self, certificate: bytes) -> Standing:
         """`standing.StandingSource`."""
-        return await call(self._channel, p.STANDING, p.Who(certificate))
+        return await self._ask(p.STANDING, p.Who(certificate))
 
     async def find_target(self, certificate: bytes, name: str) -> Target:
         """The target that a person means."""
-        return await call(self._channel, p.FIND, p.Find(certificate, name))
+        return await self._ask(p.FIND, p.Find(certificate, name))
 
     async def target(self, name: str) -> Target:
         """`ports.TargetLookup`."""
-        return await call(self._channel, p.TARGET, p.Name(name))
+        return await self._ask(p.TARGET, p.Name(name))
 
     async def trusted(self) -> tuple[TrustedCluster, ...]:
         """`standing.TrustedSource`."""
-        return (await call(self._channel, p.TRUSTED, m.Nothing())).clusters
+        return (await self._ask(p.TRUSTED, m.Nothing())).clusters
 
     async def tracked(self, sid: SessionId) -> tuple[Tracker | None, bool]:
         """A session's tracker if it lives, and whether there was such a session."""
-        answer = await call(self._channel, p.TRACKED, p.Session(sid))
+        answer = await self._ask(p.TRACKED, p.Session(sid))
         return answer.tracker, answer.known
 
     async def claim(self, sid: SessionId) -> None:
         """The session is ours from now on; Denied if it is another daemon's."""
-        await call(self._channel, p.CLAIM, p.Session(sid))
+        await self._ask(p.CLAIM, p.Session(sid))
 
     async def issue_for_target(
         self, permit: Permit, public_key: str, *, records: bool, client_addr: str = ""
     ) -> TargetCredential:
         """`ports.TargetIssuer`: auth decides anew, by the person's certificate."""
         wanted = ForTarget(permit.login, permit.target.id, public_key, records, client_addr, permit.joining)
-        return await call(self._channel, p.SIGN_FOR_TARGET, p.SignForTarget(permit.certificate, wanted))
+        return await self._ask(p.SIGN_FOR_TARGET, p.SignForTarget(permit.certificate, wanted))
 
     async def issue_for_leaf(
         self, granted: LeafPass, public_key: str, *, offers: bool, client_addr: str = ""
@@ -75,27 +75,27 @@ class ProxyClient(AuthClient):
         wanted = p.SignForLeaf(
             granted.certificate, granted.login, granted.node, granted.leaf.name, public_key, offers, client_addr
         )
-        return await call(self._channel, p.SIGN_FOR_LEAF, wanted)
+        return await self._ask(p.SIGN_FOR_LEAF, wanted)
 
     async def issue_for_jump(self, public_key: str, names: tuple[str, ...]) -> str:
         """A host certificate for these names of a target."""
-        return (await call(self._channel, p.SIGN_FOR_JUMP, p.SignForJump(public_key, names))).line
+        return (await self._ask(p.SIGN_FOR_JUMP, p.SignForJump(public_key, names))).line
 
     async def report(self, peer: str, tunnels: tuple[DaemonId, ...], ttl_s: float) -> None:
         """We live, and are reached there; Denied if we were removed."""
-        await call(self._channel, p.REPORT, p.Report(peer, tunnels, ttl_s))
+        await self._ask(p.REPORT, p.Report(peer, tunnels, ttl_s))
 
     async def peers(self, known: bytes) -> p.Peers:
         """The other proxies."""
-        return await call(self._channel, p.PEERS, p.AskPeers(known))
+        return await self._ask(p.PEERS, p.AskPeers(known))
 
     async def judge(self, user: str, password: str, *, source: str, new: str | None = None) -> p.Judged:
         """Sign-in by password."""
-        return await call(self._channel, p.PASSWORD, p.Password(user, password, source, new))
+        return await self._ask(p.PASSWORD, p.Password(user, password, source, new))
 
     async def put_twin(self, twin: Twin) -> None:
         """Expect a node's twin of our session."""
-        await call(self._channel, p.PUT_TWIN, p.PutTwin(twin))
+        await self._ask(p.PUT_TWIN, p.PutTwin(twin))
 
     def ask_portal(self, request: p.AskPortal) -> AsyncGenerator[p.Piece, None]:
         """A person's request."""

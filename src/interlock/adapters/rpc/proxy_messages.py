@@ -183,7 +183,7 @@ PUT_TWIN = Method(AUTH_SERVICE, "PutTwin", PutTwin, Nothing)
 SIGN_FOR_TARGET = Method(AUTH_SERVICE, "SignForTarget", SignForTarget, TargetCredential)
 SIGN_FOR_LEAF = Method(AUTH_SERVICE, "SignForLeaf", SignForLeaf, TargetCredential)
 SIGN_FOR_JUMP = Method(AUTH_SERVICE, "SignForJump", SignForJump, HostCertificate)
-PASSWORD = Method(AUTH_SERVICE, "Password", Password, Judged)
+PASSWORD = Method(AUTH_SERVICE, "Password", Password, Judged, once=True)
 PORTAL = Method(AUTH_SERVICE, "Portal", AskPortal, Piece)  # the reply is a stream
 REPORT = Method(AUTH_SERVICE, "Report", Report, Nothing)
 PEERS = Method(AUTH_SERVICE, "Peers", AskPeers, Peers)

@@ -62,7 +62,7 @@ MAX_STREAMS = 4096
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # a second auth on the same address is an error, not a lottery
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1_000),  # see `tls.KEEPALIVE_S`
 ]
 
 

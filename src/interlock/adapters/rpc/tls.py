@@ -21,13 +21,24 @@ UNIX = "unix:"
 
 HANDSHAKE_TIMEOUT_S = 10.0
 
+KEEPALIVE_S = 4.0
+"""Seconds of silence from auth after which it is asked whether it is there, while a call runs."""
+
+KEEPALIVE_TIMEOUT_S = 3.0
+"""Seconds that it has to say so. An auth that does not is left, its calls fail, and another one is looked for."""
+
+CONNECT_TIMEOUT_S = 2.0
+"""Seconds to connect to an auth and to shake hands; the next one is tried at the same time after 250 ms."""
+
 _CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.ssl_target_name_override", AUTH_SERVER_NAME),
     ("grpc.enable_http_proxy", 0),  # daemons speak to auth directly, whatever the environment says
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_time_ms", round(KEEPALIVE_S * 1000)),
+    ("grpc.keepalive_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),
+    ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_TIMEOUT_S * 1000)),  # of every ping; else a minute
+    ("grpc.http2.max_pings_without_data", 0),  # any number: who only watches sends no data
     ("grpc.initial_reconnect_backoff_ms", 250),
-    ("grpc.min_reconnect_backoff_ms", 250),
+    ("grpc.min_reconnect_backoff_ms", round(CONNECT_TIMEOUT_S * 1000)),  # that is what gRPC takes it for
     ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 

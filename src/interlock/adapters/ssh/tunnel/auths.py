@@ -18,8 +18,8 @@ AUTH_DIAL_S = 2.0
 """Seconds that one of several auths has to accept a connection, before the next one is tried."""
 
 LINGER_S = 10.0
-"""Seconds for which a connection stays on which the node says no more and auth nothing. gRPC half-closes nothing: it
-has gone, and the node may have only so many."""
+"""Seconds for which a connection stays on which the node says no more and auth nothing. gRPC half-closes nothing:
+it has gone, and the node may have only so many."""
 
 Place = tuple[str, int]
 
