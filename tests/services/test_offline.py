@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from interlock.core.errors import Away, Denied, Locked, StoreError
+from interlock.core.errors import Away, Denied, Locked, NotFound, StoreError
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.audit import Kind
@@ -112,9 +112,20 @@ async def test_an_answer_is_used_again_unless_it_would_count_for_longer_now() ->
     assert await answers.ask("k", ALICE, scene.auth) == "answer 3"
 
 
-@pytest.mark.parametrize("error", [Denied("no"), Locked("locked"), StoreError("the rules cannot be read")])
+async def test_what_auth_cannot_say_lets_nobody_in_and_takes_nothing_back() -> None:
+    """It may be stopping, or its database be away, before it falls silent."""
+    scene = Scene(offline_s=60)
+    await scene.ask()
+    scene.auth.error = StoreError("the database is away")
+    with pytest.raises(StoreError, match="the database is away"):
+        await scene.ask()
+    scene.auth.error = AWAY
+    assert await scene.ask() == "answer 1"
+
+
+@pytest.mark.parametrize("error", [Denied("no"), Locked("locked"), NotFound("who?")])
 async def test_what_auth_refuses_is_forgotten(error: Exception) -> None:
-    """Whatever it said before, and also what it cannot say: it is there, and does not allow it."""
+    """Whatever it said before."""
     scene = Scene(offline_s=60)
     await scene.ask()
     scene.auth.error = error

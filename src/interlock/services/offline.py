@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from interlock.core.errors import Away, InterlockError
+from interlock.core.errors import Away, InterlockError, StoreError
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.audit import JsonValue, Kind, rfc3339
@@ -71,7 +71,7 @@ class Answers(Generic[KeyT, ValueT]):
         self._kept: OrderedDict[KeyT, _Answer[ValueT]] = OrderedDict()
 
     async def ask(self, key: KeyT, subject: Subject, question: Callable[[], Awaitable[ValueT]]) -> ValueT:
-        """What auth says, or what it has said if it does not answer. An error of auth's own is the last word."""
+        """What auth says, or what it has said if it does not answer; a refusal is its last word."""
         known = self._kept.get(key)
         if known is not None and self._fresh(known):
             return known.value
@@ -79,6 +79,8 @@ class Answers(Generic[KeyT, ValueT]):
             value = await question()
         except Away as error:
             return self._old(known, subject, error)
+        except StoreError:  # it is there and cannot tell: that takes nothing back, and lets nobody in
+            raise
         except InterlockError:
             self._kept.pop(key, None)
             raise
