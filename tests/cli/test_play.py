@@ -1,11 +1,15 @@
 """The player: time, speed, pauses, and a terminal left as it was."""
 
+from tempfile import TemporaryFile
+
 import pytest
 
-from interlock.cli.play import IDLE_LIMIT_S, Pace, PlayFormat, play
+from interlock.cli.play import IDLE_LIMIT_S, Fetched, Pace, PlayFormat, frames_of_file, play
+from interlock.domain.container import Decoder, answered, place_of
 from interlock.domain.recording import Frame, Header, Marker, Output, Stream
 from interlock.domain.session import Exit, Window
 from interlock.domain.terminal import RESTORE
+from interlock.testing.recordings import SECOND, long_recording
 
 HEADER = Header(
     sid="d46d710b-24b9-4f86-af68-d7755636b94b",
@@ -131,3 +135,19 @@ def test_text_and_json_come_at_once() -> None:
     play(SESSION, stage.write, form=PlayFormat.JSON, sleep=stage.sleep, monotonic=stage.monotonic)
     assert stage.time == 50.0
     assert stage.shown[-1][1] == '{"type":"exit","ms":61250,"status":0,"signal":null,"error":""}\n'
+
+
+def test_what_was_fetched_plays_from_its_moment_only() -> None:
+    """What is not there is told before anything is played, and not taken for damage."""
+    data = long_recording(60)
+    place = answered(place_of(len(data), 50 * SECOND, Decoder(blind=True)), lambda at, size: data[at : at + size])
+    with TemporaryFile() as file:
+        fetched = Fetched(file)
+        for offset, size in ((0, 65536), (place.point.offset, len(data) - place.point.offset)):
+            fetched.put(offset, data[offset : offset + size // 2])
+            fetched.put(offset + size // 2, data[offset + size // 2 : offset + size])
+        assert fetched.plays_from(50 * SECOND)
+        assert not fetched.plays_from(10 * SECOND)
+        frames = list(frames_of_file(file, 50 * SECOND))
+    assert frames[-1].body == Exit(status=0)
+    assert any(isinstance(each.body, Output) and b"second 50" in each.body.data for each in frames)

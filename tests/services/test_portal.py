@@ -21,20 +21,20 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import AuditEvent, Kind, rfc3339
-from interlock.domain.container import SALT_SIZE, BlockBuilder, decode, preamble
+from interlock.domain.container import FRONT, SALT_SIZE, BlockBuilder, decode, frames_from, preamble
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.rbac import Role
 from interlock.domain.recording import FrameKind, Header, Output, Stream, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import AuthorityKey, RecordingFilter, RecordingInfo, RecordingPage, User
+from interlock.ports import AuthorityKey, OpenedRecording, RecordingFilter, RecordingInfo, RecordingPage, User
 from interlock.services import portal as service
 from interlock.services.authority import Authority
 from interlock.services.emitter import EventFactory
-from interlock.services.portal import DEFAULT_TTL, FRONT, SIGN_WINDOW, Caller, Download, Portal
+from interlock.services.portal import DEFAULT_TTL, SIGN_WINDOW, Caller, Download, Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.recordings import CONTENT, HEADER, made
+from interlock.testing.recordings import CONTENT, HEADER, SECOND, long_recording, made
 
 SID = SessionId("0b8f4a5e-1111-4222-8333-944445555666")
 OTHER_SID = SessionId("0b8f4a5e-1111-4222-8333-944445555777")
@@ -82,6 +82,24 @@ def recording(user: str, **more: str) -> bytes:
     return head + builder.take()
 
 
+class Opened:
+    """`ports.OpenedRecording` in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+        self.read_bytes = 0
+        self.closed = 0
+
+    async def read(self, offset: int, size: int) -> bytes:
+        found = self._data[offset : offset + size]
+        self.read_bytes += len(found)
+        return found
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
 @dataclass
 class World:
     """All that the portal reads, in memory."""
@@ -92,6 +110,7 @@ class World:
     files: dict[SessionId, bytes] = field(default_factory=dict)
     closed: int = 0  # recordings that were opened and closed again
     broken: bool = False
+    opened: Opened | None = None  # the last one
     known_roles: list[Role] = field(default_factory=lambda: list(ROLES))
     live_sessions: list[Tracker] = field(
         default_factory=lambda: [tracker(SID, "alice"), tracker(OTHER_SID, "bob")]
@@ -145,6 +164,12 @@ class World:
                 yield whole[at : at + 100]
         finally:
             self.closed += 1
+
+    async def open(self, sid: SessionId) -> OpenedRecording:
+        if sid not in self.files:
+            raise NotFound(f"no recording of session {sid}")
+        self.opened = Opened(self.files[sid])
+        return self.opened
 
     async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
         return self.kept.setdefault(key.kind, key)
@@ -369,6 +394,66 @@ async def test_an_encrypted_recording_is_opened_for_who_may_play_it(
         assert Output(Stream.STDOUT, b"secret") in [frame.body for frame in decode([data])]
     else:
         assert data == locked.data
+
+
+async def placed(reply: object, size: int) -> bytearray:
+    """The file as far as it came."""
+    assert isinstance(reply, Download)
+    data, came = bytearray(size), b"".join([piece async for piece in reply.pieces])
+    for offset, length in reply.head.places:
+        data[offset : offset + length], came = came[:length], came[length:]
+    assert not came
+    return data
+
+
+@pytest.mark.parametrize("fits", [True, False, None])
+async def test_of_a_recording_that_is_played_from_a_moment_comes_what_is_needed(
+    portal: Portal, world: World, events: Events, fits: bool | None
+) -> None:
+    """Encrypted or not; with the key in the open if the gateway has it, and as it is if not."""
+
+    def unlock(_wrapped: bytes) -> bytes:
+        if not fits:
+            raise RecordingError("encrypted for others")
+        return CONTENT.key
+
+    portal._unlock = unlock
+    content = None if fits is None else CONTENT
+    whole = long_recording(60, header=replace(HEADER, user="alice"), content=content)
+    world.files[SID] = whole
+    at = 55 * SECOND
+    data = await placed(await portal.answer(signed_in(), wire.Recording(SID, at)), len(whole))
+    assert world.opened is not None
+    assert world.opened.closed == 1
+    assert world.opened.read_bytes < len(whole) * 2 // 3
+    own = None if fits is not False else lambda _wrapped: CONTENT.key
+    frames = list(frames_from(lambda offset, size: bytes(data[offset : offset + size]), len(data), at, own))
+    known = list(
+        frames_from(lambda offset, size: whole[offset : offset + size], len(whole), at, lambda _w: CONTENT.key)
+    )
+    assert frames == known
+    assert [event.kind for event in events] == [Kind.RECORDING_ACCESS]
+
+
+async def test_where_a_place_cannot_be_told_all_of_the_recording_comes(portal: Portal, world: World) -> None:
+    """It is damaged, and whoever plays it is told so; of others nothing comes, whatever moment they ask for."""
+    whole = bytearray(long_recording(40, header=replace(HEADER, user="alice")))
+    start = whole.rfind(b"ILRB", 0, whole.rfind(b"ILRB"))
+    whole[start : start + 4] = b"xxxx"
+    world.files[SID] = bytes(whole)
+    reply = await portal.answer(signed_in(), wire.Recording(SID, SECOND))
+    assert isinstance(reply, Download)
+    assert reply.head.places == []
+    assert b"".join([piece async for piece in reply.pieces]) == whole
+    assert world.opened is not None
+    assert (world.opened.closed, world.closed) == (1, 1)
+    world.files[OTHER_SID] = long_recording(40, header=replace(HEADER, user="bob"))
+    for data in (world.files[OTHER_SID], recording("bob"), recording(""), b"junk", b""):
+        world.files[OTHER_SID] = data
+        assert (await refused(portal, signed_in(), wire.Recording(OTHER_SID, SECOND))).why in ("denied", "failed")
+        assert world.opened.closed == 1
+    missing = wire.Recording(str(SID)[:-1] + "0", SECOND)
+    assert (await refused(portal, signed_in(), missing)).why == "not-found"
 
 
 async def test_recordings_of_others_are_denied_and_unknown_ones_not_found(

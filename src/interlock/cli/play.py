@@ -13,8 +13,9 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
+from interlock.core.errors import RecordingError
 from interlock.domain import casting
-from interlock.domain.container import Unlock, frames_from
+from interlock.domain.container import Decoder, Unlock, answered, frames_from, place_of
 from interlock.domain.recording import MICROSECONDS, Frame, Marker, Output, Stream
 from interlock.domain.terminal import RESTORE, screen
 
@@ -77,6 +78,43 @@ def play(
         case PlayFormat.JSON:
             for line in casting.json_lines(frames):
                 write(line)
+
+
+class Fetched:
+    """A file of which only some places are there. Reading others is a `LookupError`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._places: list[tuple[int, int]] = []  # beginnings and ends
+
+    def put(self, offset: int, data: bytes) -> None:
+        """Keep this; places come in order."""
+        self._file.seek(offset)
+        self._file.write(data)
+        if self._places and self._places[-1][1] == offset:
+            self._places[-1] = self._places[-1][0], offset + len(data)
+        else:
+            self._places.append((offset, offset + len(data)))
+
+    def plays_from(self, at: int) -> bool:
+        """Whether what is there is what `frames_of_file` reads for this moment."""
+        size = self._places[-1][1] if self._places else 0
+
+        def read(offset: int, length: int) -> bytes:
+            end = min(offset + length, size)
+            if end > offset and not any(first <= offset and end <= last for first, last in self._places):
+                raise LookupError(offset)
+            self._file.seek(offset)
+            return self._file.read(length)
+
+        try:
+            place = answered(place_of(size, at, Decoder(blind=True)), read)
+            read(place.point.offset, size)
+        except LookupError:
+            return False
+        except RecordingError:  # which playing it tells
+            return True
+        return True
 
 
 def frames_of_file(file: IO[bytes], at: int, unlock: Unlock | None = None) -> Iterator[Frame]:

@@ -278,13 +278,13 @@ def play(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     unlock = unlock_with(identity)
-    with _recording(recording, proxy) as file:
+    with _recording(recording, proxy, at) as file:
         frames = frames_of_file(file, at, unlock) if at else decode(_pieces(file), unlock)
         play(frames, _show, form=chosen, pace=pace, start=at, terminal=sys.stdout.isatty())
 
 
-def _recording(name: str, proxy: ProxyAddress | None) -> BinaryIO:
-    """The recording as an open file."""
+def _recording(name: str, proxy: ProxyAddress | None, at: int) -> BinaryIO:
+    """The recording as an open file, or what is needed of it to play it from this moment on."""
     try:
         sid = parse_session_id(name)
     except ValueError:
@@ -295,7 +295,16 @@ def _recording(name: str, proxy: ProxyAddress | None) -> BinaryIO:
 
     async def work(portal: "PortalClient") -> BinaryIO:
         # A nameless file: what was on somebody's screen is not left behind in /tmp.
+        from interlock.cli.play import Fetched
+
         file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - the caller closes it
+        if at:
+            fetched = Fetched(file)
+            async for offset, piece in portal.download_from(sid, at):
+                fetched.put(offset, piece)
+            if fetched.plays_from(at):
+                return file
+            file.seek(file.truncate(0))
         async for piece in portal.download(sid):
             file.write(piece)
         file.seek(0)

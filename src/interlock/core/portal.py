@@ -66,10 +66,11 @@ class Recordings(Request, frozen=True, tag="recordings", omit_defaults=True):
     limit: Limit = MAX_LISTED
 
 
-class Recording(Request, frozen=True, tag="recording"):
+class Recording(Request, frozen=True, tag="recording", omit_defaults=True):
     """Please send the recording of my session."""
 
     sid: str
+    at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)] = 0  # only what is needed from that microsecond on
 
 
 class WhoAmI(Request, frozen=True, tag="whoami"):
@@ -154,14 +155,18 @@ class RecordingList(Reply, frozen=True, tag="recordings"):
     next: str = ""  # as above
 
 
+Place = Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+
+
 class Stream(Reply, frozen=True, tag="stream"):
-    """Chunks follow."""
+    """Chunks follow: of the whole file, or of these places in it, offset and size, in order."""
 
     sid: str
+    places: list[tuple[Place, Place]] = []
 
 
 class Streamed(Reply, frozen=True, tag="streamed"):
-    """The chunks were the whole recording."""
+    """The chunks were all that was announced."""
 
     size: int  # bytes in all chunks
 

@@ -9,7 +9,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.lease import Lease
 from interlock.domain.lock import Lock, LockList
 from interlock.domain.tracker import Tracker
-from interlock.ports.recordings import RecordingFilter, RecordingPage
+from interlock.ports.recordings import OpenedRecording, RecordingFilter, RecordingPage
 
 
 class TrackerStore(Protocol):
@@ -82,6 +82,10 @@ class Recordings(Protocol):
 
     def read(self, sid: SessionId) -> AsyncIterator[bytes]:
         """The stored bytes in pieces; NotFound if there are none."""
+        ...
+
+    async def open(self, sid: SessionId) -> OpenedRecording:
+        """The same, to be read at any place; NotFound if there is none."""
         ...
 
 

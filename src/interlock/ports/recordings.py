@@ -61,6 +61,23 @@ class RecordingStore(Protocol):
         ...
 
 
+class OpenedRecording(Protocol):
+    """A stored recording that is read at any place; never what is stored in its place meanwhile."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of it."""
+        ...
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """So many bytes, fewer at its end only; StoreError or RecordingError if it cannot be read any more."""
+        ...
+
+    async def close(self) -> None:
+        """Close; never fails."""
+        ...
+
+
 class RecordingPart(Protocol):
     """The file of a recording in the making, on local disk. The packet path calls it, so its calls are short."""
 

@@ -19,6 +19,7 @@ from interlock.ports import (
     BegunSessions,
     Clock,
     LeftBehind,
+    OpenedRecording,
     RecordingFilter,
     RecordingInfo,
     RecordingPage,
@@ -52,6 +53,10 @@ _UNTOLD = "~"
 
 class Files(RecordingStore, LeftBehind, Protocol):
     """All that is on this disk."""
+
+    async def open(self, sid: SessionId) -> OpenedRecording:
+        """A stored recording, to be read at any place; NotFound."""
+        ...
 
 
 class Catalogue:
@@ -154,6 +159,10 @@ class Catalogue:
         """The stored bytes of a session, by either of its IDs; NotFound if there are none."""
         async for piece in self._recordings.read(await self._twins.one(sid)):
             yield piece
+
+    async def open(self, sid: SessionId) -> OpenedRecording:
+        """The same, to be read at any place."""
+        return await self._recordings.open(await self._twins.one(sid))
 
     def _known_only(self, sid: SessionId, start: Mapping[str, JsonValue], *, living: bool) -> RecordingInfo:
         """A recording of which nothing is here: it is where it is made, unless that is here."""

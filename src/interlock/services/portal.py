@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+import structlog
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
@@ -20,16 +21,17 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
-from interlock.domain.container import Decoder, Unlock, opened_for_player
+from interlock.domain.container import FRONT, Decoder, Place, Unlock, needed, opened_for_player, place_of
 from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for
-from interlock.domain.recording import RecordingState
+from interlock.domain.recording import Header, RecordingState
 from interlock.domain.tracker import Tracker
 from interlock.ports import (
     Clock,
     EventSink,
     LiveSessions,
+    OpenedRecording,
     RecordingFilter,
     RecordingInfo,
     Recordings,
@@ -42,8 +44,7 @@ from interlock.services.emitter import EventFactory
 DEFAULT_TTL = timedelta(hours=12)
 """A certificate's life when the user asks for none: one working day."""
 
-FRONT = 1024 * 1024
-"""Bytes in which a recording's header must stand; it is the first frame of a block of at most 128 KiB."""
+_log = structlog.get_logger()
 
 _STORED = frozenset({RecordingState.COMPLETE, RecordingState.CUT_OFF})
 
@@ -282,20 +283,46 @@ class Portal:
             sid = parse_session_id(request.sid)
         except ValueError as error:
             raise NotFound(f"{request.sid[:64]!r} is not a session ID") from error
+        download = await self._from(caller, sid, request.at) if request.at else None
+        download = download or await self._whole(caller, sid)
+        self._emit(Kind.RECORDING_ACCESS, caller, {"session_type": "ssh", "format": "ilr"}, sid=sid)
+        return download
+
+    async def _whole(self, caller: Caller, sid: SessionId) -> Download:
         pieces = self._recordings.read(sid)
         try:
-            held, owner = await _front(pieces)
-            if owner != caller.user:
-                public = "access denied: this is not a recording of one of your sessions"
-                raise Denied(public, reason=f"{caller.user} asked for session {sid} of {owner or 'nobody known'}")
-            if self._unlock is not None:
-                with suppress(RecordingError):  # of other recipients: the player may be one of them
-                    held = [opened_for_player(b"".join(held), self._unlock)]
+            held, header = await _front(pieces)
+            front = self._admitted(caller, sid, header, b"".join(held))
         except InterlockError:
             await _close(pieces)
             raise
-        self._emit(Kind.RECORDING_ACCESS, caller, {"session_type": "ssh", "format": "ilr"}, sid=sid)
-        return Download(wire.Stream(sid), _chained(held, pieces))
+        return Download(wire.Stream(sid), _chained(front, pieces))
+
+    async def _from(self, caller: Caller, sid: SessionId, at: int) -> Download | None:
+        """What is needed to play it from this moment on; None if that cannot be told, because it is damaged."""
+        file = await self._recordings.open(sid)
+        try:
+            found, seen = await _place(file, at)
+            front = b"" if found is None else self._admitted(caller, sid, found.header, found.front)
+        except InterlockError:
+            await file.close()
+            raise
+        if found is None:
+            await file.close()
+            return None
+        places = needed(seen, found, file.size)
+        return Download(wire.Stream(sid, places), _placed(file, places, front))
+
+    def _admitted(self, caller: Caller, sid: SessionId, header: Header | None, front: bytes) -> bytes:
+        """The beginning of the file as the caller may have it; Denied if it is not of a session of his."""
+        owner = (header.user or None) if header is not None and not header.origin_cluster else None
+        if owner != caller.user:
+            public = "access denied: this is not a recording of one of your sessions"
+            raise Denied(public, reason=f"{caller.user} asked for session {sid} of {owner or 'nobody known'}")
+        if self._unlock is not None:
+            with suppress(RecordingError):  # of other recipients: the player may be one of them
+                return opened_for_player(front, self._unlock)
+        return front
 
     def _myself(self, caller: Caller, roles: list[Role]) -> wire.Myself:
         return wire.Myself(
@@ -378,7 +405,7 @@ def _owner(info: RecordingInfo) -> str | None:
     return owner if isinstance(owner, str) and owner and not info.meta.get("origin_cluster") else None
 
 
-async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], str | None]:
+async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], Header | None]:
     """Read as far as the recording's header, which says whose it is; NotFound if there is no recording.
 
     Cheaper than looking through the list of all recordings, and it is the same header.
@@ -388,14 +415,49 @@ async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], str | None]
         held.append(piece)
         if any(True for _ in decoder.feed(piece)) or sum(map(len, held)) > FRONT:
             break
-    header = decoder.header
-    return held, (header.user or None) if header is not None and not header.origin_cluster else None
+    return held, decoder.header
 
 
-async def _chained(held: list[bytes], pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _place(file: OpenedRecording, at: int) -> tuple[Place | None, list[tuple[int, int]]]:
+    """Where to begin for a moment, None if the recording is damaged; and what was read to find it."""
+    seen, asking = list[tuple[int, int]](), place_of(file.size, at, Decoder(blind=True))
     try:
-        for piece in held:
-            yield piece
+        wanted = next(asking)
+        while True:
+            data = await file.read(*wanted)
+            seen.append((wanted[0], len(data)))
+            wanted = asking.send(data)
+    except StopIteration as end:
+        found: Place = end.value
+        return found, seen
+    except RecordingError as error:
+        _log.warning("portal.not_sought", reason=error.reason)
+        return None, seen
+
+
+async def _placed(
+    file: OpenedRecording, places: Sequence[tuple[int, int]], front: bytes
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of all places, one after the other; ``front``: what the file's first bytes are to be."""
+    try:
+        for offset, size in places:
+            at, end = offset, offset + size
+            if not at:
+                yield front
+                at = len(front)
+            while at < end:
+                piece = await file.read(at, min(wire.CHUNK, end - at))
+                if not piece:
+                    raise RecordingError("the recording could not be read to its end")
+                yield piece
+                at += len(piece)
+    finally:
+        await file.close()
+
+
+async def _chained(front: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    try:
+        yield front
         async for piece in pieces:
             yield piece
     finally:

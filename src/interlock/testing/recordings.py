@@ -1,7 +1,7 @@
 """Recordings made block by block, and the ways in which one can be damaged."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from interlock.core.ids import DaemonId, SessionId
@@ -13,7 +13,11 @@ from interlock.domain.container import (
     ContentKey,
     FreshKey,
     Held,
+    Points,
     SealState,
+    Unsealed,
+    closing,
+    keyframes_at,
     keys_block,
     preamble,
     sealed,
@@ -22,11 +26,13 @@ from interlock.domain.coverage import Covered, Level
 from interlock.domain.recording import Coverage, FrameKind, Header, resize_payload, to_payload
 from interlock.domain.session import Exit, Window
 from interlock.domain.signing import DaemonRole, SigningKey, WarrantedKey, issue_warrant
+from interlock.testing.entropy import FakeEntropy
 
 SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
 NODE = DaemonId("31486a8f-ed19-45e7-9610-ddb916493e52")
 AUTH = DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166")
 SALT = b"saltsalt"
+SECOND = 1_000_000  # in microseconds
 START = datetime(2026, 1, 10, 22, 23, 57, tzinfo=UTC)
 HEADER = Header(
     sid=SID,
@@ -182,3 +188,37 @@ DAMAGES: dict[str, Damage] = {
     "replayed": replayed,
 }
 """All of them by name."""
+
+
+def long_recording(
+    seconds: int,
+    *,
+    noise: int = 20_000,
+    interactive: bool = True,
+    content: FreshKey | None = None,
+    header: Header = HEADER,
+) -> bytes:
+    """Each second a line that says which, behind so much that does not compress; closed as the uploads do it."""
+    key = None if content is None else ContentKey(content.key)
+    chain, points = Chain.begin(SALT, key), Points()
+    builder, out = BlockBuilder(SALT, chain=chain), [preamble(SALT)]
+    if content is not None:
+        out.append(keys_block(SALT, Held.AGE, content.wrapped))
+    header = replace(header, interactive=interactive)
+
+    def put(kind: FrameKind, at: int, payload: bytes) -> None:
+        points.block(chain.offset, at)
+        builder.add(kind, at, payload)
+        out.append(builder.take())
+
+    put(FrameKind.HEADER, 0, to_payload(header))
+    put(FrameKind.STDOUT, 0, b"\x1b[?1049h\x1b[3;10r\x1b[31m")
+    put(FrameKind.RESIZE, SECOND // 2, resize_payload(Window(60, 12)))
+    for second in range(1, seconds):
+        junk = FakeEntropy(second).token(noise).hex().encode()
+        put(FrameKind.STDOUT, second * SECOND, junk + b"\x1b[2J\x1b[Hsecond %d\r\n" % second)
+    put(FrameKind.EXIT, seconds * SECOND, to_payload(Exit(status=0)))
+    data = b"".join(out)
+    keyframes = keyframes_at(lambda offset, size: data[offset : offset + size], header, points.found, key)
+    file = Unsealed(chain, header, seconds * SECOND, points.found)
+    return data + closing(file, SID, SealState.CLOSED, signer(), keyframes, kept=len(data))

@@ -277,3 +277,23 @@ async def test_what_does_not_begin_with_all_that_had_arrived_is_another_recordin
         path.write_bytes(changed)
         with pytest.raises(RecordingError, match="another recording"):
             await stores().store(SID, path)
+
+
+async def test_any_place_of_a_recording_can_be_read(stores: Stores, tmp_path: Path) -> None:
+    """Without what is around it; and what is put in its place meanwhile is never read instead."""
+    locked = made(by=signer(), content=CONTENT).data
+    with pytest.raises(NotFound):
+        await stores().open(SID)
+    await stores().store(SID, in_file(tmp_path, locked))
+    opened = await stores().open(SID)
+    assert opened.size == len(locked)
+    assert await opened.read(FRONT, 10) == locked[FRONT : FRONT + 10]
+    assert await opened.read(0, 0) == b""
+    assert await opened.read(len(locked) - 5, 100) == locked[-5:]
+    assert await opened.read(len(locked) + 5, 100) == b""
+    await stores().rekey(SID, lambda _wrapped: b"for others")
+    try:
+        assert CONTENT.wrapped in await opened.read(0, FRONT)
+    except StoreError as error:
+        assert "storage" in error.public  # noqa: PT017  # an object that has changed is not read
+    await opened.close()

@@ -154,6 +154,48 @@ async def test_a_recording_without_its_end_is_no_recording(end: list[bytes]) -> 
             assert [piece async for piece in client.download("x")] == []
 
 
+def streams(places: list[tuple[int, int]], *pieces: bytes) -> list[bytes]:
+    """A whole answer with these places and pieces."""
+    chunks = [chunk for piece in pieces for chunk in wire.chunks(piece)]
+    size = sum(map(len, pieces))
+    return [wire.encode(wire.Stream("x", places)), *chunks, wire.END_OF_CHUNKS, wire.encode(wire.Streamed(size))]
+
+
+async def test_what_comes_of_a_recording_is_put_where_it_belongs() -> None:
+    """However it was cut on the way."""
+    answer = streams([(0, 4), (10, 0), (100, 6)], b"he", b"adta", b"ilx", b"y")
+    async with connected(sends(*answer)) as client:
+        data = bytearray(106)
+        async for offset, piece in client.download_from("x", 5):
+            data[offset : offset + len(piece)] = piece
+    assert data == b"head" + bytes(96) + b"tailxy"
+
+
+@pytest.mark.parametrize("answer", [streams([(0, 4)], b"heads"), streams([(0, 4), (9, 1)], b"head")])
+async def test_other_bytes_than_were_announced_are_no_recording(answer: list[bytes]) -> None:
+    """More of them, or fewer."""
+    async with connected(sends(*answer)) as client:
+        with pytest.raises(InterlockError):
+            assert [piece async for piece in client.download_from("x", 5)] == []
+
+
+async def test_an_older_gateway_sends_all_of_a_recording() -> None:
+    """It does not know the field, so it refuses; then it is asked as it always was."""
+    asked = []
+
+    async def handle(process: Any) -> None:
+        asked.append(await process.stdin.readline())
+        process.stdout.write(wire.encode(wire.Refused("malformed", "unknown field")))
+        asked.append(await process.stdin.readline())
+        for piece in streams([], b"head", b"tail"):
+            process.stdout.write(piece)
+        process.exit(0)
+
+    async with connected(handle) as client:
+        assert [each async for each in client.download_from("x", 5)] == [(0, b"head"), (4, b"tail")]
+    assert asked == [b'{"type":"recording","sid":"x","at":5}\n', b'{"type":"recording","sid":"x"}\n']
+
+
 async def test_a_gateway_without_portal_is_told() -> None:
     """An SSH server that is not ours refuses the subsystem."""
     acceptor = await asyncssh.listen(

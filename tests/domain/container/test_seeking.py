@@ -1,6 +1,6 @@
 """Seeking: the screen at any moment is what it was, and what is read does not grow with what came before."""
 
-from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,30 +10,40 @@ from interlock.core.errors import RecordingError
 from interlock.domain.container import (
     BlockBuilder,
     Chain,
+    Decoder,
+    FreshKey,
     Keyframe,
     Point,
     Points,
-    SealState,
     Standing,
-    Unsealed,
-    closing,
+    answered,
     frames_from,
     keyframes_at,
+    needed,
     new_compressor,
+    place_of,
     preamble,
     rebased,
     verify,
 )
 from interlock.domain.container.blocks import MAX_BLOCK
-from interlock.domain.container.index import MAX_KEYFRAMES, MAX_POINTS, STEP, STEP_US, WINDOW
+from interlock.domain.container.index import MAX_KEYFRAMES, MAX_POINTS, STEP, STEP_US, WINDOW, read_index
 from interlock.domain.container.seeking import PIECE
-from interlock.domain.recording import Frame, FrameKind, Header, Output, Stream, resize_payload, to_payload
+from interlock.domain.recording import Frame, FrameKind, Header, Output, Stream, to_payload
 from interlock.domain.screen import Screen
 from interlock.domain.session import Exit, Window
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.recordings import AUTHORITY, HEADER, SALT, SID, made, signer
-
-SECOND = 1_000_000
+from interlock.testing.recordings import (
+    AUTHORITY,
+    CONTENT,
+    HEADER,
+    SALT,
+    SECOND,
+    SID,
+    long_recording,
+    made,
+    signer,
+)
 
 
 class File:
@@ -51,30 +61,6 @@ class File:
     def frames(self, at: int) -> list[Frame]:
         """From a moment on."""
         return list(frames_from(self.read, len(self.data), at))
-
-
-def long_recording(seconds: int, *, noise: int = 20_000, interactive: bool = True) -> bytes:
-    """Each second a line that says which, behind so much that does not compress; closed as the uploads do it."""
-    chain, points = Chain.begin(SALT), Points()
-    builder, out = BlockBuilder(SALT, chain=chain), [preamble(SALT)]
-    header = replace(HEADER, interactive=interactive)
-
-    def put(kind: FrameKind, at: int, payload: bytes) -> None:
-        points.block(chain.offset, at)
-        builder.add(kind, at, payload)
-        out.append(builder.take())
-
-    put(FrameKind.HEADER, 0, to_payload(header))
-    put(FrameKind.STDOUT, 0, b"\x1b[?1049h\x1b[3;10r\x1b[31m")
-    put(FrameKind.RESIZE, SECOND // 2, resize_payload(Window(60, 12)))
-    for second in range(1, seconds):
-        junk = FakeEntropy(second).token(noise).hex().encode()
-        put(FrameKind.STDOUT, second * SECOND, junk + b"\x1b[2J\x1b[Hsecond %d\r\n" % second)
-    put(FrameKind.EXIT, seconds * SECOND, to_payload(Exit(status=0)))
-    data = b"".join(out)
-    keyframes = keyframes_at(lambda offset, size: data[offset : offset + size], header, points.found)
-    file = Unsealed(chain, header, seconds * SECOND, points.found)
-    return data + closing(file, SID, SealState.CLOSED, signer(), keyframes, kept=len(data))
 
 
 LONG = long_recording(60)
@@ -227,3 +213,50 @@ def test_a_screen_that_no_reader_would_unpack_is_none() -> None:
     assert found is not None
     assert len(found.packed) < MAX_BLOCK // 100
     assert Keyframe.of(Point(16, 0), window, b"a" * (MAX_BLOCK - 7), new_compressor()) is None
+
+
+@pytest.mark.parametrize("content", [None, CONTENT])
+@pytest.mark.parametrize("at", [1, 5 * SECOND, 33 * SECOND, 70 * SECOND])
+def test_what_is_needed_is_what_is_read(content: FreshKey | None, at: int) -> None:
+    """Whoever fetches it from elsewhere can play it, and fetches little more than what comes behind the moment."""
+    data = long_recording(60, content=content)
+    seen: list[tuple[int, int]] = []
+
+    def look(offset: int, size: int) -> bytes:
+        seen.append((offset, len(data[offset : offset + size])))
+        return data[offset : offset + size]
+
+    place = answered(place_of(len(data), at, Decoder(blind=True)), look)
+    places = needed(seen, place, len(data))
+    assert place.header == HEADER
+    assert data.startswith(place.front)
+    assert all(one[0] + one[1] < other[0] for one, other in pairwise(places))
+    rest = len(data) * max(0, 60 * SECOND - at) // (60 * SECOND)
+    assert sum(size for _, size in places) < rest + STEP + STEP_US // SECOND * 25_000 + 2 * PIECE
+
+    def read(offset: int, size: int) -> bytes:
+        found = data[offset : offset + size]
+        assert not found or any(first <= offset and offset + len(found) <= first + all_ for first, all_ in places)
+        return found
+
+    unlock = None if content is None else lambda _wrapped: CONTENT.key
+    file = File(data)
+    assert list(frames_from(read, len(data), at, unlock)) == list(frames_from(file.read, len(data), at, unlock))
+
+
+def test_a_block_that_claims_to_be_huge_is_not_read() -> None:
+    """Nor an index of more points than there can be: whoever looks for a place is not made to hold a file."""
+    index = LONG.rfind(b"ILRB", 0, LONG.rfind(b"ILRB"))
+    data = bytearray(LONG)
+    data[index + 14 : index + 18] = b"\xff" * 4
+    asked = []
+
+    def read(offset: int, size: int) -> bytes:
+        asked.append(size)
+        return bytes(data[offset : offset + size])
+
+    with pytest.raises(RecordingError, match="damaged"):
+        answered(place_of(len(data), 30 * SECOND, Decoder(blind=True)), read)
+    assert max(asked) <= PIECE
+    with pytest.raises(RecordingError, match="damaged"):
+        list(read_index(new_compressor().compress(bytes(24 * (MAX_POINTS + 1)))))

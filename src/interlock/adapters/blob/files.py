@@ -31,6 +31,7 @@ from typing import TypeVar
 
 import structlog
 
+from interlock.adapters.blob.opened import OpenedFile
 from interlock.adapters.blob.parts import (
     CHUNK,
     PART,
@@ -49,7 +50,7 @@ from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue
 from interlock.domain.recording import RecordingState
 from interlock.domain.survey import describe
-from interlock.ports import RecordingInfo, RecordingSize
+from interlock.ports import OpenedRecording, RecordingInfo, RecordingSize
 
 REMEMBERED = 20_000
 """Recordings whose descriptions are kept in memory for the next list: some 2 KiB each at most."""
@@ -164,6 +165,15 @@ class FileRecordings(PartFiles):
                 yield chunk
         finally:
             file.close()
+
+    async def open(self, sid: SessionId) -> OpenedRecording:
+        """The stored file, to be read at any place; NotFound if there is none."""
+        try:
+            return await asyncio.to_thread(OpenedFile, self._done(sid))
+        except FileNotFoundError:
+            raise NotFound(f"no recording of session {sid}") from None
+        except OSError as error:
+            raise unreadable(error) from error
 
     async def remove(self, sid: SessionId) -> None:
         """`ports.RemovableRecordings`."""

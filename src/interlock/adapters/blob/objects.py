@@ -30,6 +30,7 @@ import structlog
 from interlock.adapters.blob.bucket import Bucket, Condition, Found, Piece, SentPart
 from interlock.adapters.blob.content import PART_SIZE, Content, Source
 from interlock.adapters.blob.files import REMEMBERED, REMEMBERED_COMMAND, FileRecordings
+from interlock.adapters.blob.opened import OpenedObject
 from interlock.adapters.blob.parts import CHUNK
 from interlock.adapters.blob.rekeying import FRONT, Rewrap, copy_rewrapped, kept_front, same_beginnings
 from interlock.adapters.blob.threads import Threads
@@ -38,7 +39,7 @@ from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.audit import JsonValue
 from interlock.domain.recording import RecordingState
 from interlock.domain.survey import describe
-from interlock.ports import RecordingInfo, RecordingSize
+from interlock.ports import OpenedRecording, RecordingInfo, RecordingSize
 
 WRITERS = 4
 """Recordings sent at once, a piece of each in memory."""
@@ -157,6 +158,15 @@ class BucketRecordings(FileRecordings):
     async def sizes(self) -> list[RecordingSize]:
         """See `RemovableRecordings.sizes`."""
         return [*await super().sizes(), *await self._readers.run(self._sizes)]
+
+    async def open(self, sid: SessionId) -> OpenedRecording:
+        """See `FileRecordings.open`. Each read is a request."""
+        if self._in_files(sid):
+            return await super().open(sid)
+        found = await self._readers.run(self._bucket.head, key := self._key(sid))
+        if found is None:
+            raise NotFound(f"no recording of session {sid}")
+        return OpenedObject(self._bucket, key, self._readers, size=found.size, etag=found.etag)
 
     async def remove(self, sid: SessionId) -> None:
         """See `RemovableRecordings.remove`."""

@@ -33,6 +33,8 @@ READ_SIZE = 64 * 1024
 KEEPALIVE_S = 15.0
 """Seconds of silence after which a gateway is asked whether it is there; three unanswered ones end the wait."""
 
+_ENDLESS = 1 << 62  # bytes: more than any recording has
+
 _Reply = TypeVar("_Reply", bound=wire.AnyReply)
 
 
@@ -137,6 +139,37 @@ class PortalClient:
         """A recording's bytes; InterlockError if it breaks off."""
         self._send(wire.Recording(sid))
         _expect(await self._next(), wire.Stream)
+        async for piece in self._pieces():
+            yield piece
+
+    async def download_from(self, sid: str, at: int) -> AsyncGenerator[tuple[int, bytes], None]:
+        """What is needed to play a recording from a microsecond on: offset and bytes, in order.
+
+        All of it from a gateway that is too old to know what is needed, or where it cannot be told. InterlockError
+        if it breaks off.
+        """
+        self._send(wire.Recording(sid, at))
+        reply = await self._next()
+        if isinstance(reply, wire.Refused) and reply.why == "malformed":
+            self._send(wire.Recording(sid))
+            reply = await self._next()
+        places = _expect(reply, wire.Stream).places or [(0, _ENDLESS)]
+        async for piece in self._pieces():
+            left = memoryview(piece)
+            while left:
+                if not places:
+                    raise InterlockError("the gateway sent more than it announced")
+                offset, size = places[0]
+                taken = left[:size]
+                yield offset, bytes(taken)
+                left, places = left[len(taken) :], places[1:]
+                if size > len(taken):
+                    places = [(offset + len(taken), size - len(taken)), *places]
+        if places and places[0][1] < _ENDLESS // 2:
+            raise InterlockError("the recording is incomplete", reason=f"{len(places)} places are missing")
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        """What follows a `Stream`."""
         size = 0
         while isinstance(item := await self._next(), bytes):
             size += len(item)

@@ -16,19 +16,31 @@ from interlock.domain.container.locked import KEYS_SIZE, ContentKey, FreshKey, H
 from interlock.domain.container.packing import new_compressor
 from interlock.domain.container.reading import Decoder, decode, opened_for_player, read_all, rewrapped
 from interlock.domain.container.seal import CLOSING, SealState, Unsealed, closing, sealed
-from interlock.domain.container.seeking import frames_from, keyframes_at, rebased
+from interlock.domain.container.seeking import (
+    FRONT,
+    Asking,
+    Place,
+    answered,
+    frames_from,
+    keyframes_at,
+    needed,
+    place_of,
+    rebased,
+)
 from interlock.domain.container.verify import Problem, Standing, Verdict, verify
 from interlock.domain.container.writing import BlockBuilder
 
 __all__ = [
     "BLOCK_SIZE",
     "CLOSING",
+    "FRONT",
     "JOINED_US",
     "KEYS_SIZE",
     "MAX_BLOCK",
     "PREAMBLE_SIZE",
     "SALT_SIZE",
     "SYNC",
+    "Asking",
     "BlockBuilder",
     "Chain",
     "ContentKey",
@@ -37,6 +49,7 @@ __all__ = [
     "Held",
     "Keyframe",
     "Painter",
+    "Place",
     "Point",
     "Points",
     "Problem",
@@ -45,14 +58,17 @@ __all__ = [
     "Unlock",
     "Unsealed",
     "Verdict",
+    "answered",
     "closing",
     "decode",
     "frames_from",
     "indexed",
     "keyframes_at",
     "keys_block",
+    "needed",
     "new_compressor",
     "opened_for_player",
+    "place_of",
     "preamble",
     "read_all",
     "rebased",

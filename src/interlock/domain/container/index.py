@@ -160,7 +160,7 @@ def indexed(chain: Chain, points: Iterable[Point], keyframes: Iterable[Keyframe]
 def read_index(payload: bytes) -> Iterator[Point]:
     """The points in the payload of an index; RecordingError if it is damaged."""
     data = unpacked(payload, zstandard.ZstdDecompressor())
-    if len(data) % _ENTRY.size:
-        raise RecordingError("the recording is damaged", reason="the index has half an entry")
+    if len(data) % _ENTRY.size or len(data) > MAX_POINTS * _ENTRY.size:
+        raise RecordingError("the recording is damaged", reason=f"an index of {len(data)} bytes")
     for entry in _ENTRY.iter_unpack(data):
         yield Point(*entry)

@@ -1,12 +1,18 @@
-"""Begins to read a recording at any moment: what is read does not grow with what came before it."""
+"""Begins to read a recording at any moment: what is read does not grow with what came before it.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+Where to begin is worked out by generators that ask for bytes, since those may be on a disk, in a bucket or at the
+other end of a connection: they yield what they want to see (offset and size) and are sent it.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from interlock.core.errors import RecordingError
 from interlock.domain.container.blocks import (
     FORMAT_1,
+    MAX_STORED,
     PREAMBLE_SIZE,
     SYNC,
     Block,
@@ -32,12 +38,74 @@ from interlock.domain.recording import Frame, Header, Output, Stream
 PIECE = 64 * 1024
 """Bytes that are read at once."""
 
-_TAIL = 4096  # bytes in which the last seal is looked for
+FRONT = 1024 * 1024
+"""Bytes in which a recording's header must stand; it is the first frame of a block of at most 128 KiB."""
 
+_TAIL = 4096  # bytes in which the last seal is looked for
 _NEVER = 1 << 64  # microseconds
+_T = TypeVar("_T")
 
 ReadAt = Callable[[int, int], bytes]
 """Offset and size to bytes, fewer at the end of the file only."""
+
+Asking = Generator[tuple[int, int], bytes, _T]
+"""Yields offset and size, is sent what `ReadAt` would return, and has a result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a reader begins, for a moment."""
+
+    header: Header
+    front: bytes  # of the file, with the block of the header, and the key before it
+    point: Point
+    keyframe: Block | None  # of the point
+
+
+def place_of(size: int, at: int, whole: Decoder) -> Asking[Place]:
+    """Where to begin in a file of this size for the moment ``at``, in microseconds after the start.
+
+    ``whole`` has read nothing yet; afterwards it has the header. RecordingError if this is no recording, or if
+    what tells the place is damaged.
+    """
+    front = bytearray()
+    while whole.header is None and len(front) < FRONT:
+        piece = yield len(front), PIECE
+        if not piece:
+            break
+        front += piece
+        next(whole.feed(piece), None)
+    if whole.header is None:
+        raise RecordingError("this is not a recording", reason="no header")
+    point = yield from _nearest(size, at, whole)
+    keyframe = (yield from _block(point.keyframe, whole.version)) if point.keyframe else None
+    return Place(whole.header, bytes(front), point, keyframe)
+
+
+def answered(asking: Asking[_T], read: ReadAt) -> _T:
+    """The result, with all that is asked for read at once."""
+    try:
+        wanted = next(asking)
+        while True:
+            wanted = asking.send(read(*wanted))
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+
+
+def needed(seen: Iterable[tuple[int, int]], place: Place, size: int) -> list[tuple[int, int]]:
+    """All that `frames_from` reads for a place: offset and size, in order and apart from each other.
+
+    ``seen``: what was asked for to find the place; ``size`` is the file's.
+    """
+    found: list[tuple[int, int]] = []
+    for offset, length in sorted((*seen, (place.point.offset, size - place.point.offset))):
+        end = min(offset + length, size)
+        if found and offset <= (last := sum(found[-1])):
+            found[-1] = found[-1][0], max(end, last) - found[-1][0]
+        elif end > offset:
+            found.append((offset, end - offset))
+    return found
 
 
 def frames_from(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) -> Iterator[Frame]:
@@ -47,22 +115,14 @@ def frames_from(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) 
     RecordingError if it is no recording.
     """
     whole = Decoder(unlock)
-    offset = 0
-    while whole.header is None and (piece := read(offset, PIECE)):
-        offset += len(piece)
-        for frame in whole.feed(piece):
-            yield frame
-            break
-    if whole.header is None:
-        raise RecordingError("this is not a recording", reason="no header")
-    point = _nearest(read, size, at, whole)
-    if point.keyframe:
-        block = _block(read, point.keyframe, whole.version)
-        window, painted = read_keyframe(block, whole.opened(block))
+    place = answered(place_of(size, at, whole), read)
+    yield Frame(0, place.header)
+    if place.keyframe is not None:
+        window, painted = read_keyframe(place.keyframe, whole.opened(place.keyframe))
         yield Frame(at, window)
         yield Frame(at, Output(Stream.STDOUT, painted))
-    whole.resume(point.offset)
-    offset = point.offset
+    whole.resume(place.point.offset)
+    offset = place.point.offset
     while piece := read(offset, PIECE):
         offset += len(piece)
         yield from _later(whole.feed(piece), at)
@@ -86,8 +146,10 @@ def keyframes_at(
     if not header.interactive or not points:
         return []
     version, salt = read_preamble(read(0, PREAMBLE_SIZE))
-    if key is None and version != FORMAT_1 and _block(read, PREAMBLE_SIZE, version).head.kind == BlockKind.KEYS:
-        return []
+    if key is None and version != FORMAT_1:
+        first = answered(_block(PREAMBLE_SIZE, version), read)
+        if first.head.kind == BlockKind.KEYS:
+            return []
     painter, before, made, size = Painter(header), PREAMBLE_SIZE, list[Keyframe](), 0
     for point in points[:: -(-len(points) // MAX_KEYFRAMES)]:
         start = max(before, point.offset - WINDOW)
@@ -117,21 +179,22 @@ def _later(frames: Iterator[Frame], at: int) -> Iterator[Frame]:
             yield frame if frame.at >= at else Frame(at, frame.body)
 
 
-def _nearest(read: ReadAt, size: int, at: int, whole: Decoder) -> Point:
+def _nearest(size: int, at: int, whole: Decoder) -> Asking[Point]:
     """The last point that is not behind the moment; the beginning if there is none."""
     nearest = Point(PREAMBLE_SIZE, 0)
-    if index := _index(read, size, whole):
-        points = list(read_index(_block(read, index, whole.version).payload))
+    if index := (yield from _index(size, whole)):
+        block = yield from _block(index, whole.version)
+        points = list(read_index(block.payload))
         painted = [point for point in points if point.keyframe]
         for point in painted or points:
-            if point.at <= at and point.offset >= nearest.offset:
+            if point.at <= at and nearest.offset <= point.offset < size:
                 nearest = point
     return nearest
 
 
-def _index(read: ReadAt, size: int, whole: Decoder) -> int:
+def _index(size: int, whole: Decoder) -> Asking[int]:
     """Where the index is, as the last seal says; 0 if there is none."""
-    tail = read(max(0, size - _TAIL), _TAIL)
+    tail = yield max(0, size - _TAIL), _TAIL
     start = tail.rfind(SYNC)
     while start >= 0:
         decoder = Decoder.inside(whole.version, whole.salt, blind=True)
@@ -149,13 +212,15 @@ def _least_missed(keyframes: Sequence[Keyframe]) -> int:
     return min(range(len(keyframes)), key=lambda number: times[number + 2] - times[number])
 
 
-def _block(read: ReadAt, offset: int, version: int) -> Block:
+def _block(offset: int, version: int) -> Asking[Block]:
+    start = yield offset, _TAIL
     size = head_size(version)
-    start = read(offset, size)
-    if len(start) < size or not start.startswith(SYNC):
+    head = read_head(version, start) if len(start) >= size and start.startswith(SYNC) else None
+    if head is None or head.length > MAX_STORED:
         raise RecordingError("the recording is damaged", reason=f"no block at byte {offset}")
-    head = read_head(version, start)
-    return Block(offset, head, start + read(offset + size, head.length))
+    end = size + head.length
+    rest = (yield offset + _TAIL, end - _TAIL) if end > _TAIL else b""
+    return Block(offset, head, start[:end] + rest)
 
 
 def _moved(start: str, at: int) -> str:
