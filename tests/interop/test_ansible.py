@@ -27,12 +27,12 @@ def hosts(cluster: Cluster) -> Iterator[list[str]]:
     """Five targets."""
     key = cluster.agentless.host_key.path.with_name("host_key.pub")
     for name in MORE:
-        cluster.ilctl(
+        cluster.admin(
             "nodes", "add", name, "--addr", cluster.agentless.addr, "--labels", "env=test", "--host-key", key
         )
     yield HOSTS
     for name in MORE:
-        cluster.ilctl("nodes", "rm", name)
+        cluster.admin("nodes", "rm", name)
 
 
 @pytest.fixture

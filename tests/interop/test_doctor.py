@@ -50,13 +50,13 @@ def test_a_cluster_that_is_well(cluster: Cluster) -> None:
 def test_a_host_that_changed_its_key_and_one_that_is_down(cluster: Cluster, tmp_path: Path) -> None:
     """Each is named, with what to do, and the exit code says that somebody cannot work."""
     other = make_key(tmp_path / "other").public
-    cluster.ilctl("nodes", "add", "moved1", "--addr", cluster.agentless.addr, "--host-key", other)
+    cluster.admin("nodes", "add", "moved1", "--addr", cluster.agentless.addr, "--host-key", other)
     cluster.node.stop()
     try:
         code, found = doctor(cluster)
     finally:
         cluster.node = cluster.start_node()
-        cluster.ilctl("nodes", "rm", "moved1")
+        cluster.admin("nodes", "rm", "moved1")
     assert code == 1
     texts = {row["text"].split()[0]: row["text"] for row in found}
     assert "which is not what is expected" in texts["moved1"]

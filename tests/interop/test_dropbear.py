@@ -49,9 +49,9 @@ def dropbear(cluster: Cluster, tmp_path: Path, env: dict[str, str]) -> Iterator[
     with Daemon(argv, log=tmp_path / "log", env={**env, "PATH": f"{env['PATH']}:/usr/sbin"}) as server:
         server.wait_port(LOOPBACK, port)
         add: list[str | Path] = ["--addr", f"{LOOPBACK}:{port}", "--labels", "env=test", "--host-key", public]
-        cluster.ilctl("nodes", "add", NAME, *add)
+        cluster.admin("nodes", "add", NAME, *add)
         yield NAME
-        cluster.ilctl("nodes", "rm", NAME)
+        cluster.admin("nodes", "rm", NAME)
 
 
 def dbclient(cluster: Cluster, user: str, *arguments: str | Path) -> list[str | Path]:

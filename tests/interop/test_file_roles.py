@@ -35,7 +35,7 @@ def client_of(cluster: Cluster, way: str) -> SshClient:
     name = f"files-{way}"
     if name not in {role["name"] for role in cluster.json("roles", "ls")}:
         reach = ["--logins", cluster.login_name, "--labels", "env=test"]
-        cluster.ilctl("roles", "add", name, *reach, "--option", f"file_transfer={way}")
+        cluster.admin("roles", "add", name, *reach, "--option", f"file_transfer={way}")
         cluster.add_user(name, name)
     return cluster.client(name, cluster.login(name))
 

@@ -79,8 +79,8 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         disk = stack.enter_context(small_disk(directory / ("gateway" if mode == "proxy" else "node"), 48))
         texts = (ROOM, "") if mode == "proxy" else ("", ROOM)
         cluster = stack.enter_context(Cluster(directory, mode=mode, settings=texts[0], node_settings=texts[1]))
-        cluster.ilctl("roles", "add", "saver", "--logins", cluster.login_name, "--labels", "env=test")
-        cluster.ilctl("roles", "set", "saver", "--option", "record_session=best_effort")
+        cluster.admin("roles", "add", "saver", "--logins", cluster.login_name, "--labels", "env=test")
+        cluster.admin("roles", "set", "saver", "--option", "record_session=best_effort")
         cluster.add_user("saver", "saver")
         target = cluster.agentless_name if mode == "proxy" else cluster.node_name
         yield Place(cluster, disk, target, cluster.person, cluster.login("saver"))

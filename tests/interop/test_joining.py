@@ -44,7 +44,7 @@ def somebody(cluster: Cluster, name: str, option: str) -> Person:
     """A person with a role of their own with this option."""
     role = f"of-{name}"
     if role not in {each["name"] for each in cluster.json("roles", "ls")}:
-        cluster.ilctl(
+        cluster.admin(
             "roles", "add", role, "--logins", cluster.login_name, "--labels", "env=test", "--option", option
         )
     cluster.add_user_once(name, role)

@@ -52,7 +52,7 @@ class Pair:
         self.root.set_mode(root)
         self.leaf.set_mode(leaf)
         word = "--insist-on-recording" if insists else "--no-insist-on-recording"
-        self.leaf.ilctl("clusters", "set", ROOT, word)
+        self.leaf.admin("clusters", "set", ROOT, word)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_the_mapping_of_roles_decides(pair: Pair) -> None:
     """A role of the root counts as what the leaf says, and otherwise for nothing."""
     pair.policy(root="proxy", leaf="node", insists=False)
     assert "you may not log in as nobody on node1" in pair.refusal(Cluster.node_name, login="nobody")
-    pair.leaf.ilctl("clusters", "set", ROOT, "--map", "other:access")
+    pair.leaf.admin("clusters", "set", ROOT, "--map", "other:access")
     try:
         witness = Witness(pair.leaf)
         text = f"none of your roles counts in the cluster {LEAF}"
@@ -202,7 +202,7 @@ def test_the_mapping_of_roles_decides(pair: Pair) -> None:
         listed = pair.root.ilsh(pair.root.person.home, "ls", "--cluster", LEAF)
         assert (listed.rc != 0, text in listed.stderr) == (True, True)
     finally:
-        pair.leaf.ilctl("clusters", "set", ROOT, "--map", "*:access")
+        pair.leaf.admin("clusters", "set", ROOT, "--map", "*:access")
     assert pair.ssh(Cluster.node_name, "true").rc == 0
 
 
@@ -232,7 +232,7 @@ def test_ports_are_forwarded_by_the_leafs_roles(pair: Pair) -> None:
     to = pair.root.route(f"{Cluster.node_name}.{LEAF}")
     reach = f"{pair.leaf.agentless.host}:{pair.leaf.agentless.port}"
     assert pair.client.run("-W", reach, *to).rc == 255
-    pair.leaf.ilctl("roles", "set", "access", "--option", "local_forwarding=yes")
+    pair.leaf.admin("roles", "set", "access", "--option", "local_forwarding=yes")
     done = pair.client.run("-W", reach, *to, stdin=b"SSH-2.0-x\r\n")
     assert done.stdout.startswith("SSH-2.0-OpenSSH")
 
@@ -242,14 +242,14 @@ def test_what_goes_wrong_is_said(pair: Pair) -> None:
     assert f"cluster {LEAF}: unknown node nowhere" in pair.refusal("nowhere")
     done = pair.client.run(*pair.root.route("node1.twig"), "true")
     assert "unknown node node1.twig: there is none here, and no leaf cluster" in done.stderr
-    pair.leaf.ilctl("clusters", "set", ROOT, "--disable")
+    pair.leaf.admin("clusters", "set", ROOT, "--disable")
     ended = f"the cluster {LEAF} does not trust the cluster {ROOT} any more"
     assert ended in pair.refusal(Cluster.node_name)
-    pair.leaf.ilctl("clusters", "set", ROOT, "--enable")
-    pair.root.ilctl("clusters", "set", LEAF, "--disable")
+    pair.leaf.admin("clusters", "set", ROOT, "--enable")
+    pair.root.admin("clusters", "set", LEAF, "--disable")
     assert f"the cluster {LEAF} is closed to this gateway's users for now" in pair.refusal(Cluster.node_name)
-    pair.root.ilctl("clusters", "set", LEAF, "--enable")
-    pair.leaf.ilctl("clusters", "rm", ROOT)
+    pair.root.admin("clusters", "set", LEAF, "--enable")
+    pair.leaf.admin("clusters", "rm", ROOT)
     # At once by the decision; and by the door as well, as soon as it has heard of it.
     text = f"the cluster {LEAF} does not accept this gateway's users: it may not trust this cluster any more"
     poll_until(lambda: text in (words := pair.refusal(Cluster.node_name)) or ended not in words, "a closed door")
@@ -257,12 +257,12 @@ def test_what_goes_wrong_is_said(pair: Pair) -> None:
     pair.leaf.become_leaf_of(pair.root, "access:access")
     pair.wait_open()
     address = f"{pair.leaf.host}:{pair.leaf.port}"
-    pair.root.ilctl("clusters", "set", LEAF, "--proxy", "127.0.0.1:1")
+    pair.root.admin("clusters", "set", LEAF, "--proxy", "127.0.0.1:1")
     assert f"the cluster {LEAF} is unreachable: connection refused" in pair.refusal(Cluster.node_name)
     # Somebody else's SSH server at the leaf's address: here, the root's own proxy, which has another authority.
-    pair.root.ilctl("clusters", "set", LEAF, "--proxy", f"{pair.root.host}:{pair.root.port}")
+    pair.root.admin("clusters", "set", LEAF, "--proxy", f"{pair.root.host}:{pair.root.port}")
     assert f"host key verification failed for the cluster {LEAF}" in pair.refusal(Cluster.node_name)
-    pair.root.ilctl("clusters", "set", LEAF, "--proxy", address)
+    pair.root.admin("clusters", "set", LEAF, "--proxy", address)
     assert pair.ssh(Cluster.node_name, "true").rc == 0
 
 

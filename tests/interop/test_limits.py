@@ -22,7 +22,7 @@ ROADS = [("route", Cluster.node_name), ("jump", Cluster.node_name), ("route", Cl
 def limited(cluster: Cluster) -> Person:
     """Somebody whose role each test limits as it needs."""
     if "limited" not in {role["name"] for role in cluster.json("roles", "ls")}:
-        cluster.ilctl("roles", "add", "limited", "--logins", cluster.login_name, "--labels", "env=test")
+        cluster.admin("roles", "add", "limited", "--logins", cluster.login_name, "--labels", "env=test")
     cluster.add_user_once("lin", "limited")
     return cluster.login("lin")
 
@@ -31,12 +31,12 @@ def limited(cluster: Cluster) -> Person:
 def options(cluster: Cluster, **values: object) -> Iterator[None]:
     """The role says this while the block runs."""
     said = [f"{name}={value}" for name, value in values.items()]
-    cluster.ilctl("roles", "set", "limited", *(each for setting in said for each in ("--option", setting)))
+    cluster.admin("roles", "set", "limited", *(each for setting in said for each in ("--option", setting)))
     try:
         yield
     finally:
         taken = [each for name in values for each in ("--option", f"{name}=")]
-        cluster.ilctl("roles", "set", "limited", *taken)
+        cluster.admin("roles", "set", "limited", *taken)
 
 
 def way(cluster: Cluster, road: str, target: str) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ def test_a_certificate_that_expires_ends_a_session(
 def test_a_killed_gateway_blocks_nobody(tmp_path: Path) -> None:
     """Its places are free when it is back, and those of a killed node when their leases have expired."""
     with Cluster(tmp_path / "cluster", mode="node") as cluster:
-        cluster.ilctl("roles", "set", "access", "--option", "max_connections=1")
+        cluster.admin("roles", "set", "access", "--option", "max_connections=1")
         client = cluster.client("limits", cluster.person)
         to_node, to_plain = cluster.jump(cluster.node_name), cluster.route(cluster.agentless_name)
 

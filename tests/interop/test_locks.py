@@ -30,7 +30,7 @@ ROADS = [
 def locked_person(cluster: Cluster) -> Person:
     """Somebody whose lock hurts nobody else."""
     if "lockable" not in {role["name"] for role in cluster.json("roles", "ls")}:
-        cluster.ilctl("roles", "add", "lockable", "--logins", cluster.login_name, "--labels", "env=test")
+        cluster.admin("roles", "add", "lockable", "--logins", cluster.login_name, "--labels", "env=test")
     cluster.add_user_once("locke", "lockable")
     return cluster.login("locke")
 
@@ -47,7 +47,7 @@ def locked(cluster: Cluster, *what: str, message: str = "call the security desk"
     try:
         yield lock
     finally:
-        cluster.ilctl("locks", "rm", lock["id"])
+        cluster.admin("locks", "rm", lock["id"])
         client = cluster.client("unlocked", cluster.login("locke"))
         for target in (cluster.node_name, cluster.agentless_name):
             _wait_admitted(client, cluster.jump(target))
@@ -134,7 +134,7 @@ def test_a_locked_user_cannot_sign_in(cluster: Cluster, locked_person: Person) -
 def test_a_lock_that_expires_admits_again(cluster: Cluster, locked_person: Person) -> None:
     """Nobody has to remember it."""
     client = cluster.client("locks", locked_person)
-    cluster.ilctl("locks", "add", "--user", locked_person.name, "--ttl", "2s", "--message", "a moment")
+    cluster.admin("locks", "add", "--user", locked_person.name, "--ttl", "2s", "--message", "a moment")
     assert "a moment" in client.run(*cluster.route(cluster.node_name), "true").stderr
     poll_until(lambda: client.run(*cluster.route(cluster.node_name), "true").rc == 0, "the lock's expiry")
 
@@ -150,10 +150,7 @@ def test_an_administrator_ends_one_session(
         sid = witness.wait_live()[0]
         with Terminal(client.argv("-tt", *way(cluster, road, target))) as second:
             witness.wait_live()
-            assert (
-                f"{sid} has ended"
-                in cluster.ilctl("sessions", "terminate", sid, "--message", "work begins").stdout
-            )
+            assert f"{sid} has ended" in cluster.admin("sessions", "terminate", sid, "--message", "work begins")
             first.expect("this session was ended: work begins")
             first.wait()
             second.send("echo still $((20+1))\r")

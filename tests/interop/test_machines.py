@@ -33,7 +33,7 @@ ECHO = "stty -echo; echo begun; while read x; do echo got=$x; done"
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """A cluster of one auth and two proxies."""
     with Machines(tmp_path_factory.mktemp("machines"), proxies=2) as cluster:
-        cluster.ilctl("roles", "set", "access", "--option", "join_sessions=peer,observer,moderator")
+        cluster.admin("roles", "set", "access", "--option", "join_sessions=peer,observer,moderator")
         yield cluster
 
 
@@ -125,13 +125,13 @@ def test_a_lock_ends_a_session_at_a_proxy(machines: Machines) -> None:
     with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
         terminal.expect("begun")
         sid = the_session(machines)
-        machines.ilctl("locks", "add", "--user", "alice", "--message", "go home")
+        machines.admin("locks", "add", "--user", "alice", "--message", "go home")
         terminal.expect("go home")
         assert terminal.wait() != 0
     client = machines.client("locked", machines.person)
     assert "go home" in client.run(*machines.route("plain1"), "true").stderr
     (lock,) = machines.json("locks", "ls")
-    machines.ilctl("locks", "rm", str(lock["id"]))
+    machines.admin("locks", "rm", str(lock["id"]))
     poll_until(lambda: client.run(*machines.route("plain1"), "true").rc == 0, "admission")
     wait_whole(machines, sid)
 
@@ -202,7 +202,7 @@ def test_joining_a_session_at_the_other_proxy(machines: Machines, target: str) -
 def test_who_may_not_join_may_not_at_the_other_proxy(machines: Machines) -> None:
     """Auth is asked, whichever proxy somebody meets."""
     if "looks" not in {role["name"] for role in machines.json("roles", "ls")}:
-        machines.ilctl("roles", "add", "looks", "--logins", machines.login_name, "--labels", "env=test")
+        machines.admin("roles", "add", "looks", "--logins", machines.login_name, "--labels", "env=test")
     machines.add_user_once("carol", "looks")
     client = machines.client("carol", machines.login("carol"))
     with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as owner:

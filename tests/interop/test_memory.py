@@ -1,7 +1,7 @@
 """What the gateway holds after much has passed, and while a peer asks for everything and reads nothing.
 
-Counted is the anonymous memory of the gateway's own processes, from outside. Each test has a gateway of its own,
-since memory that was let go of once would hide what is taken the next time.
+Counted is the anonymous memory of the gateway's own processes, from outside. Each test has processes of its own in
+the one cluster, since memory that was let go of once would hide what is taken the next time.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from interlock.testing.hostile import HostKey, RawSsh, raw_server
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.procs import cpu_clock, poll_until, run
 
-pytestmark = [pytest.mark.interop, pytest.mark.slow]
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.xdist_group("memory")]
 
 WINDOW = 1 << 30
 STALLED_KB = 2000
@@ -36,17 +36,25 @@ MEGABYTE = 1_000_000
 FLOOD = "exec cat /dev/zero"
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A gateway and a plain sshd."""
+    with Cluster(tmp_path_factory.mktemp("memory") / "cluster", with_node=False) as made:
+        made.admin("roles", "set", "access", "--option", "local_forwarding=yes")
+        yield made
+
+
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Cluster]:
-    """One that has served somebody, so that what is loaded at the first session is there."""
-    with Cluster(tmp_path / "cluster", with_node=False) as cluster:
-        cluster.ilctl("roles", "set", "access", "--option", "local_forwarding=yes")
-        client = cluster.client("first", cluster.person)
-        place = cluster.route(cluster.agentless_name)
-        client.run("-tt", *place, "head -c 20000000 /dev/zero").check()
-        client.run(*place, "head -c 20000000 /dev/zero").check()
-        client.run(*place, "cat >/dev/null", stdin=bytes(20 * MEGABYTE)).check()
-        yield cluster
+def gateway(cluster: Cluster) -> Cluster:
+    """Started afresh, and it has served somebody, so that what is loaded at the first session is there."""
+    cluster.gateway.stop()
+    cluster.gateway = cluster.start_gateway()
+    client = cluster.client("first", cluster.person)
+    place = cluster.route(cluster.agentless_name)
+    client.run("-tt", *place, "head -c 20000000 /dev/zero").check()
+    client.run(*place, "head -c 20000000 /dev/zero").check()
+    client.run(*place, "cat >/dev/null", stdin=bytes(20 * MEGABYTE)).check()
+    return cluster
 
 
 @pytest.fixture

@@ -44,10 +44,10 @@ def silent(proxy_cluster: Cluster) -> Iterator[socket.socket]:
     key = proxy_cluster.agentless.host_key.path.with_name("host_key.pub")
     with socket.create_server((LOOPBACK, 0)) as listener:
         addr = f"{LOOPBACK}:{listener.getsockname()[1]}"
-        proxy_cluster.ilctl("nodes", "add", SILENT, "--addr", addr, "--labels", "env=test", "--host-key", key)
+        proxy_cluster.admin("nodes", "add", SILENT, "--addr", addr, "--labels", "env=test", "--host-key", key)
         listener.settimeout(30)
         yield listener
-        proxy_cluster.ilctl("nodes", "rm", SILENT)
+        proxy_cluster.admin("nodes", "rm", SILENT)
 
 
 @ONCE

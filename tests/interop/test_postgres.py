@@ -103,13 +103,13 @@ def test_an_administrators_lock_ends_what_is_live(shared: Cluster, client: SshCl
     with Terminal(client.argv("-tt", *shared.route(shared.agentless_name), "cat"), env=clean_env()) as session:
         session.send("here\r")
         session.expect(r"here\r\n.*here")
-        shared.ilctl("locks", "add", "--user", shared.user, "--message", "call 4711")
+        shared.admin("locks", "add", "--user", shared.user, "--message", "call 4711")
         try:
             session.expect("call 4711")
             assert session.wait() != 0
         finally:
             [lock] = shared.json("locks", "ls")
-            shared.ilctl("locks", "rm", lock["id"])
+            shared.admin("locks", "rm", lock["id"])
 
 
 def test_nobody_is_told_the_password(shared: Cluster) -> None:
@@ -123,7 +123,7 @@ def test_nobody_is_told_the_password(shared: Cluster) -> None:
 
 def test_a_start_without_the_setting_is_the_same_cluster(shared: Cluster, client: SshClient) -> None:
     """An empty one would be worse than any error."""
-    before = shared.ilctl("auth", "export", "--type", "host").stdout
+    before = shared.admin("auth", "export", "--type", "host")
     config = shared.directory / "gateway.toml"
     text = config.read_text()
     config.write_text("\n".join(line for line in text.splitlines() if not line.startswith("database")))
@@ -131,7 +131,7 @@ def test_a_start_without_the_setting_is_the_same_cluster(shared: Cluster, client
         shared.gateway.stop()
         shared.gateway = shared.start_gateway()
         poll_until(lambda: shared.json("nodes", "ls") or None, "nodes")
-        assert shared.ilctl("auth", "export", "--type", "host").stdout == before
+        assert shared.admin("auth", "export", "--type", "host") == before
     finally:
         config.write_text(text)
     for name in Cluster.our_names:

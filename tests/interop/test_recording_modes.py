@@ -75,7 +75,7 @@ def test_every_mode_everywhere(
     modes: Cluster, client: SshClient, mode: RecordingMode, target: str, road: str, pty: bool
 ) -> None:
     """One ID, one set of events, one recording or, if it is off, none; who recorded and how is in the events."""
-    modes.ilctl("mode", "set", mode.value)
+    modes.admin("mode", "set", mode.value)
     to = {"route": modes.route(target), "jump": modes.jump(target), "past the proxy": past_the_proxy(modes)}[road]
     witness = Witness(modes)
     argv = client.argv("-tt" if pty else "-T", *to, "echo evi''dence; read go")
@@ -105,15 +105,15 @@ def test_every_mode_everywhere(
 
 def test_a_rule_and_a_role_choose_the_mode(modes: Cluster, client: SshClient) -> None:
     """By the labels of the node, from the next session on; the strictest wins."""
-    modes.ilctl("mode", "set", "node")
-    modes.ilctl("mode", "rule", "add", "--labels", "env=test", "off")
+    modes.admin("mode", "set", "node")
+    modes.admin("mode", "rule", "add", "--labels", "env=test", "off")
     try:
         assert recording_of(modes, client) == "off"
-        modes.ilctl("roles", "set", "access", "--option", "recording=proxy")
+        modes.admin("roles", "set", "access", "--option", "recording=proxy")
         assert recording_of(modes, client) == "proxy"
     finally:
-        modes.ilctl("mode", "rule", "rm", "--labels", "env=test")
-        modes.ilctl("roles", "set", "access", "--option", "recording=")
+        modes.admin("mode", "rule", "rm", "--labels", "env=test")
+        modes.admin("roles", "set", "access", "--option", "recording=")
     assert recording_of(modes, client) is None
 
 
@@ -126,7 +126,7 @@ def recording_of(cluster: Cluster, client: SshClient) -> str | None:
 
 def test_an_auth_that_dies_ends_a_session_that_it_must_have(modes: Cluster, client: SshClient) -> None:
     """R10, node-sync: with a message, within seconds; what was not there yet follows when auth is back, once."""
-    modes.ilctl("mode", "set", "node-sync")
+    modes.admin("mode", "set", "node-sync")
     witness = Witness(modes)
     with Terminal(client.argv("-tt", *past_the_proxy(modes)), env=clean_env()) as terminal:
         terminal.send("echo be''fore\r")
@@ -150,7 +150,7 @@ def test_an_auth_that_dies_ends_a_session_that_it_must_have(modes: Cluster, clie
 
 def test_nobody_waits_for_a_node_that_died(modes: Cluster, client: SshClient) -> None:
     """Node-sync: auth makes the recording of what it has; the node's own copy, later, is no second one."""
-    modes.ilctl("mode", "set", "node-sync")
+    modes.admin("mode", "set", "node-sync")
     witness = Witness(modes)
     with Terminal(client.argv("-tt", *modes.route(modes.node_name)), env=clean_env()) as terminal:
         terminal.send("echo evi''dence\r")

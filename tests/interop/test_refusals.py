@@ -28,8 +28,8 @@ def client(cluster: Cluster, person: Person) -> SshClient:
 def add_target(cluster: Cluster, name: str, addr: str, host_key: Path) -> None:
     """Register one more agentless host; a target of an earlier test with this name is replaced."""
     if name in {node["hostname"] for node in cluster.json("nodes", "ls")}:
-        cluster.ilctl("nodes", "rm", name)
-    cluster.ilctl("nodes", "add", name, "--addr", addr, "--labels", "env=test", "--host-key", host_key)
+        cluster.admin("nodes", "rm", name)
+    cluster.admin("nodes", "add", name, "--addr", addr, "--labels", "env=test", "--host-key", host_key)
 
 
 def host_key_of(server: Sshd) -> Path:
@@ -63,7 +63,7 @@ def test_target_that_refuses_our_key(cluster: Cluster, client: SshClient, tmp_pa
 
 def test_target_with_another_host_key(cluster: Cluster, client: SshClient, tmp_path: Path) -> None:
     """A changed host key stops the session before the target learns anything."""
-    cas = cluster.ilctl("auth", "export", "--type", "openssh").stdout.splitlines()
+    cas = cluster.admin("auth", "export", "--type", "openssh").splitlines()
     with Sshd(tmp_path / "moved", trusted_cas=cas) as server:
         add_target(cluster, "moved1", server.addr, host_key_of(server))
         assert client.run(*cluster.route("moved1"), "true").rc == 0
@@ -98,7 +98,7 @@ def test_forbidden_login(cluster: Cluster, client: SshClient, target: str) -> No
 def test_node_that_no_role_reaches(cluster: Cluster, person: Person) -> None:
     """A user without a role sees no node and reaches none."""
     if "roleless" not in {user["name"] for user in cluster.json("users", "ls")}:
-        cluster.ilctl("roles", "add", "nothing", "--logins", cluster.login_name, "--labels", "env=other")
+        cluster.admin("roles", "add", "nothing", "--logins", cluster.login_name, "--labels", "env=other")
         cluster.add_user("roleless", "nothing")
     done = cluster.client("roleless", cluster.login("roleless")).run(*cluster.route(cluster.node_name), "true")
     assert done.rc == 255

@@ -106,7 +106,7 @@ def twin(cluster: Cluster, tmp_path: Path) -> Iterator[str]:
     before = {row["id"] for row in cluster.json("nodes", "ls")}
     config = tmp_path / "twin.toml"
     config.write_text(cluster.outbound_config(cluster.tunnel_name, tmp_path / "twin"))
-    token = cluster.ilctl("tokens", "add").stdout.split()[-1]
+    token = cluster.admin("tokens", "add").split()[-1]
     argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", config]
     argv += ["--join", token, "--proxy", f"{cluster.host}:{cluster.port}"]
     daemon = cluster.start_outbound(argv, tmp_path / "twin.log")
@@ -120,7 +120,7 @@ def twin(cluster: Cluster, tmp_path: Path) -> Iterator[str]:
     finally:
         daemon.stop()
         if number:
-            cluster.ilctl("nodes", "rm", number)
+            cluster.admin("nodes", "rm", number)
 
 
 def test_nodes_of_one_name_are_told_apart(cluster: Cluster, person: Person, twin: str, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ ECHO = "stty -echo; echo begun; while read x; do echo got=$x; done"
 def spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster whose gateway has two workers."""
     with Cluster(tmp_path_factory.mktemp("workers"), workers=2) as cluster:
-        cluster.ilctl("roles", "set", "access", "--option", "join_sessions=peer,observer,moderator")
-        cluster.ilctl(
+        cluster.admin("roles", "set", "access", "--option", "join_sessions=peer,observer,moderator")
+        cluster.admin(
             "roles", "add", "one-place", "--logins", cluster.login_name, "--labels", "env=test",
             "--option", "max_connections=1",
         )  # fmt: skip
@@ -210,7 +210,7 @@ def test_a_lock_ends_sessions_at_all_workers(spread: Cluster, workers: Workers, 
             for _ in range(6):
                 assert "not today" in client.run(*spread.route("plain1"), "true").stderr
         finally:
-            spread.ilctl("locks", "rm", lock["id"])
+            spread.admin("locks", "rm", lock["id"])
 
 
 def test_who_guesses_passwords_is_braked_once_for_all_workers(spread: Cluster, tmp_path: Path) -> None:

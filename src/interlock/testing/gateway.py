@@ -111,7 +111,7 @@ class Cluster:
         try:
             self.gateway = self.start_gateway()
             self._stack.callback(self._stop_gateway)
-            self.host_ca.write_text(self.ilctl("auth", "export", "--type", "host").stdout)
+            self.host_ca.write_text(self.admin("auth", "export", "--type", "host"))
             self._add_agentless()
             if self.with_node:
                 self.node = self.start_node(join=True)
@@ -170,7 +170,7 @@ class Cluster:
         config.write_text(self._node_config())
         argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "node", "-c", config]
         if join:
-            token = self.ilctl("tokens", "add").stdout.split()[-1]
+            token = self.admin("tokens", "add").split()[-1]
             argv += ["--join", token, "--auth", f"{self.host}:{self.join_port}"]
         daemon = Daemon(argv, log=self.directory / "node.log", env=self.env(), name="node")
         try:
@@ -186,7 +186,7 @@ class Cluster:
         config.write_text(self._tunnel_config())
         argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "node", "-c", config]
         if join:
-            token = self.ilctl("tokens", "add").stdout.split()[-1]
+            token = self.admin("tokens", "add").split()[-1]
             argv += ["--join", token, "--proxy", f"{self.host}:{self.port}"]
         return self.start_outbound(argv, self.directory / "tunnel.log")
 
@@ -226,14 +226,14 @@ class Cluster:
     def set_mode(self, mode: Mode) -> None:
         """Change where sessions that begin from now on are recorded."""
         if mode != self.mode:
-            self.ilctl("mode", "set", mode)
+            self.admin("mode", "set", mode)
             self.mode = mode
 
     def become_leaf_of(self, root: "Cluster", mapping: str, *options: str) -> None:
         """Trust another cluster: its people come here by its gateway, with the roles that ``mapping`` gives."""
-        token = root.ilctl("tokens", "add", "--type", "cluster").stdout.split()[-1]
+        token = root.admin("tokens", "add", "--type", "cluster").split()[-1]
         where = ["--auth", f"{root.host}:{root.join_port}", "--own-proxy", f"{self.host}:{self.port}"]
-        self.ilctl("clusters", "trust", token, *where, "--map", mapping, *options)
+        self.admin("clusters", "trust", token, *where, "--map", mapping, *options)
 
     def wait_listed(self) -> None:
         """Wait until the inventory has every target."""
@@ -241,10 +241,10 @@ class Cluster:
         poll_until(lambda: wanted <= {node["hostname"] for node in self.json("nodes", "ls")}, f"nodes {wanted}")
 
     def _add_agentless(self) -> None:
-        openssh_ca = self.ilctl("auth", "export", "--type", "openssh").stdout.splitlines()
+        openssh_ca = self.admin("auth", "export", "--type", "openssh").splitlines()
         self.agentless = self._stack.enter_context(Sshd(self.directory / "agentless", trusted_cas=openssh_ca))
         key = self.agentless.host_key.path.with_name("host_key.pub")
-        self.ilctl(
+        self.admin(
             "nodes",
             "add",
             self.agentless_name,
@@ -257,7 +257,7 @@ class Cluster:
         )
 
     def _add_people(self) -> None:
-        self.ilctl("roles", "add", "access", "--logins", self.login_name, "--labels", "env=test")
+        self.admin("roles", "add", "access", "--logins", self.login_name, "--labels", "env=test")
         self.add_user(self.user, "access")
 
     # --- the real CLIs ------------------------------------------------------------------------------------
@@ -271,18 +271,22 @@ class Cluster:
         return run([self.programs / "ilctl", *arguments], env=self.env()).check()
 
     def json(self, *arguments: str | Path) -> Any:
-        """The JSON result of an administrator's listing.
+        """The JSON result of an administrator's listing."""
+        return json.loads(self.admin(*arguments, "--format", "json"))
 
-        The command runs in this process, as tests ask it again and again until something has happened: starting
-        Python would be most of its work, and most of what the machine does.
+    def admin(self, *arguments: str | Path) -> str:
+        """What an administrator's command prints; an error of ours if it fails.
+
+        It runs in this process, as every cluster begins with half a dozen of them, and tests ask again and again
+        until something has happened: starting Python would be most of the work, and most of what the machine does.
         """
         if self.programs != BIN:
-            return json.loads(self.ilctl(*arguments, "--format", "json").stdout)
+            return self.ilctl(*arguments).stdout
         shown = io.StringIO()
-        words = ["--data-dir", self.data, *arguments, "--format", "json"]
+        words = ["--data-dir", self.data, *arguments]
         with contextlib.redirect_stdout(shown):
             admin.app([str(word) for word in words], prog_name="ilctl", standalone_mode=False)
-        return json.loads(shown.getvalue())
+        return shown.getvalue()
 
     def events(self, sid: str) -> list[dict[str, Any]]:
         """All stored events of a session, oldest first."""
@@ -306,7 +310,7 @@ class Cluster:
 
     def _exported(self, sid: str, form: str) -> str:
         out = self.directory / f"export-{sid}.{form}"
-        self.ilctl("recordings", "export", sid, "--format", form, "--out", out)
+        self.admin("recordings", "export", sid, "--format", form, "--out", out)
         return out.read_text()
 
     def add_user(self, name: str, *roles: str) -> None:
@@ -314,7 +318,7 @@ class Cluster:
         secret = self.directory / "password"
         secret.write_text(PASSWORD + "\n")
         secret.chmod(0o600)
-        self.ilctl("users", "add", name, "--roles", ",".join(roles), "--password-file", secret)
+        self.admin("users", "add", name, "--roles", ",".join(roles), "--password-file", secret)
 
     def add_user_once(self, name: str, *roles: str) -> None:
         """The same, unless there is such a user already."""
@@ -346,7 +350,7 @@ class Cluster:
         """Another user, whose role allows every kind of forward."""
         kinds = ("local", "remote", "x11", "agent")
         options = [word for kind in kinds for word in ("--option", f"{kind}_forwarding=yes")]
-        self.ilctl("roles", "add", "forwards", "--logins", self.login_name, "--labels", "env=test", *options)
+        self.admin("roles", "add", "forwards", "--logins", self.login_name, "--labels", "env=test", *options)
         self.add_user("frida", "forwards")
         return self.login("frida")
 

@@ -84,7 +84,7 @@ class Machines(Cluster):
         config.write_text(self._proxy_config(number))
         argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "proxy", "-c", config]
         if join:
-            token = self.ilctl("tokens", "add", "--type", "proxy").stdout.split()[-1]
+            token = self.admin("tokens", "add", "--type", "proxy").split()[-1]
             argv += ["--join", token, "--auth", f"{self.host}:{self.join_port}"]
         daemon = Daemon(argv, log=self.directory / f"proxy{number}.log", env=self.env(), name=f"proxy {number}")
         try:
