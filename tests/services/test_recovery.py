@@ -13,7 +13,9 @@ from interlock.domain.audit import BY_RECOVERY, SYNTHESIZED, Kind
 from interlock.domain.container import FreshKey, Standing, Verdict, decode, frames_from, verify
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
 from interlock.domain.identity import Identity
+from interlock.domain.metrics import Metric
 from interlock.domain.recording import DIED, Coverage, Frame, Marker, Output, Stream
+from interlock.domain.room import Bounds, Step, Usage
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.domain.survey import Survey
 from interlock.domain.target import SubKind, Target
@@ -21,8 +23,10 @@ from interlock.domain.tracker import TrackerState
 from interlock.ports import EventFilter
 from interlock.services.claims import SessionClaims
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.meters import Meters
 from interlock.services.recorder import MAX_FRAME
 from interlock.services.recovery import PAUSE_S
+from interlock.services.room import Room
 from interlock.services.sessions import LiveSession, Sessions
 from interlock.services.sweeper import missing_end
 from interlock.services.trackers import HEARTBEAT_S
@@ -96,16 +100,33 @@ class Encrypting:
         return CONTENT
 
 
+class ScarceDisk:
+    """`ports.RecordingDisk` with little room."""
+
+    def usage(self) -> Usage:
+        return Usage(1 << 30, 1 << 20, 0)
+
+    def hold(self, size: int) -> None:
+        """It is held."""
+
+    def release(self) -> None:
+        """It is given."""
+
+
+SPILLING = Bounds(spill=1 << 21, refuse=1 << 16, reserve=0)
+
+
 class Life:
     """One run of the daemon on that world."""
 
-    def __init__(self, world: World, content: Encrypting | None = None) -> None:
+    def __init__(self, world: World, content: Encrypting | None = None, room: Room | None = None) -> None:
         world.lives += 1
         self.world = world
         self.timers = FakeTimers()
         self.emitter = Emitter(world.audit, sleep=world.sleep)
         self.files = world.files
         self.claims = SessionClaims()
+        self.meters = Meters()
         self.sessions = Sessions(
             daemon_id=NODE,
             cluster="demo",
@@ -118,6 +139,8 @@ class Life:
             claims=self.claims,
             signer=lambda: signer(NODE),
             content=content,
+            room=room,
+            meters=self.meters,
             sleep=world.sleep,
             call_later=self.timers.call_later,
         )
@@ -172,6 +195,24 @@ async def test_a_killed_session_becomes_a_recording_with_an_end(world: World) ->
     assert end["coverage"] == [{"what": "session", "level": "partial", "why": DIED}]
     assert world.trackers.stored[SID].state is TrackerState.TERMINATED
     assert await world.files.unfinished() == []
+
+
+async def test_a_full_disk_takes_nothing_from_what_is_live(world: World) -> None:
+    """While finished recordings are spilled, the part stays whole: from it alone it is finished."""
+    room = Room(ScarceDisk(), lambda _total: SPILLING)
+    life = Life(world, room=room)
+    life.sessions.metered()
+    session = life.sessions.agree(CONTEXT)
+    session.start(SHELL)
+    session.output(Stream.STDOUT, b"evidence")
+    life.timers.fire()
+    assert room.look() is Step.SPILL
+    path = life.files.path(SID)
+    assert life.meters.reading().value(Metric.LIVE_BYTES) == path.stat().st_size
+    assert path.stat().st_blocks * 512 >= path.stat().st_size, "it has no holes"
+    await world.gone(session)
+    await Life(world, room=room).recovers()
+    assert Frame(0, Output(Stream.STDOUT, b"evidence")) in await world.frames()
 
 
 async def test_a_silent_session_ends_when_it_was_last_alive(world: World) -> None:

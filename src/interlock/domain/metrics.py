@@ -49,6 +49,12 @@ class Metric(Enum):
         "Age of the oldest output that its recording does not have on disk.",
         "",
     )
+    LIVE_BYTES = (
+        "interlock_live_recordings_bytes",
+        Shape.GAUGE,
+        "Bytes of recordings in the making, which stay on the disk until their sessions end.",
+        "",
+    )
     UPLOAD_BACKLOG = ("interlock_upload_backlog", Shape.GAUGE, "Recordings that wait to be stored.", "")
     STORAGE_AWAY = (
         "interlock_storage_away",

@@ -119,6 +119,11 @@ class SessionRecorder(Protocol):
         ...
 
     @property
+    def size(self) -> int:
+        """Bytes that the recording has on this disk so far."""
+        ...
+
+    @property
     def lag(self) -> float:
         """Seconds for which the oldest output has waited to be written; 0 if nothing waits."""
         ...
@@ -184,6 +189,11 @@ class NoRecorder:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    @property
+    def size(self) -> int:
+        """Nothing is on the disk."""
+        return 0
 
     @property
     def lag(self) -> float:
@@ -312,6 +322,11 @@ class Recorder:
     def resize(self, window: Window) -> None:
         """Note the terminal's new size."""
         self._add(FrameKind.RESIZE, resize_payload(window))
+
+    @property
+    def size(self) -> int:
+        """See `SessionRecorder.size`."""
+        return self._chain.offset
 
     @property
     def lag(self) -> float:

@@ -150,6 +150,7 @@ class Sessions:
         """Let the meters ask this registry from now on."""
         meters = self._meters
         meters.watch(Metric.LIVE, lambda: len(self._live))
+        meters.watch(Metric.LIVE_BYTES, lambda: sum(each.recorder.size for each in self._live))
         meters.watch(Metric.UPLOAD_BACKLOG, lambda: self._uploads.pending)
         meters.watch(Metric.STORAGE_AWAY, lambda: float(self._uploads.store_away))
         if (room := self._room) is not None:
