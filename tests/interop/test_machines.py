@@ -236,28 +236,10 @@ def test_nobody_but_a_proxy_comes_in_where_proxies_do(machines: Machines) -> Non
 
 
 def test_a_session_outlives_an_absence_of_auth(machines: Machines) -> None:
-    """It goes on being recorded; what it leaves is delivered when auth is back. New ones are refused meanwhile."""
-    with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
-        terminal.expect("begun")
-        sid = the_session(machines)
-        machines.gateway.stop()
-        terminal.send("alone\r")
-        terminal.expect("got=alone")
-        refused = machines.client("away", machines.person).run(*machines.route("plain1"), "true")
-        assert "auth cannot be reached" in refused.stderr
-        terminal.send("\x04")
-        assert terminal.wait() == 0
-    machines.gateway = machines.start_auth()
-    wait_whole(machines, sid)
-    assert "got=alone" in machines.recording_text(sid)
-    client = machines.client("away", machines.person)
-    poll_until(lambda: client.run(*machines.route("plain1"), "true").rc == 0, "admission")
+    """It goes on being recorded, and what it leaves is delivered when auth is back.
 
-
-def test_people_who_are_here_go_on_without_auth_where_policy_says_so(machines: Machines) -> None:
-    """By further sessions on a connection, and by jumps to a node. What wants a new certificate is refused.
-
-    Each of these sessions is claimed, told and recorded once, when auth is back; so is that auth was not asked.
+    Where policy says so, people who are here go on meanwhile, by further sessions on a connection and by jumps to
+    a node. What wants a new certificate is refused. Each session is claimed, told and recorded once.
     """
     machines.set_mode("node")
     machines.ilctl("offline", "set", "1h")
@@ -268,25 +250,29 @@ def test_people_who_are_here_go_on_without_auth_where_policy_says_so(machines: M
     master = (*machines.route("plain1"), "-o", f"ControlPath={client.directory}/m")
     client.run(*machines.jump("node1"), "true").check()
     try:
-        with Terminal(client.argv("-M", "-N", *master), env=clean_env()) as terminal:
-            poll_until(lambda: client.run("-O", "check", *master).rc == 0, "the master")
-            client.run(*master, "true").check()
+        with Terminal(client.argv("-M", "-tt", *master, ECHO), env=clean_env()) as terminal:
+            terminal.expect("begun")
+            sid = the_session(machines)
             machines.gateway.stop()
-            sessions = 3  # with auth two, and the jump below
+            terminal.send("alone\r")
+            terminal.expect("got=alone")
+            refused = client.run(*machines.route("plain1"), "true")
+            assert "auth cannot be reached" in refused.stderr
+            sessions = 3  # this one, and the jump with auth and without
             while not says(proxy_log, "access.offline"):
                 client.run(*master, "true").check()
                 sessions += 1
             assert client.run(*machines.jump("node1"), "echo jumped").check().stdout == "jumped\n"
             assert says(node_log, "access.offline")
-            refused = client.run(*machines.route("plain1"), "true")
-            assert "auth cannot be reached" in refused.stderr
-            client.run("-O", "exit", *master)
-            terminal.wait()
+            terminal.send("\x04")
+            assert terminal.wait() == 0
     finally:
         machines.gateway = machines.start_auth()
     told = witness.wait_ended(sessions)
     events = [event["event"] for event in told]
     assert [events.count(f"session.{each}") for each in ("start", "end", "upload")] == [sessions] * 3
+    wait_whole(machines, sid)
+    assert "got=alone" in machines.recording_text(sid)
     judged = witness.wait_event("access.offline", user="alice", login=machines.login_name)
     assert judged["answered"] < judged["time"]
     machines.ilctl("offline", "set", "off")
