@@ -59,7 +59,7 @@ class Cluster:
     tunnel_name = "nat1"
     """A node that listens nowhere, dials out to the gateway, and reaches auth only through it."""
     our_names = (node_name, tunnel_name)
-    targets = (*our_names, agentless_name)
+    targets: tuple[str, ...] = (*our_names, agentless_name)
     """Every kind of target: the same is true of each of them."""
 
     def __init__(
@@ -90,7 +90,8 @@ class Cluster:
         self.mode: Mode = mode
         self.login_name = current_login()
         self.data = directory / "gateway"
-        self.host = LOOPBACK
+        self.host = LOOPBACK  # where people find the gateway
+        self.auth_host = LOOPBACK
         self.port, self.auth_port, self.join_port, self.node_port = free_ports(4)
         self.with_node = with_node
         self.workers = workers
@@ -148,14 +149,7 @@ class Cluster:
 
     def start_gateway(self) -> Daemon:
         """Start auth and proxy in one process; also again, after the first one was stopped."""
-        argv: list[str | Path] = [
-            self.programs / "interlock",
-            "start",
-            "--roles",
-            "auth,proxy",
-            "-c",
-            self._config,
-        ]
+        argv = [*self._start("gateway"), "--roles", "auth,proxy", "-c", self._config]
         daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="gateway")
         try:
             daemon.wait_port(self.host, self.port)
@@ -168,10 +162,10 @@ class Cluster:
         """Start our own node as a daemon of its own; ``join`` for its first start."""
         config = self.directory / "node.toml"
         config.write_text(self._node_config())
-        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "node", "-c", config]
+        argv = [*self._start("node"), "--roles", "node", "-c", config]
         if join:
             token = self.admin("tokens", "add").split()[-1]
-            argv += ["--join", token, "--auth", f"{self.host}:{self.join_port}"]
+            argv += ["--join", token, "--auth", f"{self.auth_host}:{self.join_port}"]
         daemon = Daemon(argv, log=self.directory / "node.log", env=self.env(), name="node")
         try:
             daemon.wait_port(self.host, self.node_port)
@@ -184,7 +178,7 @@ class Cluster:
         """Start the node that dials out, and wait until it has; ``join`` for its first start."""
         config = self.directory / "tunnel.toml"
         config.write_text(self._tunnel_config())
-        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "node", "-c", config]
+        argv = [*self._start(self.tunnel_name), "--roles", "node", "-c", config]
         if join:
             token = self.admin("tokens", "add").split()[-1]
             argv += ["--join", token, "--proxy", f"{self.host}:{self.port}"]
@@ -204,6 +198,11 @@ class Cluster:
             daemon.stop()
             raise
         return daemon
+
+    def _start(self, machine: str) -> list[str | Path]:
+        """How a daemon is started there: all of these machines are this one."""
+        del machine
+        return [self.programs / "interlock", "start"]
 
     def is_ours(self, target: str) -> bool:
         """Whether our own server answers at this target."""
@@ -232,7 +231,7 @@ class Cluster:
     def become_leaf_of(self, root: "Cluster", mapping: str, *options: str) -> None:
         """Trust another cluster: its people come here by its gateway, with the roles that ``mapping`` gives."""
         token = root.admin("tokens", "add", "--type", "cluster").split()[-1]
-        where = ["--auth", f"{root.host}:{root.join_port}", "--own-proxy", f"{self.host}:{self.port}"]
+        where = ["--auth", f"{root.auth_host}:{root.join_port}", "--own-proxy", f"{self.host}:{self.port}"]
         self.admin("clusters", "trust", token, *where, "--map", mapping, *options)
 
     def wait_listed(self) -> None:
@@ -242,7 +241,7 @@ class Cluster:
 
     def _add_agentless(self) -> None:
         openssh_ca = self.admin("auth", "export", "--type", "openssh").splitlines()
-        self.agentless = self._stack.enter_context(Sshd(self.directory / "agentless", trusted_cas=openssh_ca))
+        self.agentless = self._stack.enter_context(self._sshd(openssh_ca))
         key = self.agentless.host_key.path.with_name("host_key.pub")
         self.admin(
             "nodes",
@@ -255,6 +254,9 @@ class Cluster:
             "--host-key",
             key,
         )
+
+    def _sshd(self, trusted_cas: Sequence[str]) -> Sshd:
+        return Sshd(self.directory / "agentless", trusted_cas=trusted_cas)
 
     def _add_people(self) -> None:
         self.admin("roles", "add", "access", "--logins", self.login_name, "--labels", "env=test")
@@ -414,8 +416,8 @@ recording_mode = "{self.mode}"
 {self._database}{workers}
 
 [auth]
-listen = "{self.host}:{self.auth_port}"
-join_listen = "{self.host}:{self.join_port}"
+listen = "{self.auth_host}:{self.auth_port}"
+join_listen = "{self.auth_host}:{self.join_port}"
 
 [proxy]
 listen = "{self.host}:{self.port}"

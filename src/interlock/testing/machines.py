@@ -3,10 +3,13 @@
 Everything that is true of a `Cluster` is true of this one: it is the same kit with the gateway in pieces.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from interlock.testing.gateway import Cluster, Mode
+from interlock.testing.netns import Network
+from interlock.testing.openssh import Sshd
 from interlock.testing.ports import free_ports
 from interlock.testing.procs import Daemon, poll_until
 
@@ -23,9 +26,12 @@ class Machines(Cluster):
         with_node: bool = True,
         database: str = "",
         auths: int = 1,
+        settings: str = "",
     ) -> None:
-        """``auths``: how many; several need a ``database`` that they share."""
-        super().__init__(directory, mode=mode, with_node=with_node, database=database)
+        """``auths``: how many; several need a ``database`` that they share. ``settings``: of each auth."""
+        super().__init__(directory, mode=mode, with_node=with_node, database=database, settings=settings)
+        self.auth_hosts = [self.auth_host] * auths
+        self.hosts = [self.host] * proxies
         self.auth_ports = [self.auth_port, *free_ports(auths - 1)]
         self.other_auths: list[Daemon] = []
         self.ports = [self.port, *free_ports(proxies - 1)]
@@ -49,11 +55,11 @@ class Machines(Cluster):
 
     def start_auth(self) -> Daemon:
         """Start auth; also again."""
-        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "auth", "-c", self._config]
+        argv = [*self._start("auth0"), "--roles", "auth", "-c", self._config]
         daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="auth")
         try:
-            daemon.wait_port(self.host, self.auth_port)
-            daemon.wait_port(self.host, self.join_port)
+            daemon.wait_port(self.auth_host, self.auth_port)
+            daemon.wait_port(self.auth_host, self.join_port)
         except BaseException:
             daemon.stop()
             raise
@@ -63,16 +69,14 @@ class Machines(Cluster):
         """Start one more auth on the same database; also again."""
         config = self.directory / f"auth{number}.toml"
         data = f'data_dir = "{self.directory / f"auth{number}"}"'
-        port = self.auth_ports[number]
+        port, host, first = self.auth_ports[number], self.auth_hosts[number], self.auth_host
         text = self._gateway_config().replace(f'data_dir = "{self.data}"', data)
-        text = text.replace(f'listen = "{self.host}:{self.auth_port}"', f'listen = "{self.host}:{port}"', 1)
-        config.write_text(
-            text.replace(f'join_listen = "{self.host}:{self.join_port}', f'join_listen = "{self.host}:0')
-        )
-        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "auth", "-c", config]
+        text = text.replace(f'listen = "{first}:{self.auth_port}"', f'listen = "{host}:{port}"', 1)
+        config.write_text(text.replace(f'join_listen = "{first}:{self.join_port}', f'join_listen = "{host}:0'))
+        argv = [*self._start(f"auth{number}"), "--roles", "auth", "-c", config]
         daemon = Daemon(argv, log=self.directory / f"auth{number}.log", env=self.env(), name=f"auth {number}")
         try:
-            daemon.wait_port(self.host, port)
+            daemon.wait_port(host, port)
         except BaseException:
             daemon.stop()
             raise
@@ -82,13 +86,13 @@ class Machines(Cluster):
         """Start one of the proxies, also again; ``join`` for its first start."""
         config = self.directory / f"proxy{number}.toml"
         config.write_text(self._proxy_config(number))
-        argv: list[str | Path] = [self.programs / "interlock", "start", "--roles", "proxy", "-c", config]
+        argv = [*self._start(f"proxy{number}"), "--roles", "proxy", "-c", config]
         if join:
             token = self.admin("tokens", "add", "--type", "proxy").split()[-1]
-            argv += ["--join", token, "--auth", f"{self.host}:{self.join_port}"]
+            argv += ["--join", token, "--auth", f"{self.auth_host}:{self.join_port}"]
         daemon = Daemon(argv, log=self.directory / f"proxy{number}.log", env=self.env(), name=f"proxy {number}")
         try:
-            daemon.wait_port(self.host, self.ports[number])
+            daemon.wait_port(self.hosts[number], self.ports[number])
         except BaseException:
             daemon.stop()
             raise
@@ -98,6 +102,7 @@ class Machines(Cluster):
         """Start one more, on the port of one that there is."""
         number = len(self.ports)
         self.ports.append(self.ports[beside])
+        self.hosts.append(self.hosts[beside])
         self.peer_ports += free_ports(1)
         self.proxies.append(self.start_proxy(number, join=True))
         log = self.directory / f"proxy{number}.log"
@@ -107,6 +112,7 @@ class Machines(Cluster):
         """Stop the one that was added last, and forget it."""
         self.proxies.pop().stop()
         self.ports.pop()
+        self.hosts.pop()
         self.peer_ports.pop()
 
     def start(self) -> Self:
@@ -122,11 +128,11 @@ class Machines(Cluster):
 
     def through(self, number: int) -> None:
         """People come to this proxy from now on."""
-        self.port = self.ports[number]
+        self.host, self.port = self.hosts[number], self.ports[number]
 
     def _gateway_config(self) -> str:
-        listen = f'listen = "{self.host}:{self.auth_port}"'
-        every = ",".join(f"{self.host}:{port}" for port in self.auth_ports)
+        listen = f'listen = "{self.auth_host}:{self.auth_port}"'
+        every = ",".join(map("{}:{}".format, self.auth_hosts, self.auth_ports))
         said = f'{listen}\nadvertise = "{every}"' if len(self.auth_ports) > 1 else listen
         return super()._gateway_config().replace(listen, said, 1)
 
@@ -141,7 +147,48 @@ class Machines(Cluster):
 data_dir = "{self.directory / f"proxy{number}"}"
 
 [proxy]
-listen = "{self.host}:{self.ports[number]}"
-peer_listen = "{self.host}:{self.peer_ports[number]}"
+listen = "{self.hosts[number]}:{self.ports[number]}"
+peer_listen = "{self.hosts[number]}:{self.peer_ports[number]}"
 share_port = true
 """
+
+
+class Separated(Machines):
+    """Two auths, two proxies, a node that dials out and a plain sshd, each in a network of its own (`netns`).
+
+    PostgreSQL and the storage are on this machine. The node dials the first proxy.
+    """
+
+    names = ("auth0", "auth1", "proxy0", "proxy1", Cluster.tunnel_name, Cluster.agentless_name)
+    targets: tuple[str, ...] = (Cluster.tunnel_name, Cluster.agentless_name)
+
+    def __init__(self, directory: Path, network: Network, *, database: str, settings: str) -> None:
+        super().__init__(directory, proxies=2, auths=2, with_node=False, database=database, settings=settings)
+        self._network = network
+        self.auth_hosts = [network.address("auth0"), network.address("auth1")]
+        self.hosts = [network.address("proxy0"), network.address("proxy1")]
+        self.auth_host, self.host = self.auth_hosts[0], self.hosts[0]
+
+    def start(self) -> Self:
+        """The same, with the node."""
+        super().start()
+        try:
+            self.tunnel_node = self.start_tunnel_node(join=True)
+            self._stack.callback(self._stop_tunnel_node)
+            poll_until(lambda: len(self.json("nodes", "ls")) == len(self.targets), "targets")
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self, machine: str) -> list[str | Path]:
+        return [*self._network.on(machine), *super()._start(machine)]
+
+    def _sshd(self, trusted_cas: Sequence[str]) -> Sshd:
+        name = self.agentless_name
+        return Sshd(
+            self.directory / "agentless",
+            trusted_cas=trusted_cas,
+            host=self._network.address(name),
+            on=self._network.on(name),
+        )

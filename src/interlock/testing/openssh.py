@@ -85,10 +85,14 @@ class Sshd:
         authorized_keys: Sequence[str] = (),
         options: Sequence[str] = (),
         port: int | None = None,
+        host: str = LOOPBACK,
+        on: Sequence[str] = (),
     ) -> None:
+        """``on``: what to put before its command."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = directory
-        self.host = LOOPBACK
+        self.host = host
+        self._on = on
         self.port = port or free_port()
         self.login = current_login()
         key = directory / "host_key"
@@ -116,7 +120,7 @@ class Sshd:
         """Start and wait until it answers."""
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # Debian's privilege separation directory
-        argv = [sshd_path(), "-D", "-e", "-f", str(self._config)]
+        argv = [*self._on, sshd_path(), "-D", "-e", "-f", str(self._config)]
         self._daemon = Daemon(argv, log=self.directory / "sshd.log", name="sshd")
         self._daemon.wait_port(self.host, self.port)
         return self

@@ -76,6 +76,14 @@ class PostgresServer:
             shutil.chown(made, *self._account)
         return made
 
+    def allow(self, network: str) -> None:
+        """Let others than this machine in, from addresses like 10.0.0.0/24, with the password; before `start`."""
+        rules = self.directory / "hba.conf"
+        others = "".join(f"host all all {each} scram-sha-256\n" for each in (f"{LOOPBACK}/32", network))
+        rules.write_text(f"local all all trust\n{others}")
+        rules.chmod(0o644)  # within a directory that is closed
+        self._settings["hba_file"] = str(rules)
+
     def start(self) -> Self:
         """Make its files the first time; return when it answers."""
         if not (self.directory / "data").exists():

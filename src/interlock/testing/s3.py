@@ -23,8 +23,9 @@ SECRET = "not-to-be-seen-in-any-log"
 class S3Server:
     """The server; `stop` belongs into a finally clause."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, host: str = LOOPBACK) -> None:
         """Starts it; ``directory``: for its log and a file of credentials."""
+        self.host = host
         self.port = free_port()
         self.credentials = directory / "s3-credentials"
         self.credentials.touch(0o600)
@@ -35,7 +36,7 @@ class S3Server:
     @property
     def endpoint(self) -> str:
         """Its URL."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def place(self, bucket: str, *, endpoint: str = "", prefix: str = "recordings") -> BucketPlace:
         """A bucket, made if there is none. ``endpoint``: another way to the server."""
@@ -45,9 +46,9 @@ class S3Server:
 
     def start(self) -> None:
         """Start it, also again after `stop`: on the same port, and empty."""
-        argv = [sys.executable, "-m", "interlock.testing.s3_process", LOOPBACK, str(self.port)]
+        argv = [sys.executable, "-m", "interlock.testing.s3_process", self.host, str(self.port)]
         self._daemon = Daemon(argv, log=self._log, name="s3")
-        self._daemon.wait_port(LOOPBACK, self.port)
+        self._daemon.wait_port(self.host, self.port)
 
     def pause(self) -> None:
         """Let nothing be answered, as if the machine hung."""
@@ -64,9 +65,9 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(directory: Path) -> Iterator[S3Server]:
+def s3_server(directory: Path, host: str = LOOPBACK) -> Iterator[S3Server]:
     """One, stopped at the end."""
-    server = S3Server(directory)
+    server = S3Server(directory, host)
     try:
         yield server
     finally:
