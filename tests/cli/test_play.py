@@ -143,6 +143,7 @@ def test_what_was_fetched_plays_from_its_moment_only() -> None:
     place = answered(place_of(len(data), 50 * SECOND, Decoder(blind=True)), lambda at, size: data[at : at + size])
     with TemporaryFile() as file:
         fetched = Fetched(file)
+        assert fetched.plays_from(1), "nothing is no recording, whatever the moment"
         for offset, size in ((0, 65536), (place.point.offset, len(data) - place.point.offset)):
             fetched.put(offset, data[offset : offset + size // 2])
             fetched.put(offset + size // 2, data[offset + size // 2 : offset + size])

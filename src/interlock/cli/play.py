@@ -81,7 +81,7 @@ def play(
 
 
 class Fetched:
-    """A file of which only some places are there. Reading others is a `LookupError`."""
+    """A file of which only some places are there."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -98,23 +98,28 @@ class Fetched:
 
     def plays_from(self, at: int) -> bool:
         """Whether what is there is what `frames_of_file` reads for this moment."""
-        size = self._places[-1][1] if self._places else 0
-
-        def read(offset: int, length: int) -> bytes:
-            end = min(offset + length, size)
-            if end > offset and not any(first <= offset and end <= last for first, last in self._places):
-                raise LookupError(offset)
-            self._file.seek(offset)
-            return self._file.read(length)
-
         try:
-            place = answered(place_of(size, at, Decoder(blind=True)), read)
-            read(place.point.offset, size)
+            place = answered(place_of(self._size, at, Decoder(blind=True)), self._read)
         except LookupError:
             return False
         except RecordingError:  # which playing it tells
             return True
-        return True
+        return self._has(place.point.offset, self._size)
+
+    @property
+    def _size(self) -> int:
+        return self._places[-1][1] if self._places else 0
+
+    def _has(self, offset: int, end: int) -> bool:
+        return any(first <= offset and end <= last for first, last in self._places)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        """Some bytes of what is there; LookupError if they are not."""
+        end = min(offset + size, self._size)
+        if end > offset and not self._has(offset, end):
+            raise LookupError(offset)
+        self._file.seek(offset)
+        return self._file.read(size)
 
 
 def frames_of_file(file: IO[bytes], at: int, unlock: Unlock | None = None) -> Iterator[Frame]:
