@@ -24,7 +24,7 @@ import asyncssh
 import pytest
 from sqlalchemy import Engine, event
 
-from interlock.adapters.ssh.forwarder import Forwarder
+from interlock.adapters.ssh.carried import CarriedSessions
 from interlock.core.ids import DaemonId
 from interlock.daemons.config import AuthConfig, Config, ProxyConfig
 from interlock.daemons.database import DATABASE
@@ -54,7 +54,7 @@ HOPS = COMMITS + 1
 """Pieces of work for threads: one per commit, one for the recording. Measured: that."""
 
 _SUBMIT = ThreadPoolExecutor.submit.__code__
-_AGREED = Forwarder._agreed.__code__
+_AGREED = CarriedSessions._agreed.__code__
 
 
 @dataclass

@@ -7,7 +7,8 @@ import contextlib
 
 import asyncssh
 
-from interlock.adapters.ssh.forwarder import Forwarder, Parties
+from interlock.adapters.ssh.carried import Parties
+from interlock.adapters.ssh.forwarder import Forwarder
 from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.party import PartySession, Place

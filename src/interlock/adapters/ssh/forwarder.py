@@ -1,30 +1,23 @@
 """The forwarding node: performs what the relay core decides, for one client and one target.
 
-It owns the two legs, the timers and the live sessions of a connection. Whether anything is recorded here it
-learns from the session's duties alone.
+It owns the two legs and the timers of a connection; its sessions are `carried`.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import assert_never
+from collections.abc import Awaitable
 
 import asyncssh
 import structlog
 
+from interlock.adapters.ssh.carried import CarriedSessions, Parties
 from interlock.adapters.ssh.leg import Leg, join
 from interlock.adapters.ssh.once import Once
 from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams.relayed import RelayedConnection
-from interlock.adapters.ssh.shared import RelayedHost
-from interlock.adapters.ssh.taps import make_taps
 from interlock.core import wire
 from interlock.core.effects import (
-    Agreed,
-    Closed,
     Effect,
-    Exited,
     ForwardClosed,
     ForwardFailed,
     ForwardOpened,
@@ -33,26 +26,19 @@ from interlock.core.effects import (
     ListenBegan,
     Overfull,
     Refused,
-    Resized,
     Send,
     SessionEffect,
-    Started,
     StartTimer,
     StopTimer,
-    TwinNamed,
     Typed,
 )
-from interlock.core.errors import Denied, InterlockError, RecordingError, RemoteProtocolError
+from interlock.core.errors import Denied, InterlockError, RemoteProtocolError
 from interlock.core.extensions import CLIENT_LEFT
-from interlock.core.forward import Grants
-from interlock.core.ids import SessionId
-from interlock.core.limits import KEEPALIVE_INTERVAL_S, REFUSALS_TOLD, REKEY_SECONDS
+from interlock.core.limits import KEEPALIVE_INTERVAL_S, REKEY_SECONDS
 from interlock.core.refusal import Refusal
 from interlock.core.relay import Relay
 from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
-from interlock.domain.audit import JsonValue
-from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
 from interlock.services.recorder import CallLater, Timer, call_later
 from interlock.services.sessions import LiveSession, Sessions
 
@@ -63,22 +49,6 @@ LINGER_S = 10.0
 
 CLOSE_GRACE_S = 5.0
 """Seconds to send what is queued when a connection ends; then it is cut."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parties:
-    """What the forwarder needs to know of the people and hosts at its ends."""
-
-    context: Callable[[SessionId], SessionContext]
-    facts: Callable[[], dict[str, JsonValue]]  # event fields for a refusal before there is a session ID
-    stale: Callable[[], bool]  # whether policy must be asked again before another session may open
-    judge_again: Callable[[], Awaitable[None]]  # ask it; Denied if it has changed its mind
-    grants: Callable[[], Grants]  # what it said last of forwarding
-    mint: Callable[[], SessionId]
-    left: Callable[[], None]  # called when the connection is over, before what is queued is sent
-    emits: bool  # whether what happens on this connection is told here
-    since: float | None = None  # when the client's connection was accepted, by the monotonic clock
-    seen_from: str = ""  # our end of the connection to the target, as host:port: whom the target sees
 
 
 class Forwarder:
@@ -107,22 +77,17 @@ class Forwarder:
         if target is not None:
             self._legs[Side.TARGET] = Leg(Side.TARGET, target, self, relay.flows[Side.TARGET])
             join(self._legs[Side.CLIENT], self._legs[Side.TARGET])
-        self._live: dict[int, LiveSession] = {}  # by the client's channel number
-        self._hosts: dict[int, RelayedHost] = {}  # the same
-        self._opened = 0  # how many sessions there were
-        self._served = False  # whether there ever was a session
+        self._carried = CarriedSessions(relay, parties, sessions, self, refusal, on_started=self._session_began)
         self._record = ConnectionRecord(
-            live=self._live,
+            live=self._carried.live,
             begin=self._begin_record,
             on_lost=self._lost_record,
         )
-        self._refusals = 0
         self._linger: asyncio.TimerHandle | None = None  # set from the start if there is no target
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._over = Once()
         self._ended = False  # whether policy has ended it
         self._failure = ""  # what went wrong, if the client did not just leave
-        self._end_reason = ""  # why the sessions that are live at the end did not end by themselves
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
 
     async def run(self) -> None:
@@ -139,7 +104,7 @@ class Forwarder:
                 self._watch.cancel()
             self._perform(self._relay.lost())
             failed = self._failure and not self._ended  # what policy ends, it has seen
-            quiet = self._parties.emits and not (self._served or self._refusals or failed or self._refusal)
+            quiet = self._parties.emits and not (self._carried.any or failed or self._refusal)
             self._record.end(failure=self._failure, quiet=quiet)
             await self._close_legs()
 
@@ -164,7 +129,7 @@ class Forwarder:
     def shut_down(self, text: str, *, reason: str = "") -> None:
         """The gateway ends the connection: tell the people on every channel, and end."""
         for channel in self._relay.open_channels():
-            self._end_reason = reason or text
+            self._carried.end_reason = reason or text
             self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
         self._goodbye(Side.CLIENT, text)
         self._end_abnormally(reason or text)
@@ -179,7 +144,7 @@ class Forwarder:
 
     def activity(self) -> int:
         """A number that changes when the person does something."""
-        return self._opened + self._relay.activity()
+        return self._carried.opened + self._relay.activity()
 
     # --- what the legs call (LegOwner) ------------------------------------------------------------
 
@@ -231,11 +196,11 @@ class Forwarder:
         """See `LegOwner.failed`."""
         if self._over.is_set():
             return
-        sids = [session.sid for session in self._live.values()]
+        sids = [session.sid for session in self._carried.live.values()]
         _log.warning("forwarder.protocol_error", sids=sids, side=side.value, reason=error.reason)
         self._legs[side].send_transport(_disconnect(wire.DISCONNECT_PROTOCOL_ERROR, error.public))
         words = {Side.CLIENT: "the client", Side.TARGET: "the target"}[side]
-        if not self._live and not self._record.begun:
+        if not self._carried.live and not self._record.begun:
             public = f"connection closed: {words} violated the SSH protocol"
             self._sessions.rejected(self._parties.facts(), public=public, reason=f"{words}: {error.reason}")
         if side is Side.TARGET:
@@ -249,7 +214,7 @@ class Forwarder:
         if side is Side.TARGET:
             detail = f": {text}" if text else ""
             public = f"the target closed the connection{detail}"
-            if self._relay.waiting() or not (self._served or self._record.begun):
+            if self._relay.waiting() or not (self._carried.opened or self._record.begun):
                 reason = f"the connection to the target was lost before a session began{detail}"
                 self._sessions.rejected(self._parties.facts(), public=public, reason=reason)
             self._goodbye(Side.CLIENT, public)
@@ -266,118 +231,32 @@ class Forwarder:
                 case Send(side, payload):
                     self._legs[side].send(payload)
                 case Refused():
-                    self._refused(effect)
+                    self._carried.refused(effect)
                 case ForwardOpened() | ForwardClosed() | ForwardFailed() | ListenBegan():
                     if self._parties.emits:
                         self._record.perform(effect)
                 case Typed() | Hungry() | Overfull():
-                    self._shared(effect)
+                    self._carried.shared(effect)
                 case _:
                     self._perform_for_session(effect)
 
     def _perform_for_session(self, effect: SessionEffect) -> None:
         match effect:
-            case Agreed(channel, sid):
-                self._agreed(channel, sid)
-            case TwinNamed(channel, sid):
-                self._sessions.has_twin(self._live[channel], seen_from=self._parties.seen_from, named=sid)
-            case Started():
-                self._started(effect)
-            case Resized(channel, cols, rows):
-                self._live[channel].resize(Window(cols, rows))
-            case Exited(channel, status, signal):
-                self._live[channel].exited(Exit(status, signal))
-            case Closed(channel, sent, received):
-                self._closed(channel, sent, received)
             case StartTimer() | StopTimer():
                 self._timer(effect)
             case Granted():
                 self._record.granted(effect)
             case _:
-                assert_never(effect)
-
-    def _shared(self, effect: Typed | Hungry | Overfull) -> None:
-        match effect:
-            case Typed(channel, data):
-                self._live[channel].parties.typed_while_held(data)
-            case Hungry(channel):
-                self._live[channel].parties.hungry()
-            case Overfull(channel):
-                self.terminate(channel, "The session wrote too much while it was paused.")
-
-    def _agreed(self, channel: int, sid: SessionId) -> None:
-        try:
-            since = None if self._opened else self._parties.since
-            session = self._sessions.agree(self._parties.context(sid), since=since)
-        except InterlockError as error:
-            refusal = Refusal(wire.OPEN_RESOURCE_SHORTAGE, error.public, error.reason)
-            self._perform(self._relay.reject(channel, refusal))
-            return
-        self._live[channel] = session
-        self._opened += 1
-        session.on_lock = lambda lock: self._locked(channel, lock)
-        self._served = True
-        host = self._hosts[channel] = RelayedHost(self._relay, channel, self)
-        session.parties.host = host
-        session.on_failure = lambda error: self._ends(channel, error)
-        session.on_forbidden = lambda denied: self._ends(channel, denied)
-        session.traffic = lambda: self._traffic(channel)
-        self._perform(self._relay.accept(channel))
-
-    def _started(self, effect: Started) -> None:
-        session, request = self._live[effect.channel], effect.request
-        start = Start(
-            kind=SessionKind(request.kind),
-            command=request.command.decode("utf-8", "backslashreplace"),
-            window=Window(*request.window) if request.window else None,
-            term=request.term,
-            reason=request.reason,
-            invited=request.invited,
-        )
-        self._hosts[effect.channel].asked(effect)
-        try:
-            session.start(start)
-        except (Denied, RecordingError) as error:
-            text = f"{error.public}\r\n"
-            self._perform(self._relay.decline(effect.channel, text, want_reply=effect.want_reply))
-            return
-        self._record.session_began()
-        duties = session.ctx.duties
-        if duties.records and self._relay.has_twin(effect.channel):
-            self._sessions.has_twin(session, seen_from=self._parties.seen_from)
-        shown = duties.records or (duties.emits and start.interactive)  # to the recorder, or to whoever joins
-        for side, tap in make_taps(session, records=shown).items():
-            flow = self._relay.flow(effect.channel, side)
-            flow.tap, flow.tap_may_wait = tap, session.transfers is None  # forbidden files are changed in passing
-        if not session.parties.waiting:
-            self._hosts[effect.channel].begin()
-
-    def _closed(self, channel: int, sent: int, received: int) -> None:
-        self._hosts.pop(channel, None)
-        session = self._live.pop(channel, None)
-        if session is not None:
-            session.end(tx=sent, rx=received, reason=self._end_reason)
-
-    def _refused(self, effect: Refused) -> None:
-        self._refusals += 1
-        if self._refusals > REFUSALS_TOLD or (self._refusal and effect.reason == self._refusal.reason):
-            return  # the connection's own refusal was told when it began
-        last = " (later refusals on this connection are not reported)" if self._refusals == REFUSALS_TOLD else ""
-        session = self._live.get(effect.channel) if effect.channel is not None else None
-        sid = session.sid if session is not None else ""
-        _log.info("forwarder.refused", sid=sid, what=effect.what, reason=effect.reason)
-        if session is not None and session.ctx.duties.emits:
-            session.refused(effect.what, public=effect.public, reason=effect.reason + last)
-        else:  # what happens in a session that the target records is counted there, so the ID is in the words
-            within = f" (in session {session.sid})" if session is not None else ""
-            facts = self._parties.facts() | ({} if effect.maximum is None else {"max": effect.maximum})
-            self._sessions.rejected(facts, public=effect.public, reason=f"{effect.reason}{within}{last}")
+                self._carried.perform(effect)
 
     # --- the connection itself --------------------------------------------------------------------
 
     def _quiet(self) -> bool:
         """Whether nothing was told of this connection yet, and nothing is about to be."""
-        return not (self._served or self._refusals or self._relay.waiting() or self._over.is_set())
+        return not (self._carried.any or self._relay.waiting() or self._over.is_set())
+
+    def _session_began(self) -> None:
+        self._record.session_began()
 
     def _begin_record(self) -> LiveSession:
         record = self._sessions.agree(self._parties.context(self._parties.mint()))
@@ -411,26 +290,15 @@ class Forwarder:
         self._timers.pop(channel, None)
         self._perform(self._relay.timed_out(channel))
 
-    def _traffic(self, channel: int) -> tuple[int, int]:
-        flows = self._relay.flow
-        return flows(channel, Side.CLIENT).octets, flows(channel, Side.TARGET).octets
-
-    def _ends(self, channel: int, error: InterlockError) -> None:
-        """Called from within the data path, so what follows waits for the next step of the loop."""
-        asyncio.get_running_loop().call_soon(self.terminate, channel, error.public)
-
-    def _locked(self, channel: int, lock: Denied) -> None:
-        self.terminate(channel, lock.public, reason=lock.reason)
-
     def perform(self, effects: list[Effect]) -> None:
         """See `Performer.perform`."""
         self._perform(effects)
 
     def terminate(self, channel: int, text: str, *, reason: str = "") -> None:
         """See `Performer.terminate`. ``reason``: for the audit log, if it is not the text."""
-        self._end_reason = reason or text
+        self._carried.end_reason = reason or text
         self._perform(self._relay.terminate(channel, f"\r\n{text}\r\n"))
-        self._end_reason = ""
+        self._carried.end_reason = ""
 
     # --- life and death of the connection ---------------------------------------------------------
 
@@ -460,7 +328,7 @@ class Forwarder:
 
     def _finish(self, reason: str) -> None:
         if not self._over.is_set():
-            self._end_reason = reason
+            self._carried.end_reason = reason
             self._over.set()
             self._parties.left()
 

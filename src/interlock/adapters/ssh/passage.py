@@ -6,7 +6,8 @@ from functools import partial
 
 import asyncssh
 
-from interlock.adapters.ssh.forwarder import Forwarder, Parties
+from interlock.adapters.ssh.carried import Parties
+from interlock.adapters.ssh.forwarder import Forwarder
 from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection, TargetLegConnection

@@ -13,8 +13,8 @@ class Performer(Protocol):
         """Do what the core decided."""
         ...
 
-    def terminate(self, channel: int, text: str) -> None:
-        """End the session on this channel; the owner reads the text."""
+    def terminate(self, channel: int, text: str, *, reason: str = "") -> None:
+        """End the session on this channel; the owner reads the text, the audit log the reason."""
         ...
 
 

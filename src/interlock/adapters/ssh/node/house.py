@@ -7,8 +7,8 @@ from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.forwarding.reach import Protected
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
+from interlock.adapters.ssh.node.live import Live
 from interlock.adapters.ssh.node.refusals import Refusals
-from interlock.adapters.ssh.node.session import Live
 from interlock.adapters.ssh.node.stay import Occupant
 from interlock.adapters.ssh.seams.node import NodeConnection, NodeSession
 from interlock.core.extensions import JoinMode

@@ -18,9 +18,10 @@ from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.forwarding.reach import Protected
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.house import Caller
+from interlock.adapters.ssh.node.live import Announcement, Live
 from interlock.adapters.ssh.node.party import NodePartySession
 from interlock.adapters.ssh.node.refusals import Refusals
-from interlock.adapters.ssh.node.session import Announcement, Live, ShellSession
+from interlock.adapters.ssh.node.session import ShellSession
 from interlock.adapters.ssh.node.spawn import restore_ignored_signals
 from interlock.adapters.ssh.node.visitor import Visitor
 from interlock.adapters.ssh.party import Place, Shared

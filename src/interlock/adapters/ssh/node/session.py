@@ -4,30 +4,27 @@ It only connects: the process is `child`'s, the wire `seams`', the recording's l
 recorded before it is sent, so nothing is seen that was not kept.
 """
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
 
+from interlock.adapters.ssh.node import signals
 from interlock.adapters.ssh.node import terminal as tty
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.child import Child, Children, Ended
-from interlock.adapters.ssh.node.environment import RequestedEnvironment, SessionFacts, session_environment
+from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
-from interlock.adapters.ssh.node.refusals import Refusable, Refusals
+from interlock.adapters.ssh.node.live import Announcement, Live
+from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.room import PIECE, room
 from interlock.adapters.ssh.node.sftp import subsystem_command
-from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Launch, Program, Spawned, command_line, spawn, spawn_on
+from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Program, command_line
+from interlock.adapters.ssh.node.wanted import Wanted
 from interlock.adapters.ssh.seams.node import NodeChannel, NodeConnection, NodeSession
 from interlock.core.errors import Denied, InterlockError, RecordingError
-from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID, SESSION_INVITED, SESSION_REASON
-from interlock.core.ids import SessionId
+from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID
 from interlock.core.sides import Side
 from interlock.core.wire import boolean, string, uint32
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionKind, Start, Window
-from interlock.services.forwarding import Told
-from interlock.services.parties import Parties
 
 ENDED_BY_GATEWAY = 254
 """Exit status of a session that we refused to run or ended; ssh itself uses 255."""
@@ -35,80 +32,6 @@ ENDED_BY_GATEWAY = 254
 WRITE_QUEUE = 256 * 1024
 """Bytes of notices, and of what somebody looks at in passing, that may wait for a slow client before it gets none.
 Other output is not even read while it would have to wait."""
-
-_DEFAULT_WINDOW = Window(80, 24)
-"""For a PTY whose client does not know its size, such as ssh -tt in a script."""
-
-_SIGNALS = ("ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2")
-"""The names of RFC 4254 §6.10; others are not delivered, and are sent with our domain."""
-
-
-class Transfers(Protocol):
-    """Sees what passes of a session that moves files."""
-
-    def passing(self, side: Side, data: bytes) -> bytes:
-        """Bytes from the client or from the process, which is the target here; what is to go on in their place."""
-        ...
-
-
-class Live(Refusable, Told, Protocol):
-    """A session as `services.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
-
-    on_failure: Callable[[RecordingError], None] | None  # called when the session must end; set here
-    on_forbidden: Callable[[Denied], None] | None  # the same, if the role demands that it ends
-    on_lock: Callable[[Denied], None] | None  # called when a lock ends this very session; set here
-    traffic: Callable[[], tuple[int, int]]  # bytes from and to the client so far; set here
-
-    @property
-    def sid(self) -> SessionId:
-        """The agreed ID."""
-        ...
-
-    @property
-    def parties(self) -> Parties:
-        """Who else takes part."""
-        ...
-
-    @property
-    def transfers(self) -> Transfers | None:
-        """Who is to see what passes; None before the start, and if no files are moved or others record."""
-        ...
-
-    async def ready(self) -> None:
-        """Wait until the command may run; InterlockError if it must not."""
-        ...
-
-    def start(self, start: Start) -> None:
-        """The command is about to run; InterlockError if it must not."""
-        ...
-
-    def output(self, stream: Stream, data: bytes | memoryview) -> None:
-        """The command wrote this."""
-        ...
-
-    def input(self, data: bytes | memoryview) -> None:
-        """The client sent this to the command."""
-        ...
-
-    def resize(self, window: Window) -> None:
-        """The terminal has another size."""
-        ...
-
-    def exited(self, ended: Exit) -> None:
-        """How the command ended."""
-        ...
-
-    def end(self, *, tx: int, rx: int, reason: str = "") -> None:
-        """The channel is over; ``reason`` is given when a side vanished or we ended it."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """When the client is told the session's ID; neither for a node of old."""
-
-    at_open: bool
-    at_start: bool
 
 
 class ShellSession(NodeSession):
@@ -130,7 +53,6 @@ class ShellSession(NodeSession):
         self._connection = connection
         self._live = live
         self._account = account
-        self._facts = facts
         self._children = children
         self._refusals = refusals
         self._announcement = announcement
@@ -138,15 +60,12 @@ class ShellSession(NodeSession):
         self._on_over = on_over
         self._channel: NodeChannel | None = None  # from the confirmation of the open to the close
         self._child: Child | None = None  # once started
-        self._terminal: tty.TerminalRequest | None = None
-        self._environment = RequestedEnvironment()
-        self._words = facts.words
+        self._wanted = Wanted(account, facts)
         self._start_seen = False  # a second shell, exec or subsystem is refused
         self._start_answered = False
         self._started = False  # the recording runs
         self._exit_told = False
         self._over = False
-        self._window: Window | None = None
         self._tx = 0  # bytes from the client
         self._rx = 0  # bytes to the client
         self._program: Program | None = None  # once it was asked for
@@ -163,7 +82,7 @@ class ShellSession(NodeSession):
     @property
     def activity(self) -> int:
         """Bytes by which something has moved: what the person sent, and without a terminal also what came."""
-        return self._tx if self._terminal is not None else self._tx + self._rx
+        return self._tx if self._wanted.terminal is not None else self._tx + self._rx
 
     def belongs_to(self, connection: NodeConnection) -> bool:
         """Whether it is a session of this connection."""
@@ -195,17 +114,12 @@ class ShellSession(NodeSession):
         """Remember the terminal; it is opened when something is started on it."""
         if self._start_seen:
             return False
-        self._terminal = tty.TerminalRequest(term_type, term_size, dict(term_modes))
+        self._wanted.note_terminal(term_type, term_size, term_modes)
         return True
 
     def env_requested(self, name: bytes, value: bytes) -> bool:
         """Take a variable, if it comes in time and is on the list, or is for us."""
-        if self._start_seen:
-            return False
-        if name in (SESSION_REASON, SESSION_INVITED):
-            self._words = self._words.heard(name, value)
-            return True
-        return self._environment.add(name, value)
+        return not self._start_seen and self._wanted.note_variable(name, value)
 
     def start_requested(self, kind: str, argument: bytes) -> bool:
         """Start once per channel (R19)."""
@@ -220,7 +134,7 @@ class ShellSession(NodeSession):
             return self._refuse(kind, f"this host does not serve the subsystem {name}", f"subsystem {name}")
         self._start_seen = True
         program = LOGIN_SHELL if kind == "shell" else command_line(command)
-        self._connection.run(self._start(self._describe(SessionKind(kind), argument), program))
+        self._connection.run(self._start(self._wanted.describe(SessionKind(kind), argument), program))
         return True
 
     def forwarding_requested(self, what: str, data: bytes) -> bool:
@@ -241,18 +155,18 @@ class ShellSession(NodeSession):
 
     def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
         """The person's window changed."""
-        if self._terminal is None or self._child is None or self._child.terminal_fd is None:
+        if self._wanted.terminal is None or self._child is None or self._child.terminal_fd is None:
             return
         tty.resize(self._child.terminal_fd, (width, height, pixwidth, pixheight))
         window = Window(width, height)
-        if width and height and window != self._window:
-            self._window = window
+        if width and height and window != self._wanted.window:
+            self._wanted.window = window
             self._live.resize(window)
 
     def signal_received(self, signal: str) -> None:
         """Deliver to the process group (RFC 4254 §6.9)."""
-        if signal in _SIGNALS and self._child is not None and not self._paused:
-            self._child.signal(_number(signal))
+        if signal in signals.NAMES and self._child is not None and not self._paused:
+            self._child.signal(signals.number(signal))
 
     def break_received(self, msec: int) -> bool:
         """RFC 4335; meaningless without a terminal."""
@@ -349,7 +263,7 @@ class ShellSession(NodeSession):
             self._exited(Exit(status=status))
             self._finish(b"exit-status", uint32(status))
         else:
-            name = _name(ended.signal)
+            name = signals.name(ended.signal)
             self._exited(Exit(signal=name))
             payload = string(name) + boolean(ended.core) + string("") + string("")
             self._finish(b"exit-signal", payload)
@@ -373,7 +287,7 @@ class ShellSession(NodeSession):
 
     def tell(self, data: bytes) -> None:
         """Show the owner a notice; not while they do not keep up."""
-        if self._channel is not None and self._terminal is not None and not self._client_full:
+        if self._channel is not None and self._wanted.terminal is not None and not self._client_full:
             self._channel.send(data)
 
     def pause(self) -> None:
@@ -419,7 +333,7 @@ class ShellSession(NodeSession):
         if self._over:
             return
         try:
-            child = await self._children.start(lambda: self._spawn(program), self)
+            child = await self._children.start(lambda: self._wanted.spawn(program, self._forwards.variables), self)
         except InterlockError as error:
             self._fail_start(error.public)
             return
@@ -446,28 +360,6 @@ class ShellSession(NodeSession):
     def _is_over(self) -> bool:
         return self._over
 
-    def _spawn(self, program: Program) -> Spawned:
-        """Runs in a thread: starting a process blocks for milliseconds."""
-        if self._terminal is None:
-            return spawn(Launch(self._account, program, self._variables("", "")))
-        terminal = tty.open_terminal(self._terminal, self._account)
-        return spawn_on(
-            Launch(self._account, program, self._variables(terminal.name, self._terminal.term)), terminal
-        )
-
-    def _variables(self, name: str, term: str) -> dict[bytes, bytes]:
-        facts = replace(self._facts, variables=self._forwards.variables)
-        return session_environment(self._account, facts, self._environment.variables, tty=name, term=term)
-
-    def _describe(self, kind: SessionKind, argument: bytes) -> Start:
-        command = argument.decode("utf-8", "backslashreplace")
-        term = ""
-        if self._terminal is not None:
-            cols, rows, _, _ = self._terminal.size
-            self._window = Window(cols, rows) if cols and rows else _DEFAULT_WINDOW
-            term = self._terminal.term
-        return Start(kind, command, self._window, term, self._words.reason, self._words.invited)
-
     def _fail_start(self, text: str) -> None:
         """The request is granted and a process that only says why is played: ssh shows no text with a refusal."""
         if self._channel is not None and not self._start_answered:
@@ -475,7 +367,7 @@ class ShellSession(NodeSession):
         self.terminate(text)
 
     def _say(self, text: str) -> None:
-        line_end = "\r\n" if self._terminal is not None else "\n"
+        line_end = "\r\n" if self._wanted.terminal is not None else "\n"
         if self._channel is not None:
             self._channel.send(f"{line_end}{text}{line_end}".encode(), stderr=True)
 
@@ -506,15 +398,3 @@ class ShellSession(NodeSession):
         self._exited(Exit(error=reason))
         self._live.end(tx=self._tx, rx=self._rx, reason=reason)
         self._on_over(self)
-
-
-def _number(name: str) -> int:
-    return signal.Signals[f"SIG{name}"].value
-
-
-def _name(number: int) -> str:
-    try:
-        name = signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:
-        name = str(number)
-    return name if name in _SIGNALS else f"{name}@interlock.dev"

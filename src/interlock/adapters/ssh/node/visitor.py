@@ -18,9 +18,9 @@ from interlock.adapters.ssh.node.forwarding.ends import ClientEnd
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.house import House
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
+from interlock.adapters.ssh.node.live import Live
 from interlock.adapters.ssh.node.packets import NodePackets
 from interlock.adapters.ssh.node.refusals import Refusals
-from interlock.adapters.ssh.node.session import Live
 from interlock.adapters.ssh.node.stay import Occupant, Stay
 from interlock.adapters.ssh.record import ConnectionRecord
 from interlock.adapters.ssh.seams.forward import ForwardingConnection
