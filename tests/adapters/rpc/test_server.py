@@ -1,6 +1,7 @@
 """The mTLS service: who is let in, and how errors come back."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -148,4 +149,19 @@ async def test_who_does_not_shake_hands_is_cut_off(tmp_path: Path, monkeypatch: 
         reader, writer = await asyncio.open_connection(*split_address(where))
         assert await reader.read() == b""
         writer.close()
+    await auth.stop()
+
+
+async def test_a_stranger_who_asks_nothing_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may shake hands where daemons join."""
+    monkeypatch.setattr(server, "JOIN_IDLE_S", 0.2)
+    auth = Auth(tmp_path / "impatient")
+    await auth.start()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection(*split_address(auth.bound.join), ssl=context)
+    while await reader.read(1000):  # the server's settings, then the end
+        pass
+    writer.close()
     await auth.stop()

@@ -3,7 +3,7 @@
 The handlers check with `guard`, call a port, and answer; policy and storage are elsewhere.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -59,6 +59,9 @@ from interlock.services.trusting import LeafRequest, RootReply, Trusting
 
 MAX_STREAMS = 4096
 """Calls with many replies at once: daemons that watch the locks, one each, and what is read by way of proxies."""
+
+JOIN_IDLE_S = 30.0
+"""Seconds for which somebody without an identity may be connected and ask nothing."""
 
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # a second auth on the same address is an error, not a lottery
@@ -124,7 +127,8 @@ class AuthRpcServer:
         joining.unary(m.AUTHORITY, self._authority)
         joining.unary(m.JOIN, self._join)
         joining.unary(m.TRUST_LEAF, self._trust_leaf)
-        self._join_listener = _server(joining, m.MAX_JOIN_MESSAGE)
+        idle = ("grpc.max_connection_idle_ms", round(JOIN_IDLE_S * 1000))
+        self._join_listener = _server(joining, m.MAX_JOIN_MESSAGE, options=(idle,))
         self._join_credentials = tls.credentials(mutual=False)
 
     async def start(self, *, service: str, join: str, advertised: str = "") -> Bound:
@@ -284,11 +288,14 @@ class _DaemonHandlers:
 
 
 def _server(
-    service: Service[str] | Service[HostIdentity], longest: int, calls: int = MAX_CALLS
+    service: Service[str] | Service[HostIdentity],
+    longest: int,
+    calls: int = MAX_CALLS,
+    options: Sequence[tuple[str, int]] = (),
 ) -> grpc.aio.Server:
     sizes = [("grpc.max_receive_message_length", longest), ("grpc.max_send_message_length", m.MAX_MESSAGE)]
     patience = ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_TIMEOUT_S * 1000))
-    server = grpc.aio.server(options=[*_OPTIONS, *sizes, patience], maximum_concurrent_rpcs=calls)
+    server = grpc.aio.server(options=[*_OPTIONS, *sizes, patience, *options], maximum_concurrent_rpcs=calls)
     server.add_generic_rpc_handlers((service.handler(),))
     return server
 
