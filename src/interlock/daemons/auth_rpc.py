@@ -85,6 +85,7 @@ async def auth_rpc_server(
             clock=clock,
             spool=local.data_dir / SPOOL,
             twins=local.twins,
+            claim=local.claim,
             proxies=proxies(ca) if proxies is not None else None,
             recipients=recipients,
             sources=sources,

@@ -6,11 +6,13 @@ any more: a gateway that was started once without its database's name must not b
 
 import asyncio
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
+from interlock.adapters.db.claims import SqlSharedClaims
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.months import EventMonths
 from interlock.core.errors import ConfigError, StoreError
@@ -30,6 +32,9 @@ TEND_S = 3600.0
 
 AGAIN_S = 300.0
 """Seconds until the next one when something was in the way, as somebody who reads all of the log."""
+
+CLAIMED = timedelta(days=1)
+"""For which a claim is kept. It counts until something is stored of its session, which tells the same."""
 
 _KEPT = "database-url"
 
@@ -84,6 +89,8 @@ async def tend_database(database: Database, clock: Clock) -> None:
         pause = TEND_S
         try:
             made, dropped = await months.tend(clock.now())
+            if database.shared:
+                await SqlSharedClaims(database).forget(clock.now() - CLAIMED)
         except StoreError as error:
             pause = AGAIN_S
             _log.warning("database.not_tended", reason=error.reason)

@@ -220,6 +220,7 @@ async def _serve(
                 tasks.create_task(run_retention(services, leading), name="gateway.retention"),
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
+                tasks.create_task(services.claim(), name="gateway.claims"),
                 tasks.create_task(reloads.obey(front.reload, local.clock), name="gateway.reloads"),
                 tasks.create_task(tend_store(local.recordings, local.clock), name="gateway.storage"),
                 tasks.create_task(tend_database(local.database, local.clock), name="gateway.database"),

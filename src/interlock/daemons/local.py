@@ -18,6 +18,7 @@ from interlock.adapters.db import schema
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
+from interlock.adapters.db.claims import SqlSharedClaims
 from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.evidence import SqlEvidenceStore
@@ -42,6 +43,7 @@ from interlock.services.admission import RoleAdmission
 from interlock.services.authority import Authority
 from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
+from interlock.services.claiming import Claim
 from interlock.services.outbox import Sleep
 from interlock.services.signin import Passwords, SignIn
 
@@ -81,6 +83,7 @@ class Local:
     exports: SqlExports
     holds: SqlHoldStore
     retention: SqlEventRetention
+    shared_claims: SqlSharedClaims | None  # None: no other auth has this database
     claims: CertificateReader
     admission: RoleAdmission
     passwords: Passwords
@@ -101,6 +104,14 @@ class Local:
         """The locks as whoever changes them writes them; for the one daemon that tells all others."""
         nap = self.database.changes.nap(schema.locks.name)
         return SqlLockFeed(self.database, self.locks, strict=strict, clock=self.clock, sleep=nap)
+
+    @property
+    def claim(self) -> Claim | None:
+        """Claims session IDs for all auths on this database; None if there is one."""
+        shared = self.shared_claims
+        if shared is None:
+            return None
+        return lambda sid, daemon: shared.claim(sid, daemon, now=self.clock.now())
 
     def trust_nap(self) -> Sleep:
         """Between two looks at whom we trust; shorter where the database tells of changes."""
@@ -179,6 +190,7 @@ async def open_local(
             exports=SqlExports(database),
             holds=SqlHoldStore(database),
             retention=SqlEventRetention(database, chain),
+            shared_claims=SqlSharedClaims(database) if database.shared else None,
             claims=CertificateReader([authority.export("user")]),
             admission=RoleAdmission(
                 users=users, roles=roles, targets=inventory, modes=clusters, locks=locks, clock=clock

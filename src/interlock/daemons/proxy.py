@@ -51,6 +51,7 @@ from interlock.ports import (
     TargetLookup,
     TrackerLookup,
 )
+from interlock.services.claiming import Claiming, claim_own
 from interlock.services.claims import SessionClaims
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
@@ -134,6 +135,13 @@ class Services(ProxyServices):
 
     local: Local
     signer: KeySource
+    claiming: Claiming | None  # None: no other auth has this database
+
+    async def claim(self) -> None:
+        """Claim this process's sessions for all auths, until cancelled; what is refused ends."""
+        if self.claiming is not None:
+            self.claiming.end_refused(self.sessions)
+            await self.claiming.run()
 
 
 async def open_services(
@@ -146,7 +154,7 @@ async def open_services(
     meters = Meters()
     emitter = Emitter(local.audit, gather=GATHER_S, on_emit=meters.told)
     local.authority.report_to(emitter)
-    claims = SessionClaims(local.audit, board)
+    claims, claiming = _claims(local, board)
     for tracker in await local.trackers.live():
         claims.learn(tracker.sid, tracker.daemon_id)
     tenures = Tenures(
@@ -198,7 +206,17 @@ async def open_services(
         meters,
         local,
         signer,
+        claiming,
     )
+
+
+def _claims(local: Local, board: ClaimBoard | None) -> tuple[SessionClaims, Claiming | None]:
+    if local.claim is None or local.shared_claims is None:
+        return SessionClaims(local.audit, board), None
+    claims = SessionClaims(local.shared_claims, board)
+    claiming = Claiming(claim_own(local.claim, claims))
+    claims.tell = claiming.tell
+    return claims, claiming
 
 
 def content_keys(config: Config, entropy: Entropy) -> ContentKeys | None:

@@ -27,8 +27,8 @@ from interlock.adapters.ssh.tunnel.neighbours import Accept
 from interlock.adapters.ssh.tunnel.peers import Membership
 from interlock.core import portal as wire
 from interlock.core.address import format_address
-from interlock.core.errors import ConfigError, Denied, InterlockError
-from interlock.core.ids import SessionId, parse_name
+from interlock.core.errors import ConfigError, InterlockError
+from interlock.core.ids import parse_name
 from interlock.daemons.config import Address, Config
 from interlock.daemons.join_server import Shown, join_server
 from interlock.daemons.local import RECORDINGS, prepare_data_dir
@@ -148,7 +148,7 @@ class _Proxy:
         self._services = self._make_services(config, terms, entropy)
         self._peering = Peering(client, identity.id, own_sockets(data_dir, identity.id), self._shown())
         keeper.on_renewed = lambda: self._peering.door.use(self._shown())
-        self._claiming.on_refused = self._not_ours
+        self._claiming.end_refused(self._services.sessions)
         service, *others = split_addresses(identity.service)
         tunnels = TunnelEntrance(
             keeper.claims,
@@ -262,15 +262,6 @@ class _Proxy:
         identity = self._keeper.identity
         shown = Shown(identity.host_key, identity.host_certificate, self._keeper.claims)
         return (await join_server(self._services, self._desk, identity.id, shown)).accept
-
-    def _not_ours(self, sid: SessionId, error: Denied) -> None:
-        """Auth knows the session as another daemon's: whatever we would tell of it, it would not take."""
-        live = self._services.sessions.find(sid)
-        _log.error("proxy.claim_refused", sid=sid, reason=error.reason)
-        if live is not None:
-            live.locked(
-                Denied("this session cannot be recorded here: its ID was used before", reason=error.reason)
-            )
 
     def _make_services(self, config: Config, terms: NodeTerms, entropy: Entropy) -> ProxyServices:
         client, clock, cluster = self._client, self._clock, self._cluster

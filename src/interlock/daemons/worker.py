@@ -131,6 +131,7 @@ class _Worker:
             tending = tasks.create_task(services.sessions.run(), name="worker.sessions")
             upkeep = [
                 tasks.create_task(services.tenures.run(), name="worker.tenures"),
+                tasks.create_task(services.claim(), name="worker.claims"),
                 tasks.create_task(keep_up, name="worker.clusters"),
                 tasks.create_task(hatch.run(listen_at(path)), name="worker.hatch"),
                 tasks.create_task(self._obey(services), name="worker.control"),

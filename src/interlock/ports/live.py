@@ -120,6 +120,18 @@ class LockFeed(Protocol):
         ...
 
 
+class SharedClaims(Protocol):
+    """Whose session an ID is, for all auths of a cluster, until something is stored of it, which tells it too."""
+
+    async def claim(self, sid: SessionId, daemon: DaemonId, *, now: datetime) -> DaemonId:
+        """Whose it is: this daemon's, atomically, unless another one's was claimed before. StoreError."""
+        ...
+
+    async def forget(self, before: datetime) -> int:
+        """Do without claims that are older; how many there were."""
+        ...
+
+
 class LeaseStore(Protocol):
     """Places among a limited number, in the whole cluster."""
 

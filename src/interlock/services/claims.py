@@ -37,7 +37,7 @@ class SessionClaims:
         tell: Callable[[SessionId], None] = lambda _sid: None,
     ) -> None:
         self._lookup = lookup
-        self._tell = tell
+        self.tell = tell  # perhaps set by the composition
         self._board = board
         self._held: dict[SessionId, tuple[DaemonId, int]] = {}  # the owner, and how many hold it
         self._remembered: OrderedDict[SessionId, DaemonId] = OrderedDict()
@@ -70,7 +70,7 @@ class SessionClaims:
         if known or (self._lookup is not None and self._lookup.knows(sid)) or not self._post(sid, daemon):
             raise RemoteProtocolError(Rule.SESSION_ID_REUSED, sid)
         self._held[sid] = (daemon, 1)
-        self._tell(sid)
+        self.tell(sid)
 
     def hold(self, sid: SessionId, daemon: DaemonId) -> bool:
         """Claim the ID, or one's own once more, until `release`; False if it is another's."""

@@ -102,6 +102,8 @@ def fill(connection: Connection, release: str) -> None:
             stored = {**row, "kind": "node"}
         if table == "events" and release >= "0009":
             stored = {**row, "writer": 1, "number": int(str(row["uid"])[1:]) + 1, "hash": b"0", "hidden": False}
+        if table == "cluster" and release >= "0013":
+            stored = {**row, "offline_s": 0}
         names, values = ", ".join(f'"{each}"' for each in stored), ", ".join(f":{each}" for each in stored)
         connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({values})"), dict(stored))
 

@@ -25,7 +25,7 @@ from interlock.core.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from interlock.adapters.db.postgres import PostgresUrl
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
 READERS = 4
@@ -52,6 +52,11 @@ class Database:
         self.leads = SqlLeads(backend)
         self._near: Connection | None = None  # of the event loop's thread, made when first asked; it never writes
         self._stuck: Future[Any] | None = None  # a glance that was not answered in time
+
+    @property
+    def shared(self) -> bool:
+        """Whether auths on other machines may use it as well."""
+        return self._backend.apart is not None
 
     async def rows(self, query: Executable) -> Sequence[Row[Any]]:
         """The result of one SELECT."""

@@ -301,6 +301,14 @@ locks = Table(
     Column("created_by", TEXT, nullable=False),
 )
 
+claims = Table(
+    "claims",
+    metadata,
+    Column("sid", ID, primary_key=True),
+    Column("daemon", ID, nullable=False),  # whose the session is
+    Column("claimed", Moment, nullable=False),
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -21,6 +21,7 @@ from interlock.domain.lease import MAX_SEMAPHORE
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerLookup
+from interlock.services.claiming import Claim
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonKind, HostIdentity
 
@@ -124,10 +125,18 @@ def check_method(caller: HostIdentity, method: str) -> None:
 class SessionOwners:
     """Which daemon a session ID belongs to: as the process knows it, else as the audit log and the trackers do."""
 
-    def __init__(self, claims: SessionClaims, events: EventReader, trackers: TrackerLookup) -> None:
+    def __init__(
+        self,
+        claims: SessionClaims,
+        events: EventReader,
+        trackers: TrackerLookup,
+        claim: Claim | None = None,
+    ) -> None:
+        """``claim``: asks all auths that share the database; None if there is no other."""
         self._claims = claims
         self._events = events
         self._trackers = trackers
+        self._claim = claim
 
     @asynccontextmanager
     async def speaking(self, caller: HostIdentity, sids: Iterable[SessionId]) -> AsyncIterator[None]:
@@ -135,7 +144,7 @@ class SessionOwners:
         held: list[SessionId] = []
         try:
             for sid in sids:
-                if self._claims.owner(sid) is None and (owner := await self._look_up(sid)) is not None:
+                if self._claims.owner(sid) is None and (owner := await self._whose(sid, caller.id)) is not None:
                     self._claims.learn(sid, owner)
                 if not self._claims.hold(sid, caller.id):
                     raise _refusal(caller, f"session {sid} of daemon {self._claims.owner(sid)}")
@@ -149,6 +158,10 @@ class SessionOwners:
         """Denied if there was such a session and it has ended: no other one begins under its ID."""
         if await self._events.events(EventFilter(sid=sid, event=Kind.SESSION_END.event, limit=1, as_told=True)):
             raise _refusal(caller, f"session {sid}, which has ended")
+
+    async def _whose(self, sid: SessionId, caller: DaemonId) -> DaemonId | None:
+        known = await self._look_up(sid)
+        return await self._claim(sid, caller) if known is None and self._claim is not None else known
 
     async def _look_up(self, sid: SessionId) -> DaemonId | None:
         # A forwarder reports refusals within sessions that are the node's.

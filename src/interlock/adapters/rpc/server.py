@@ -51,6 +51,7 @@ from interlock.ports import (
     TwinStore,
     Warranting,
 )
+from interlock.services.claiming import Claim
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewed
@@ -100,6 +101,7 @@ class AuthServices:
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
     twins: TwinStore
+    claim: Claim | None = None  # None: no other auth has this database
     proxies: Proxies | None = None  # None: there are none apart
     recipients: tuple[str, ...] = ()  # for whom recordings are encrypted
     sources: JoinSources = field(default_factory=JoinSources)  # shared with the proxy of the same process
@@ -167,7 +169,7 @@ class _DaemonHandlers:
     def __init__(self, services: AuthServices, advertised: Callable[[], str]) -> None:
         self._services = services
         self._advertised = advertised
-        self._owners = SessionOwners(services.claims, services.events, services.trackers)
+        self._owners = SessionOwners(services.claims, services.events, services.trackers, services.claim)
         self._spool = Spool(services.spool)
         self._watchers = Watchers()
 
