@@ -19,6 +19,7 @@ from typing import IO, NoReturn
 import typer
 
 from interlock.core.errors import ConfigError, Denied, InterlockError, NotFound, SignInFailed
+from interlock.daemons.garbage import start_sooner
 from interlock.domain.audit import rfc3339
 
 Row = Mapping[str, object]
@@ -60,6 +61,7 @@ def exit_code(error: InterlockError) -> ExitCode:
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a program to its exit: any refusal is one sentence on stderr and a documented exit code."""
     code: object
+    start_sooner()
     try:
         code = app(prog_name=name, standalone_mode=False)
     except typer.TyperException as error:

@@ -12,6 +12,7 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.address import format_address
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.daemons.config import Config
+from interlock.daemons.garbage import settle
 from interlock.daemons.gateway import NODE_DIRECTORY, Listening, node_settings, run_gateway
 from interlock.daemons.local import default_data_dir
 from interlock.daemons.log import set_up_log
@@ -42,6 +43,7 @@ async def run_process(
 
     ``load``: reads the configuration, now and, where a proxy is, at every SIGHUP.
     """
+    settle()
     config = load()
     wanted = parse_roles(roles)
     set_up_log(config.log_level)

@@ -32,6 +32,7 @@ from interlock.daemons.control import (
     Tunnel,
     Verdict,
 )
+from interlock.daemons.garbage import settle
 from interlock.daemons.local import open_local
 from interlock.daemons.log import set_up_log
 from interlock.daemons.proxy import (
@@ -55,6 +56,7 @@ _log = structlog.get_logger()
 
 async def run_worker(descriptor: int) -> None:
     """Serve until the supervisor says otherwise or is gone. ``descriptor``: of our end of the socket pair."""
+    settle()
     control = await Control.over(socket.socket(fileno=descriptor))
     begin = await control.receive()
     if not isinstance(begin, Begin):
