@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
+from interlock.ports import EventFilter
 from interlock.services.emitter import EventFactory, SessionJournal
 from interlock.services.sweeper import CLOCK_STEP_S, Sweeper
 from interlock.services.trackers import HEARTBEAT_S
@@ -299,3 +300,23 @@ async def test_a_chore_that_fails_unexpectedly_ends_nothing(auth: Auth) -> None:
         running = tasks.create_task(sweeper.run())
         await tended.wait()
         running.cancel()
+
+
+async def test_a_session_with_very_many_events_costs_no_more(auth: Auth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its daemon may have told any number of them, each as large as a message."""
+    journal, read, most = await auth.started(), auth.audit.events, 0
+    for _ in range(100):
+        auth.clock.advance(0.1)
+        journal.add(Kind.SESSION_RESIZE, {"size": "1:1"})
+
+    async def counted(wanted: EventFilter) -> list[dict[str, JsonValue]]:
+        nonlocal most
+        found = await read(wanted)
+        most = max(most, len(found))
+        return found
+
+    monkeypatch.setattr(auth.audit, "events", counted)
+    assert await auth.sweeps_for(100) == [SID]
+    assert most == 1
+    end = auth.audit.stored[-1].to_json()
+    assert (end["event"], end["ei"]) == ("session.end", 101)

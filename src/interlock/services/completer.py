@@ -29,7 +29,6 @@ from interlock.ports import (
 from interlock.services.emitter import EventFactory
 from interlock.services.outbox import Sleep
 from interlock.services.story import story, told_by, without_connection
-from interlock.services.sweeper import EVENTS_OF_ONE_SESSION
 from interlock.services.trackers import HEARTBEAT_S
 from interlock.services.uploads import ending
 
@@ -99,8 +98,8 @@ class Completer:
         return completed
 
     async def _left_behind(self, part: ArrivingPart) -> bool:
-        stored = await self._reader.events(EventFilter(sid=part.sid, limit=EVENTS_OF_ONE_SESSION))
-        end = next((event for event in stored if event["event"] == Kind.SESSION_END.event), None)
+        ends = await self._reader.events(EventFilter(sid=part.sid, event=Kind.SESSION_END.event, limit=1))
+        end = next(iter(ends), None)
         silence = self._clock.now() - part.changed
         if end is None:
             return silence >= UNKNOWN_AFTER

@@ -27,9 +27,6 @@ from interlock.services.trackers import HEARTBEAT_S
 CLOCK_STEP_S = 5.0
 """Seconds by which the wall clock may go wrong between two sweeps; more is a clock that was set, or a suspend."""
 
-EVENTS_OF_ONE_SESSION = 100_000
-"""More than a session can have, so that nothing is cut off."""
-
 _NOT_SHARED = ENVELOPE | {"size", SYNTHESIZED}
 
 SILENT = "the daemon that recorded is silent: what it kept is known when it comes back"
@@ -107,9 +104,7 @@ class Sweeper:
         expired = [each for each in live if each.expired(now=now) and not self._lives_here(each.sid)]
         for tracker in expired:
             seen = tracker.expires - TRACKER_TTL
-            stored = await self._reader.events(
-                EventFilter(sid=tracker.sid, limit=EVENTS_OF_ONE_SESSION, as_told=True)
-            )
+            stored = await self._known(tracker.sid)
             start = missing_start(tracker, stored, factory=self._factory)
             known = stored if start is None else [start.to_json(), *stored]
             end = missing_end(tracker.sid, known, last_seen=seen, factory=self._factory)
@@ -118,6 +113,18 @@ class Sweeper:
             await self._trackers.put(replace(tracker, swept=True))
             _log.warning("sweeper.ended", sid=tracker.sid, daemon=tracker.daemon_id)
         return [tracker.sid for tracker in expired]
+
+    async def _known(self, sid: SessionId) -> list[dict[str, JsonValue]]:
+        """Its start, its end and its newest event, each if there is one: there may be any number of others."""
+        one = EventFilter(sid=sid, limit=1, as_told=True)
+        found = []
+        for wanted in (
+            replace(one, event=Kind.SESSION_START.event),
+            replace(one, event=Kind.SESSION_END.event),
+            replace(one, newest=True),
+        ):
+            found += await self._reader.events(wanted)
+        return found
 
 
 def missing_start(

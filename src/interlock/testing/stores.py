@@ -66,7 +66,7 @@ class MemoryAuditLog:
         for name, value in (("sid", wanted.sid), ("user", wanted.user), ("event", wanted.event)):
             if value is not None:
                 found = [event for event in found if event.get(name) == value]
-        return found[: wanted.limit]
+        return found[-wanted.limit :] if wanted.newest else found[: wanted.limit]
 
     async def begun(
         self, *, user: str | None, before: int | None, limit: int
