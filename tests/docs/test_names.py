@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from bench.parts import PARTS
 from typer.core import TyperGroup, TyperOption
 from typer.main import get_command
 
@@ -75,8 +76,12 @@ def test_decisions_that_are_named_exist_and_are_listed() -> None:
 def test_links_lead_somewhere() -> None:
     """Within the repository."""
     for name, text in DOCS.items():
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", text):
-            assert ((ROOT / name).parent / link).exists(), f"{name}: {link}"
+        for link, place in re.findall(r"\]\(([^)#:]+)(?:#([\w-]+))?\)", text):
+            path = (ROOT / name).parent / link
+            assert path.exists(), f"{name}: {link}"
+            headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE) if place else ()
+            places = {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+            assert not place or place in places, f"{name}: {link}#{place}"
 
 
 def test_sections_of_the_protocol_that_are_named_exist() -> None:
@@ -185,6 +190,12 @@ def test_settings_that_are_named_exist() -> None:
         },
         wrong,
     )
+
+
+def test_parts_of_the_bench_are_those_that_there_are() -> None:
+    """Each has a row."""
+    rows = re.findall(r"^\| (`.+?) \|", DOCS["bench/README.md"], re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} >= {part.name for part in PARTS}
 
 
 def test_options_of_roles_that_are_named_exist() -> None:
