@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from interlock.core.errors import Denied, Locked, NotFound, StoreError
+from interlock.core.errors import Denied, InterlockError, Locked, NotFound, RemoteProtocolError, Rule, StoreError
 from interlock.core.ids import DaemonId
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster, door_of
 from interlock.domain.duties import RecordingMode
@@ -208,11 +208,12 @@ async def test_a_certificate_of_yesterday_is_refused(world: World) -> None:
         (await door(world)).read(blob(made.certificate), now=START + timedelta(minutes=5))
 
 
-async def test_the_door_keeps_up_with_what_administrators_change(world: World) -> None:
-    """And goes on when the database is away for a moment; a record with a broken key counts for nothing."""
+@pytest.mark.parametrize("error", [StoreError("away"), RemoteProtocolError(Rule.MALFORMED_MESSAGE, "newer")])
+async def test_the_door_keeps_up_with_what_administrators_change(world: World, error: InterlockError) -> None:
+    """And goes on when who knows is away for a moment, or newer; a record with a broken key counts for nothing."""
     main = await world.authority("main")
     sleep = VirtualSleep(world.clock)
-    reader = FederatedClaims(CertificateReader([]), Flaky(world.trusts), HERE, sleep=sleep)
+    reader = FederatedClaims(CertificateReader([]), Flaky(world.trusts, error), HERE, sleep=sleep)
     await world.trusts.put_trust(
         TrustedCluster("bad", "55555555-0000-4000-8000-000000000005", Relation.ROOT, START, user_cas=("rubbish",))
     )
@@ -232,16 +233,17 @@ async def test_the_door_keeps_up_with_what_administrators_change(world: World) -
 class Flaky(MemoryTrusts):
     """Fails at first."""
 
-    def __init__(self, behind: MemoryTrusts) -> None:
+    def __init__(self, behind: MemoryTrusts, error: InterlockError) -> None:
         super().__init__()
         self.stored = behind.stored
+        self._error = error
         self._failed = False
 
     async def trusted_clusters(self, relation: Relation | None = None) -> list[TrustedCluster]:
         """`ports.TrustStore`."""
         if not self._failed:
             self._failed = True
-            raise StoreError("away")
+            raise self._error
         return await super().trusted_clusters(relation)
 
 

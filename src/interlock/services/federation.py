@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from interlock.core.certificate import PublicKey, SignedCertificate
-from interlock.core.errors import Denied, NotFound, StoreError
+from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.domain.cluster import (
     LeafPass,
     Relation,
@@ -69,7 +69,7 @@ class FederatedClaims:
         while True:
             try:
                 await self.refresh()
-            except StoreError as error:
+            except InterlockError as error:  # of an auth elsewhere it may be a reply that we cannot read
                 _log.warning("clusters.not_read", reason=error.reason)
             await self._sleep(REFRESH_S)
 
