@@ -19,7 +19,8 @@ COLUMNS = {
     "verdict": "verdict",
 }
 
-ORDER = ("new", "v1", "none", "old", "proxy", "node", "shell", "exec", "sftp")
+PROXIES = ("new", "old", *(f"{proxy}, auth {auth}" for auth in ("new", "old") for proxy in ("new", "old")))
+ORDER = (*PROXIES, "v1", "none", "proxy", "node", "shell", "exec", "sftp")
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
@@ -30,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
         for report in reports
         if isinstance(report, TestReport)
         for name, value in report.user_properties
-        if name == "cell"
+        if name.startswith("cell")
     ]
     if not rows:
         return

@@ -22,7 +22,8 @@ from interlock.daemons.local import Local, open_local
 from interlock.domain.audit import JsonValue
 from interlock.ports import EventFilter, RecordingFilter
 from interlock.testing.gateway import Mode
-from interlock.testing.generations import Age, Generations, Kind, NodeAge, arrive
+from interlock.testing.generations import Age, AllNodes, Generations, Kind, NodeAge, Upgrading, arrive
+from interlock.testing.procs import poll_until
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.xdist_group("matrix")]
 
@@ -51,6 +52,32 @@ DOCUMENTED: dict[tuple[Age, NodeAge, Mode], set[Flaw]] = {
     **{("old", node, "node"): {Flaw.UNKNOWN, Flaw.ENVIRONMENT} for node in get_args(NodeAge)},
 }
 """What remains in each pairing, and cannot be avoided by the newer side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Who meets whom, and what is run."""
+
+    proxy: Age
+    node: NodeAge
+    mode: Mode
+    kind: Kind
+
+
+ACROSS: dict[Age, tuple[Pairing, ...]] = {
+    "new": (
+        Pairing("old", "new", "proxy", "exec"),
+        Pairing("new", "v1", "proxy", "shell"),
+        Pairing("old", "none", "node", "shell"),
+        Pairing("new", "new", "node", "sftp"),
+    ),
+    "old": (
+        Pairing("new", "new", "proxy", "shell"),
+        Pairing("new", "none", "node", "exec"),
+        Pairing("old", "new", "node", "exec"),
+    ),
+}
+"""By the age of an auth apart: what is new in it, or missing, must not change what the others agree on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +130,7 @@ class Cell:
         }
 
 
-async def look(cluster: Generations, node: NodeAge, kind: Kind, flaws: set[Flaw]) -> Cell:
+async def look(cluster: AllNodes, node: NodeAge, kind: Kind, flaws: set[Flaw]) -> Cell:
     """One session on that node, from its start to the stored recordings."""
     target, expected = cluster.name_of(node), 2 if Flaw.TWICE in flaws else 1
     records = expected if cluster.mode == "node" or node == "new" else 2
@@ -180,11 +207,52 @@ def test_cell(
 ) -> None:
     """Exactly the documented flaws; every session that is shown is shown once, whole, everywhere."""
     cluster.set_mode(mode)
-    flaws = DOCUMENTED[cluster.proxy, node, mode]
+    row = judge(cluster, Pairing(cluster.proxy, node, mode, kind))
+    record_property("cell", json.dumps(row | {"proxy": cluster.proxy}))
+
+
+@pytest.fixture(scope="module")
+def upgrading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrading]:
+    """Auth and proxies apart, with nodes of all ages."""
+    with Upgrading(tmp_path_factory.mktemp("upgrading")) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize("auth", ACROSS)
+def test_cells_across_machines(
+    upgrading: Upgrading, auth: Age, record_property: Callable[[str, object], None]
+) -> None:
+    """The same flaws and no others, whatever the age of an auth that is on another machine than both."""
+    upgrading.put_auth(auth)
+    for number, each in enumerate(ACROSS[auth]):
+        upgrading.through(0 if each.proxy == "new" else 1)
+        upgrading.set_mode(each.mode)
+        asyncio.run(wait_idle(upgrading, each.node))
+        row = judge(upgrading, each)
+        record_property(f"cell {number}", json.dumps(row | {"proxy": f"{each.proxy}, auth {auth}"}))
+
+
+async def wait_idle(cluster: AllNodes, node: NodeAge) -> None:
+    """Return when the node lets people in, and everything is told of whoever was there until then."""
+    target = cluster.name_of(node)
+    client = cluster.client("idle", cluster.person)
+
+    def told(found: Sequence[Event]) -> bool:
+        return before < count(found, "session.start") == count(found, "session.upload")
+
+    async with open_local(cluster.data) as local:
+        before = count(await told_of(local, target, duplicates=True), "session.start")
+        poll_until(lambda: client.run(*cluster.route(target), "true").rc == 0, f"admission at {target}")
+        assert told(await settled(lambda: told_of(local, target, duplicates=True), told))
+
+
+def judge(cluster: AllNodes, pairing: "Pairing") -> dict[str, str]:
+    """One cell: its row of the table, if it is as it has to be."""
+    proxy, node, mode, kind = pairing.proxy, pairing.node, pairing.mode, pairing.kind
+    flaws = DOCUMENTED[proxy, node, mode]
     cell = asyncio.run(look(cluster, node, kind, flaws))
-    head = {"proxy": cluster.proxy, "node": node, "mode": mode, "kind": kind}
-    record_property("cell", json.dumps(head | cell.row(lettered(cell))))
-    assert cell.flaws() == flaws
+    row = {"node": node, "mode": mode, "kind": kind} | cell.row(lettered(cell))
+    assert cell.flaws() == flaws, row
     assert len(cell.told) == (0 if Flaw.UNTOLD in flaws else 1)
     assert sorted(cell.live) == sorted(cell.sids) == sorted(cell.recordings)
     for name in ("start", "end", "leave", "data", "upload"):
@@ -194,9 +262,10 @@ def test_cell(
     known = [each for each in cell.found if each] if Flaw.UNKNOWN in flaws else cell.found
     assert set(known) == set(cell.sids), "an ID that somebody was shown does not lead to the session"
     assert not [each for each in cell.events if "node_sid" in each], "a duplicate is shown as news"
-    if cluster.proxy == "new" and mode == "proxy" and node != "new":
+    if proxy == "new" and mode == "proxy" and node != "new":
         assert cell.folded
         assert {each["sid"] for each in cell.folded} == set(cell.sids)
+    return row
 
 
 def lettered(cell: Cell) -> Callable[[Sequence[str]], str]:

@@ -31,12 +31,14 @@ async def auth_rpc_server(
     reserved: Iterable[str] = (),
     proxies: Callable[[DaemonCa], Proxies] | None = None,
     recipients: tuple[str, ...] = (),
+    unknown: frozenset[str] = frozenset(),
 ) -> AuthRpcServer:
     """Auth's two listeners, not listening yet: call its ``start`` and ``stop``.
 
     ``claims``: those of all daemons in this process. ``sources``: noted by the proxy of this process.
     ``locks``: the view that daemons follow. ``proxies``: makes what proxies apart are served by.
     ``recipients``: for whom daemons encrypt their recordings.
+    ``unknown``: methods that are not served, as before there were any.
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
@@ -88,6 +90,7 @@ async def auth_rpc_server(
             claim=local.claim,
             proxies=proxies(ca) if proxies is not None else None,
             recipients=recipients,
+            unknown=unknown,
             sources=sources,
         )
     )

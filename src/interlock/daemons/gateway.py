@@ -82,10 +82,12 @@ async def run_gateway(
     with_proxy: bool = True,
     workers: int = 1,
     reloads: Reloads | None = None,
+    unknown: frozenset[str] = frozenset(),
 ) -> None:
     """Run until ``stopping`` is set. ConfigError or StoreError if it cannot start.
 
     ``coordinates``: False for a proxy of before the contract (`ProxyParts.coordinates`), in one process.
+    ``unknown``: methods that an auth of an earlier time does not know.
     ``with_proxy``: False for auth alone. ``workers``: how many processes serve the proxy's port; one: this one.
     """
     with sole_user(data_dir):
@@ -106,7 +108,7 @@ async def run_gateway(
             try:
                 await _serve(
                     services,
-                    _Composition(workers, shelf, coordinates, with_proxy),
+                    _Composition(workers, shelf, coordinates, with_proxy, unknown),
                     with_node=with_node,
                     stopping=stopping,
                     on_ready=on_ready,
@@ -125,6 +127,7 @@ class _Composition:
     shelf: Shelf | None  # what they share; None: there is one
     coordinates: bool
     with_proxy: bool
+    unknown: frozenset[str]
 
     async def front(
         self, services: Services, bound: Bound, sources: JoinSources, passwords: PasswordCheck
@@ -200,6 +203,7 @@ async def _serve(
         reserved=names,
         proxies=lambda ca: proxies_apart(services, passwords, ca),
         recipients=config.recordings.recipients,
+        unknown=composition.unknown,
     )
     bound = await rpc.start(
         service=config.auth.listen, join=config.auth.join_listen, advertised=config.auth.advertise

@@ -93,9 +93,11 @@ async def run_proxy(
     on_ready: Callable[[str], None] = lambda _where: None,
     reloads: Reloads | None = None,
     draining: asyncio.Event | None = None,
+    coordinates: bool = True,
 ) -> None:
     """Run a proxy until ``stopping`` is set. ConfigError, SignInFailed or Denied if it cannot start.
 
+    ``coordinates``: False for one of before the contract (`ProxyParts.coordinates`).
     ``draining``: once it is set, the proxy accepts nobody any more, and stops with its last session.
     ``join_by`` is needed for the first start only, and ignored later unless there is a reason to join again.
     """
@@ -115,7 +117,7 @@ async def run_proxy(
         stack.push_async_callback(client.close)
         terms = NodeTerms(data_dir, identity.id, clock=clock, entropy=entropy)
         keeper = IdentityKeeper(identity, file, terms, clock, "proxy")
-        proxy = _Proxy(config, data_dir, client, keeper, terms, clock, entropy)
+        proxy = _Proxy(config, data_dir, client, keeper, terms, clock, entropy, coordinates=coordinates)
         proxy.reloads, proxy.draining = reloads or Reloads(lambda: config), draining or asyncio.Event()
         await proxy.run(stopping, on_ready)
 
@@ -135,6 +137,8 @@ class _Proxy:
         terms: NodeTerms,
         clock: Clock,
         entropy: Entropy,
+        *,
+        coordinates: bool,
     ) -> None:
         identity = keeper.identity
         self._client = client
@@ -164,6 +168,7 @@ class _Proxy:
             tunnels=tunnels,
             believes=_Keeping(self._believes),
             names=(*identity.names, self._cluster.id),
+            coordinates=coordinates,
         )
         self._desk = parts.desk
         self._proxy = ProxyServer(parts, parse_host_key(identity.host_key))

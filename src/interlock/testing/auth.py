@@ -193,6 +193,7 @@ class Auth:
         self.proxies = MemoryProxies()
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
+        self.unknown: frozenset[str] = frozenset()  # from the next start on
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
         self.directory = directory
         self.arriving = ArrivingRecordings(
@@ -250,6 +251,7 @@ class Auth:
             clock=self.clock,
             spool=self.directory,
             twins=self.twins,
+            unknown=self.unknown,
         )
 
     async def start(self) -> None:

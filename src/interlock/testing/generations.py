@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from interlock.core import extensions, wire
 from interlock.core.messages import Confirmation, Open, Request, channel_message, channel_request
 from interlock.core.wire import Reader, string, uint32
-from interlock.testing.gateway import BIN, Cluster, Mode, Person
+from interlock.testing.gateway import BIN, PASSWORD, Cluster, Mode, Person
 from interlock.testing.hostile import Credential, Gone, RawSsh, connect_raw
+from interlock.testing.machines import Machines
 from interlock.testing.ports import free_port
 from interlock.testing.procs import Daemon, KitError, poll_until
 
@@ -31,17 +32,15 @@ _ENVIRONMENT = "/proc/self/environ"
 _INIT, _VERSION, _OPEN, _READ, _HANDLE, _DATA = 1, 2, 3, 5, 102, 103  # draft-ietf-secsh-filexfer-02 §3
 
 
-class Generations(Cluster):
-    """A gateway of one age with a node of each age: ``new1``, ``v1-1``, ``none1``."""
+class AllNodes(Cluster):
+    """A cluster with a node of each age: ``new1``, ``v1-1``, ``none1``."""
 
-    def __init__(self, directory: Path, *, proxy: Age, mode: Mode = "proxy") -> None:
-        super().__init__(directory, mode=mode, with_node=False)
-        self.proxy: Age = proxy
-        self.nodes: dict[NodeAge, Daemon] = {}
+    nodes: dict[NodeAge, Daemon]  # set by start
 
     def start(self) -> Self:
         """Start all of it and wait until every node is listed."""
         super().start()
+        self.nodes = {}
         try:
             for age in NODES:
                 self.nodes[age] = self._start_node(age)
@@ -58,14 +57,6 @@ class Generations(Cluster):
         """A node's hostname."""
         return f"{age}-1"
 
-    def start_gateway(self) -> Daemon:
-        """Start auth and proxy in one process."""
-        if self.proxy == "new":
-            return super().start_gateway()
-        argv = [*_VINTAGE, "proxy", "--config", self._config]
-        daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="gateway")
-        return self._ready(daemon, self.port)
-
     def _start_node(self, age: NodeAge) -> Daemon:
         name, port = self.name_of(age), free_port()
         config = self.directory / f"{name}.toml"
@@ -76,8 +67,8 @@ class Generations(Cluster):
         begin: list[str | Path] = [*_VINTAGE, age]
         if age == "new":
             begin = [BIN / "interlock", "start", "--roles", "node"]
-        token = self.ilctl("tokens", "add").stdout.split()[-1]
-        argv = [*begin, "--config", config, "--join", token, "--auth", f"{self.host}:{self.join_port}"]
+        token = self.admin("tokens", "add").split()[-1]
+        argv = [*begin, "--config", config, "--join", token, "--auth", f"{self.auth_host}:{self.join_port}"]
         daemon = Daemon(argv, log=self.directory / f"{name}.log", env=self.env(), name=name)
         return self._ready(daemon, port)
 
@@ -88,6 +79,46 @@ class Generations(Cluster):
             daemon.stop()
             raise
         return daemon
+
+
+class Generations(AllNodes):
+    """A gateway of one age, with all nodes."""
+
+    def __init__(self, directory: Path, *, proxy: Age, mode: Mode = "proxy") -> None:
+        super().__init__(directory, mode=mode, with_node=False)
+        self.proxy: Age = proxy
+
+    def start_gateway(self) -> Daemon:
+        """Start auth and proxy in one process."""
+        if self.proxy == "new":
+            return super().start_gateway()
+        argv = [*_VINTAGE, "proxy", "--config", self._config]
+        daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="gateway")
+        return self._ready(daemon, self.port)
+
+
+class Upgrading(AllNodes, Machines):
+    """Auth and proxies as daemons of their own in the middle of an upgrade: the second proxy is an old one."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, mode="proxy", proxies=2, with_node=False)
+        self.auth: Age = "new"
+
+    def put_auth(self, age: Age) -> None:
+        """Have an auth of this age in the place of the one that runs; return when both proxies have found it."""
+        if age != self.auth:
+            self.gateway.stop()
+            self.auth = age
+            self.gateway = self.start_auth()
+        home = self.directory / f"home-{self.user}"
+        for number in range(len(self.ports)):
+            self.through(number)
+            poll_until(lambda: self.try_login(home, self.user, PASSWORD).rc == 0, f"proxy {number} at auth")
+
+    def _start(self, machine: str) -> list[str | Path]:
+        if machine == "auth0" and self.auth == "old":
+            return [*_VINTAGE, "auth"]
+        return [*_VINTAGE, "apart"] if machine == "proxy1" else super()._start(machine)
 
 
 class Visitor:

@@ -17,7 +17,9 @@ from interlock.daemons.gateway import node_settings, run_gateway
 from interlock.daemons.log import set_up_log
 from interlock.daemons.membership import JoinBy
 from interlock.daemons.node_remote import run_node
+from interlock.daemons.proxy_remote import run_proxy
 from interlock.daemons.supervise import stop_on_signals
+from interlock.ports import TokenKind
 from interlock.services.joining import TokenText
 
 V1_NODE = NodeOptions(answers_v2=False, takes_hand_over=False)
@@ -26,14 +28,18 @@ V1_NODE = NodeOptions(answers_v2=False, takes_hand_over=False)
 MUTE_NODE = NodeOptions(announce_session_id=False, answers_v1=False, answers_v2=False, takes_hand_over=False)
 """Knows no query and names nothing."""
 
+FIRST_AUTH = frozenset({"RecordingTerms", "Report", "Peers"})
+"""What the first auth that knew proxies apart did not know; what else came later are fields with defaults."""
+
 NODES = {"v1": V1_NODE, "none": MUTE_NODE}
 
 
 def main() -> None:
     """Run one daemon until a signal."""
     parser = argparse.ArgumentParser(prog="vintage")
-    parser.add_argument("kind", choices=["proxy", *NODES])
-    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("kind", choices=["proxy", "apart", "auth", *NODES])
+    parser.add_argument("-c", "--config", type=Path, required=True)
+    parser.add_argument("--roles", help="as interlock start has it, which the kind says already")
     parser.add_argument("--join", default="")
     parser.add_argument("--auth", default="")
     chosen = parser.parse_args()
@@ -44,15 +50,31 @@ async def _run(kind: str, path: Path, token: str, auth: str) -> None:
     config = load_config(path)
     set_up_log(config.log_level)
     data_dir, stopping = Path(config.data_dir), asyncio.Event()
+    token_kind = TokenKind.PROXY if kind == "apart" else TokenKind.NODE
+    joining = JoinBy(auth, TokenText.parse(token, token_kind)) if token else None
     daemon: Coroutine[None, None, None]
     if kind == "proxy":
         daemon = run_gateway(config, data_dir, with_node=False, stopping=stopping, coordinates=False)
+    elif kind == "auth":
+        daemon = run_gateway(
+            config, data_dir, with_node=False, stopping=stopping, with_proxy=False, unknown=FIRST_AUTH
+        )
+    elif kind == "apart":
+        daemon = run_proxy(
+            config,
+            data_dir,
+            join_by=joining,
+            clock=SystemClock(),
+            entropy=SystemEntropy(),
+            stopping=stopping,
+            coordinates=False,
+        )
     else:
         settings = node_settings(config, data_dir)
         path_to_us = settings.options.extra_path
         daemon = run_node(
             replace(settings, options=replace(NODES[kind], extra_path=path_to_us)),
-            join_by=JoinBy(auth, TokenText.parse(token)) if token else None,
+            join_by=joining,
             clock=SystemClock(),
             entropy=SystemEntropy(),
             stopping=stopping,

@@ -78,6 +78,8 @@ def from_status(error: grpc.aio.AioRpcError) -> InterlockError:
         return _rebuild(trailer)
     if error.code() is grpc.StatusCode.INTERNAL:
         return StoreError("auth failed", reason=f"auth reported an internal error: {error.details()}")
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return StoreError("auth is of an older version", reason=f"auth does not know this yet: {error.details()}")
     public = "auth cannot be reached"
     return _UNANSWERED.get(error.code(), StoreError)(
         public, reason=f"{public}: {error.code().name} {error.details()}"

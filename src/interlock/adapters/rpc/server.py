@@ -104,6 +104,7 @@ class AuthServices:
     claim: Claim | None = None  # None: no other auth has this database
     proxies: Proxies | None = None  # None: there are none apart
     recipients: tuple[str, ...] = ()  # for whom recordings are encrypted
+    unknown: frozenset[str] = frozenset()  # methods of an auth of an earlier time, that has none of these names
     sources: JoinSources = field(default_factory=JoinSources)  # shared with the proxy of the same process
 
 
@@ -193,6 +194,7 @@ class _DaemonHandlers:
         service.unary(m.RECORDING_TERMS, self._recording_terms)
         if self._services.proxies is not None:
             ProxyHandlers(self._services.proxies, self._owners, self._services.twins).add_to(service)
+        service.forget(self._services.unknown)
         return service
 
     async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:

@@ -1,6 +1,6 @@
 """How a request becomes a reply: who calls, what is asked, the answer; errors in our own words or not at all."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Generic, TypeVar
 from urllib.parse import unquote
@@ -113,6 +113,11 @@ class Service(Generic[CallerT]):
         caller = self._identify_caller(context)
         self._check(caller, method)
         return caller
+
+    def forget(self, methods: Iterable[str]) -> None:
+        """Do not serve these, like a service of before there were any."""
+        for each in methods:
+            self._handlers.pop(each, None)
 
     def handler(self) -> "grpc.GenericRpcHandler[bytes, bytes]":
         """All of it, for a gRPC server."""
