@@ -1,5 +1,6 @@
 """``ilctl doctor`` on a real cluster: all is well, and then one thing after the other is not."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from interlock.core.ids import DaemonId
+from interlock.daemons.local import open_local
+from interlock.ports import MemberProxy
 from interlock.testing.gateway import BIN, Cluster
 from interlock.testing.openssh import make_key
 from interlock.testing.procs import run
@@ -17,6 +21,9 @@ pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.xdist_group("monitor"),
 ]
+
+
+APART = DaemonId("99999999-1111-4333-8444-555555555555")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +52,26 @@ def test_a_cluster_that_is_well(cluster: Cluster) -> None:
         assert name in done.stdout
     assert "by its pinned key" in done.stdout
     assert "by a certificate of our host CA" in done.stdout
+
+
+def test_proxies_apart_beside_a_gateway_that_is_one_itself(cluster: Cluster) -> None:
+    """What is not shared between them, and what to do."""
+
+    async def join() -> None:
+        async with open_local(cluster.data) as local:
+            await local.proxies.add_proxy(MemberProxy(APART, ("gate2",), local.clock.now()))
+
+    async def leave() -> None:
+        async with open_local(cluster.data) as local:
+            await local.proxies.remove_proxy(APART)
+
+    asyncio.run(join())
+    try:
+        code, (found,) = doctor(cluster)
+    finally:
+        asyncio.run(leave())
+    assert (code, found["part"], found["verdict"]) == (0, "proxies", "warning")
+    assert "--roles auth" in found["advice"]
 
 
 def test_a_host_that_changed_its_key_and_one_that_is_down(cluster: Cluster, tmp_path: Path) -> None:

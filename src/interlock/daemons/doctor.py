@@ -58,7 +58,7 @@ def _parts(config: Config, local: Local) -> dict[str, Examination]:
         return await _database(local)
 
     async def gateway() -> Sequence[Finding]:
-        return await _gateway(config, local.data_dir)
+        return await _gateway(config, local)
 
     async def monitor() -> Sequence[Finding]:
         return await asyncio.to_thread(_monitor, config.monitor.listen)
@@ -117,9 +117,9 @@ async def _database(local: Local) -> list[Finding]:
     return [Finding("database", Verdict.OK, f"{state}; cluster {local.cluster.name}")]
 
 
-async def _gateway(config: Config, data_dir: Path) -> list[Finding]:
+async def _gateway(config: Config, local: Local) -> list[Finding]:
     where = Address.parse("proxy.listen", config.proxy.listen)
-    process = holder_of_directory(data_dir)
+    process = holder_of_directory(local.data_dir)
     if process is None:
         return [Finding("gateway", Verdict.WARNING, "it does not run", "start it: interlock start")]
     try:
@@ -128,7 +128,21 @@ async def _gateway(config: Config, data_dir: Path) -> list[Finding]:
         advice = "name its file with --config if it listens elsewhere; else look at its log"
         text = f"process {process} runs, but at {config.proxy.listen} {error.public}"
         return [Finding("gateway", Verdict.PROBLEM, text, advice)]
-    return [Finding("gateway", Verdict.OK, f"process {process} answers at {config.proxy.listen}: {said}")]
+    well = Finding("gateway", Verdict.OK, f"process {process} answers at {config.proxy.listen}: {said}")
+    return [well, *await _apart(local)]
+
+
+async def _apart(local: Local) -> list[Finding]:
+    """What a gateway that is a proxy itself cannot share with proxies apart (ADR-0018)."""
+    apart = len(await local.proxies.proxies())
+    if not apart:
+        return []
+    text = (
+        f"this gateway is a proxy itself, and {apart} proxies apart belong to it: sessions that it holds and "
+        "nodes that dial it are not reached through those, nor theirs through it"
+    )
+    advice = "run auth alone here (--roles auth), and a proxy of its own beside it (--roles proxy)"
+    return [Finding("proxies", Verdict.WARNING, text, advice)]
 
 
 def _monitor(listen: str) -> list[Finding]:
