@@ -65,6 +65,7 @@ async def finish_exports(exporting: list[Exporter], leading: Leading) -> None:
     """What a stopping gateway has stored last, as far as it can be delivered within `FINISH_S`."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(FINISH_S), asyncio.TaskGroup() as tasks:
+            await leading.ask()  # the last answer may be too old by now
             for each in exporting:
                 if leading.leads(duty_of(each.name)):
                     tasks.create_task(each.finish(), name="gateway.export")

@@ -42,25 +42,11 @@ class Leading:
     async def run(self) -> None:
         """Ask until cancelled."""
         while True:
-            await self._ask()
+            await self.ask()
             await self._sleep(LOOK_S)
 
-    async def lead(self, duty: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do ``work`` as long as the duty is ours, again each time that it becomes ours, until it returns."""
-        while True:
-            await self._until(duty, ours=True)
-            async with asyncio.TaskGroup() as tasks:
-                working = tasks.create_task(_done(work), name="leading.work")
-                lost = tasks.create_task(self._until(duty, ours=False), name="leading.lost")
-                await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
-                done = working.done()
-                working.cancel()
-                lost.cancel()
-            if done:
-                return
-            _log.warning("leading.lost", duty=duty)
-
-    async def _ask(self) -> None:
+    async def ask(self) -> None:
+        """Ask now."""
         now = self._clock.monotonic()
         left = self._asked + HELD_S - now if self._ours else HELD_S
         try:
@@ -76,6 +62,21 @@ class Leading:
             self._ours = ours
             self._changed.set()
             self._changed = asyncio.Event()
+
+    async def lead(self, duty: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do ``work`` as long as the duty is ours, again each time that it becomes ours, until it returns."""
+        while True:
+            await self._until(duty, ours=True)
+            async with asyncio.TaskGroup() as tasks:
+                working = tasks.create_task(_done(work), name="leading.work")
+                lost = tasks.create_task(self._until(duty, ours=False), name="leading.lost")
+                await asyncio.wait({working, lost}, return_when=asyncio.FIRST_COMPLETED)
+                done = working.done()
+                working.cancel()
+                lost.cancel()
+            if done:
+                return
+            _log.warning("leading.lost", duty=duty)
 
     async def _until(self, duty: str, *, ours: bool) -> None:
         while (duty in self._ours) is not ours:
