@@ -70,6 +70,7 @@ class IdentityKeeper:
         self._kind = kind
         self._clock = clock
         self.on_renewed: Callable[[], None] = lambda: None
+        self.on_moved: Callable[[], None] = lambda: None  # auths are elsewhere, or there are others
 
     @property
     def identity(self) -> NodeIdentity:
@@ -125,6 +126,7 @@ class IdentityKeeper:
         self._file.save(identity)
         self._identity = identity
         if moved:
+            self.on_moved()
             await client.move(identity.service)
             _log.info(f"{self._kind}.auth_moved", service=identity.service)
         if renewed:

@@ -152,12 +152,12 @@ class _Proxy:
         self._services = self._make_services(config, terms, entropy)
         self._peering = Peering(client, identity.id, own_sockets(data_dir, identity.id), self._shown())
         keeper.on_renewed = lambda: self._peering.door.use(self._shown())
+        keeper.on_moved = self._lead_to_auths
         self._claiming.end_refused(self._services.sessions)
-        service, *others = split_addresses(identity.service)
         tunnels = TunnelEntrance(
             keeper.claims,
             clock,
-            AuthAddresses(service, split_address(identity.join), tuple(others)),
+            _auths(identity),
             sources=JoinSources(),
             neighbours=self._peering.ways,
         )
@@ -257,6 +257,9 @@ class _Proxy:
             host = await own_address(self._keeper.identity.service)
         return listener, config.peer_advertise or format_address(host, port)
 
+    def _lead_to_auths(self) -> None:
+        self._tunnels.auth = _auths(self._keeper.identity)
+
     def _shown(self) -> Membership:
         """To peers, now."""
         identity = self._keeper.identity
@@ -325,6 +328,12 @@ class _Proxy:
             host_cas=self._keeper.identity.host_cas,
             is_peer=self._peering.is_peer,
         )
+
+
+def _auths(identity: NodeIdentity) -> AuthAddresses:
+    """Where nodes that dial in are led to."""
+    service, *others = split_addresses(identity.service)
+    return AuthAddresses(service, split_address(identity.join), tuple(others))
 
 
 class _Keeping:
