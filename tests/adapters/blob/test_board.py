@@ -104,3 +104,13 @@ def test_what_is_forgotten_leaves_the_board(board: Path, monkeypatch: pytest.Mon
         claims.release(sid)
     assert len(list(board.iterdir())) == 4
     assert (board / SID).is_symlink()
+
+
+@pytest.mark.parametrize("sid", ["../outside", "/nowhere/at/all", ".one", ""])
+def test_nothing_but_a_session_id_is_a_name_here(board: Path, sid: str) -> None:
+    """Whoever passes something else on has not looked at what a daemon sent."""
+    claims = ClaimLinks(board, "one")
+    for question in (lambda: claims.post(SessionId(sid), NODE), lambda: claims.posted(SessionId(sid))):
+        with pytest.raises(ValueError, match="not a session ID"):
+            question()
+    assert not list(board.parent.rglob("outside"))

@@ -51,6 +51,12 @@ OFFENCES: dict[str, Callable[[Node], Awaitable[object]]] = {
     "event with a uid of no kind": lambda n: n.client.append([replace(n.event(), uid="1")]),
     "event that auth made up": lambda n: n.client.append([with_field(n, SYNTHESIZED, BY_AUTH)]),
     "admission to another target": stranger_admission,
+    "event of what is no session": lambda n: n.client.append([n.event(sid=SessionId("../../../tmp/x"))]),
+    "event of no session's name": lambda n: n.client.append([n.event(sid=SessionId(""))]),
+    "tracker of what is no session": lambda n: n.client.put(
+        replace(n.tracker(), sid=SessionId(SID.upper() + "A"))
+    ),
+    "storage for what is no session": lambda n: n.client.ready(SessionId("/tmp/x")),
 }
 
 

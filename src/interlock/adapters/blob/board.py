@@ -70,4 +70,4 @@ class ClaimLinks:
         return found
 
     def _path(self, sid: SessionId) -> Path:
-        return self._directory / sid
+        return self._directory / parse_session_id(sid)  # once more: no other text may become a path

@@ -14,7 +14,7 @@ from uuid import UUID
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc import proxy_messages as p
 from interlock.core.errors import Denied
-from interlock.core.ids import DaemonId, SessionId
+from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import ABOUT_FILES, BY_AUTH, ENVELOPE, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.lease import MAX_SEMAPHORE
@@ -144,6 +144,7 @@ class SessionOwners:
         held: list[SessionId] = []
         try:
             for sid in sids:
+                check_session(caller, sid)
                 if self._claims.owner(sid) is None and (owner := await self._whose(sid, caller.id)) is not None:
                     self._claims.learn(sid, owner)
                 if not self._claims.hold(sid, caller.id):
@@ -201,6 +202,8 @@ def own_events(caller: HostIdentity, events: Sequence[AuditEvent]) -> list[Audit
             raise _refusal(caller, f"event {event.kind.name} recorded by {recorder}")
         if taken := ENVELOPE & event.fields.keys():
             raise _refusal(caller, f"event {event.kind.name} with a second {min(taken)}")
+        if event.sid is not None:
+            check_session(caller, event.sid)
         if event.fields.get(SYNTHESIZED) == BY_AUTH or not _own_uid(event):
             raise _refusal(
                 caller, f"event {event.kind.name} with uid {event.uid[:64]!r} made up by auth or for others"
@@ -232,6 +235,16 @@ def check_tracker(caller: HostIdentity, tracker: Tracker) -> None:
     target = caller.id if caller.kind is DaemonKind.NODE else tracker.target_id
     if (tracker.daemon_id, tracker.target_id, tracker.cluster) != (caller.id, target, caller.cluster):
         raise _refusal(caller, f"tracker of {tracker.daemon_id} for {tracker.target_id}")
+
+
+def check_session(caller: HostIdentity, sid: SessionId) -> None:
+    """Denied unless it is a session's ID as we write them: it becomes the name of files."""
+    try:
+        canonical = parse_session_id(sid) == sid
+    except ValueError:
+        canonical = False
+    if not canonical:
+        raise _refusal(caller, f"session {sid[:64]!r}, which is no ID")
 
 
 def check_daemon(caller: HostIdentity, daemon: DaemonId) -> None:
