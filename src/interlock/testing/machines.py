@@ -3,15 +3,16 @@
 Everything that is true of a `Cluster` is true of this one: it is the same kit with the gateway in pieces.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from interlock.testing.gateway import Cluster, Mode
+from interlock.testing.gateway import Cluster, Mode, Person
 from interlock.testing.netns import Network
 from interlock.testing.openssh import Sshd
 from interlock.testing.ports import free_ports
-from interlock.testing.procs import Daemon, poll_until
+from interlock.testing.procs import Daemon, KitError, poll_until
 
 
 class Machines(Cluster):
@@ -124,7 +125,12 @@ class Machines(Cluster):
     def set_mode(self, mode: Mode) -> None:
         """The same, and for a person of whom no proxy keeps an answer of auth that is older."""
         super().set_mode(mode)
-        self.__dict__["person"] = self.login()
+        self.__dict__["person"] = poll_until(self._signed_in, "sign-in, maybe behind an absence of auth")
+
+    def _signed_in(self) -> Person | None:
+        with contextlib.suppress(KitError):
+            return self.login()
+        return None
 
     def through(self, number: int) -> None:
         """People come to this proxy from now on."""

@@ -225,9 +225,9 @@ async def test_a_one_time_password_is_changed_in_the_same_sign_in(world: World) 
 
 
 async def test_a_broken_store_is_a_failed_sign_in(world: World) -> None:
-    """Nobody gets in because the database is away."""
+    """Nobody gets in because the database is away, and nobody reads that his password is wrong."""
     world.passwords.broken = True
-    with pytest.raises(SignInFailed):
+    with pytest.raises(SignInFailed, match=r"^sign-in failed: disk$"):
         await world.client("alice", "right")
 
 

@@ -98,9 +98,9 @@ class KeyboardInteractive:
             return False
         except Locked as error:  # a question without questions: only its text matters
             return self._ask(_Asked.NOTHING, error.public)
-        except InterlockError as error:  # the storage, not the answer, is at fault
+        except InterlockError as error:  # the storage or an auth that is away, not the answer, is at fault
             _log.warning("portal.signin_failed", user=self._user, reason=error.reason)
-            return False
+            return self._ask(_Asked.NOTHING, error.public)
 
     async def _check(self, password: str) -> Challenge:
         if await self._signin.check(self._user, password, source=self._source) is SignInResult.OK:
