@@ -1,5 +1,7 @@
 """Roles, logs and errors of one process."""
 
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,10 @@ import pytest
 from interlock.core.errors import ConfigError, InterlockError, StoreError
 from interlock.daemons.log import set_up_log
 from interlock.daemons.process import _join_by, first, parse_roles
+from interlock.testing.gateway import BIN
+from interlock.testing.openssh import clean_env
+from interlock.testing.ports import LOOPBACK, free_ports
+from interlock.testing.procs import Daemon
 
 
 @pytest.mark.parametrize(
@@ -65,3 +71,22 @@ def test_options_of_joining_that_do_not_fit_together(token: str, auth: str, prox
     """In a sentence that names them."""
     with pytest.raises(ConfigError, match="--proxy"):
         _join_by(token, auth, proxy)
+
+
+def test_a_node_reads_its_file_anew_at_a_hangup(tmp_path: Path) -> None:
+    """What counts at once, and what needs a restart; a file with a mistake changes nothing."""
+    file = tmp_path / "node.toml"
+    file.write_text(f'data_dir = "{tmp_path / "data"}"\n')
+    (nobody,) = free_ports(1)
+    join = ["--join", TOKEN, "--auth", f"{LOOPBACK}:{nobody}"]
+    argv: list[str | Path] = [BIN / "interlock", "start", "--roles", "node", "-c", file, *join]
+    with Daemon(argv, log=tmp_path / "log", env=clean_env(), name="node") as node:
+        node.wait_log("node.waiting")
+        file.write_text("log_level = 3")
+        node.signal(signal.SIGHUP)
+        node.wait_log("reload.refused")
+        file.write_text('log_level = "debug"\n')
+        node.signal(signal.SIGHUP)
+        node.wait_log("reload.done")
+        assert "reload.needs_restart" in node.log.read_text()
+        assert node.stop() == 0

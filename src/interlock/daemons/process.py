@@ -4,8 +4,10 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from interlock.adapters.system import SystemClock, SystemEntropy
@@ -41,7 +43,7 @@ async def run_process(
 ) -> None:
     """Run the named roles until a signal. InterlockError, one and plain, if they cannot run.
 
-    ``load``: reads the configuration, now and, where a proxy is, at every SIGHUP.
+    ``load``: reads the configuration, now and at every SIGHUP.
     """
     settle()
     config = load()
@@ -54,7 +56,12 @@ async def run_process(
                 alive = tasks.create_task(keep_watchdog(), name="process.watchdog")
                 if wanted == {"node"}:
                     directory = _directory(config, data_dir, NODE_DIRECTORY)
-                    await _node(config, directory, _join_by(token, auth, proxy), stopping)
+                    reloads = Reloads(load)
+                    obeys = reloads.obey(partial(_reload_node, config), SystemClock())
+                    obeying = tasks.create_task(obeys, name="node.reloads")
+                    with reload_on_hangup(reloads.ask):
+                        await _node(config, directory, _join_by(token, auth, proxy), stopping)
+                    obeying.cancel()
                 elif wanted == {"proxy"}:
                     directory = _directory(config, data_dir, PROXY_DIRECTORY)
                     reloads, draining = Reloads(load), asyncio.Event()
@@ -162,6 +169,16 @@ async def _node(config: Config, data_dir: Path, join_by: JoinBy | None, stopping
             on_ready=_node_ready,
             watch=config.monitor.listen,
         )
+
+
+async def _reload_node(old: Config, load: Callable[[], Config]) -> None:
+    """Go by what can be changed while sessions go on."""
+    new = load()
+    set_up_log(new.log_level)
+    same = msgspec.structs.replace(old, log_level=new.log_level)
+    if changed := [name for name in new.__struct_fields__ if getattr(new, name) != getattr(same, name)]:
+        _log.warning("reload.needs_restart", settings=changed)
+    _log.info("reload.done")
 
 
 def _stops() -> None:
