@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from interlock.adapters.rpc import messages, proxy_messages
-from interlock.adapters.rpc.guard import MAY_CALL, NODES_TELL, check_method
+from interlock.adapters.rpc.guard import MAX_LABELS, MAY_CALL, NODES_TELL, check_method
 from interlock.adapters.rpc.messages import AUTH_SERVICE, Method
 from interlock.core.errors import Denied, RemoteProtocolError, StoreError
 from interlock.core.ids import DaemonId, SessionId
@@ -51,6 +51,12 @@ OFFENCES: dict[str, Callable[[Node], Awaitable[object]]] = {
     "event with a uid of no kind": lambda n: n.client.append([replace(n.event(), uid="1")]),
     "event that auth made up": lambda n: n.client.append([with_field(n, SYNTHESIZED, BY_AUTH)]),
     "admission to another target": stranger_admission,
+    "a node at what is no address": lambda n: n.client.heartbeat(replace(n.target(), host="-oProxyCommand=x")),
+    "a node at no port": lambda n: n.client.heartbeat(replace(n.target(), port=1 << 20)),
+    "a node with endless labels": lambda n: n.client.heartbeat(
+        replace(n.target(), labels={"a": "x" * MAX_LABELS})
+    ),
+    "a node with an endless version": lambda n: n.client.heartbeat(replace(n.target(), version="x" * MAX_LABELS)),
     "event of what is no session": lambda n: n.client.append([n.event(sid=SessionId("../../../tmp/x"))]),
     "event of no session's name": lambda n: n.client.append([n.event(sid=SessionId(""))]),
     "tracker of what is no session": lambda n: n.client.put(

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc import proxy_messages as p
+from interlock.core.address import parse_address
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.core.limits import REFUSALS_TOLD
@@ -30,6 +31,10 @@ MAX_TTL_S = 300.0
 
 MAX_WATCHES_OF_ONE = 2
 """Watches of one daemon at once: one that has not noticed yet that its connection is gone, and the new one."""
+
+MAX_LABELS = 32 * 1024
+"""Characters of a node's labels and version together: they are read with every list of nodes, and told to leaves'
+roots, which take twice as much."""
 
 RANDOM = 4
 """Version of a UUID that was drawn."""
@@ -271,9 +276,16 @@ def few_leases(caller: HostIdentity, ids: Sequence[str]) -> Sequence[str]:
 
 
 def check_node(caller: HostIdentity, node: Target) -> None:
-    """Denied unless the node is the caller under one of the names that it registered when it joined."""
+    """Denied unless the node is the caller under a name that it registered when it joined, where one can be."""
     if node.id != caller.id or node.hostname not in caller.names or node.sub_kind is not SubKind.NODE:
-        raise _refusal(caller, f"{node.sub_kind.value} node {node.id} named {node.hostname}")
+        raise _refusal(caller, f"{node.sub_kind.value} node {node.id} named {node.hostname[:128]}")
+    try:
+        if not node.tunnel:
+            parse_address(node.addr)
+    except ValueError:
+        raise _refusal(caller, f"a node at {node.host[:128]!r}:{node.port}, which is no address") from None
+    if sum(map(len, (node.version, *node.labels, *node.labels.values()))) >= MAX_LABELS:
+        raise _refusal(caller, f"a node with {len(node.labels)} labels, too long")
 
 
 def bounded(ttl_s: float) -> timedelta:
