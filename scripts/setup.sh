@@ -73,6 +73,7 @@ if [ "${1:-}" = --tools ]; then
     need dropbear dropbear-bin
     need sshfs sshfs
     need strace strace
+    need ip iproute2
     need Xvfb xvfb
     need xauth xauth
     need xdpyinfo x11-utils
