@@ -73,6 +73,7 @@ def test_a_twin_is_of_a_session_that_we_had_with_that_node(ours: dict[str, JsonV
 
 NEWS = {
     Kind.SESSION_REJECTED,
+    Kind.OFFLINE_ACCESS,
     Kind.X11_FAILURE,
     Kind.AGENT_FAILURE,
     Kind.SESSION_JOIN,
