@@ -11,7 +11,7 @@ import pytest
 from interlock.adapters.rpc import calling, tls
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.client import AuthClient
-from interlock.core.errors import NoAnswer, StoreError
+from interlock.core.errors import Away, NoAnswer, StoreError
 from interlock.testing.auth import Auth, Node
 from interlock.testing.ports import LOOPBACK
 
@@ -121,6 +121,28 @@ async def test_an_auth_that_only_says_that_it_is_there_is_left(
     monkeypatch.setattr(calling, "CALL_TIMEOUT_S", 10.0)
     await scene.client.heartbeat(scene.node.target())
     assert (scene.first.taken, scene.second.taken) == (1, 1)
+
+
+async def test_what_is_cut_off_when_an_auth_is_left_has_no_answer(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not auth that has said no, so what it said before still counts (ADR-0023)."""
+    begun = asyncio.Event()
+
+    async def never(*_: object) -> None:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(scene.auth.stores, "heartbeat", never)
+    async with asyncio.TaskGroup() as tasks:
+
+        async def ask() -> None:
+            with pytest.raises(Away):
+                await scene.client.heartbeat(scene.node.target())
+
+        tasks.create_task(ask())
+        await begun.wait()
+        await scene.client._replace(None)
 
 
 async def test_an_auth_that_answers_others_is_not_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

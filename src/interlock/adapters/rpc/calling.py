@@ -9,7 +9,7 @@ import grpc
 from interlock.adapters.rpc.codec import decode, encode
 from interlock.adapters.rpc.faults import from_status, is_broken
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
-from interlock.core.errors import StoreError
+from interlock.core.errors import Away
 
 CALL_TIMEOUT_S = 10.0
 """Seconds until a call without a stream counts as lost, with its repetitions."""
@@ -26,7 +26,7 @@ Stream = grpc.aio.UnaryStreamCall[bytes, bytes]
 
 
 async def call(channel: grpc.aio.Channel, method: Method[RequestT, ReplyT], request: RequestT) -> ReplyT:
-    """Ask for something; an `InterlockError` as the server raised it, StoreError if there was no answer.
+    """Ask for something; an `InterlockError` as the server raised it, Away if there was no answer.
 
     If the connection breaks meanwhile, another auth may know the answer: it is asked for again.
     """
@@ -68,7 +68,7 @@ async def subscribe(
 ) -> AsyncGenerator[ReplyT, None]:
     """The replies as they come, until the caller has enough or cancels the stream in ``running_ones``.
 
-    An `InterlockError` as the server raised it ends them, StoreError if auth is gone.
+    An `InterlockError` as the server raised it ends them, Away if auth is gone.
     """
     running = channel.unary_stream(method.path, None, None)(encode(request))
     running_ones.add(running)
@@ -87,10 +87,10 @@ async def _ours(start: Callable[[], Awaitable[bytes]]) -> bytes:
     except grpc.aio.AioRpcError as error:
         raise from_status(error) from None
     except grpc.aio.UsageError as error:  # the channel was closed for a new one before the call began
-        raise StoreError("auth cannot be reached", reason=f"call on a closed channel: {error}") from None
+        raise Away("auth cannot be reached", reason=f"call on a closed channel: {error}") from None
     except asyncio.CancelledError:
         # gRPC cancels the waiting task's call, not the task, when the channel is closed under it.
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        raise StoreError("auth cannot be reached", reason="the channel was closed during a call") from None
+        raise Away("auth cannot be reached", reason="the channel was closed during a call") from None
