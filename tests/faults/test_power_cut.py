@@ -12,12 +12,13 @@ from interlock.testing.aftermath import COUNTING, Aftermath, Counting
 from interlock.testing.gateway import Cluster
 from interlock.testing.injection import ALL, traced
 from interlock.testing.powercut import CALLS, OPTIONS, SYNCS, Disk, Step, steps
+from interlock.testing.strikes import Strikes
 
 SLACK_S = 1.0
 """Seconds that flush and sync may take together under strace, on a busy machine."""
 
 
-def test_a_power_cut(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_power_cut(cluster: Cluster, tmp_path: Path, strikes: Strikes) -> None:
     """At many moments of one session: it is there once, and everything that was on the screen for a moment."""
     aftermath = Aftermath(cluster)
     with traced(cluster.gateway.pid, calls=CALLS, options=OPTIONS) as tracer:
@@ -38,7 +39,9 @@ def test_a_power_cut(cluster: Cluster, tmp_path: Path) -> None:
     try:
         for number, step in enumerate(done):
             if _cut_here(number, step, done):
-                _after_the_cut(cluster, aftermath, disk, person, step.at)
+                with strikes.at(f"before {step.name} of {step.path}, step {number}"):
+                    strikes.happened()
+                    _after_the_cut(cluster, aftermath, disk, person, step.at)
             disk.play(step)
     finally:
         shutil.rmtree(cluster.data, ignore_errors=True)

@@ -13,6 +13,7 @@ from interlock.testing.aftermath import COUNTING, Aftermath, Counting
 from interlock.testing.gateway import Cluster, Mode
 from interlock.testing.injection import ALL
 from interlock.testing.procs import KitError
+from interlock.testing.strikes import Strikes
 from interlock.testing.workers import Workers
 
 PEOPLE = 4
@@ -52,7 +53,7 @@ def _kill(pid: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_random_kills(busy: Cluster, seed: int) -> None:
+def test_random_kills(busy: Cluster, seed: int, strikes: Strikes) -> None:
     """Whoever was thrown out may come again at once; nothing of anybody is lost but the last moment."""
     chance, aftermath = random.Random(seed), Aftermath(busy)  # repeatable, not secret
     people: list[Counting] = []
@@ -63,6 +64,7 @@ def test_random_kills(busy: Cluster, seed: int) -> None:
             for person in fresh:
                 person.say(chance.randrange(1, 30))
             kill_something(busy, chance)
+            strikes.happened()
             for person in people:
                 person.say(chance.randrange(3))
         for person in people:

@@ -12,6 +12,7 @@ from interlock.testing.aftermath import COUNTING, Aftermath, Counting
 from interlock.testing.gateway import Cluster
 from interlock.testing.injection import ALL, STEPS, Fault, traced, wait_struck
 from interlock.testing.procs import KitError
+from interlock.testing.strikes import Strikes
 
 CALLS = tuple(call for call in STEPS if call not in {"rename", "ftruncate"})
 """Those that a session makes."""
@@ -38,38 +39,44 @@ def work(cluster: Cluster) -> Counting:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_killed_at_a_step(cluster: Cluster, call: str, steps: tuple[int, ...]) -> None:
+def test_killed_at_a_step(cluster: Cluster, call: str, steps: tuple[int, ...], strikes: Strikes) -> None:
     """kill -9 in the place of the call; what was before it is on disk, what comes after it is not."""
     for nth in steps:
-        aftermath = Aftermath(cluster)
-        with traced(cluster.gateway.pid, Fault(call, nth, "signal=KILL")) as tracer:
-            person = work(cluster)
-            struck = aftermath.wait_either(tracer.struck)
-        if struck:
-            cluster.gateway.wait()
-            cluster.gateway = cluster.start_gateway()
-        aftermath.check(person)
+        with strikes.at(f"{call} number {nth}"):
+            aftermath = Aftermath(cluster)
+            with traced(cluster.gateway.pid, Fault(call, nth, "signal=KILL")) as tracer:
+                person = work(cluster)
+                struck = aftermath.wait_either(tracer.struck)
+            if struck:
+                cluster.gateway.wait()
+                cluster.gateway = cluster.start_gateway()
+            strikes.happened(really=struck)
+            aftermath.check(person)
         if not struck:
             break
 
 
 @pytest.mark.parametrize("error", SOME_ERRORS)
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_fails(cluster: Cluster, call: str, error: str, steps: tuple[int, ...]) -> None:
+def test_a_call_that_fails(
+    cluster: Cluster, call: str, error: str, steps: tuple[int, ...], strikes: Strikes
+) -> None:
     """The gateway goes on. The session may be refused or end, in words; it is never half there."""
     for nth in steps:
-        aftermath = Aftermath(cluster)
-        with traced(cluster.gateway.pid, Fault(call, nth, f"error={error}")) as tracer:
-            person = work(cluster)
-            struck = aftermath.wait_either(tracer.struck)
-        assert cluster.gateway.running
-        aftermath.check(person)
+        with strikes.at(f"{call} number {nth}"):
+            aftermath = Aftermath(cluster)
+            with traced(cluster.gateway.pid, Fault(call, nth, f"error={error}")) as tracer:
+                person = work(cluster)
+                struck = aftermath.wait_either(tracer.struck)
+            assert cluster.gateway.running
+            strikes.happened(really=struck)
+            aftermath.check(person)
         if not struck:
             break
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_disk_that_fails_for_a_while(cluster: Cluster, error: str) -> None:
+def test_a_disk_that_fails_for_a_while(cluster: Cluster, error: str, strikes: Strikes) -> None:
     """Everything fails from some call on until it is mended: nobody new gets in, and then all is as before."""
     aftermath = Aftermath(cluster)
     with somebody(cluster, Cluster.agentless_name) as before:
@@ -78,6 +85,7 @@ def test_a_disk_that_fails_for_a_while(cluster: Cluster, error: str) -> None:
         with traced(cluster.gateway.pid, *faults) as tracer:
             during = work(cluster)
             wait_struck(tracer, "failing call")
+            strikes.happened()
         after = work(cluster)
         before.say(2)
         with contextlib.suppress(KitError, OSError):
