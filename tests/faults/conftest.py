@@ -23,6 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.interop)
             item.add_marker(pytest.mark.timeout(1800 if ALL else 300))
+            if "struck" in getattr(item, "fixturenames", ()) and not ALL:
+                item.add_marker(pytest.mark.xdist_group("faults"))  # one cluster for all of them
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,17 +33,21 @@ def _strace() -> None:
         pytest.fail("strace is missing: scripts/setup.sh --tools installs it")
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Proxy mode, one process."""
-    with Cluster(tmp_path_factory.mktemp("faults"), mode="proxy") as made:
+@pytest.fixture(scope="session")
+def struck(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Proxy mode, one process, no nodes; who may come is known, and has a place among a limited number."""
+    with Cluster(tmp_path_factory.mktemp("faults"), mode="proxy", with_node=False) as made:
+        made.ilctl("roles", "set", "access", "--option", "max_connections=50")
+        assert made.person.key.path.exists()  # signed in before anything fails
         yield made
 
 
-@pytest.fixture(scope="session")
-def steps() -> tuple[int, ...]:
-    """At which calls of a kind a fault strikes."""
-    return tuple(range(1, 200)) if ALL else (2, 5)
+@pytest.fixture
+def cluster(struck: Cluster) -> Cluster:
+    """It runs, whatever the test before has left."""
+    if not struck.gateway.running:
+        struck.gateway = struck.start_gateway()
+    return struck
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from interlock.testing.aftermath import COUNTING, Aftermath, Counting
 from interlock.testing.gateway import Cluster
@@ -78,10 +75,3 @@ def _after_the_cut(cluster: Cluster, aftermath: Aftermath, disk: Disk, person: C
         aftermath.check_heard([seen] if seen else [])
     finally:
         cluster.gateway.stop()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One of its own, without nodes: only the gateway's disk is cut off."""
-    with Cluster(tmp_path_factory.mktemp("power"), mode="proxy", with_node=False) as made:
-        yield made

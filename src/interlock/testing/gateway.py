@@ -99,6 +99,8 @@ class Cluster:
         self.monitor_port, self.node_monitor_port = free_ports(2) if monitored else (0, 0)
         self._settings, self._node_settings = settings, node_settings
         self._ciphers = list(ciphers)  # none: the gateway's own choice
+        self.gateway_env: dict[str, str] = {}
+        """What the gateway's environment has beside the others', from its next start on."""
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
         self.host_ca = directory / "host_ca.pub"
@@ -150,7 +152,8 @@ class Cluster:
     def start_gateway(self) -> Daemon:
         """Start auth and proxy in one process; also again, after the first one was stopped."""
         argv = [*self._start("gateway"), "--roles", "auth,proxy", "-c", self._config]
-        daemon = Daemon(argv, log=self.directory / "gateway.log", env=self.env(), name="gateway")
+        env = {**self.env(), **self.gateway_env}
+        daemon = Daemon(argv, log=self.directory / "gateway.log", env=env, name="gateway")
         try:
             daemon.wait_port(self.host, self.port)
         except BaseException:
