@@ -1,11 +1,23 @@
-"""The log of a process: structured lines on stderr."""
+"""The log of a process: structured lines on stderr, which nothing depends on."""
 
+import contextlib
 import logging
 import sys
 
 import structlog
 
 from interlock.core.errors import ConfigError
+
+
+class _Lines(structlog.PrintLogger):
+    """Whoever has something to say goes on if it cannot be written, as the disk under the log is full or ill."""
+
+    def msg(self, message: str) -> None:
+        """Write a line, if that is possible."""
+        with contextlib.suppress(OSError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = msg
 
 
 def set_up_log(level: str, **facts: object) -> None:
@@ -23,6 +35,6 @@ def set_up_log(level: str, **facts: object) -> None:
             structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
     )
     logging.getLogger("asyncssh").setLevel(logging.ERROR)
