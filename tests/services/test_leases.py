@@ -78,10 +78,39 @@ async def test_all_places_are_kept_by_one_heartbeat(desk: Desk) -> None:
     assert desk.lost == []
 
 
+async def test_a_place_that_nobody_else_has_is_taken_again(desk: Desk) -> None:
+    """A clock that was set lets leases expire whose daemon was never silent."""
+    await desk.take()
+    [lease] = desk.store.stored
+    desk.store.stored.clear()
+    await desk.beat()
+    assert list(desk.store.stored) == [lease]
+    await desk.beat()
+    assert desk.lost == []
+
+
+async def test_a_place_that_is_given_back_while_it_is_taken_again_is_free(desk: Desk) -> None:
+    """Whatever comes first."""
+    taken = await desk.take()
+    assert taken is not None
+    desk.store.stored.clear()
+    real = desk.store.acquire
+
+    async def slowly(lease: Lease, limit: int) -> bool:
+        desk.leases.give_back(taken)
+        await asyncio.sleep(0)
+        return await real(lease, limit)
+
+    desk.store.acquire = slowly  # type: ignore[method-assign]
+    await desk.beat()
+    await desk.leases.settle()
+    assert (desk.store.stored, desk.lost) == ({}, [])
+
+
 async def test_whoever_loses_his_place_is_told_once(desk: Desk) -> None:
     """Another has it now."""
     await desk.take()
-    desk.store.stored.clear()
+    desk.store.stored = {"theirs": Lease("theirs", SEMAPHORE, DaemonId("node"), desk.clock.now() + 3 * LEASE_TTL)}
     await desk.beat()
     await desk.beat()
     assert desk.lost == ["first"]

@@ -203,7 +203,8 @@ async def test_whoever_is_counted_elsewhere_takes_no_place_and_has_no_deadlines(
 async def test_a_lost_place_ends_the_connection(daemon: Daemon) -> None:
     """Another has it, somewhere in the cluster."""
     await daemon.enter(max_connections=1)
-    daemon.store.stored.clear()
+    [lease] = daemon.store.stored.values()
+    daemon.store.stored = {"theirs": replace(lease, id="theirs", daemon_id=DaemonId("another"))}
     await daemon.leases._renew()
     assert [end.public for end in daemon.ends] == [PLACE_LOST]
 

@@ -1,12 +1,14 @@
 """A daemon's places among limited numbers: taken, kept alive together, given back.
 
 A place is a lease in auth's store. A daemon that dies keeps none: its leases expire, and its next start gives back
-what is left of them. Whoever holds a place is told when auth says that it is lost. As long as auth says nothing,
-the place is kept: nobody can take it from an auth that is away.
+what is left of them. When auth says that a place is gone, for instance because its clock was set and the lease
+expired, it is taken again; whoever holds it is told if others have it now. As long as auth says nothing, the place
+is kept: nobody can take it from an auth that is away.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -23,6 +25,13 @@ RETRY_S = 1.0
 """Seconds before a place that could not be given back is given back again."""
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    semaphore: str
+    limit: int  # when it was taken
+    on_lost: Callable[[], None]
 
 
 class Leases:
@@ -44,7 +53,7 @@ class Leases:
         self._clock = clock
         self._entropy = entropy
         self._sleep = sleep
-        self._held: dict[str, Callable[[], None]] = {}  # what to call when the lease is lost
+        self._held: dict[str, _Held] = {}  # by the lease's ID
         self._returned: list[str] = []  # to be given back
         self._giving_back = asyncio.Lock()
         self._some_returned = asyncio.Event()
@@ -64,7 +73,7 @@ class Leases:
             raise
         if not taken:
             return None
-        self._held[lease.id] = on_lost
+        self._held[lease.id] = _Held(semaphore, limit, on_lost)
         return lease.id
 
     def give_back(self, lease_id: str) -> None:
@@ -102,10 +111,20 @@ class Leases:
         wanted = list(self._held)
         kept = await self._store.renew_leases(self._daemon_id, wanted, self._clock.now() + LEASE_TTL)
         for lease_id in wanted:
-            lost = None if lease_id in kept else self._held.pop(lease_id, None)
-            if lost is not None:
+            held = None if lease_id in kept else self._held.get(lease_id)
+            if held is not None and not await self._taken_again(lease_id, held):
                 _log.warning("leases.lost", lease=lease_id)
-                lost()
+                if self._held.pop(lease_id, None) is not None:
+                    held.on_lost()
+
+    async def _taken_again(self, lease_id: str, held: _Held) -> bool:
+        """Whether there is still room for a place that auth has forgotten."""
+        lease = Lease(lease_id, held.semaphore, self._daemon_id, self._clock.now() + LEASE_TTL)
+        try:
+            return await self._store.acquire(lease, held.limit)
+        finally:
+            if lease_id not in self._held:  # it was given back meanwhile
+                self._return_later(lease_id)
 
     async def _return(self) -> None:
         while True:
