@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import example, given, settings
@@ -81,8 +81,8 @@ def nothing_to_follow(_sid: SessionId) -> PartReader:
     raise FileNotFoundError
 
 
-def lived(start: Start) -> tuple[Header, Told]:
-    """A session from this start to its end: the header of its recording, and what else was told."""
+def lived(start: Start, *, set_by: timedelta = timedelta(0)) -> tuple[Header, Told]:
+    """A second of a session, in which the clock is set: the header of its recording, and what else was told."""
     part, told, clock = Part(), Told(), FakeClock()
 
     def end(_session: LiveSession) -> None:
@@ -108,6 +108,7 @@ def lived(start: Start) -> tuple[Header, Told]:
     )
     session.start(start)
     clock.advance(timedelta(seconds=1))
+    clock.step_wall(set_by)
     session.exited(Exit(status=1))
     session.end(tx=0, rx=0)
     header, *_, last = [frame.body for frame in decode([part.data])]
@@ -164,6 +165,15 @@ def test_a_long_command_is_cut_visibly() -> None:
     assert header.command == "ä" * ((MAX_COMMAND_TITLE - 3) // 2) + "…"
     (shown,) = _texts(told.events[0][1]["initial_command"])
     assert shown == "ä" * ((MAX_COMMAND_SHOWN - 3) // 2) + "…"
+
+
+@pytest.mark.parametrize("hours", [-5, 0, 5])
+def test_a_session_has_lasted_as_long_as_it_has(hours: int) -> None:
+    """Whoever sets the clock meanwhile: an end before its start would be believed by nobody."""
+    _, told = lived(Start(SessionKind.EXEC, "true"), set_by=timedelta(hours=hours))
+    [end] = [fields for kind, fields in told.events if kind is Kind.SESSION_END]
+    stopped, began = (datetime.fromisoformat(str(end[name])) for name in ("session_stop", "session_start"))
+    assert stopped - began == timedelta(seconds=1)
 
 
 def _texts(value: JsonValue | None) -> list[str]:

@@ -5,7 +5,7 @@ nothing, chosen once from the duties table, so the code below asks for no mode.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -82,6 +82,7 @@ class LiveSession:
         self._clock = clock
         self._start: Start | None = None
         self._began: datetime | None = None  # set with _start
+        self._since = 0.0  # the same by the clock that nobody sets
         self._exit: Exit | None = None
         self._window: Window | None = None
         self._resizes = 0
@@ -150,7 +151,7 @@ class LiveSession:
         if self._start is not None or self._ended:
             raise LocalProtocolError("a session starts once", reason=f"second start of session {self.sid}")
         command = self._judge(start)
-        began = self._clock.now()
+        began, since = self._clock.now(), self._clock.monotonic()
         best_effort = self._best_effort
         unrecorded: RecordingError | None = None
         try:
@@ -166,7 +167,7 @@ class LiveSession:
                 raise
             unrecorded = error
             self.recorder = NoRecorder(error.public)
-        self._start, self._began, self._window = start, began, start.window
+        self._start, self._began, self._since, self._window = start, began, since, start.window
         self.journal.add(Kind.SESSION_START, self._common | start.fields())
         self._tell_early()
         if unrecorded is not None:
@@ -318,7 +319,8 @@ class LiveSession:
         if reason:
             self.journal.add(Kind.CLIENT_DISCONNECT, self._common | {"reason": reason})
         participants = self.parties.participants
-        fields = end_fields(start, began=began, ended=self._clock.now(), participants=participants)
+        ended = began + timedelta(seconds=self._clock.monotonic() - self._since)
+        fields = end_fields(start, began=began, ended=ended, participants=participants)
         self.journal.add(Kind.SESSION_END, self._common | fields | coverage_field(self.covered()))
         self.journal.add(Kind.SESSION_LEAVE, self.ctx.user_fields() | self.ctx.server_fields(), repeatable=True)
 
