@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from interlock.testing.aftermath import COUNTING, Aftermath, Counting
+from interlock.testing.aftermath import COUNTING, Aftermath, Counting, Saw
 from interlock.testing.gateway import Cluster
 from interlock.testing.injection import ALL, traced
 from interlock.testing.powercut import CALLS, OPTIONS, SYNCS, Disk, Step, steps
@@ -72,6 +72,6 @@ def _after_the_cut(cluster: Cluster, aftermath: Aftermath, disk: Disk, person: C
     cluster.gateway = cluster.start_gateway()
     try:
         seen = sum(each <= at - SLACK_S for each in person.seen)
-        aftermath.check_heard([seen] if seen else [])
+        aftermath.check_heard([Saw(seen, seen)] if seen else [])
     finally:
         cluster.gateway.stop()

@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
+from interlock.domain.coverage import Level
+from interlock.domain.recording import RecordingState
 from interlock.testing.evidence import ONCE, TICK
 from interlock.testing.gateway import Cluster
 from interlock.testing.procs import KitError, poll_until
+from interlock.testing.residue import DATABASE, leases
 from interlock.testing.terminal import Terminal
 
 LOST_S = 0.1
@@ -55,9 +58,17 @@ class Counting:
         return True
 
     @property
-    def certain(self) -> int:
-        """How many numbers were seen so long before the last one that what happened then cannot have cost them."""
-        return sum(at <= self.seen[-1] - LOST_S for at in self.seen) if self.seen else 0
+    def saw(self) -> "Saw":
+        """What of it the recording must have."""
+        return Saw(sum(at <= self.seen[-1] - LOST_S for at in self.seen) if self.seen else 0, len(self.seen))
+
+
+@dataclass(frozen=True, slots=True)
+class Saw:
+    """The numbers that somebody had seen."""
+
+    certain: int  # so many of them so long before the end that what happened then cannot have cost them
+    all: int
 
 
 class Aftermath:
@@ -66,30 +77,37 @@ class Aftermath:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._began = datetime.now(UTC)
+        self._before: set[str] = set()
+
+    def by_any_clock(self) -> Self:
+        """What began may say that it was at any time; all that is told already is of before."""
+        self._began = datetime.min.replace(tzinfo=UTC) + TICK
+        self._before = {event["uid"] for event in self.events()}
+        return self
 
     def check(self, *counted: Counting) -> list[Event]:
         """Wait until all is in order; KitError says what is not. ``counted``: who had seen what."""
-        return self.check_heard([each.certain for each in counted if each.seen])
+        return self.check_heard([each.saw for each in counted if each.seen])
 
-    def check_heard(self, certain: Sequence[int]) -> list[Event]:
-        """The same, where people had seen so many numbers long enough before the end, one of them each."""
+    def check_heard(self, saw: Sequence[Saw]) -> list[Event]:
+        """The same, where it is only known what people had seen, one of them each."""
         wrong = ["nothing was looked at"]
 
         def settled() -> bool | None:
-            wrong[:] = self.problems(certain)
+            wrong[:] = self.problems(saw)
             return not wrong or None
 
         try:
             poll_until(settled, "an orderly end", RECOVERED_S)
         except KitError as error:
             raise KitError(f"{error}: " + "; ".join(wrong)) from None
-        return self._events()
+        return self.events()
 
     def begun(self, count: int) -> list[str]:
         """The sessions that have begun, when they are so many."""
 
         def found() -> list[str] | None:
-            sids = list(dict.fromkeys(e["sid"] for e in self._events() if e["event"] == "session.start"))
+            sids = list(dict.fromkeys(e["sid"] for e in self.events() if e["event"] == "session.start"))
             return sids if len(sids) >= count else None
 
         return poll_until(found, f"{count} session(s)")
@@ -100,9 +118,9 @@ class Aftermath:
             poll_until(lambda: struck() or not self.problems() or None, "anything", RECOVERED_S)
         return struck()
 
-    def problems(self, certain: Sequence[int] = ()) -> list[str]:
+    def problems(self, saw: Sequence[Saw] = ()) -> list[str]:
         """All that is not in order now."""
-        events = self._events()
+        events = self.events()
         began = list(dict.fromkeys(e["sid"] for e in events if e["event"] == "session.start"))
         wrong = [f"{row['sid']} is listed as live" for row in self._cluster.json("sessions", "ls")]
         for sid in began:
@@ -113,23 +131,34 @@ class Aftermath:
         wrong += [f"event {uid} is there {n} times" for uid, n in uids.items() if n > 1]
         about = {e["sid"] for e in events if e.get("sid") and e["event"] in ONCE}
         wrong += [f"{sid} has events and no start" for sid in about - set(began)]
-        rows = Counter(row["sid"] for row in self._cluster.json("recordings", "ls"))
+        if (self._cluster.data / DATABASE).exists():
+            wrong += [f"a lease under {semaphore} is left" for semaphore in leases(self._cluster.data)]
+        listed: list[Event] = self._cluster.json("recordings", "ls")
+        rows = Counter(row["sid"] for row in listed)
         wrong += [f"{sid}: {rows[sid]} recordings" for sid in began if rows[sid] != 1]
-        if len(certain) > len(began):
-            wrong.append(f"{len(certain)} people had sessions, {len(began)} are known")
+        if len(saw) > len(began):
+            wrong.append(f"{len(saw)} people had sessions, {len(began)} are known")
         if not wrong:
-            wrong += self._unheard(began, certain)
+            marked = {row["sid"] for row in listed if row["state"] == RecordingState.CUT_OFF.value}
+            marked |= {e["sid"] for e in events if e["event"] == "session.end" and _tells_of_a_gap(e)}
+            wrong += self._unheard(began, saw, marked) + self._unsigned(began)
         return wrong
 
-    def _unheard(self, began: Sequence[str], certain: Sequence[int]) -> list[str]:
-        """Whoever saw a number must find it in one recording: the longest counts belong together."""
-        heard = sorted((self._heard(sid) for sid in began), reverse=True)
-        seen = sorted(certain, reverse=True)
-        return [
-            f"somebody saw {saw}, and the recording ends at {has}"
-            for saw, has in zip(seen, heard, strict=False)
-            if has < saw
-        ]
+    def _unheard(self, began: Sequence[str], saw: Sequence[Saw], marked: set[str]) -> list[str]:
+        """Whoever saw a number must find it in one recording, or that there is a gap; longest with longest."""
+        heard = {sid: self._heard(sid) for sid in began}
+        certain = sorted((each.certain for each in saw), reverse=True)
+        pairs = zip(certain, sorted(heard.values(), reverse=True), strict=False)
+        wrong = [f"somebody saw {one}, and the recording ends at {has}" for one, has in pairs if has < one]
+        for people, one in enumerate(sorted((each.all for each in saw), reverse=True), 1):
+            if sum(has >= one or sid in marked for sid, has in heard.items()) < people:
+                wrong.append(f"somebody saw {one}, and no recording has that or marks a gap: {heard}")
+        return wrong
+
+    def _unsigned(self, sids: Sequence[str]) -> list[str]:
+        """Each recording is what its recorder wrote, byte for byte."""
+        verdicts = [row for sid in sids for row in self._cluster.json("recordings", "verify", sid)]
+        return [f"{row['recording']}: {row}" for row in verdicts if not row["ok"]]
 
     def _heard(self, sid: str) -> int:
         numbers = [int(found) for found in _SAID.findall(self._cluster.recording_text(sid))]
@@ -137,6 +166,14 @@ class Aftermath:
             raise KitError(f"the recording {sid} has gaps in the middle: {numbers}")
         return len(numbers)
 
-    def _events(self) -> list[Event]:
+    def events(self) -> list[Event]:
+        """All that is told of what began since."""
         rows: list[Event] = self._cluster.json("events", "ls", "--limit", "100000")
-        return [e for e in rows if datetime.fromisoformat(e["time"]) >= self._began - TICK]
+        since = self._began - TICK
+        return [e for e in rows if datetime.fromisoformat(e["time"]) >= since and e["uid"] not in self._before]
+
+
+def _tells_of_a_gap(end: Event) -> bool:
+    """Whether a session's end says that its output is not there in full."""
+    rows = [row for row in end.get("coverage", ()) if row["what"] == "session"]
+    return any(row["level"] != Level.FULL.value for row in rows)
