@@ -74,6 +74,10 @@ if [ "${1:-}" = --tools ]; then
     need sshfs sshfs
     need strace strace
     need ip iproute2
+    ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || apt_install libfaketime || {
+        say "libfaketime is missing and cannot be installed from here: install the package 'libfaketime'"
+        exit 1
+    }
     need Xvfb xvfb
     need xauth xauth
     need xdpyinfo x11-utils
