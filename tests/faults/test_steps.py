@@ -1,4 +1,4 @@
-"""A fault at the n-th write, fsync, link, rename, unlink of a gateway that serves a session, for n = 1, 2, …
+"""A fault at the n-th write, fsync, link, unlink or read of a gateway that serves a session, for n = 1, 2, …
 
 Killed there, or told by the kernel that it failed: afterwards the session is there once, as far as its person saw.
 """
@@ -14,7 +14,8 @@ from interlock.testing.injection import ALL, Fault, traced, wait_struck
 from interlock.testing.procs import KitError
 from interlock.testing.strikes import Strikes
 
-SAMPLE = {"pwrite64": 5, "write": 2, "fdatasync": 2, "fsync": 1, "link": 1, "unlink": 1}
+CHANGES = {"pwrite64": 5, "write": 2, "fdatasync": 2, "fsync": 1, "link": 1, "unlink": 1}
+SAMPLE = CHANGES | {"pread64": 1}  # by which SQLite reads
 """The calls that a session makes, and at which of each kind `make test` strikes: every session gets to it."""
 
 MOST = 200
@@ -45,7 +46,7 @@ def work(cluster: Cluster) -> Counting:
     return person
 
 
-@pytest.mark.parametrize("call", SAMPLE)
+@pytest.mark.parametrize("call", CHANGES)
 def test_killed_at_a_step(cluster: Cluster, call: str, strikes: Strikes) -> None:
     """kill -9 in the place of the call; what was before it is on disk, what comes after it is not."""
     for nth in steps(call):
@@ -101,3 +102,29 @@ def test_a_disk_that_fails_for_a_while(cluster: Cluster, error: str, strikes: St
     assert cluster.gateway.running
     assert len(after.seen) == 3
     aftermath.check(before, during, after)
+
+
+SLOW = {
+    "pwrite64": 20_000,
+    "write": 20_000,
+    "fdatasync": 300_000,
+    "fsync": 300_000,
+    "link": 50_000,
+    "unlink": 50_000,
+}
+"""Microseconds that each call takes longer."""
+
+
+def test_a_slow_disk(cluster: Cluster, strikes: Strikes) -> None:
+    """Nobody is refused, and all is in order as soon as otherwise, also if the gateway is killed on it."""
+    aftermath = Aftermath(cluster)
+    faults = [Fault(call, 1, f"delay_enter={longer}", "+") for call, longer in SLOW.items()]
+    with traced(cluster.gateway.pid, *faults), somebody(cluster, Cluster.agentless_name) as cut_off:
+        whole = work(cluster)
+        assert len(whole.seen) == 3, whole.terminal.output
+        assert cut_off.say(3), cut_off.terminal.output
+        strikes.happened()
+        cluster.gateway.kill()
+        cut_off.terminal.wait()
+    cluster.gateway = cluster.start_gateway()
+    aftermath.check(whole, cut_off)

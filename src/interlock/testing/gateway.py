@@ -101,6 +101,8 @@ class Cluster:
         self._ciphers = list(ciphers)  # none: the gateway's own choice
         self.gateway_env: dict[str, str] = {}
         """What the gateway's environment has beside the others', from its next start on."""
+        self.gateway_wrapper: list[str] = []
+        """The program that starts it, and its arguments: one that becomes the gateway's process."""
         self._stack = ExitStack()
         self._config = directory / "gateway.toml"
         self.host_ca = directory / "host_ca.pub"
@@ -151,7 +153,7 @@ class Cluster:
 
     def start_gateway(self) -> Daemon:
         """Start auth and proxy in one process; also again, after the first one was stopped."""
-        argv = [*self._start("gateway"), "--roles", "auth,proxy", "-c", self._config]
+        argv = [*self.gateway_wrapper, *self._start("gateway"), "--roles", "auth,proxy", "-c", self._config]
         env = {**self.env(), **self.gateway_env}
         daemon = Daemon(argv, log=self.directory / "gateway.log", env=env, name="gateway")
         try:

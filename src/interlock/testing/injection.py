@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from interlock.testing.gateway import Cluster
 from interlock.testing.procs import KitError, poll_until
 
 STEPS = ("pwrite64", "write", "fdatasync", "fsync", "link", "rename", "unlink", "ftruncate")
@@ -49,32 +50,14 @@ class Call:
     text: str  # its arguments and its answer
 
 
-class Tracer:
-    """strace on a process and its threads and children, from construction to `stop`."""
+class Trace:
+    """What strace has said of a process."""
 
-    def __init__(
-        self,
-        pid: int,
-        log: Path,
-        *,
-        calls: Sequence[str] = STEPS,
-        faults: Sequence[Fault] = (),
-        options: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, log: Path) -> None:
         self._log = log
-        argv = ["strace", "-f", "-y", "-p", str(pid), "-o", str(log), "-e", f"trace={','.join(calls)}", *options]
-        for fault in faults:
-            argv += ["-e", fault.option]
-        self._child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        said, errors = "", self._child.stderr
-        while errors is not None and _STARTED not in said and (line := errors.readline()):
-            said += line
-        if _STARTED not in said:
-            self.stop()
-            raise KitError(f"strace did not start: {said}")
 
     def text(self) -> str:
-        """All that it has said."""
+        """All of it."""
         return self._log.read_text(errors="replace")
 
     def calls(self) -> list[Call]:
@@ -93,6 +76,29 @@ class Tracer:
         text = self.text()
         return "(INJECTED)" in text or "(DELAYED)" in text or "killed by SIGKILL" in text
 
+
+class Tracer(Trace):
+    """strace on a process and its threads and children, from construction to `stop`."""
+
+    def __init__(
+        self,
+        pid: int,
+        log: Path,
+        *,
+        calls: Sequence[str] = STEPS,
+        faults: Sequence[Fault] = (),
+        options: Sequence[str] = (),
+    ) -> None:
+        super().__init__(log)
+        argv = [*_strace(log, calls, faults), "-p", str(pid), *options]
+        self._child = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said, errors = "", self._child.stderr
+        while errors is not None and _STARTED not in said and (line := errors.readline()):
+            said += line
+        if _STARTED not in said:
+            self.stop()
+            raise KitError(f"strace did not start: {said}")
+
     def stop(self) -> None:
         """Let the process go on untraced."""
         self._child.send_signal(signal.SIGTERM)
@@ -103,6 +109,12 @@ class Tracer:
             self._child.wait()
         if self._child.stderr is not None:
             self._child.stderr.close()
+
+
+def _strace(log: Path, calls: Sequence[str], faults: Sequence[Fault]) -> list[str]:
+    traced = [*calls, *(fault.call for fault in faults if fault.call not in calls)]
+    words = ["strace", "-f", "-y", "-o", str(log), "-e", f"trace={','.join(traced)}"]
+    return [*words, *(word for fault in faults for word in ("-e", fault.option))]
 
 
 @contextlib.contextmanager
@@ -118,6 +130,41 @@ def traced(
             tracer.stop()
 
 
-def wait_struck(tracer: Tracer, what: str) -> None:
+def wait_struck(tracer: Trace, what: str) -> None:
     """Return when the fault has come about."""
     poll_until(lambda: tracer.struck() or None, what)
+
+
+@contextlib.contextmanager
+def traced_start(cluster: Cluster, *faults: Fault, of: Path) -> Iterator[Trace]:
+    """Start a cluster's gateway, traced from its first instruction on and until the end of this block.
+
+    ``of``: the one file about which the calls are that are looked at and fail.
+    """
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "strace"
+        calls = [fault.call for fault in faults]
+        # As a grandchild, strace is nobody's parent: the gateway has the ID that it has without.
+        cluster.gateway_wrapper = [*_strace(log, calls, faults), "-D", "-I", "2", "-P", str(of)]
+        try:
+            cluster.gateway = cluster.start_gateway()
+        finally:
+            cluster.gateway_wrapper = []
+        try:
+            yield Trace(log)
+        finally:
+            _let_go(cluster.gateway.pid)
+
+
+def _let_go(pid: int) -> None:
+    """End whoever traces a process."""
+
+    def tracer() -> int:
+        with contextlib.suppress(FileNotFoundError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            return int(status.partition("TracerPid:")[2].split()[0])
+        return 0
+
+    if found := tracer():
+        os.kill(found, signal.SIGTERM)
+        poll_until(lambda: not tracer() or None, "end of strace")
