@@ -8,7 +8,7 @@ from interlock.testing.injection import ALL, Fault, traced_start, wait_struck
 from interlock.testing.strikes import Strikes
 
 AT = range(1, 7) if ALL else (3,)
-"""A recording of one piece is read three times, to its end: to tell of it, to finish it, to see what became of it."""
+"""A recording of one piece is read to its end each time: to tell of it, to finish it, to see what became of it."""
 
 
 def killed(cluster: Cluster, aftermath: Aftermath) -> tuple[Counting, str]:

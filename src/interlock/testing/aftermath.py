@@ -146,7 +146,7 @@ class Aftermath:
 
     def _unheard(self, began: Sequence[str], saw: Sequence[Saw], marked: set[str]) -> list[str]:
         """Whoever saw a number must find it in one recording, or that there is a gap; longest with longest."""
-        heard = {sid: self._heard(sid) for sid in began}
+        heard = {sid: self._heard(sid) for sid in began} if saw else {}
         certain = sorted((each.certain for each in saw), reverse=True)
         pairs = zip(certain, sorted(heard.values(), reverse=True), strict=False)
         wrong = [f"somebody saw {one}, and the recording ends at {has}" for one, has in pairs if has < one]

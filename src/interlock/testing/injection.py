@@ -29,7 +29,7 @@ _CALL = re.compile(r"^\d+ +(\w+)\((.*)")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens at the n-th call of its kind."""
+    """What happens at the n-th call of its kind, in the first thread that gets so far: strace counts in each."""
 
     call: str
     nth: int
