@@ -1,9 +1,15 @@
-"""The power goes at one of a gateway's system calls: what it starts from then is only what it had synced."""
+"""The end comes at one of a gateway's system calls, of all that a session makes, in whatever thread.
 
-import os
+When the power goes, it starts again from what it had synced only; when it is killed, from what the kernel had.
+"""
+
 import shutil
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+import pytest
 
 from interlock.testing.aftermath import COUNTING, Aftermath, Counting, Saw
 from interlock.testing.gateway import Cluster
@@ -11,18 +17,27 @@ from interlock.testing.injection import ALL, traced
 from interlock.testing.powercut import CALLS, OPTIONS, SYNCS, Disk, Step, steps
 from interlock.testing.strikes import Strikes
 
+NUMBERS = 8
+"""Said in the session."""
+
 SLACK_S = 1.0
 """Seconds that flush and sync may take together under strace, on a busy machine."""
 
 
-def test_a_power_cut(cluster: Cluster, tmp_path: Path, strikes: Strikes) -> None:
+Leave = Callable[[Disk, Path], None]
+
+
+@pytest.mark.parametrize(
+    "leave", [Disk.leave, Disk.leave_all] if ALL else [Disk.leave], ids=["power", "kill"][: 1 + ALL]
+)
+def test_an_end_at_a_call(cluster: Cluster, tmp_path: Path, leave: Leave, strikes: Strikes) -> None:
     """At many moments of one session: it is there once, and everything that was on the screen for a moment."""
     aftermath = Aftermath(cluster)
     with traced(cluster.gateway.pid, calls=CALLS, options=OPTIONS) as tracer:
         disk = Disk(cluster.data)
         with cluster.terminal(cluster.person, "-tt", *cluster.route(Cluster.agentless_name), COUNTING) as terminal:
             person = Counting(terminal, clock=time.time)
-            for n in range(1, 16):
+            for n in range(1, NUMBERS + 1):
                 assert person.say(), terminal.output
                 cluster.wait_kept(aftermath.begun(1), f"said-{n}-")
             terminal.send("\x04")
@@ -35,10 +50,10 @@ def test_a_power_cut(cluster: Cluster, tmp_path: Path, strikes: Strikes) -> None
     assert any(step.name in SYNCS and step.path.suffix == ".part" for step in done)
     try:
         for number, step in enumerate(done):
-            if _cut_here(number, step, done):
+            if _cut_here(number, step, done, killed=leave is Disk.leave_all):
                 with strikes.at(f"before {step.name} of {step.path}, step {number}"):
                     strikes.happened()
-                    _after_the_cut(cluster, aftermath, disk, person, step.at)
+                    _after_the_end(cluster, aftermath, partial(leave, disk), person, step.at)
             disk.play(step)
     finally:
         shutil.rmtree(cluster.data, ignore_errors=True)
@@ -46,8 +61,10 @@ def test_a_power_cut(cluster: Cluster, tmp_path: Path, strikes: Strikes) -> None
         cluster.gateway = cluster.start_gateway()
 
 
-def _cut_here(number: int, step: Step, done: list[Step]) -> bool:
-    """Before everything that makes something certain; of the many, a few."""
+def _cut_here(number: int, step: Step, done: list[Step], *, killed: bool) -> bool:
+    """Before everything that makes something certain, or changes anything; of the many, a few."""
+    if killed:
+        return step.name not in SYNCS
     if step.name not in {*SYNCS, "unlink", "link"}:
         return False
     return ALL or number in {len(done) // 3, *_nearest(done)}
@@ -64,11 +81,12 @@ def _nearest(done: list[Step]) -> set[int]:
     return set(found.values())
 
 
-def _after_the_cut(cluster: Cluster, aftermath: Aftermath, disk: Disk, person: Counting, at: float) -> None:
+def _after_the_end(
+    cluster: Cluster, aftermath: Aftermath, leave: Callable[[Path], None], person: Counting, at: float
+) -> None:
     shutil.rmtree(cluster.data, ignore_errors=True)
     cluster.data.mkdir(mode=0o700)
-    disk.leave(cluster.data)
-    os.sync()
+    leave(cluster.data)
     cluster.gateway = cluster.start_gateway()
     try:
         seen = sum(each <= at - SLACK_S for each in person.seen)

@@ -1,4 +1,4 @@
-"""A power cut: what of a directory would be left if the machine lost its power at one of a process's system calls.
+"""A power cut, or a kill: what of a directory would be left if the end came at one of a process's system calls.
 
 strace tells every call that changes the directory, with its bytes. `Disk` plays them, and keeps two states of each
 file: what the kernel had, and what was on the disk for certain. Only what was synced is certain: a file's bytes by
@@ -90,12 +90,20 @@ class Disk:
         self._certain |= {path: file for path, file in self._now.items() if path.parent == directory}
 
     def leave(self, root: Path) -> None:
-        """Write what is certain to another directory. What SQLite makes anew from its log is not needed."""
-        for path, file in self._certain.items():
+        """Write what is certain to another directory."""
+        self._write(root, {path: file.certain for path, file in self._certain.items()})
+
+    def leave_all(self, root: Path) -> None:
+        """Write what the kernel had, which is what a process that is killed leaves."""
+        self._write(root, {path: bytes(file.now) for path, file in self._now.items()})
+
+    def _write(self, root: Path, contents: dict[Path, bytes]) -> None:
+        """What SQLite makes anew from its log is not needed."""
+        for path, content in contents.items():
             if not path.name.endswith("-shm"):
                 copy = root / path.relative_to(self._root)
                 copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                copy.write_bytes(file.certain)
+                copy.write_bytes(content)
                 copy.chmod(0o600)
 
 
