@@ -9,10 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from interlock.services.redialling import LONGEST_WINDOW_S
 from interlock.testing.aftermath import COUNTING, Aftermath, Counting
 from interlock.testing.gateway import Cluster, Mode
 from interlock.testing.injection import ALL
-from interlock.testing.procs import KitError
+from interlock.testing.procs import START_S, KitError
 from interlock.testing.strikes import Strikes
 from interlock.testing.workers import Workers
 
@@ -44,7 +45,7 @@ def kill_something(cluster: Cluster, chance: random.Random) -> None:
         case _:
             cluster.tunnel_node.kill()
             cluster.tunnel_node = cluster.start_tunnel_node()
-    cluster.wait_listed()
+    cluster.wait_listed(LONGEST_WINDOW_S + START_S)  # a node that has dialled in vain pauses longer each time
 
 
 def _kill(pid: int) -> None:

@@ -239,10 +239,14 @@ class Cluster:
         where = ["--auth", f"{root.auth_host}:{root.join_port}", "--own-proxy", f"{self.host}:{self.port}"]
         self.admin("clusters", "trust", token, *where, "--map", mapping, *options)
 
-    def wait_listed(self) -> None:
+    def wait_listed(self, within: float = 20.0) -> None:
         """Wait until the inventory has every target."""
         wanted = {self.agentless_name, *([self.node_name, self.tunnel_name] if self.with_node else [])}
-        poll_until(lambda: wanted <= {node["hostname"] for node in self.json("nodes", "ls")}, f"nodes {wanted}")
+
+        def listed() -> bool:
+            return wanted <= {node["hostname"] for node in self.json("nodes", "ls")}
+
+        poll_until(listed, f"nodes {wanted}", within)
 
     def _add_agentless(self) -> None:
         openssh_ca = self.admin("auth", "export", "--type", "openssh").splitlines()
