@@ -221,9 +221,9 @@ class SshClient:
         return self.directory / "ssh_config"
 
     def write(self) -> None:
-        """Write the configuration again after a change of the fields."""
+        """Write the configuration again after a change of the fields; an ``ssh`` that just starts reads either."""
         known = self.directory / "known_hosts"
-        known.write_text("".join(f"{line}\n" for line in self.known_hosts))
+        _replace(known, "".join(f"{line}\n" for line in self.known_hosts))
         settings = {
             **self.options,
             "UserKnownHostsFile": str(known),
@@ -243,7 +243,7 @@ class SshClient:
                 lines.append(f"  CertificateFile {key.certificate}")
         if not self.keys:
             lines.append("  IdentityFile none")
-        self.config.write_text("\n".join(lines) + "\n")
+        _replace(self.config, "\n".join(lines) + "\n")
 
     def argv(self, *arguments: str, program: str = "ssh") -> list[str]:
         """The command line of ``ssh``, ``scp`` or ``sftp``."""
@@ -263,3 +263,10 @@ def clean_env() -> dict[str, str]:
     hidden = {"SSH_AUTH_SOCK", "SSH_ASKPASS", "SSH_SESSION_ID", "DISPLAY", "PYTHONDONTWRITEBYTECODE"}
     env = {name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("LC_")}
     return {**env, "LANG": "C", "TERM": "xterm-256color"}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whoever reads the file finds all of it."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(path)
