@@ -91,7 +91,7 @@ def _after_the_end(
     leave(cluster.data)
     certain = sum(each <= at - SLACK_S for each in seen)
     if not certain and not any(path.stat().st_size for path in (cluster.data / "recordings").rglob(f"{sid}.*")):
-        return False  # it has begun less than one sync ago: OPERATIONS.md says what then is
+        return False  # it had shown nothing that was synced: OPERATIONS.md says what then is
     cluster.gateway = cluster.start_gateway()
     try:
         aftermath.check_heard([Saw(certain, certain)] if certain else [])
