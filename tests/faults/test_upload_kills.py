@@ -123,7 +123,8 @@ def test_killed_within_an_upload(store: Store, moments: Sequence[str], strikes: 
     store.in_order(aftermath, before, unfinished=left + ("after begin" in moments))
 
 
-@pytest.mark.parametrize("gone", [False, True] if ALL else [False])
+@pytest.mark.skipif(not ALL, reason="make faults; test_steps.py deletes such a copy in make test")
+@pytest.mark.parametrize("gone", [False, True])
 def test_killed_at_the_end_of_the_copy_on_this_disk(store: Store, gone: bool, strikes: Strikes) -> None:
     """It goes when all is stored; a gateway that finds it still there looks, and lets it go."""
     cluster, aftermath = store.cluster, Aftermath(store.cluster)
