@@ -13,8 +13,10 @@ import os
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -30,6 +32,9 @@ from interlock.services.daemonca import DaemonKind, KeyPair, read_identity
 
 HANDSHAKES = 64
 """Peers that may be shaking hands at once; others wait in the listener's queue."""
+
+FROM_ONE = 2048
+"""Ways that one peer may hold here, one for each person whom it leads to a node or a session of ours."""
 
 _log = structlog.get_logger()
 
@@ -65,6 +70,7 @@ class PeerDoor:
         self._inside, self._outside = _contexts(membership, sockets)
         self._peers: dict[DaemonId, str] = {}
         self._served: dict[DaemonId, asyncio.Task[None]] = {}
+        self._held: Counter[DaemonId] = Counter()  # ways, by who came in
         self._handshakes = asyncio.Semaphore(HANDSHAKES)
         self._tasks: asyncio.TaskGroup | None = None  # while `run` runs
 
@@ -146,7 +152,7 @@ class PeerDoor:
                 async with asyncio.timeout(DIAL_TIMEOUT_S):  # the socket is asyncio's from here on, failing or not
                     _, far = await loop.connect_accepted_socket(_TlsEnd, caller, ssl=self._inside)
                     failing.callback(far.close)
-                    self._check(far, None)
+                    self._count(far, self._check(far, None))
                     own = str(socket_path(self._sockets, self._own))
                     _, near = await loop.create_unix_connection(StreamEnd, own)
             except (OSError, TimeoutError, ValueError, Denied) as error:
@@ -157,16 +163,36 @@ class PeerDoor:
             failing.pop_all()
             _join(near, far)
 
-    def _check(self, end: "_TlsEnd", expected: DaemonId | None) -> None:
-        """Denied unless the other side is a proxy that auth lists, and the one that is expected."""
+    def _count(self, end: "_TlsEnd", peer: DaemonId) -> None:
+        """Denied if the peer holds as much as it may."""
+        if self._held[peer] >= FROM_ONE:
+            raise Denied("this proxy holds too many connections here", reason=f"proxy {peer} wanted one more")
+        self._held[peer] += 1
+        end.on_lost = partial(self._forget, peer)
+
+    def _forget(self, peer: DaemonId) -> None:
+        self._held[peer] -= 1
+        if not self._held[peer]:
+            del self._held[peer]
+
+    def _check(self, end: "_TlsEnd", expected: DaemonId | None) -> DaemonId:
+        """Who the other side is; Denied unless it is a proxy that auth lists, and the one that is expected."""
         found = read_identity(end.certificate, cluster=self._membership.cluster)
         known = found.id in self._peers and expected in (None, found.id)
         if found.kind is not DaemonKind.PROXY or not known:
             raise Denied("not a proxy of this cluster", reason=f"{found.kind.value} {found.id}")
+        return found.id
 
 
 class _TlsEnd(StreamEnd):
     """A TLS connection; it knows no half-closed state."""
+
+    on_lost: Callable[[], None] = staticmethod(lambda: None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone."""
+        super().connection_lost(exc)
+        self.on_lost()
 
     def eof_received(self) -> bool:
         """The connection closes with it."""
