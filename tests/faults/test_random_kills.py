@@ -34,7 +34,7 @@ def kill_something(cluster: Cluster, chance: random.Random) -> None:
     """And start it again, if nobody else does."""
     match chance.choice(["worker", "worker", "gateway", "node", "tunnel"]):
         case "worker":
-            _kill(chance.choice(Workers(cluster).pids))
+            _kill(chance.choice(Workers(cluster).wait(2)))  # those of a gateway that just starts are on their way
             Workers(cluster).wait(2)
         case "gateway":
             cluster.gateway.kill()
