@@ -288,7 +288,7 @@ def test_an_auth_that_hangs_is_no_auth(machines: Machines) -> None:
     with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as terminal:
         terminal.expect("begun")
         sid = the_session(machines)
-        machines.ilctl("mode", "set", "proxy-sync")
+        machines.set_mode("proxy-sync")
         try:
             with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as synced:
                 synced.expect("begun")
@@ -305,7 +305,7 @@ def test_an_auth_that_hangs_is_no_auth(machines: Machines) -> None:
                     terminal.send("\x04")
                     assert terminal.wait() == 0
         finally:
-            machines.ilctl("mode", "set", "proxy")
+            machines.set_mode("proxy")
     for each_sid in (sid, synced_sid):
         wait_whole(machines, each_sid)
     assert "got=alone" in machines.recording_text(sid)
