@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from interlock.adapters.db import check
 from interlock.core.ids import DaemonId, SessionId
-from interlock.daemons.config import Config
+from interlock.daemons.config import Config, ProxyConfig
 from interlock.daemons.database import DATABASE
 from interlock.daemons.doctor import examine_gateway
 from interlock.daemons.local import Local, open_local
+from interlock.daemons.supervise import sole_user
 from interlock.domain.target import SubKind, Target
-from interlock.ports import User
+from interlock.ports import MemberProxy, User
 from interlock.services.doctor import Finding, Verdict
 from interlock.testing.ports import LOOPBACK, free_port
 
@@ -126,3 +128,19 @@ async def test_a_damaged_database_is_found(tmp_path: Path) -> None:
     assert ("database", Verdict.PROBLEM) in {(p, v) for p, v, _ in bad(await examine_gateway(Config(), data))}
     path.write_bytes(b"nothing like a database" * 500)
     assert ("database", Verdict.PROBLEM) in {(p, v) for p, v, _ in bad(await examine_gateway(Config(), data))}
+
+
+async def test_an_auth_alone_is_well_while_a_proxy_is_heard_of(tmp_path: Path) -> None:
+    """People come to the proxies; nothing listens for them here."""
+    data, config = tmp_path / "data", Config(proxy=ProxyConfig(listen=f"{LOOPBACK}:{free_port()}"))
+    with sole_user(data):
+        async with open_local(data) as local:
+            now = local.clock.now()
+            await local.proxies.add_proxy(MemberProxy(DaemonId("proxy-1"), ("gw",), now))
+        [before] = [each for each in await examine_gateway(config, data) if each.part == "gateway"]
+        assert (before.verdict, "nobody can connect" in before.text) == (Verdict.PROBLEM, True)
+        async with open_local(data) as local:
+            soon = now + timedelta(minutes=5)
+            await local.proxies.report_proxy(DaemonId("proxy-1"), peer="", tunnels=(), expires=soon)
+        [after] = [each for each in await examine_gateway(config, data) if each.part == "gateway"]
+        assert after.verdict is Verdict.OK

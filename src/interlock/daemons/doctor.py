@@ -6,7 +6,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from interlock.adapters.db.check import damage
@@ -18,7 +18,7 @@ from interlock.daemons.local import RECORDINGS, Local, open_local, prepare_data_
 from interlock.daemons.supervise import holder_of_directory
 from interlock.domain.recording import RecordingState
 from interlock.domain.target import SubKind, Target
-from interlock.ports import EventFilter
+from interlock.ports import EventFilter, MemberProxy
 from interlock.services.doctor import Examination, Finding, Verdict, examine
 
 LITTLE_ROOM = 1024**3
@@ -125,11 +125,22 @@ async def _gateway(config: Config, local: Local) -> list[Finding]:
     try:
         said = await version(_WILDCARDS.get(where.host, where.host), where.port)
     except TargetError as error:
+        if there := await local.proxies.proxies():
+            return [_auth_alone(process, there, now=local.clock.now())]
         advice = "name its file with --config if it listens elsewhere; else look at its log"
         text = f"process {process} runs, but at {config.proxy.listen} {error.public}"
         return [Finding("gateway", Verdict.PROBLEM, text, advice)]
     well = Finding("gateway", Verdict.OK, f"process {process} answers at {config.proxy.listen}: {said}")
     return [well, *await _apart(local)]
+
+
+def _auth_alone(process: int, proxies: Sequence[MemberProxy], *, now: datetime) -> Finding:
+    """Auth does not listen for people where there are proxies apart (ADR-0018)."""
+    text = f"process {process} is auth alone; of {len(proxies)} proxies apart "
+    if alive := sum(proxy.lives(now=now) for proxy in proxies):
+        return Finding("gateway", Verdict.OK, f"{text}{alive} were heard of in the last moments")
+    advice = "look at their logs, and whether they reach auth; ilctl proxies ls has their names"
+    return Finding("gateway", Verdict.PROBLEM, f"{text}none is heard of: nobody can connect", advice)
 
 
 async def _apart(local: Local) -> list[Finding]:
