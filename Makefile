@@ -4,6 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q
 JOBS ?= 2
+TEST_JOBS ?= 3  # the tests of `make test` wait for daemons and clients about as long as they compute
 
 # Python keeps what it compiled, whatever the shell says: else each pytest worker compiles thousands of assertions
 # again, and each daemon that a test starts all of src.
@@ -33,7 +34,7 @@ run: setup  ## Leave the demo's cluster running, with a note on how to log in (C
 
 .PHONY: test
 test: setup tools lint  ## Set up, then all checks and all tests
-	@scripts/test.sh $(JOBS)
+	@scripts/test.sh $(TEST_JOBS)
 
 .PHONY: check
 check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)
