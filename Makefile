@@ -73,7 +73,7 @@ matrix: setup  ## Only the matrices: mode x target x route, and old and new daem
 	$(PYTEST) tests/interop/test_acceptance_matrix.py tests/matrix
 
 .PHONY: faults
-faults: setup tools  ## Kill, fail and cut off at every write, fsync, link and unlink of a session (an hour; make test has a few)
+faults: setup tools  ## Kill, fail and cut off at every call and upload of a session, set clocks (an hour; make test has a few)
 	INTERLOCK_FAULTS=all $(PYTEST) -n $(JOBS) tests/faults
 
 .PHONY: bench
