@@ -37,6 +37,7 @@ REMEMBERED = 256
 _SOURCE_ADDRESS = "source-address"
 _REFUSED = "your certificate was not accepted: run ilsh login"
 _EXPIRED = "your certificate has expired: run ilsh login"
+_EARLY = "your certificate is not valid yet: the servers' clocks differ; tell your administrator"
 
 
 T = TypeVar("T")
@@ -111,7 +112,7 @@ class CertificateReader:
         after, before = _moment(contents.valid_after), _moment(contents.valid_before)
         if not after <= now < before:
             reason = f"certificate {contents.serial} of {contents.key_id!r} is valid from {after} to {before}"
-            raise Denied(_EXPIRED, reason=reason)
+            raise Denied(_EARLY if now < after else _EXPIRED, reason=reason)
         try:
             return interpret(contents)
         except ValueError as error:
