@@ -47,6 +47,26 @@ async def test_who_is_here_stays_until_he_leaves(monkeypatch: pytest.MonkeyPatch
     assert proxy.closed == [DRAINED] * 3
 
 
+class Quick(Proxy):
+    """Somebody was accepted in the moment in which the door was closed."""
+
+    def close_door(self) -> None:
+        super().close_door()
+        asyncio.get_running_loop().call_soon(self.arrive)
+
+    def arrive(self) -> None:
+        """The connection is made."""
+        self.here = 2
+
+
+async def test_who_came_in_the_last_moment_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that was accepted is nobody else's any more."""
+    monkeypatch.setattr(reloading, "LOOK_S", 0.01)
+    proxy = Quick(here=0)
+    await drain(proxy, proxy)
+    assert len(proxy.closed) == 3
+
+
 async def test_a_reload_that_fails_is_not_the_last() -> None:
     """The daemon goes on as it was, and tries again when it is asked again."""
     asked: list[Config] = []

@@ -73,7 +73,7 @@ async def drain(proxy: Drainable, tunnels: Ways) -> None:
     """Accept nobody any more, and return when nobody is left. Whoever asks the portal something may ask again."""
     proxy.close_door()
     while True:
+        await asyncio.sleep(LOOK_S)  # first: whoever was accepted just now is counted some turns of the loop later
         tunnels.close_idle(DRAINED)
         if not proxy.busy and not tunnels.visited:
             return
-        await asyncio.sleep(LOOK_S)

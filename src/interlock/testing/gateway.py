@@ -25,7 +25,7 @@ from interlock.testing.ports import LOOPBACK, free_ports
 from interlock.testing.procs import Completed, Daemon, poll_until, run
 from interlock.testing.terminal import Terminal
 
-Mode = Literal["node", "proxy", "proxy-sync"]
+Mode = Literal["node", "proxy"]
 Road = Literal["route", "jump"]
 PASSWORD = "correct horse battery staple"
 BIN = Path(sys.executable).parent

@@ -6,7 +6,7 @@ Everything that is true of a `Cluster` is true of this one: it is the same kit w
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from interlock.testing.gateway import Cluster, Mode, Person
 from interlock.testing.netns import Network
@@ -122,9 +122,10 @@ class Machines(Cluster):
         poll_until(lambda: all(proxy["lives"] for proxy in self.json("proxies", "ls")), "proxies")
         return self
 
-    def set_mode(self, mode: Mode) -> None:
-        """The same, and for a person of whom no proxy keeps an answer of auth that is older."""
-        super().set_mode(mode)
+    def set_mode(self, mode: Mode | Literal["proxy-sync"]) -> None:
+        """Also a sync mode, and for a person of whom no proxy keeps an answer of auth that is older."""
+        self.admin("mode", "set", mode)
+        self.mode = "node" if mode == "node" else "proxy"
         self.__dict__["person"] = poll_until(self._signed_in, "sign-in, maybe behind an absence of auth")
 
     def _signed_in(self) -> Person | None:

@@ -39,7 +39,12 @@ _CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.http2.max_pings_without_data", 0),  # any number: who only watches sends no data
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.min_reconnect_backoff_ms", round(CONNECT_TIMEOUT_S * 1000)),  # that is what gRPC takes it for
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+_SOCKET_OPTIONS: list[tuple[str, str | int]] = [
+    # The way through a tunnel is there the moment the tunnel is, and sessions come by it at once.
+    ("grpc.max_reconnect_backoff_ms", 250),
 ]
 
 
@@ -82,7 +87,8 @@ def open_channel(
     key, chain = (None, None) if identity is None else (identity.key.encode(), identity.certificate.encode())
     credentials = grpc.ssl_channel_credentials(roots.encode(), key, chain)
     sizes = [("grpc.max_receive_message_length", max_message), ("grpc.max_send_message_length", max_message)]
-    return grpc.aio.secure_channel(_target(address), credentials, options=[*_CHANNEL_OPTIONS, *sizes])
+    options = dict(_CHANNEL_OPTIONS) | dict(_SOCKET_OPTIONS if address.startswith(UNIX) else ()) | dict(sizes)
+    return grpc.aio.secure_channel(_target(address), credentials, options=list(options.items()))
 
 
 def first_address(addresses: str) -> tuple[str, int]:
