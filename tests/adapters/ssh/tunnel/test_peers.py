@@ -43,14 +43,17 @@ class Own:
     """What is behind the door: echoes every byte."""
 
     def __init__(self) -> None:
-        self.met = 0
+        self.met = self.here = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Until the other side has gone."""
         self.met += 1
+        self.here += 1
         while data := await reader.read(100):
             writer.write(data)
         writer.close()
+        await writer.wait_closed()
+        self.here -= 1
 
 
 @pytest.fixture
@@ -78,13 +81,22 @@ async def _doors(directory: Path) -> AsyncIterator[tuple[Path, Own]]:
         own = Own()
         async with AsyncExitStack() as stack:
             server = await asyncio.start_unix_server(own.serve, sock=listen_at(socket_path(places[THERE], THERE)))
+            stack.push_async_callback(server.wait_closed)
             stack.callback(server.close)
-            for task in (doors[HERE].run(None), doors[THERE].run(listener)):
-                stack.callback(asyncio.create_task(task).cancel)
+            for door in (doors[HERE].run(None), doors[THERE].run(listener)):
+                stack.push_async_callback(ended, asyncio.create_task(door))
             path = socket_path(places[HERE], THERE)
             while not path.exists():  # noqa: ASYNC110 - the test's time limit ends it
                 await asyncio.sleep(0.01)
             yield path, own
+            while own.here or any(door._held for door in doors.values()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel it, and wait until it has ended."""
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def answered(path: Path) -> tuple[asyncio.StreamWriter, bytes]:
@@ -92,6 +104,13 @@ async def answered(path: Path) -> tuple[asyncio.StreamWriter, bytes]:
     reader, writer = await asyncio.open_unix_connection(path)
     writer.write(b"hello")
     return writer, await reader.read(100)
+
+
+async def gone(*writers: asyncio.StreamWriter) -> None:
+    """Close these."""
+    for writer in writers:
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_a_peer_holds_so_many_ways_and_no_more(
@@ -104,9 +123,7 @@ async def test_a_peer_holds_so_many_ways_and_no_more(
     assert [said for _, said in held] == [b"hello"] * 3
     refused, said = await answered(path)
     assert (said, own.met) == (b"", 3)
-    refused.close()
-    held.pop()[0].close()
+    await gone(refused, held.pop()[0])
     while not (found := await answered(path))[1]:
-        found[0].close()
-    for writer, _ in (*held, found):
-        writer.close()
+        await gone(found[0])
+    await gone(found[0], *(writer for writer, _ in held))
