@@ -73,6 +73,7 @@ def test_options_of_joining_that_do_not_fit_together(token: str, auth: str, prox
         _join_by(token, auth, proxy)
 
 
+@pytest.mark.slow
 def test_a_node_reads_its_file_anew_at_a_hangup(tmp_path: Path) -> None:
     """What counts at once, and what needs a restart; a file with a mistake changes nothing."""
     file = tmp_path / "node.toml"

@@ -15,6 +15,8 @@ from interlock.core.errors import Away, NoAnswer, StoreError
 from interlock.testing.auth import Auth, Node
 from interlock.testing.ports import LOOPBACK
 
+pytestmark = pytest.mark.slow  # silence takes seconds to be noticed
+
 
 class Way:
     """A relay to auth, in whose place auth is one of several; `stop` as SIGSTOP does it."""
