@@ -108,7 +108,9 @@ class IdentityKeeper:
                 await needed.wait()
 
     async def refresh(self, server: Renewable, client: AuthClient) -> None:
-        """Ask once, renew if it is time, and keep what has changed."""
+        """Ask once, renew if it is time, and keep what has changed; first what a session waits for."""
+        if self._terms.needed.is_set():
+            await self._terms.refresh(client)
         await self._refresh_identity(server, client)
         await self._terms.refresh(client)
 

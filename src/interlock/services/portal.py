@@ -304,7 +304,7 @@ class Portal:
         try:
             found, seen = await _place(file, at)
             front = b"" if found is None else self._admitted(caller, sid, found.header, found.front)
-        except InterlockError:
+        except BaseException:  # also when the person has gone
             await file.close()
             raise
         if found is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import weakref
 from pathlib import Path
 
 from interlock.adapters.blob.bucket import Bucket
@@ -11,10 +12,14 @@ from interlock.core.errors import StoreError
 
 
 class OpenedFile:
-    """A file, which stays readable when its name is another's or nobody's. FileNotFoundError; for a thread."""
+    """A file, which stays readable when its name is another's or nobody's. FileNotFoundError; for a thread.
+
+    It is closed at the latest when nobody has it any more: a reader may be gone before the first byte is read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._let_go = weakref.finalize(self, os.close, self._fd)
         self.size = os.fstat(self._fd).st_size
 
     async def read(self, offset: int, size: int) -> bytes:
@@ -25,8 +30,8 @@ class OpenedFile:
             raise unreadable(error) from error
 
     async def close(self) -> None:
-        """See `OpenedRecording.close`; once."""
-        os.close(self._fd)
+        """See `OpenedRecording.close`; harmless twice."""
+        self._let_go()
 
 
 class OpenedObject:

@@ -7,7 +7,8 @@ and says nothing.
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from interlock.adapters.ssh.pipe import StreamEnd
 from interlock.core.address import format_address
@@ -44,29 +45,29 @@ class AuthOrder:
         """Something came from there."""
         self._silent.pop(place, None)
 
-    async def reach(self, places: Iterable[Place], end: "AuthEnd") -> None:
-        """Connect ``end`` to the first that accepts; OSError or TimeoutError if none does."""
+    async def reach(self, places: Iterable[Place], make: "Callable[[Place], AuthEnd]") -> "AuthEnd":
+        """The end at the first that accepts; OSError or TimeoutError if none does.
+
+        ``make``: an end for each attempt, since one that was given up may be told so when the next one stands.
+        """
         loop = asyncio.get_running_loop()
         *first, last = self.of(places)
         async with asyncio.timeout(DIAL_TIMEOUT_S):
             for place in first:
-                end.place = place
                 with contextlib.suppress(OSError, TimeoutError):
                     async with asyncio.timeout(min(AUTH_DIAL_S, DIAL_TIMEOUT_S / (len(first) + 1))):
-                        await loop.create_connection(lambda: end, *place)
-                        return
+                        return (await loop.create_connection(partial(make, place), *place))[1]
                 self.silent(place)
-            end.place = last
-            await loop.create_connection(lambda: end, *last)
+            return (await loop.create_connection(partial(make, last), *last))[1]
 
 
 class AuthEnd(StreamEnd):
     """A connection to auth on behalf of a node. One that joins is noted with its true source while it lasts."""
 
-    def __init__(self, order: AuthOrder, sources: JoinSources | None, source: str) -> None:
+    def __init__(self, order: AuthOrder, sources: JoinSources | None, source: str, place: Place) -> None:
         """``sources``: None if the node has joined."""
         super().__init__()
-        self.place: Place = ("", 0)  # set before connection_made
+        self.place = place
         self._order = order
         self._sources = sources
         self._source = source

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 import asyncssh
@@ -252,9 +253,8 @@ class NodeCaller:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, text)
         sources = self._entrance.sources if self.joining else None
         order, source = self._entrance.auths, str(self.connection.get_extra_info("peername", ("",))[0])
-        auth = AuthEnd(order, sources, source)
         try:
-            await order.reach(self._entrance.auth.of(listener), auth)
+            auth = await order.reach(self._entrance.auth.of(listener), partial(AuthEnd, order, sources, source))
         except (OSError, TimeoutError) as error:
             _log.warning("tunnel.auth_unreachable", listener=listener.value, error=repr(error))
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "auth cannot be reached") from error
