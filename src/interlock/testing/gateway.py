@@ -295,7 +295,7 @@ class Cluster:
             return self.ilctl(*arguments).stdout
         shown = io.StringIO()
         words = ["--data-dir", self.data, *arguments]
-        with contextlib.redirect_stdout(shown):
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(io.StringIO()):  # hints for people
             admin.app([str(word) for word in words], prog_name="ilctl", standalone_mode=False)
         return shown.getvalue()
 
