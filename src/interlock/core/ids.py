@@ -9,6 +9,9 @@ SessionId = NewType("SessionId", str)
 DaemonId = NewType("DaemonId", str)
 """The UUID of a daemon or target: proxy, node, or registered agentless node."""
 
+DeviceId = NewType("DeviceId", str)
+"""The UUID of a second-factor device."""
+
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,127}")
 _LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\$?")

@@ -48,6 +48,7 @@ from interlock.ports.export import (
     ExportState,
     Receiver,
 )
+from interlock.ports.factors import DeviceSource, DeviceStore, KeySource, KeyStore, RecoveryStore
 from interlock.ports.issuing import (
     AuthorityKey,
     AuthorityStore,
@@ -137,6 +138,8 @@ __all__ = [
     "ContentKeys",
     "DaemonCaKeys",
     "DaemonCaStore",
+    "DeviceSource",
+    "DeviceStore",
     "Dropped",
     "Entropy",
     "EventFilter",
@@ -153,6 +156,8 @@ __all__ = [
     "HostIssuer",
     "Inventory",
     "JoinToken",
+    "KeySource",
+    "KeyStore",
     "KnownClusters",
     "KnownTrackers",
     "Leads",
@@ -182,6 +187,7 @@ __all__ = [
     "RecordingStore",
     "RecordingTerms",
     "Recordings",
+    "RecoveryStore",
     "RemovableRecordings",
     "RoleSource",
     "RoleStore",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_strings
@@ -21,6 +21,9 @@ _log = structlog.get_logger(__name__)
 
 _USER = Prepared(select(schema.users).where(schema.users.c.name == bindparam("name")))
 _ROLE = Prepared(select(schema.roles).where(schema.roles.c.name == bindparam("name")))
+
+_OF_A_USER = (schema.mfa_devices, schema.recovery_codes, schema.user_keys)
+"""What goes with the account, so that the next one of that name does not inherit it."""
 
 
 class SqlUserStore:
@@ -60,8 +63,14 @@ class SqlUserStore:
             raise _no_user(name)
 
     async def remove_user(self, name: str) -> None:
-        """Delete the account; NotFound if there is none."""
-        if not await self._database.change(delete(schema.users).where(schema.users.c.name == name)):
+        """Delete the account and all that proves it; NotFound if there is none."""
+
+        def remove(connection: Connection) -> int:
+            for table in _OF_A_USER:
+                connection.execute(delete(table).where(table.c.user == name))
+            return connection.execute(delete(schema.users).where(schema.users.c.name == name)).rowcount
+
+        if not await self._database.write(remove):
             raise _no_user(name)
 
 

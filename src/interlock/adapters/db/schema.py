@@ -113,6 +113,42 @@ users = Table(
     Column("created", Moment, nullable=False),
 )
 
+mfa_devices = Table(
+    "mfa_devices",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("user", TEXT, nullable=False),
+    Column("name", TEXT, nullable=False),
+    Column("kind", KIND, nullable=False),  # a value of DeviceKind
+    Column("added", Moment, nullable=False),
+    Column("used", Moment),  # null: never
+    Column("counter", NUMBER, nullable=False),  # of a passkey its signatures, of TOTP the step of the last code
+    Column("secret", LargeBinary),  # of TOTP
+    Column("credential", LargeBinary, unique=True),  # of a passkey, and so are those that follow
+    Column("public_key", LargeBinary),
+    Column("transports", TEXT),  # JSON array
+    Index("mfa_devices_by_name", "user", "name", unique=True),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("user", TEXT, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+)
+
+user_keys = Table(
+    "user_keys",
+    metadata,
+    Column("blob", LargeBinary, primary_key=True),  # the public key in wire form: one person's
+    Column("user", TEXT, nullable=False),
+    Column("name", TEXT, nullable=False),
+    Column("options", TEXT, nullable=False),  # JSON array of pairs; one that is not known here voids the key
+    Column("added", Moment, nullable=False),
+    Column("expires", Moment),  # null: until it is removed
+    Index("user_keys_by_name", "user", "name", unique=True),
+)
+
 roles = Table(
     "roles",
     metadata,

@@ -1,0 +1,61 @@
+"""Second factors: what a person has beside a password or a key, and shows when signing in."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from interlock.core.ids import DeviceId
+
+
+class DeviceKind(Enum):
+    """How a device proves itself."""
+
+    TOTP = "totp"  # an authenticator that shows codes, RFC 6238
+    PASSKEY = "passkey"  # a WebAuthn credential
+
+
+@dataclass(frozen=True, slots=True)
+class Totp:
+    """An authenticator that shows codes."""
+
+    secret: bytes = field(repr=False)
+    step: int = 0  # of the last code that was accepted: no code counts twice (RFC 6238 §5.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A WebAuthn credential."""
+
+    credential: bytes  # its ID, which is nobody else's
+    public_key: bytes  # COSE, RFC 9052 §7
+    sign_count: int = 0  # as last seen; 0 if the device does not count
+    transports: tuple[str, ...] = ()  # how a browser may reach it
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One second-factor device of one user."""
+
+    id: DeviceId
+    user: str
+    name: str  # one user's devices have different names
+    added: datetime
+    proof: Totp | Passkey
+    used: datetime | None = None  # when it last proved somebody
+
+    @property
+    def kind(self) -> DeviceKind:
+        """How it proves itself."""
+        return DeviceKind.TOTP if isinstance(self.proof, Totp) else DeviceKind.PASSKEY
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledKey:
+    """A user's own SSH key that counts without a certificate."""
+
+    blob: bytes  # the public key in wire form; one person's and nobody else's
+    user: str
+    name: str
+    added: datetime
+    expires: datetime | None = None  # None: until it is removed
+    options: tuple[tuple[str, str], ...] = ()  # what restricts it, as `services.enrolment` reads it
