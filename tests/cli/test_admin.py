@@ -1,6 +1,5 @@
 """``ilctl`` as a whole: help, exit codes, and errors of one sentence."""
 
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,8 +60,10 @@ def test_a_data_directory_that_others_may_enter_is_refused(first_ilctl: Ilctl, t
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_the_data_directory_can_be_named(first_ilctl: Ilctl, tmp_path: Path) -> None:
-    """The option wins over the environment, and what is made there is private."""
-    assert first_ilctl("--data-dir", tmp_path / "other", "users", "ls").code == 0
-    assert not (tmp_path / "data").exists()
-    assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o700
+def test_the_data_directory_can_be_named(ilctl: Ilctl, tmp_path: Path) -> None:
+    """The option wins over the environment, and a mistyped path becomes no gateway."""
+    assert ilctl("users", "ls").code == 0
+    ended = ilctl("--data-dir", tmp_path / "other", "users", "ls")
+    assert (ended.code, ended.out) == (1, "")
+    assert f"there is no directory {tmp_path / 'other'}" in ended.err
+    assert not (tmp_path / "other").exists()

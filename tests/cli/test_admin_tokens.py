@@ -31,7 +31,8 @@ def test_a_token_is_made_listed_and_withdrawn(ilctl: Ilctl) -> None:
 
 
 def test_a_token_for_a_program_is_json(tmp_path: Path) -> None:
-    """With everything a script wants to know; from the real program, on its first start."""
+    """With everything a script wants to know; from the real program, in a directory without a gateway."""
+    (tmp_path / "data").mkdir(mode=0o700)
     made = json.loads(
         run([ILCTL, "--data-dir", tmp_path / "data", "tokens", "add", "--format", "json"]).check().stdout
     )

@@ -71,6 +71,7 @@ def test_a_file_needs_nothing_but_the_exported_key(ilctl: Ilctl, stored: Made, t
     key.write_text(ilctl("auth", "export", "--type", "recordings").out)
     assert ilctl("recordings", "verify", file).code == 0
     assert ilctl("--data-dir", "/nonexistent", "recordings", "verify", file, "--key", key).code == 0
+    (tmp_path / "other").mkdir(mode=0o700)
     key.write_text(ilctl("--data-dir", tmp_path / "other", "auth", "export", "--type", "recordings").out)
     wrong = ilctl("recordings", "verify", file, "--key", key)
     assert wrong.code == 1

@@ -20,19 +20,21 @@ T = TypeVar("T")
 
 
 def in_local(context: typer.Context, work: "Callable[[Local], Awaitable[T]]") -> T:
-    """Run ``work`` with the data directory open."""
+    """Run ``work`` with the data directory open; ConfigError if there is none."""
     import asyncio
 
     import structlog
 
-    from interlock.daemons.local import default_data_dir, open_local
+    from interlock.daemons.local import default_data_dir, open_local, require_data_dir
 
     # a log line on stdout would break the JSON that somebody pipes
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     chosen: Path | None = context.obj
+    data_dir = chosen or default_data_dir()
+    require_data_dir(data_dir)
 
     async def run() -> T:
-        async with open_local(chosen or default_data_dir(), writer="ilctl") as local:
+        async with open_local(data_dir, writer="ilctl") as local:
             return await work(local)
 
     return asyncio.run(run())

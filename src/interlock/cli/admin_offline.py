@@ -1,5 +1,6 @@
 """``ilctl offline``: how long what auth said of people counts while no auth answers."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -52,4 +53,8 @@ def set_offline(
         {"offline_s": wanted},
         lambda local: local.clusters.set_offline_s(wanted),
     )
-    print(f"What auth said counts for {wanted} seconds without it." if wanted else "It counts not at all now.")
+    print(
+        f"What auth said counts for {timedelta(seconds=wanted)} (h:mm:ss) without it."
+        if wanted
+        else "It counts not at all now."
+    )

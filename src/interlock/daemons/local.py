@@ -206,6 +206,16 @@ def default_data_dir() -> Path:
     return Path("/var/lib/interlock") if os.geteuid() == 0 else Path.home() / ".local/share/interlock"
 
 
+def require_data_dir(data_dir: Path) -> None:
+    """ConfigError unless there is such a directory: a mistyped path must not become a gateway of its own."""
+    if not data_dir.exists():
+        public = (
+            f"there is no directory {data_dir}: name the gateway's with --data-dir, "
+            f"or start a new one there: interlock start --data-dir {data_dir}"
+        )
+        raise ConfigError(public)
+
+
 def prepare_data_dir(data_dir: Path) -> None:
     """Make the directory with mode 0700; ConfigError if others may enter it or it is not ours."""
     try:

@@ -18,7 +18,8 @@ from interlock.adapters.ssh.portal_client import (
     new_key_pair,
 )
 from interlock.core import portal as wire
-from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule, SignInFailed
+from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule, SignInFailed, TargetError
+from interlock.testing.ports import free_port
 
 CA = asyncssh.generate_private_key("ssh-ed25519")
 
@@ -232,3 +233,12 @@ def test_a_fingerprint_is_the_one_that_ssh_keygen_shows() -> None:
     assert fingerprint(key.public).startswith("SHA256:")
     with pytest.raises(ValueError, match=r".+"):
         fingerprint("nonsense")
+
+
+async def test_a_gateway_that_does_not_run_is_told_in_the_systems_words() -> None:
+    """Not in the event loop's, which repeat the address in brackets."""
+    gateway = Gateway("127.0.0.1", free_port(), "alice")
+    with pytest.raises(TargetError) as refused:
+        async with connect(gateway, TrustAll()):
+            pass
+    assert refused.value.public == f"cannot reach the gateway at {gateway}: Connection refused"

@@ -4,6 +4,7 @@ Used by ``ilsh``. It reads no files of the user (no ~/.ssh/config, no default ke
 may use, it is given. Opening sessions on nodes is the stock ssh client's work, not this module's.
 """
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -249,7 +250,8 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
     except TimeoutError:
         raise TargetError(f"the gateway at {gateway} does not answer") from None
     except OSError as error:
-        text = error.strerror or str(error)
+        # asyncio puts its own words, with addresses, where the system's belong
+        text = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise TargetError(f"cannot reach the gateway at {gateway}: {text}", reason=str(error)) from None
     except asyncssh.Error as error:
         raise TargetError(f"no connection to the gateway at {gateway}: {error.reason}") from None
