@@ -23,7 +23,8 @@ from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import TrackerState
 from interlock.ports import PartReader
 from interlock.services.live import LiveSession
-from interlock.services.recorder import NoRecorder, Recorder
+from interlock.services.recorder import Recorder
+from interlock.services.recording import NoRecorder
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.stores import FakeTimers
 from interlock.testing.transfers import SftpTalk

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from interlock.services.recorder import Timer
+from interlock.services.timers import Timer
 from interlock.services.wheel import AT_ONCE, TICK_S, Wheel
 from interlock.testing.clock import FakeClock
 from interlock.testing.stores import FakeTimer, FakeTimers

@@ -22,8 +22,9 @@ from interlock.domain.tracker import TrackerState
 from interlock.ports import Clock, PartReader
 from interlock.services.emitter import Journal
 from interlock.services.parties import Parties
-from interlock.services.recorder import CallLater, NoRecorder, SessionRecorder, call_later
+from interlock.services.recording import NoRecorder, SessionRecorder
 from interlock.services.screens import Recorded, Remembered, Screens, Source
+from interlock.services.timers import CallLater, call_later
 from interlock.services.trackers import SessionTracker
 from interlock.services.transfers import TERMINAL, FileTransfers, disallowed
 

@@ -24,9 +24,9 @@ from interlock.domain.party import Moderation, Participant, Stage, counted
 from interlock.domain.session import SessionContext, SessionKind, Start, Window
 from interlock.domain.terminal import PARTY_RESTORE, TerminalFilter, party_screen
 from interlock.services.emitter import Journal
-from interlock.services.recorder import CallLater, Timer, call_later
 from interlock.services.screens import Screens
 from interlock.services.seats import Host, Party, Seat
+from interlock.services.timers import CallLater, Timer, call_later
 
 GATHER_S = 0.02
 """Seconds for which output is gathered before it is shown: less than a person notices."""

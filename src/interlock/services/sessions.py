@@ -41,17 +41,11 @@ from interlock.services.locks import Locks, LockWatch
 from interlock.services.meters import Meters
 from interlock.services.mirror import MirroredPart, Mirrors
 from interlock.services.outbox import Outbox, Sleep
-from interlock.services.recorder import (
-    COMMAND_OUTPUT_LIMIT,
-    CallLater,
-    NoRecorder,
-    Recorder,
-    SessionRecorder,
-    call_later,
-    not_recordable,
-)
+from interlock.services.recorder import COMMAND_OUTPUT_LIMIT, Recorder, not_recordable
+from interlock.services.recording import NoRecorder, SessionRecorder
 from interlock.services.recovery import Recovery
 from interlock.services.room import Room, RoomyPart
+from interlock.services.timers import CallLater, call_later
 from interlock.services.trackers import HEARTBEAT_S, LiveTracker, NoTracker, TrackerWriter
 from interlock.services.uploads import Upload, Uploads
 

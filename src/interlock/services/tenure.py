@@ -21,7 +21,7 @@ from interlock.domain.target import Target
 from interlock.ports import Clock
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks, LockWatch
-from interlock.services.recorder import CallLater, Timer, call_later
+from interlock.services.timers import CallLater, Timer, call_later
 
 LOOKS = 8
 """How often within an idle timeout it is looked whether anything moved: the end comes at most an eighth late."""

@@ -12,7 +12,7 @@ from math import ceil
 import structlog
 
 from interlock.ports import Clock
-from interlock.services.recorder import CallLater, Timer, call_later
+from interlock.services.timers import CallLater, Timer, call_later
 
 TICK_S = 1.0
 """Seconds that a call may come late."""
@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 
 
 class _Spoke:
-    """A call that is due at a tick; `services.recorder.Timer`."""
+    """A call that is due at a tick; `services.timers.Timer`."""
 
     __slots__ = ("_callback",)
 

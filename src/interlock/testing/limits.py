@@ -11,8 +11,8 @@ from interlock.domain.lock import NO_LOCKS, Lock, LockList, Subject
 from interlock.ports import Clock, Entropy
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
-from interlock.services.recorder import CallLater, call_later
 from interlock.services.tenure import Tenures
+from interlock.services.timers import CallLater, call_later
 from interlock.testing.clock import START
 
 

@@ -20,9 +20,9 @@ from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer
 from interlock.services.desk import Desk
 from interlock.services.federation import Leaves
-from interlock.services.recorder import CallLater, call_later
 from interlock.services.sessions import Sessions
 from interlock.services.tenure import Tenures
+from interlock.services.timers import CallLater, call_later
 
 
 class Permits(Protocol):
