@@ -42,6 +42,8 @@ def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ('[auth]\njoin_listen = "localhost"', "auth.join_listen"),
         ('[auth]\nlocking = "maybe"', "locking"),
         ('[proxy]\nlisten = "22"', "proxy.listen"),
+        ('[proxy]\nproxy_protocol = ["10.0.0.1/8"]', "proxy.proxy_protocol"),
+        ('[proxy]\nproxy_protocol = ["balancer"]', "proxy.proxy_protocol"),
         ('[node]\nlisten = ":x"', "node.listen"),
         ('[node]\nproxy = "gateway:0"', "node.proxy"),
         ('[node]\nproxy = "-oProxyCommand=x"', "node.proxy"),

@@ -111,6 +111,7 @@ class Rule(Enum):
     DATA_IN_KEY_EXCHANGE = "connection data during a key exchange"
     KEY_EXCHANGE_UNFINISHED = "a key exchange was not finished in time"
     DATA_AFTER_CLOSE = "data on a channel after its close"
+    PROXY_HEADER = "a load balancer sent no proper PROXY header"
     TOO_MUCH_PENDING = "more requests outstanding than allowed"
 
 

@@ -107,6 +107,9 @@ for what is queued on a line of 10 kB/s; sshd gives as long to log in."""
 MAX_CONNECTIONS_PREAUTH = 512
 """Connections that have not authenticated yet; beyond it the source that has most loses its oldest (R17)."""
 
+PROXY_HEADER_WAIT_S = 5.0
+"""Seconds that a load balancer has to say whose connection it passes on, which it does first of all (R17)."""
+
 MAX_UNSENT = 16 * 1024 * 1024
 """Bytes that may wait to be written to a remote that does not read, whatever the reason; then it is cut off."""
 

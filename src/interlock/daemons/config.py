@@ -9,6 +9,7 @@ import socket
 import tomllib
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -47,9 +48,18 @@ class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "0.0.0.0:3023"
     names: tuple[str, ...] = ()  # what clients call the proxy, beside this machine's name and its loopback names
     ciphers: tuple[str, ...] = ()  # default: AES-GCM only, the fastest
+    proxy_protocol: tuple[str, ...] = ()  # networks of load balancers, which say whose connection each is
     share_port: bool = False  # apart from auth: several proxies on this machine, of one user, have this port
     peer_listen: str = ""  # apart from auth: TLS for the other proxies; default: they cannot reach this one
     peer_advertise: str = ""  # host:port at which they do; default: the same
+
+    @property
+    def fronts(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """``proxy_protocol``, parsed; ConfigError if one is no network."""
+        try:
+            return tuple(map(ip_network, self.proxy_protocol))
+        except ValueError as error:
+            raise ConfigError(f"proxy.proxy_protocol: {error}") from None
 
 
 class NodeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -180,6 +190,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             *((("monitor.listen", self.monitor.listen),) if self.monitor.listen else ()),
         ):
             Address.parse(setting, text)
+        _ = self.proxy.fronts
         for name in self.exports:
             try:
                 parse_name(name)

@@ -369,6 +369,7 @@ def proxy_parts(
         ciphers=config.proxy.ciphers or algorithms.FAST_CIPHERS,
         call_later=services.tenures.call_later,
         strangers=max(1, MAX_CONNECTIONS_PREAUTH // workers),
+        fronts=config.proxy.fronts,
         coordinates=coordinates,
     )
 

@@ -99,9 +99,14 @@ async def refused(world: Gateway, script: Script, *, kind: SubKind = SubKind.NOD
 async def start(world: Gateway, command: str = "cat") -> tuple[RawSsh, int]:
     """A client whose session runs, and the target's number of its channel."""
     client = await world.raw_client("plain1")
+    return client, await begin(client, command)
+
+
+async def begin(client: RawSsh, command: str = "cat") -> int:
+    """Run this on the first channel of a client that is logged in; the target's number of the channel."""
     client.send(open_session())
     confirmation = await client.expect(wire.CHANNEL_OPEN_CONFIRMATION)
     number = wire.Reader(confirmation[5:]).uint32()
     client.send(channel_request(number, b"exec", want_reply=True, data=string(command)))
     await client.expect(wire.CHANNEL_SUCCESS)
-    return client, number
+    return number

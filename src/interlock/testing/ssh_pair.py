@@ -24,6 +24,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
+from interlock.adapters.ssh.fronted import Network
 from interlock.adapters.ssh.guarded import Gate
 from interlock.adapters.ssh.hostkey import public_data
 from interlock.adapters.ssh.leaf import LeafDialler, LeafPortals
@@ -272,8 +273,12 @@ async def gateway(
     keepalive_interval: float = KEEPALIVE_INTERVAL_S,
     cluster_name: str = CLUSTER,
     parts: Callable[[FileRecordings], RecordingParts] = lambda recordings: recordings,
+    fronts: Sequence[Network] = (),
 ) -> AsyncIterator[Gateway]:
-    """A gateway on a free port, stopped in order at the end; ``parts`` may put something before the disk."""
+    """A gateway on a free port, stopped in order at the end; ``parts`` may put something before the disk.
+
+    ``fronts``: networks of load balancers.
+    """
     clock, entropy = SystemClock(), SystemEntropy()
     audit, trackers, users = MemoryAuditLog(), MemoryTrackers(), Directory()
     twins = MemoryTwins()
@@ -366,6 +371,7 @@ async def gateway(
         ciphers=ciphers,
         keepalive_interval=keepalive_interval,
         call_later=wheel.call_later,
+        fronts=fronts,
     )
     proxy = ProxyServer(proxy_parts, asyncssh.generate_private_key("ssh-ed25519"))
     world = Gateway(

@@ -1,4 +1,16 @@
-"""The algorithms that Interlock offers on both legs: nothing that `ssh-audit` calls weak, and fast ones first."""
+"""The algorithms that Interlock offers, fast ones first: to clients only what `ssh-audit` passes, to targets more.
+
+What clients are offered is a policy of ssh-audit's as well, in the tests of R11, which holds it to the letter.
+"""
+
+SERVED_KEX = (
+    "mlkem768x25519-sha256",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group18-sha512",
+)
+"""What our servers offer: every client of the last ten years has one of these."""
 
 KEX = (
     "mlkem768x25519-sha256",  # against recording now and decrypting later
@@ -11,6 +23,7 @@ KEX = (
     "diffie-hellman-group18-sha512",
     "diffie-hellman-group14-sha256",  # OpenSSH up to 6.4 and appliances
 )
+"""What we offer to targets, which are not ours to choose; none has SHA-1."""
 
 FAST_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
 """The default offer: hardware does them, and packets are relayed in place."""
@@ -23,6 +36,9 @@ ALL_CIPHERS = (
     "aes256-ctr",
 )
 """What configuration may add: everything that asyncssh has and that is not broken."""
+
+SERVED_MACS = ("hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com")
+"""What our servers offer for ciphers that need one: encrypt-then-MAC only."""
 
 MACS = (
     "hmac-sha2-256-etm@openssh.com",

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
+from interlock.adapters.ssh.fronted import Network
 from interlock.adapters.ssh.guarded import Gate
 from interlock.adapters.ssh.leaf import LeafDialler
 from interlock.adapters.ssh.portal import Answerer, PasswordCheck
@@ -68,4 +69,5 @@ class ProxyParts:
     keepalive_interval: float = KEEPALIVE_INTERVAL_S
     call_later: CallLater = call_later  # for the long waits of connections
     strangers: int = MAX_CONNECTIONS_PREAUTH  # that may be here at once before they have authenticated
+    fronts: Sequence[Network] = ()  # where load balancers are, which say whose connection it is
     coordinates: bool = True  # False: the forwarder of before the contract, which mints and hands nothing over

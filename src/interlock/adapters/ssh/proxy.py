@@ -16,6 +16,7 @@ from interlock.adapters.ssh.dial import SSH_PORT
 from interlock.adapters.ssh.door import Door, DoorServices, Joins, Jump, JumpEnd
 from interlock.adapters.ssh.entrance import Entrance
 from interlock.adapters.ssh.forwarder import Forwarder
+from interlock.adapters.ssh.fronted import Fronted, Fronts
 from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.passage import Passage
@@ -55,6 +56,7 @@ class ProxyServer:
         self._doors: set[ClientLegConnection] = set()  # until they are routed or gone
         self._strangers = Strangers[ClientLegConnection](parts.strangers)
         self._host_certificates: dict[str, asyncssh.SSHCertificate] = {}
+        self._fronts = Fronts(parts.fronts, parts.strangers, self._accept) if parts.fronts else None
         self._listeners: list[asyncio.Server] = []
         self._door_options: asyncssh.SSHServerConnectionOptions  # set by listen, renewed by run
         self._tasks: asyncio.TaskGroup | None = None  # set while `run` runs
@@ -77,9 +79,7 @@ class ProxyServer:
         """Open the port; the address it got. OSError if it is taken. ``share``: with others that say so."""
         loop = asyncio.get_running_loop()
         self._door_options = await self._options(self._parts.names, self._door)
-        listener = await loop.create_server(
-            lambda: self._accept(loop), host, port, backlog=BACKLOG, reuse_port=share
-        )
+        listener = await loop.create_server(self._factory(loop), host, port, backlog=BACKLOG, reuse_port=share)
         self._listeners.append(listener)
         bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
@@ -89,7 +89,7 @@ class ProxyServer:
         loop = asyncio.get_running_loop()
         self._door_options = await self._options(self._parts.names, self._door)
         for each in sockets:
-            listener = await loop.create_server(lambda: self._accept(loop), sock=each, backlog=BACKLOG)
+            listener = await loop.create_server(self._factory(loop), sock=each, backlog=BACKLOG)
             self._listeners.append(listener)
 
     def close_door(self) -> None:
@@ -103,7 +103,7 @@ class ProxyServer:
         """Whether anybody is here who came for more than to ask the portal something, or may yet."""
         here = any(entrance.here for entrance in self._joining.values())
         jumping = any(connection.count_channels() for connection in self._doors)
-        return bool(here or jumping or self._forwarders or self._dialling or len(self._strangers))
+        return bool(here or jumping or self._forwarders or self._dialling or len(self._strangers) or self._fronts)
 
     async def run(self) -> None:
         """Serve until `stop`; returns when every connection has ended."""
@@ -139,6 +139,8 @@ class ProxyServer:
         self.close_door()
         self._farewell = text
         self._stopping.set()
+        if self._fronts is not None:
+            self._fronts.close()
         for forwarder in list(self._forwarders):
             forwarder.shut_down(text)
         for passage, task in list(self._dialling.items()):
@@ -151,8 +153,12 @@ class ProxyServer:
 
     # --- connections ------------------------------------------------------------------------------
 
-    def _accept(self, loop: asyncio.AbstractEventLoop) -> DoorConnection:
-        connection = DoorConnection(loop, self._door_options)
+    def _factory(self, loop: asyncio.AbstractEventLoop) -> Callable[[], asyncio.Protocol]:
+        fronts = self._fronts
+        return self._accept if fronts is None else lambda: Fronted(loop, fronts)
+
+    def _accept(self) -> DoorConnection:
+        connection = DoorConnection(asyncio.get_running_loop(), self._door_options)
         connection.accepted_at = self._parts.gate.clock.monotonic()
         self._doors.add(connection)
         return connection
@@ -185,9 +191,9 @@ class ProxyServer:
             agent_forwarding=False,  # asyncssh would make sockets for it; only relayed connections have it
             password_auth=False,
             login_timeout=LOGIN_TIMEOUT_S,
-            kex_algs=list(algorithms.KEX),
+            kex_algs=list(algorithms.SERVED_KEX),
             encryption_algs=list(self._parts.ciphers),
-            mac_algs=list(algorithms.MACS),
+            mac_algs=list(algorithms.SERVED_MACS),
             compression_algs=list(algorithms.COMPRESSION),
             line_editor=False,
             encoding=None,

@@ -85,6 +85,19 @@ class TunnelHooks(ABC):
 class DoorConnection(ClientLegConnection):
     """A connection to the proxy's one port, on which a node may turn out to be."""
 
+    _origin: tuple[str, int] | None = None
+
+    def comes_from(self, host: str, port: int) -> None:
+        """Whose connection a load balancer says that it is; call before it is made."""
+        self._origin = (host, port)
+        self.set_extra_info(peername=self._origin)
+
+    def _connection_made(self) -> None:
+        """The address that asyncssh itself compares with a certificate's is the same."""
+        if self._origin is not None:
+            self._peer_addr, self._peer_port = self._origin
+        super()._connection_made()
+
     def count_channels(self) -> int:
         """Those that the remote has opened: what we open in a tunnel is not its offence."""
         return len(self._channels) - self.visits
