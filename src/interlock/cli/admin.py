@@ -17,6 +17,7 @@ from interlock.cli import (
     admin_evidence,
     admin_exports,
     admin_holds,
+    admin_keys,
     admin_locks,
     admin_mode,
     admin_nodes,
@@ -42,6 +43,7 @@ app.add_typer(admin_proxies.app, name="proxies")
 app.add_typer(admin_tokens.app, name="tokens")
 app.add_typer(admin_clusters.app, name="clusters")
 app.add_typer(admin_trust.auth, name="auth")
+app.add_typer(admin_keys.app, name="keys")
 app.add_typer(admin_locks.app, name="locks")
 app.add_typer(admin_audit.events, name="events")
 admin_audit.events.command("export")(admin_exports.export_events)

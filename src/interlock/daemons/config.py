@@ -19,6 +19,7 @@ from interlock.core.address import parse_address, parse_listen
 from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
 from interlock.daemons.database import check_database
+from interlock.daemons.keys import KeysConfig
 from interlock.domain.duties import RecordingMode
 from interlock.domain.hold import Retention
 
@@ -40,6 +41,7 @@ class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     join_listen: str = "127.0.0.1:3026"  # gRPC for daemons that join; what --auth names
     advertise: str = ""  # host:port for other machines; default: the same; several auths: IP:port,… of all
     locking: Literal["best_effort", "strict"] = "best_effort"  # strict: who cannot see the locks admits nobody
+    keys: KeysConfig = KeysConfig()
 
 
 class ProxyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +175,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except ValueError as error:
             raise ConfigError(f"cluster: {error}") from None
         check_database(self.database)
+        self.auth.keys.check()
         _ = self.mode, self.node_name
         room = self.recordings
         if min(room.spill_below_mib, room.refuse_below_mib, room.reserve_mib) < 0:

@@ -41,6 +41,7 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     service: tuple[str, int]  # where auth's two listeners are
     join: tuple[str, int]
     tunnels: tuple[Tunnel, ...]  # that end at others
+    data_key: bytes = b""  # what the cluster's keys are sealed by, if they are
 
 
 class Drain(msgspec.Struct, frozen=True, tag="drain"):

@@ -25,6 +25,7 @@ from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.database import keep_database, tend_database
 from interlock.daemons.exporting import exporters, finish_exports, run_exporters
 from interlock.daemons.front import Front, NoProxy, OneProcess
+from interlock.daemons.keys import keep_keys
 from interlock.daemons.local import RECORDINGS, open_local
 from interlock.daemons.monitor import monitor, room_for_recordings
 from interlock.daemons.node import NodePorts, NodeSettings, run_local_node
@@ -93,6 +94,7 @@ async def run_gateway(
     with sole_user(data_dir):
         keep_database(data_dir, config.database)
         keep_place(data_dir, config.recordings)
+        keep_keys(data_dir, config.auth.keys)
         async with open_local(data_dir, cluster_name=config.cluster or DEFAULT_CLUSTER) as local:
             if config.cluster not in ("", local.cluster.name):
                 public = f"{data_dir} belongs to the cluster {local.cluster.name}, whose name cannot be changed"

@@ -36,9 +36,10 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.daemons.database import database_place
+from interlock.daemons.keys import unlock
 from interlock.daemons.storage import open_recordings
 from interlock.domain.duties import RecordingMode
-from interlock.ports import Clock, Cluster, Entropy, EventSink
+from interlock.ports import Clock, Cluster, Entropy, EventSink, Sealing
 from interlock.services.admission import RoleAdmission
 from interlock.services.authority import Authority
 from interlock.services.catalogue import Catalogue
@@ -87,6 +88,7 @@ class Local:
     claims: CertificateReader
     admission: RoleAdmission
     passwords: Passwords
+    sealing: Sealing  # of what stores keep secret
 
     def sign_in(self, sink: EventSink) -> SignIn:
         """Sign-in by password, reporting to ``sink``."""
@@ -126,11 +128,13 @@ async def open_local(
     writer: str = "",
     clock: Clock | None = None,
     entropy: Entropy | None = None,
+    data_key: bytes = b"",
 ) -> AsyncIterator[Local]:
     """Open the directory, making it, its database and its authorities on first use.
 
     ``cluster_name`` counts on first use only. ``writer``: which of the directory's processes this is, in whose
     chain of the audit log it appends; a process that is started again goes on with the chain of the one before.
+    ``data_key``: what the cluster's keys are sealed by, if it is known already.
     ConfigError if the directory is not private or not ours to use,
     StoreError if the database cannot be used.
     """
@@ -143,7 +147,8 @@ async def open_local(
         cluster = await clusters.ensure_cluster(
             Cluster(entropy.uuid(), cluster_name, RecordingMode.NODE, clock.now())
         )
-        authorities = SqlAuthorityStore(database, clock)
+        sealing = await unlock(data_dir, database, clock=clock, entropy=entropy, data_key=data_key)
+        authorities = SqlAuthorityStore(database, clock, sealing)
         authority = await Authority.load(
             authorities, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
         )
@@ -196,6 +201,7 @@ async def open_local(
                 users=users, roles=roles, targets=inventory, modes=clusters, locks=locks, clock=clock
             ),
             passwords=Passwords(),
+            sealing=sealing,
         )
     finally:
         await database.close()

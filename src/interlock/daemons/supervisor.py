@@ -32,6 +32,7 @@ from interlock.domain.lease import holder_of
 from interlock.domain.metrics import Reading
 from interlock.services.fleet import Command, Effect, Fleet, Note, Order, Told
 from interlock.services.joining import JoinSources
+from interlock.services.sealing import KeySealing
 
 _COMMAND = (sys.executable, "-P", "-m", "interlock.cli.run", "worker")
 
@@ -300,6 +301,7 @@ class Workers:
                 service=self._addresses.service,
                 join=self._addresses.join,
                 tunnels=tuple(self._tunnels),
+                data_key=local.sealing.data_key if isinstance(local.sealing, KeySealing) else b"",
             )
         )
         worker.control = control

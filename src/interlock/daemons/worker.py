@@ -101,7 +101,9 @@ class _Worker:
         """From the first to the last session."""
         begin = self._begin
         board = worker_board(Path(begin.data_dir), begin.process)
-        async with open_local(Path(begin.data_dir), writer=f"worker{begin.slot}") as local:
+        async with open_local(
+            Path(begin.data_dir), writer=f"worker{begin.slot}", data_key=begin.data_key
+        ) as local:
             services = await open_services(begin.config, local, worker=begin.process, board=board)
             believes = await door_claims(local)
             self._tunnels = TunnelEntrance(

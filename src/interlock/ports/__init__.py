@@ -113,6 +113,7 @@ from interlock.ports.retention import (
     RemovableRecordings,
     SignCut,
 )
+from interlock.ports.sealing import KeyWrapper, Sealing, Wrapping
 from interlock.ports.system import (
     Clock,
     Entropy,
@@ -158,6 +159,7 @@ __all__ = [
     "JoinToken",
     "KeySource",
     "KeyStore",
+    "KeyWrapper",
     "KnownClusters",
     "KnownTrackers",
     "Leads",
@@ -191,6 +193,7 @@ __all__ = [
     "RemovableRecordings",
     "RoleSource",
     "RoleStore",
+    "Sealing",
     "SessionLookup",
     "SharedClaims",
     "Sign",
@@ -220,4 +223,5 @@ __all__ = [
     "UserSource",
     "UserStore",
     "Warranting",
+    "Wrapping",
 ]

@@ -13,6 +13,7 @@ from interlock.core.errors import NotFound, StoreError
 from interlock.domain.duties import RecordingMode
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.ports import AuthorityKey, Cluster, DaemonCaKeys
+from interlock.services.sealing import ClearSealing
 from interlock.testing.clock import START, FakeClock
 
 CLUSTER = Cluster("cccccccc-0000-4000-8000-000000000001", "demo", RecordingMode.NODE, START)
@@ -32,7 +33,7 @@ async def test_the_cluster_is_recorded_once(database: Database) -> None:
 
 async def test_two_daemons_agree_on_one_key(database: Database, clock: FakeClock) -> None:
     """Both proposals at once: one is stored and both get it."""
-    store = SqlAuthorityStore(database, clock)
+    store = SqlAuthorityStore(database, clock, ClearSealing())
     with pytest.raises(NotFound):
         await store.authority("user")
     async with asyncio.TaskGroup() as tasks:
@@ -46,7 +47,7 @@ async def test_two_daemons_agree_on_one_key(database: Database, clock: FakeClock
 
 async def test_the_daemons_authority_is_kept_beside_the_others(database: Database, clock: FakeClock) -> None:
     """Made once, too."""
-    store = SqlAuthorityStore(database, clock)
+    store = SqlAuthorityStore(database, clock, ClearSealing())
     assert await store.daemon_ca() is None
     keys = DaemonCaKeys("private", "certificate")
     assert await store.keep_daemon_ca(keys) == keys

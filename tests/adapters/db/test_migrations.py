@@ -27,6 +27,7 @@ from interlock.domain.cluster import Relation
 from interlock.domain.duties import RecordingMode
 from interlock.domain.lease import Lease
 from interlock.ports import EventFilter
+from interlock.services.sealing import ClearSealing
 from interlock.services.verifying import verify
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.postgres import Place
@@ -127,7 +128,7 @@ async def test_a_database_of_any_release_is_brought_up_to_date_with_all_it_holds
     await old.close()
     database, clock = await open_database(empty), FakeClock()
     assert (await SqlClusterStore(database).cluster()).recording_mode is RecordingMode.PROXY
-    assert (await SqlAuthorityStore(database, clock).authority("user")).private_key == "private"
+    assert (await SqlAuthorityStore(database, clock, ClearSealing()).authority("user")).private_key == "private"
     user = await SqlUserStore(database).user("alice")
     assert (user.roles, user.must_change) == (("dev",), True)
     assert [role.logins for role in await SqlRoleStore(database).all_roles()] == [("root",)]

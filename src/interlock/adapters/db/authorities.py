@@ -10,12 +10,13 @@ from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_labels, load_labels
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.sealed import open_text, purpose_of, seal_text
 from interlock.adapters.db.words import insert
 from interlock.core.errors import NotFound, StoreError
 from interlock.domain.duties import RecordingMode
 from interlock.domain.lock import MAX_OFFLINE_S
 from interlock.domain.modes import ModePolicy, ModeRule
-from interlock.ports import AuthorityKey, Clock, Cluster, DaemonCaKeys
+from interlock.ports import AuthorityKey, Clock, Cluster, DaemonCaKeys, Sealing
 
 _X509 = "x509"
 _NOT_SET_UP = "this data directory has not been set up: run interlock start"
@@ -110,15 +111,17 @@ def _key(labels: Mapping[str, str]) -> str:
 class SqlAuthorityStore:
     """`ports.AuthorityStore` and `ports.DaemonCaStore`."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, sealing: Sealing) -> None:
         self._database = database
         self._clock = clock
+        self._sealing = sealing
 
     async def ensure_authority(self, key: AuthorityKey) -> AuthorityKey:
         """Store the key unless one of its kind is there; the stored one."""
         with suppress(NotFound):
             return await self.authority(key.kind)
-        row = {"kind": key.kind, "private_key": key.private_key, "public": key.public, "created": key.created}
+        private = seal_text(self._sealing, _purpose(key.kind), key.private_key)
+        row = {"kind": key.kind, "private_key": private, "public": key.public, "created": key.created}
         await self._database.change(insert(schema.authorities).values(row).on_conflict_do_nothing())
         return await self.authority(key.kind)
 
@@ -127,12 +130,12 @@ class SqlAuthorityStore:
         row = await self._find(kind)
         if row is None:
             raise NotFound(f"there is no {kind} authority yet: run interlock start")
-        return AuthorityKey(row.kind, row.private_key, row.public, row.created)
+        return AuthorityKey(row.kind, self._private(row), row.public, row.created)
 
     async def daemon_ca(self) -> DaemonCaKeys | None:
         """The X.509 authority of daemons; None before the first start."""
         row = await self._find(_X509)
-        return None if row is None else DaemonCaKeys(row.private_key, row.public)
+        return None if row is None else DaemonCaKeys(self._private(row), row.public)
 
     async def keep_daemon_ca(self, keys: DaemonCaKeys) -> DaemonCaKeys:
         """Store the X.509 authority unless there is one already; returns the one that counts."""
@@ -144,3 +147,10 @@ class SqlAuthorityStore:
     async def _find(self, kind: str) -> Row[Any] | None:
         wanted = select(schema.authorities).where(schema.authorities.c.kind == kind)
         return next(iter(await self._database.rows(wanted)), None)
+
+    def _private(self, row: Row[Any]) -> str:
+        return open_text(self._sealing, _purpose(row.kind), row.private_key)
+
+
+def _purpose(kind: str) -> str:
+    return purpose_of(schema.authorities.c.private_key, kind)

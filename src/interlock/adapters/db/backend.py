@@ -62,6 +62,10 @@ class Backend(Protocol):
         """Whether the transaction failed by another one's fault, and may be tried again."""
         ...
 
+    def scrub(self) -> None:
+        """Leave nothing of what was replaced in the database's files, where that can be done. Blocks."""
+        ...
+
     def reason(self, error: Exception) -> str:
         """What the driver says of it, without the values that were to be stored: there are keys among them."""
         ...

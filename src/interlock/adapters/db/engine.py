@@ -25,7 +25,7 @@ from interlock.core.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from interlock.adapters.db.postgres import PostgresUrl
 
-HEAD = "0015"
+HEAD = "0016"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
 READERS = 4
@@ -130,6 +130,10 @@ class Database:
         if self._near is None:
             self._near = self._engine.connect()
         return self._near
+
+    async def scrub(self) -> None:
+        """Leave nothing of what was replaced in the database's files, as far as that is in our hands."""
+        await asyncio.to_thread(self._backend.scrub)
 
     async def close(self) -> None:
         """Let what was begun finish, and close all connections."""

@@ -175,6 +175,9 @@ class Postgres:
         """With somebody who writes without the turn, as an administrator by psql may."""
         return isinstance(error, SerializationFailure | DeadlockDetected)
 
+    def scrub(self) -> None:
+        """`Backend.scrub`: what a server keeps, in its log and archives too, is its administrator's."""
+
     def reason(self, error: Exception) -> str:
         """Without the DETAIL, which quotes the row."""
         primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None

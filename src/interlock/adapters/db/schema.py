@@ -98,8 +98,18 @@ authorities = Table(
     "authorities",
     metadata,
     Column("kind", KIND, primary_key=True),  # user, host, openssh, recordings, x509
-    Column("private_key", TEXT, nullable=False),  # PKCS #8 PEM
+    Column("private_key", TEXT, nullable=False),  # PKCS #8 PEM, sealed or not: `adapters.db.sealed`
     Column("public", TEXT, nullable=False),  # OpenSSH line; for x509 the PEM certificate
+    Column("created", Moment, nullable=False),
+)
+
+key_wrappers = Table(
+    "key_wrappers",  # `ports.KeyWrapper`: ways to the key that seals what `adapters.db.sealed` lists
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("kind", KIND, nullable=False),
+    Column("parameters", TEXT, nullable=False),  # JSON object of strings and numbers
+    Column("wrapped", LargeBinary, nullable=False),
     Column("created", Moment, nullable=False),
 )
 

@@ -7,6 +7,7 @@ once, without waiting, when another process wrote in between.
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from time import sleep
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 
-from interlock.adapters.db.backend import BUSY_TIMEOUT_MS, WRITES, driver
+from interlock.adapters.db.backend import BUSY_TIMEOUT_MS, WRITES, driver, named_errors
 from interlock.core.errors import StoreError
 
 _WAL_ATTEMPTS, _WAL_PAUSE_S = 100, 0.02
@@ -69,6 +70,13 @@ class Sqlite:
         """There is one writer."""
         del error
         return False
+
+    def scrub(self) -> None:
+        """`Backend.scrub`: a new file without the pages that are not used, and nothing in the log beside it."""
+        with named_errors(self), closing(sqlite3.connect(self._path, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def reason(self, error: Exception) -> str:
         """Its words name columns, never values."""

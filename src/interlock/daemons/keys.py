@@ -1,0 +1,159 @@
+"""Where the cluster's keys are opened with: what the configuration says, kept in the data directory for others.
+
+These are workers and ``ilctl``, which have no configuration. Only paths and names are kept there, nothing secret.
+A worker is given the data key by its supervisor, over the pair of sockets between them.
+"""
+
+import getpass
+import os
+import sys
+from pathlib import Path
+from stat import S_IMODE
+
+import msgspec
+import structlog
+
+from interlock.adapters.db.engine import Database
+from interlock.adapters.db.sealed import SqlKeyWrappers
+from interlock.core.errors import ConfigError
+from interlock.ports import Clock, Entropy, KeyWrapper, Sealing, Wrapping
+from interlock.services.sealing import DATA_KEY, PASSPHRASE, ClearSealing, KeySealing, PassphraseWrapping
+
+KEY_FILE_VARIABLE = "INTERLOCK_KEY_FILE"
+"""A file with the passphrase, for ``ilctl`` where the daemon has it from elsewhere."""
+
+_KEPT = "keys.json"
+_LONGEST = 4096  # bytes of a file with a passphrase
+
+_log = structlog.get_logger(__name__)
+
+
+class KeysConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Table ``[auth.keys]``: how the cluster's keys are opened. Sealing them is ``ilctl keys seal``."""
+
+    key_file: str = ""  # file with the passphrase, mode 0600
+    credential: str = ""  # name of a systemd credential with the passphrase
+    ask: bool = False  # for the passphrase, on the terminal, at the start
+
+    def check(self) -> None:
+        """ConfigError if the settings contradict each other."""
+        if sum(map(bool, (self.key_file, self.credential, self.ask))) > 1:
+            raise ConfigError("auth.keys: give one of key_file, credential and ask")
+
+    @property
+    def says(self) -> bool:
+        """Whether it says anything."""
+        return self != KeysConfig()
+
+    def wrapping(self, entropy: Entropy, prompt: str = "Passphrase of the cluster's keys: ") -> Wrapping:
+        """The way that it says, ready to be used. ConfigError if that cannot be had."""
+        if self.key_file:
+            return PassphraseWrapping(read_passphrase(Path(self.key_file)), entropy)
+        if self.credential:
+            directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+            if not directory:
+                raise ConfigError(
+                    f"there is no systemd credential {self.credential} here: is LoadCredential= in the unit? For "
+                    f"ilctl, name a file with the passphrase in {KEY_FILE_VARIABLE}"
+                )
+            return PassphraseWrapping(read_passphrase(Path(directory) / self.credential), entropy)
+        return PassphraseWrapping(ask_passphrase(prompt), entropy)
+
+
+def keep_keys(data_dir: Path, config: KeysConfig) -> None:
+    """Note in the directory how its keys are opened, if the settings say so; ConfigError if that cannot be."""
+    if not config.says or config == kept_keys(data_dir):
+        return
+    kept = data_dir / _KEPT
+    fresh = kept.with_suffix(".new")
+    try:
+        fresh.unlink(missing_ok=True)
+        fresh.touch(0o600)
+        fresh.write_bytes(msgspec.json.encode(config))
+        fresh.replace(kept)
+    except OSError as error:
+        raise ConfigError(f"cannot write {kept}: {error.strerror}", reason=str(error)) from error
+
+
+def forget_keys(data_dir: Path) -> None:
+    """They are not sealed any more."""
+    (data_dir / _KEPT).unlink(missing_ok=True)
+
+
+def kept_keys(data_dir: Path) -> KeysConfig:
+    """What was noted; ConfigError if it cannot be read."""
+    kept = data_dir / _KEPT
+    try:
+        return msgspec.json.decode(kept.read_bytes(), type=KeysConfig)
+    except FileNotFoundError:
+        return KeysConfig()
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"cannot read {kept}", reason=f"cannot read {kept}: {error}") from error
+
+
+async def unlock(
+    data_dir: Path, database: Database, *, clock: Clock, entropy: Entropy, data_key: bytes = b""
+) -> Sealing:
+    """What opens the cluster's keys; ConfigError, before anything is changed, if that is not to be had.
+
+    A new cluster's are sealed from the beginning if the settings say how. ``data_key``: known already.
+    """
+    store = SqlKeyWrappers(database)
+    found = await store.wrappers()
+    settings = kept_keys(data_dir)
+    if not found:
+        if not settings.says:
+            return ClearSealing()
+        if not await store.fresh():
+            _log.warning("keys.not_sealed", consequence="the cluster's keys are in the clear: run ilctl keys seal")
+            return ClearSealing()
+        way = settings.wrapping(entropy)
+        await store.start(way.wrap(PASSPHRASE, entropy.token(DATA_KEY), now=clock.now()))
+        return KeySealing(_unwrap(await store.wrappers(), way), entropy)
+    if not data_key:
+        data_key = _unwrap(found, _way(settings, entropy))
+    return KeySealing(data_key, entropy)
+
+
+def _way(settings: KeysConfig, entropy: Entropy) -> Wrapping:
+    if named := os.environ.get(KEY_FILE_VARIABLE, ""):
+        return PassphraseWrapping(read_passphrase(Path(named)), entropy)
+    if settings.says or sys.stdin.isatty():
+        return settings.wrapping(entropy)
+    raise ConfigError(
+        "the cluster's keys are sealed: say in [auth.keys] how they are opened, or name a file with the "
+        f"passphrase in {KEY_FILE_VARIABLE}"
+    )
+
+
+def _unwrap(wrappers: list[KeyWrapper], way: Wrapping) -> bytes:
+    refused = ConfigError(f"the cluster's keys are not sealed by a {way.kind}: run ilctl keys status")
+    for wrapper in wrappers:
+        if wrapper.kind == way.kind:
+            try:
+                return way.unwrap(wrapper)
+            except ConfigError as error:
+                refused = error
+    raise refused
+
+
+def ask_passphrase(prompt: str) -> bytes:
+    """From the terminal; ConfigError if there is none."""
+    if not sys.stdin.isatty():
+        raise ConfigError("the passphrase of the cluster's keys can only be asked for on a terminal")
+    return getpass.getpass(prompt).encode()
+
+
+def read_passphrase(path: Path) -> bytes:
+    """The file's content without the end of its line; ConfigError if others may read it, or it is none."""
+    try:
+        mode = S_IMODE(path.stat().st_mode)
+        content = path.read_bytes()[: _LONGEST + 1]
+    except OSError as error:
+        raise ConfigError(f"cannot read the passphrase in {path}: {error.strerror}", reason=str(error)) from error
+    if mode & 0o077:
+        raise ConfigError(f"others may read the passphrase in {path}: run chmod 600 {path}")
+    passphrase = content.rstrip(b"\r\n")
+    if not passphrase or len(passphrase) > _LONGEST:
+        raise ConfigError(f"{path} has no passphrase: it is empty or too long")
+    return passphrase

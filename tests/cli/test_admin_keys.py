@@ -1,0 +1,95 @@
+"""``ilctl keys``."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.daemons.database import DATABASE
+from interlock.daemons.keys import KEY_FILE_VARIABLE
+from interlock.daemons.supervise import sole_user
+
+Ilctl = Callable[..., Any]
+PRIVATE = b"BEGIN PRIVATE KEY"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    """With a passphrase that is long enough."""
+    return _passphrase(tmp_path / "passphrase", "correct horse battery staple\n")
+
+
+def _passphrase(path: Path, text: str) -> Path:
+    path.touch(0o600)
+    path.write_text(text)
+    return path
+
+
+def _on_disk(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.glob(f"{DATABASE}*"))
+
+
+def test_sealed_keys_are_on_the_disk_no_more(
+    ilctl: Ilctl, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even in the database's unused pages; whoever lacks the passphrase gets nowhere, and changes nothing."""
+    before = ilctl("auth", "export", "--type", "user").out
+    assert PRIVATE in _on_disk(tmp_path / "data")
+    assert ilctl("keys", "seal", "--key-file", key_file).code == 0
+    assert PRIVATE not in _on_disk(tmp_path / "data")
+    assert ilctl("auth", "export", "--type", "user").out == before
+    assert ilctl("keys", "seal", "--key-file", key_file).code == 4
+    assert "in the clear" not in ilctl("keys", "status").out.replace("0 in the clear", "")
+
+    other = _passphrase(tmp_path / "other", "another passphrase altogether")
+    monkeypatch.setenv(KEY_FILE_VARIABLE, str(other))
+    wrong = ilctl("auth", "export", "--type", "user")
+    assert wrong.code != 0
+    assert "does not open" in wrong.err
+    monkeypatch.delenv(KEY_FILE_VARIABLE)
+
+    assert ilctl("keys", "rewrap", "--key-file", other, "--new-data-key").code == 0
+    key_file.unlink()
+    assert ilctl("auth", "export", "--type", "user").out == before
+    other.rename(key_file)
+    missing = ilctl("auth", "export", "--type", "user")
+    assert missing.code != 0
+    assert "cannot read the passphrase" in missing.err
+    monkeypatch.setenv(KEY_FILE_VARIABLE, str(key_file))
+    assert ilctl("keys", "unseal").code == 0
+    monkeypatch.delenv(KEY_FILE_VARIABLE)
+    assert ilctl("auth", "export", "--type", "user").out == before
+    told = ilctl("events", "ls", "--format", "json").json()
+    assert [each["action"] for each in told if each["event"] == "cluster.keys.update"] == [
+        "seal",
+        "rewrap",
+        "unseal",
+    ]
+
+
+def test_what_cannot_seal_is_refused(ilctl: Ilctl, key_file: Path, tmp_path: Path) -> None:
+    """A file that others may read, a short passphrase, none, two, a gateway that runs."""
+    short = _passphrase(tmp_path / "short", "short")
+    assert "12 characters" in ilctl("keys", "seal", "--key-file", short).err
+    assert ilctl("keys", "seal").code == 2
+    assert ilctl("keys", "seal", "--key-file", key_file, "--ask").code == 2
+    assert ilctl("keys", "seal", "--key-file", tmp_path / "none").code == 1
+    assert ilctl("keys", "unseal").code == 4
+    with sole_user(tmp_path / "data"):
+        assert "another interlock runs" in ilctl("keys", "seal", "--key-file", key_file).err
+    key_file.chmod(0o640)
+    assert "chmod 600" in ilctl("keys", "seal", "--key-file", key_file).err
+    assert PRIVATE in _on_disk(tmp_path / "data")
+
+
+def test_a_credential_is_read_where_systemd_puts_it(
+    ilctl: Ilctl, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``ilctl`` outside the unit is told what to do."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    key_file.rename(tmp_path / "interlock-keys")
+    assert ilctl("keys", "seal", "--credential", "interlock-keys").code == 0
+    assert ilctl("keys", "status").code == 0
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert KEY_FILE_VARIABLE in ilctl("keys", "status").err
