@@ -13,6 +13,7 @@ from interlock.core.errors import Denied, NotFound
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.ports import TrustStore
 from interlock.testing.clock import START
+from interlock.testing.database import put_database
 from interlock.testing.postgres import NewPlace
 from interlock.testing.stores import MemoryTrusts
 
@@ -98,6 +99,7 @@ async def test_a_removed_cluster_is_gone(store: TrustStore) -> None:
 
 async def test_a_record_that_cannot_be_read_counts_for_nothing(tmp_path: Path) -> None:
     """Half a mapping of roles is none (R6)."""
+    put_database(tmp_path / "test.db")
     database = await open_database(tmp_path / "test.db")
     store = SqlTrustStore(database)
     await store.put_trust(ROOT)

@@ -29,6 +29,7 @@ from interlock.services import exporter
 from interlock.services.checkpoints import Checkpoints
 from interlock.services.exporter import LONGEST_PAUSE_S, Exporter
 from interlock.testing.clock import START, FakeClock
+from interlock.testing.database import put_database
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.receivers import Answer, HttpReceiver, http_receiver, syslog_receiver
@@ -137,6 +138,7 @@ class _Steps:
 @pytest.fixture
 async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
     """With an empty log."""
+    put_database(tmp_path / "test.db")
     database = await open_database(tmp_path / "test.db")
     yield Gateway(database)
     await database.close()

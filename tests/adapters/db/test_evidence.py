@@ -1,5 +1,6 @@
 """Whatever is done to the stored log behind our back is found, and named by writer and number."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from interlock.ports import Evidence
 from interlock.services.checkpoints import Checkpoints
 from interlock.services.verifying import Report, verify
 from interlock.testing.clock import START, FakeClock
+from interlock.testing.database import put_database
 
 SID = SessionId("aaaaaaaa-0000-4000-8000-000000000001")
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -94,20 +96,37 @@ class Log:
         return [(row.body, row.signature) for row in rows]
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of such a log: its ten commits are waited for once."""
+
+    async def write(path: Path) -> None:
+        database = await open_database(path)
+        made = Log(database)
+        await made.append(ONE, "u1", "u2", "u3")
+        await made.append(TWO, "u4")
+        await made.sign()
+        await made.append(ONE, "u5", "u6", "u7")
+        await made.append(TWO, "u8")
+        await made.sign()
+        await made.append(ONE, "u9", "u10")
+        await made.append(TWO, "u11")
+        await database.close()
+
+    path = tmp_path_factory.mktemp("log") / "test.db"
+    put_database(path)
+    asyncio.run(write(path))
+    return path.read_bytes()
+
+
 @pytest.fixture
-async def log(tmp_path: Path) -> AsyncIterator[Log]:
+async def log(written: bytes, tmp_path: Path) -> AsyncIterator[Log]:
     """See the class."""
-    database = await open_database(tmp_path / "test.db")
-    made = Log(database)
-    await made.append(ONE, "u1", "u2", "u3")
-    await made.append(TWO, "u4")
-    await made.sign()
-    await made.append(ONE, "u5", "u6", "u7")
-    await made.append(TWO, "u8")
-    await made.sign()
-    await made.append(ONE, "u9", "u10")
-    await made.append(TWO, "u11")
-    yield made
+    path = tmp_path / "test.db"
+    path.touch(mode=0o600)
+    path.write_bytes(written)
+    database = await open_database(path)
+    yield Log(database)
     await database.close()
 
 
