@@ -10,13 +10,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
-from interlock.domain.identity import Forwarded, Identity
+from interlock.domain.identity import RECOVERY, Forwarded, Identity
 from interlock.services.certificates import (
+    DEVICE_EXTENSIONS,
     IDENTITY_EXTENSION,
     REMEMBERED,
     TUNNEL_EXTENSION,
     CertificateReader,
     encode_claims,
+    encode_devices,
 )
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -66,6 +68,22 @@ def test_a_right_certificate_gives_its_claims(reader: CertificateReader) -> None
     assert (claims.valid_after, claims.valid_before) == (NOW - timedelta(minutes=1), NOW + timedelta(hours=1))
     assert claims.forwarded is None
     assert claims.source_networks == ()
+
+
+def test_the_devices_of_a_sign_in_and_of_a_connection_are_read_apart(reader: CertificateReader) -> None:
+    """Each only if there is one: whoever has none has the certificate of before."""
+    phone, token = "11111111-0000-4000-8000-00000000000d", "22222222-0000-4000-8000-00000000000d"
+    assert encode_devices(ALICE) == ()
+    for identity in (
+        replace(ALICE, device=phone),
+        replace(ALICE, confirmed=token),
+        replace(ALICE, device=RECOVERY, confirmed=phone),
+    ):
+        extensions = ((IDENTITY_EXTENSION, encode_claims(identity, None)), *encode_devices(identity))
+        assert reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).identity == identity
+    nowhere = replace(RIGHT, extensions=(*RIGHT.extensions, (DEVICE_EXTENSIONS[0], "phone")))
+    with pytest.raises(Denied, match="not accepted"):
+        reader.read(signed(nowhere), now=NOW)
 
 
 def test_the_hand_over_to_a_forwarder_is_read(reader: CertificateReader) -> None:

@@ -51,6 +51,12 @@ def add_lock(
     ] = None,
     node: Annotated[str | None, typer.Option(help="A node, by name or ID.", parser=name, metavar="NAME")] = None,
     session: Annotated[str | None, typer.Option(help="One session.", parser=session_id, metavar="SID")] = None,
+    mfa_device: Annotated[
+        str | None,
+        typer.Option(
+            help="A second-factor device, by the ID that ilctl users mfa ls shows.", parser=name, metavar="ID"
+        ),
+    ] = None,
     message: MessageOption = "",
     ttl: Annotated[
         timedelta | None,
@@ -58,17 +64,18 @@ def add_lock(
     ] = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Lock one user, role, login, node or session: live sessions end within two seconds, new ones are refused."""
+    """Lock one user, role, login, node, session or device: live sessions end within 2 s, new ones are refused."""
     given = {
         LockKind.USER: user,
         LockKind.ROLE: role,
         LockKind.LOGIN: os_login,
         LockKind.NODE: node,
         LockKind.SESSION: session,
+        LockKind.MFA_DEVICE: mfa_device,
     }
     chosen = [(kind, value) for kind, value in given.items() if value is not None]
     if len(chosen) != 1:
-        msg = "name one of --user, --role, --login, --node and --session"
+        msg = "name one of --user, --role, --login, --node, --session and --mfa-device"
         raise typer.BadParameter(msg)
     kind, value = chosen[0]
     lock = in_local(context, lambda local: _add(local, kind, value, message, ttl))
@@ -76,7 +83,7 @@ def add_lock(
         print_json(_row(lock))
         return
     until = f" until {rfc3339(lock.expires)}" if lock.expires else ""
-    print(f"The {kind.value} {value} is locked{until}: lock {lock.id}.")
+    print(f"The {_what(lock)} is locked{until}: lock {lock.id}.")
 
 
 @app.command("ls")
@@ -112,7 +119,7 @@ def remove_lock(
         return lock
 
     lock = in_local(context, work)
-    print(f"The {lock.kind.value} {lock.name} is not locked any more.")
+    print(f"The {_what(lock)} is not locked any more.")
 
 
 def terminate_session(
@@ -159,6 +166,10 @@ async def _add(local: "Local", kind: LockKind, value: str, message: str, ttl: ti
     await local.locks.add_lock(lock)
     await report(local, Kind.LOCK_CREATE, _facts(lock))
     return lock
+
+
+def _what(lock: Lock) -> str:
+    return f"{lock.kind.value.replace('_', ' ')} {lock.name}"
 
 
 def _facts(lock: Lock) -> dict[str, JsonValue]:

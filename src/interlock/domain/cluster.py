@@ -5,7 +5,7 @@ he has at home, maps these roles to roles of its own, and decides by those alone
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import InitVar, dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from typing import Self
@@ -136,7 +136,7 @@ class LeafPass:
                 parse_name(node)
         except ValueError as error:
             raise Denied("access denied: not a valid login or node", reason=str(error)) from None
-        identity = Identity(user, tuple(roles), claims.identity.cluster)
+        identity = replace(claims.identity, roles=tuple(roles))
         return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, claims.certificate)
 
     @property

@@ -16,6 +16,10 @@ def parse_client(text: str) -> tuple[str, int]:
     return str(ip_address(host)), port
 
 
+RECOVERY = "recovery-code"
+"""What stands for the device when somebody used a recovery code instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A gateway user as a certificate vouches for it."""
@@ -23,6 +27,13 @@ class Identity:
     user: str
     roles: tuple[str, ...]
     cluster: str
+    device: str = ""  # the second-factor device of the sign-in, or `RECOVERY`; empty: it was without one
+    confirmed: str = ""  # the one with which the person has answered on this connection; empty: nobody asked
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All with which the person has proved to be there."""
+        return tuple(each for each in (self.device, self.confirmed) if each)
 
     def origin(self, here: str) -> str:
         """The cluster that the user is of, if that is another one than ``here``; empty otherwise."""

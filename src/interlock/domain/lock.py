@@ -29,6 +29,7 @@ class LockKind(Enum):
     LOGIN = "login"  # an OS account, on every target
     NODE = "node"  # a target, by its name or ID
     SESSION = "session"  # this session and no other
+    MFA_DEVICE = "mfa_device"  # whoever has signed in or confirmed a connection with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,13 @@ class Subject:
     nodes: tuple[str, ...] = ()  # name and ID of the target
     session: str = ""
     cluster: str = ""  # the user's
+    devices: tuple[str, ...] = ()  # second factors, by ID
 
     @classmethod
     def of(cls, identity: Identity, login: str = "", target: Target | None = None) -> "Subject":
         """A person, on the way to a login on a target if these are known."""
         nodes = (target.hostname, target.id) if target is not None else ()
-        return cls(identity.user, identity.roles, login, nodes, cluster=identity.cluster)
+        return cls(identity.user, identity.roles, login, nodes, cluster=identity.cluster, devices=identity.devices)
 
     def names(self, kind: LockKind) -> tuple[str, ...]:
         """What a lock of this kind is compared with."""
@@ -61,6 +63,8 @@ class Subject:
                 return self.nodes
             case LockKind.SESSION:
                 return (self.session,)
+            case LockKind.MFA_DEVICE:
+                return self.devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Lock:
 
     id: str
     kind: LockKind
-    name: str  # of the user, role, login, node or session; never empty
+    name: str  # of the user, role, login, node, session or device; never empty
     created: datetime
     message: str = ""  # for the people who meet it
     expires: datetime | None = None  # None: until it is removed
@@ -85,7 +89,7 @@ class Lock:
 
     def refusal(self) -> Locked:
         """The refusal of whom it concerns."""
-        what = f"the {self.kind.value} {self.name}"
+        what = f"the {self.kind.value.replace('_', ' ')} {self.name}"
         if self.kind is LockKind.SESSION:
             public = f"this session was ended: {self.message or 'it is locked'}"
         else:

@@ -36,7 +36,7 @@ from interlock.domain.permit import Permit
 from interlock.domain.signing import DaemonRole, SigningKey, issue_warrant
 from interlock.domain.target import SubKind
 from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential, TrustBundle
-from interlock.services.certificates import IDENTITY_EXTENSION, TUNNEL_EXTENSION, encode_claims
+from interlock.services.certificates import IDENTITY_EXTENSION, TUNNEL_EXTENSION, encode_claims, encode_devices
 
 MAX_USER_TTL = timedelta(hours=30)
 """Longest life of a person's certificate: a day's work and the night after it (R14)."""
@@ -127,16 +127,30 @@ class Authority:
         return TrustBundle(user_cas=(self.export("user"),), host_cas=(self.export("host"),))
 
     async def issue_user(
-        self, user: str, roles: Sequence[str], logins: Sequence[str], public_key: str, ttl: timedelta
+        self,
+        user: str,
+        roles: Sequence[str],
+        logins: Sequence[str],
+        public_key: str,
+        ttl: timedelta,
+        *,
+        device: str = "",
     ) -> str:
-        """A person's certificate, one line; Denied for weak keys, bad names, no logins or too long a life."""
+        """A person's certificate, one line; Denied for weak keys, bad names, no logins or too long a life.
+
+        ``device``: `Identity.device`.
+        """
         if not timedelta(0) < ttl <= MAX_USER_TTL:
             hours = int(MAX_USER_TTL.total_seconds()) // 3600
             raise Denied(f"a certificate can be valid for at most {hours} hours", reason=f"{user} asked for {ttl}")
         now = self._clock.now()
         names = tuple(_checked(parse_name, role) for role in roles)
-        identity = Identity(_checked(parse_name, user), names, self._cluster)
-        extensions = (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(identity, None)))
+        identity = Identity(_checked(parse_name, user), names, self._cluster, device)
+        extensions = (
+            *_permissions(None),
+            (IDENTITY_EXTENSION, encode_claims(identity, None)),
+            *encode_devices(identity),
+        )
         line = self._sign("user", CertKind.USER, public_key, user, _logins(logins), now + ttl, extensions)
         if self._sink is not None:
             self._sink.emit(self._created(identity, tuple(logins), now, now + ttl))
@@ -168,7 +182,11 @@ class Authority:
             )
             kind, extensions = (
                 "user",
-                (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded))),
+                (
+                    *_permissions(None),
+                    (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded)),
+                    *encode_devices(permit.identity),
+                ),
             )
         user = _checked(parse_name, permit.identity.user)
         line = self._sign(kind, CertKind.USER, public_key, user, _logins([permit.login]), before, extensions)
@@ -190,7 +208,8 @@ class Authority:
         """
         before = min(self._clock.now() + TARGET_TTL, granted.expires)
         forwarded = Forwarded(door_of(granted.leaf.id), by, offers, _client(client_addr))
-        extensions = (*_permissions(None), (IDENTITY_EXTENSION, encode_claims(granted.identity, forwarded)))
+        said = encode_claims(granted.identity, forwarded)
+        extensions = (*_permissions(None), (IDENTITY_EXTENSION, said), *encode_devices(granted.identity))
         user = _checked(parse_name, granted.identity.user)
         logins = _logins([granted.login or PORTAL_LOGIN])
         return TargetCredential(self._sign("user", CertKind.USER, public_key, user, logins, before, extensions))
@@ -246,6 +265,8 @@ class Authority:
             "logins": ",".join(logins),
             "expires": rfc3339(expires),
         }
+        if identity.device:
+            facts["mfa_device_uuid"] = identity.device
         fields: dict[str, JsonValue] = {"cert_type": "user", "user": identity.user, "identity": facts}
         return AuditEvent(Kind.CERT_CREATE, now, self._entropy.uuid(), self._cluster, fields=fields)
 

@@ -21,7 +21,7 @@ from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, parse_login, parse_name, parse_session_id
 from interlock.domain.access import NOTHING_SPECIAL, Access
-from interlock.domain.identity import Claims, Forwarded, Identity, Joining, TunnelPass, parse_client
+from interlock.domain.identity import RECOVERY, Claims, Forwarded, Identity, Joining, TunnelPass, parse_client
 from interlock.domain.modes import mode_at_node
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
@@ -30,6 +30,11 @@ IDENTITY_EXTENSION = "identity@interlock.dev"
 TUNNEL_EXTENSION = "tunnel@interlock.dev"
 """Extension of a node's tunnel certificate: the node's ID. It stands where a person's has the identity, so that no
 certificate is ever both."""
+
+DEVICE_EXTENSIONS = ("mfa-device@interlock.dev", "mfa-confirmed@interlock.dev")
+"""Extensions of our user certificates: `Identity.device` and `Identity.confirmed`, each only if there is one.
+
+Apart from the identity, so that whoever does not know them takes the certificate for one without."""
 
 REMEMBERED = 256
 """Genuine certificates whose signature is not verified again, as long as the trusted authorities are the same."""
@@ -78,6 +83,12 @@ def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
             forwarded.target, forwarded.by, forwarded.records, forwarded.client, access, joining
         )
     return _ENCODER.encode(_Identity(identity.user, identity.roles, identity.cluster, hand_over)).decode()
+
+
+def encode_devices(identity: Identity) -> tuple[tuple[str, str], ...]:
+    """The extensions that say with which devices the person has proved to be there."""
+    devices = zip(DEVICE_EXTENSIONS, (identity.device, identity.confirmed), strict=True)
+    return tuple((name, device) for name, device in devices if device)
 
 
 class CertificateReader:
@@ -167,7 +178,12 @@ def _claims(contents: Certificate) -> Claims:
         msg = f"key ID and identity differ: {claimed.user!r}"
         raise ValueError(msg)
     return Claims(
-        identity=Identity(claimed.user, tuple(parse_name(role) for role in claimed.roles), claimed.cluster),
+        identity=Identity(
+            claimed.user,
+            tuple(parse_name(role) for role in claimed.roles),
+            claimed.cluster,
+            *(_device(extensions.get(name)) for name in DEVICE_EXTENSIONS),
+        ),
         logins=logins,
         valid_after=_moment(contents.valid_after),
         valid_before=_moment(contents.valid_before),
@@ -175,6 +191,13 @@ def _claims(contents: Certificate) -> Claims:
         forwarded=None if claimed.forwarded is None else _hand_over(claimed.forwarded),
         source_networks=_source_networks(contents),
     )
+
+
+def _device(said: str | None) -> str:
+    if said and said != RECOVERY and str(UUID(said)) != said:
+        msg = f"not a device: {said[:64]!r}"
+        raise ValueError(msg)
+    return said or ""
 
 
 def _tunnel_pass(contents: Certificate) -> TunnelPass:

@@ -146,7 +146,7 @@ class AuthClient:
         """`ports.LockFeed`."""
         async with aclosing(subscribe(self._channel, m.WATCH_LOCKS, m.Nothing(), self._streams)) as told:
             async for each in told:
-                yield LockList(each.locks, each.strict, each.offline_s)
+                yield each.read()
 
     async def acquire(self, lease: Lease, limit: int) -> bool:
         """`ports.LeaseStore`."""

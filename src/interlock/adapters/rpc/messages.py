@@ -8,12 +8,12 @@ expire too early. Recordings travel as a stream: first `RecordingHeader`, then r
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access
 from interlock.domain.identity import Claims
-from interlock.domain.lock import Lock
+from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.services.joining import JoinReply, JoinRequest, Renewed
@@ -123,13 +123,50 @@ class Admit:
     target: DaemonId
 
 
+FIRST_LOCKS = frozenset({LockKind.USER, LockKind.ROLE, LockKind.LOGIN, LockKind.NODE, LockKind.SESSION})
+"""The kinds that the first release knew: another one in `Locks.locks` would void the whole list there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewerLock:
+    """A `domain.lock.Lock` of a kind that a daemon of another release may not know."""
+
+    id: str
+    kind: str
+    name: str
+    created: datetime
+    message: str
+
+
 @dataclass(frozen=True, slots=True)
 class Locks:
     """The locks in force now. They travel without their expiry, which only auth's clock decides."""
 
-    locks: tuple[Lock, ...]
+    locks: tuple[Lock, ...]  # of the kinds that every release knows
     strict: bool
     offline_s: int = 0
+    newer: tuple[NewerLock, ...] = ()  # of the others, of which an old daemon sees nothing
+
+    @classmethod
+    def of(cls, told: LockList) -> Self:
+        """A list as it travels."""
+        old = tuple(lock for lock in told.locks if lock.kind in FIRST_LOCKS)
+        newer = (
+            NewerLock(each.id, each.kind.value, each.name, each.created, each.message)
+            for each in told.locks
+            if each.kind not in FIRST_LOCKS
+        )
+        return cls(old, told.strict, told.offline_s, tuple(newer))
+
+    def read(self) -> LockList:
+        """The list. What a newer auth locks and is not known here locks nothing here."""
+        kinds = {kind.value: kind for kind in LockKind}
+        known = (
+            Lock(each.id, kinds[each.kind], each.name, each.created, each.message)
+            for each in self.newer
+            if each.kind in kinds
+        )
+        return LockList((*self.locks, *known), self.strict, self.offline_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from interlock.core.errors import ConfigError, Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.lease import Lease
-from interlock.domain.lock import in_force
+from interlock.domain.lock import LockList, in_force
 from interlock.domain.signing import DaemonRole
 from interlock.ports import (
     Admission,
@@ -237,7 +237,7 @@ class _DaemonHandlers:
                         )
                     now = self._services.clock.now()
                     in_force_now = tuple(replace(lock, expires=None) for lock in in_force(each.locks, now))
-                    yield m.Locks(in_force_now, each.strict, each.offline_s)
+                    yield m.Locks.of(LockList(in_force_now, each.strict, each.offline_s))
 
     async def _acquire(self, caller: HostIdentity, request: m.Acquire) -> m.Acquired:
         check_lease(caller, request.lease_id, request.semaphore)
