@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from interlock.daemons.local import open_local
 from interlock.domain.audit import AuditEvent
 from interlock.services.signin import SignInResult
@@ -71,8 +73,72 @@ def test_roles_are_listed_as_they_were_made(ilctl: Ilctl) -> None:
     assert ilctl("roles", "add", "all", "--logins", "root", "--labels", "*").code == 0
     assert ilctl("roles", "add", "all", "--logins", "root", "--labels", "*").code == 1
     assert ilctl("roles", "ls", "--format", "json").json() == [
-        {"name": "all", "logins": ["root"], "node_labels": {"*": "*"}, "options": {}},
-        {"name": "dev", "logins": ["root", "ubuntu"], "node_labels": {"env": "test", "tier": "*"}, "options": {}},
+        {"name": "all", "logins": ["root"], "node_labels": {"*": "*"}, "deny": {}, "options": {}},
+        {
+            "name": "dev",
+            "logins": ["root", "ubuntu"],
+            "node_labels": {"env": "test", "tier": "*"},
+            "deny": {},
+            "options": {},
+        },
     ]
     assert "dev   root,ubuntu  env=test,tier=*" in ilctl("roles", "ls").out
     assert ilctl("roles", "rm", "dev").code == 0
+
+
+def test_roles_deny_and_have_templates(ilctl: Ilctl) -> None:
+    """What is not said is kept; what is said empty is taken back."""
+    arguments = ("--logins", "{{trait.logins}},www", "--labels", "env=prod|test-*", "--deny-logins", "root")
+    assert ilctl("roles", "add", "mine", *arguments).code == 0
+    assert ilctl("roles", "add", "no-db", "--deny-labels", "tier=db").code == 0
+    mine, no_db = ilctl("roles", "ls", "--format", "json").json()
+    assert (mine["logins"], mine["node_labels"]) == (["{{trait.logins}}", "www"], {"env": "prod|test-*"})
+    assert (mine["deny"], no_db["deny"]) == ({"logins": "root"}, {"node_labels": "tier=db"})
+    done = ilctl("roles", "set", "mine", "--deny-labels", "env=prod", "--option", "max_sessions=2")
+    assert done.out == "Role mine now says: max_sessions=2 denies logins=root node_labels=env=prod\n"
+    assert ilctl("roles", "set", "mine", "--deny-logins", "", "--deny-labels", "").code == 0
+    [mine, _] = ilctl("roles", "ls", "--format", "json").json()
+    assert (mine["deny"], mine["options"], mine["logins"]) == (
+        {},
+        {"max_sessions": "2"},
+        ["{{trait.logins}}", "www"],
+    )
+
+
+def test_a_change_of_a_role_says_what_was_before(ilctl: Ilctl) -> None:
+    """Of what has changed."""
+    ilctl("roles", "add", "dev", "--logins", "root", "--labels", "*")
+    ilctl("roles", "set", "dev", "--logins", "www")
+    [event] = [
+        each for each in ilctl("events", "ls", "--format", "json").json() if each["event"] == "role.updated"
+    ]
+    assert (event["logins"], event["logins_before"]) == (["www"], ["root"])
+    assert "node_labels_before" not in event
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("roles", "add", "r", "--logins", "{{trait.x", "--labels", "*"),
+        ("roles", "add", "r", "--logins", "{{env.HOME}}", "--labels", "*"),
+        ("roles", "add", "r"),
+        ("users", "add", "bob", "--trait", "logins"),
+        ("users", "add", "bob", "--trait", "a b=c"),
+        ("users", "set", "alice"),
+    ],
+)
+def test_what_cannot_be_is_said_at_once(ilctl: Ilctl, arguments: tuple[str, ...]) -> None:
+    """Exit code 2, and nothing is stored."""
+    assert ilctl(*arguments).code == 2
+
+
+def test_roles_and_traits_of_a_user_change(ilctl: Ilctl) -> None:
+    """Each alone; an empty trait is taken back; the event says what was before."""
+    ilctl("users", "add", "alice", "--roles", "dev", "--trait", "logins=al,alice", "--trait", "team=db")
+    [row] = ilctl("users", "ls", "--format", "json").json()
+    assert (row["roles"], row["traits"]) == (["dev"], {"logins": "al,alice", "team": "db"})
+    done = ilctl("users", "set", "alice", "--roles", "ops", "--trait", "team=")
+    assert done.out.splitlines()[-1] == "User alice has the roles ops and the traits logins=al,alice."
+    [event] = [each for each in ilctl("events", "ls", "--format", "json").json() if each["event"] == "user.update"]
+    assert (event["roles"], event["roles_before"], event["traits"]) == (["ops"], ["dev"], {"logins": "al,alice"})
+    assert ilctl("users", "set", "ghost", "--roles", "").code == 3

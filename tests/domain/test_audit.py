@@ -68,6 +68,7 @@ FIELD = {
     Kind.RECORDING_ACCESS: ("session.recording.access", "T2012I"),
     # the field's, beyond those
     Kind.USER_CREATE: ("user.create", "T1002I"),
+    Kind.USER_UPDATE: ("user.update", "T1003I"),
     Kind.USER_DELETE: ("user.delete", "T1004I"),
     Kind.ROLE_CREATE: ("role.created", "T9000I"),
     Kind.ROLE_UPDATE: ("role.updated", "T9002I"),

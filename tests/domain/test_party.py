@@ -5,7 +5,7 @@ import pytest
 from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.access import Access, OnLeave, RoleOptions
+from interlock.domain.access import Access, Deny, OnLeave, RoleOptions
 from interlock.domain.identity import Identity
 from interlock.domain.party import (
     OWN_MODES,
@@ -50,19 +50,35 @@ def test_a_route_to_a_session(login: str, target: str, wish: Wish | None) -> Non
 
 def test_nobody_joins_without_a_role_that_says_so() -> None:
     """Deny by default; a role counts where it reaches the target, and grants add up."""
-    assert joinable_modes("bob", [], owner="alice", target=WEB) == ()
-    assert joinable_modes("bob", [Role("r", ("root",), {"*": "*"})], owner="alice", target=WEB) == ()
-    assert joinable_modes("bob", [role({"env": "prod"}, PEER)], owner="alice", target=WEB) == ()
-    assert joinable_modes("bob", [role({"*": "*"}, PEER)], owner="alice", target=None) == ()
+    assert joinable_modes("bob", [], owner="alice", target=WEB, login="root") == ()
+    bare = Role("r", ("root",), {"*": "*"})
+    assert joinable_modes("bob", [bare], owner="alice", target=WEB, login="root") == ()
+    assert joinable_modes("bob", [role({"env": "prod"}, PEER)], owner="alice", target=WEB, login="root") == ()
+    assert joinable_modes("bob", [role({"*": "*"}, PEER)], owner="alice", target=None, login="root") == ()
     both = [role({"env": "test"}, MODERATOR), role({"*": "*"}, PEER)]
-    assert joinable_modes("bob", both, owner="alice", target=WEB) == (PEER, MODERATOR)
+    assert joinable_modes("bob", both, owner="alice", target=WEB, login="root") == (PEER, MODERATOR)
+
+
+@pytest.mark.parametrize(
+    ("deny", "modes"),
+    [
+        (Deny(("root",)), ()),
+        (Deny(None, {"env": "test"}), ()),
+        (Deny(("root",), {"env": "prod"}), (PEER,)),
+        (Deny(("www",)), (PEER,)),
+    ],
+)
+def test_who_is_denied_a_login_does_not_type_into_its_sessions(deny: Deny, modes: tuple[JoinMode, ...]) -> None:
+    """Nor looks: a denial wins here, too."""
+    roles = [role({"*": "*"}, PEER), Role("no", options=RoleOptions(deny=deny))]
+    assert joinable_modes("bob", roles, owner="alice", target=WEB, login="root") == modes
 
 
 def test_ones_own_sessions_may_be_joined_but_not_moderated() -> None:
     """Whatever the roles say."""
     every = [role({"*": "*"}, *JoinMode)]
-    assert joinable_modes("alice", [], owner="alice", target=None) == OWN_MODES
-    assert joinable_modes("alice", every, owner="alice", target=WEB) == (PEER, OBSERVER)
+    assert joinable_modes("alice", [], owner="alice", target=None, login="root") == OWN_MODES
+    assert joinable_modes("alice", every, owner="alice", target=WEB, login="root") == (PEER, OBSERVER)
 
 
 def test_the_mode_of_those_who_do_not_say() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
-from interlock.domain.access import Access
+from interlock.domain.access import Access, Deny, RoleOptions
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -54,6 +54,14 @@ def test_no_role_no_permit(roles: list[Role]) -> None:
     with pytest.raises(Denied, match="access denied: you may not log in as root on web1") as caught:
         Permit.decide(CLAIMS, roles, "root", WEB, now=NOW)
     assert caught.value.reason == "no role of alice (ops) allows root on web1"
+
+
+def test_a_denial_is_named_to_the_audit_log() -> None:
+    """And not to the person, who reads what everybody reads who may not."""
+    no = Role("no-root", options=RoleOptions(deny=Deny(("root",))))
+    with pytest.raises(Denied, match="access denied: you may not log in as root on web1") as caught:
+        Permit.decide(CLAIMS, [OPS, no], "root", WEB, now=NOW)
+    assert caught.value.reason == "no-root of alice denies root on web1"
 
 
 def test_the_logins_in_the_certificate_open_nothing() -> None:

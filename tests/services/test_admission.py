@@ -8,7 +8,7 @@ import pytest
 
 from interlock.core.errors import Denied, Locked, NotFound
 from interlock.core.ids import DaemonId
-from interlock.domain.access import RoleOptions
+from interlock.domain.access import Deny, RoleOptions
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, LockKind
@@ -130,6 +130,30 @@ async def test_a_role_that_the_certificate_lacks_counts_for_nothing(
     world.accounts["alice"] = User("alice", ("dev", "ops"), None, must_change=False, created=START)
     with pytest.raises(Denied):
         await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_a_denial_counts_before_the_certificate_names_its_role(
+    admission: RoleAdmission, world: World
+) -> None:
+    """Nobody gets round it by not signing in; what else the role says waits for the next certificate."""
+    options = RoleOptions(deny=Deny(("root",)), local_forwarding=True)
+    world.known["no-root"] = Role("no-root", ("ubuntu",), {"*": "*"}, options)
+    world.accounts["alice"] = User("alice", ("dev", "no-root"), None, must_change=False, created=START)
+    with pytest.raises(Denied, match="you may not log in as root on web1") as caught:
+        await admission.permit(CLAIMS, "root", "web1")
+    assert caught.value.reason == "no-root of alice denies root on web1"
+    permit = await admission.permit(replace(CLAIMS, logins=("ubuntu",)), "ubuntu", "web1")
+    assert not permit.access.local_forwarding
+
+
+async def test_templates_are_filled_with_the_users_traits(admission: RoleAdmission, world: World) -> None:
+    """As they are now, not as they were when the certificate was made."""
+    world.known["dev"] = Role("dev", ("{{trait.logins}}",), {"env": "{{trait.env}}"})
+    with pytest.raises(Denied):
+        await admission.permit(CLAIMS, "root", "web1")
+    traits = {"logins": ("root",), "env": ("test",)}
+    world.accounts["alice"] = User("alice", ("dev",), None, False, START, traits)
+    assert (await admission.permit(CLAIMS, "root", "web1")).login == "root"
 
 
 async def test_a_removed_user_is_denied(admission: RoleAdmission, world: World) -> None:

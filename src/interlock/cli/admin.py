@@ -24,6 +24,7 @@ from interlock.cli import (
     admin_offline,
     admin_proxies,
     admin_rekey,
+    admin_roles,
     admin_tokens,
     admin_trust,
     admin_verify,
@@ -37,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(admin_access.users, name="users")
-app.add_typer(admin_access.roles, name="roles")
+app.add_typer(admin_roles.roles, name="roles")
 app.add_typer(admin_nodes.app, name="nodes")
 app.add_typer(admin_proxies.app, name="proxies")
 app.add_typer(admin_tokens.app, name="tokens")

@@ -1,26 +1,31 @@
-"""``ilctl users`` and ``ilctl roles``: who may sign in, and what they may then reach."""
+"""``ilctl users``: who may sign in, with which roles and traits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import change, in_local, labels, logins, name, names, report
+from interlock.cli.admin_context import change, in_local, name, names, report
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
-from interlock.cli.role_options import OptionOption, options, said
-from interlock.core.errors import ConfigError, InterlockError, NotFound
-from interlock.domain.access import RoleOptions, dump_options
+from interlock.core.errors import ConfigError, InterlockError
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.rbac import Role
+from interlock.domain.traits import Traits, check_traits
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
+    from interlock.ports import User
 
 users = typer.Typer(help="Gateway accounts.")
-roles = typer.Typer(help="What users may reach: OS logins on nodes with certain labels.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", parser=name)]
+
+TraitOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trait", metavar="NAME=A,B", help="What {{trait.NAME}} in roles stands for with this user; repeat it."
+    ),
+]
 
 
 @users.command("add")
@@ -34,9 +39,10 @@ def add_user(
         Path | None,
         typer.Option(help="Take the password from this file's first line, instead of making a one-time password."),
     ] = None,
+    trait: TraitOption = None,
 ) -> None:
     """Create an account and print its one-time password, which must be changed at the first sign-in."""
-    wanted = names(user_roles)
+    wanted, said = names(user_roles), _traits({}, trait)
 
     async def work(local: "Local") -> None:
         from interlock.ports import User
@@ -48,17 +54,17 @@ def add_user(
             password = _first_line(password_file)
             check_new_password("", password)
         hashed = await local.passwords.hash(password)
-        account = User(user, wanted, hashed, password_file is None, local.clock.now())
+        account = User(user, wanted, hashed, password_file is None, local.clock.now(), said)
         if not await local.users.add_user(account):
             raise InterlockError(f"there is a user called {user} already")
         print(f"User {user} was created.")
         if password_file is None:
             print(f"One-time password: {password}")
             print("It has to be changed at the first sign-in: ilsh login")
-        for role in sorted(missing):
-            print(f"Note: there is no role called {role} yet; see ilctl roles add --help")
+        _note(missing)
 
-    change(context, Kind.USER_CREATE, {"name": user, "roles": list(wanted)}, work)
+    facts: dict[str, JsonValue] = {"name": user, "roles": list(wanted)}
+    change(context, Kind.USER_CREATE, facts | _facts(said), work)
 
 
 @users.command("ls")
@@ -68,6 +74,7 @@ def list_users(context: typer.Context, form: FormatOption = Format.TEXT) -> None
         {
             "name": user.name,
             "roles": user.roles,
+            "traits": {each: ",".join(values) for each, values in user.traits.items()},
             "must_change_password": user.must_change,
             "created": user.created,
         }
@@ -76,10 +83,43 @@ def list_users(context: typer.Context, form: FormatOption = Format.TEXT) -> None
     columns = {
         "name": "Name",
         "roles": "Roles",
+        "traits": "Traits",
         "must_change_password": "Must change password",
         "created": "Created",
     }
     print_rows(rows, columns, form)
+
+
+@users.command("set")
+def set_user(
+    context: typer.Context,
+    user: NameArgument,
+    user_roles: Annotated[
+        str | None, typer.Option("--roles", metavar="A,B", help="All roles of the user from now on.")
+    ] = None,
+    trait: TraitOption = None,
+) -> None:
+    """Change roles and traits; NAME= takes a trait back. New sessions follow within five seconds.
+
+    Roles and logins that are new count after the next ilsh login: the certificate names them.
+    """
+    if user_roles is None and trait is None:
+        msg = "say --roles or --trait"
+        raise typer.BadParameter(msg)
+
+    async def work(local: "Local") -> "tuple[User, tuple[str, ...], Traits]":
+        found = await local.users.user(user)
+        wanted = found.roles if user_roles is None else names(user_roles)
+        said = _traits(found.traits, trait)
+        await local.users.set_access(user, wanted, said)
+        facts: dict[str, JsonValue] = {"name": user, "roles": list(wanted), "roles_before": list(found.roles)}
+        await report(local, Kind.USER_UPDATE, facts | _facts(said))
+        _note(set(wanted) - {role.name for role in await local.roles.roles(wanted)})
+        return found, wanted, said
+
+    _, wanted, said = in_local(context, work)
+    words = " ".join(f"{each}={','.join(values)}" for each, values in said.items())
+    print(f"User {user} has the roles {', '.join(wanted) or 'none'} and the traits {words or 'none'}.")
 
 
 @users.command("rm")
@@ -89,84 +129,36 @@ def remove_user(context: typer.Context, user: NameArgument) -> None:
     print(f"User {user} was removed.")
 
 
-@roles.command("add")
-def add_role(
-    context: typer.Context,
-    role: NameArgument,
-    role_logins: Annotated[str, typer.Option("--logins", metavar="A,B", help="OS accounts on the nodes.")],
-    role_labels: Annotated[
-        str, typer.Option("--labels", metavar="K=V,…", help="Nodes with all these labels; * for every node.")
-    ],
-    option: OptionOption = None,
-) -> None:
-    """Create a role."""
-    made = Role(role, logins(role_logins), labels(role_labels), options(RoleOptions(), option))
-    if not made.logins or not made.node_labels:
-        msg = "a role without logins or labels allows nothing"
-        raise typer.BadParameter(msg)
-
-    async def work(local: "Local") -> None:
-        if not await local.roles.add_role(made):
-            raise InterlockError(f"there is a role called {role} already")
-
-    facts: dict[str, JsonValue] = {
-        "name": role,
-        "logins": list(made.logins),
-        "node_labels": dict(made.node_labels),
-        "options": dump_options(made.options),
-    }
-    change(context, Kind.ROLE_CREATE, facts, work)
-    print(f"Role {role} was created.")
-
-
-@roles.command("ls")
-def list_roles(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
-    """List the roles."""
-    rows = [
-        {
-            "name": role.name,
-            "logins": role.logins,
-            "node_labels": role.node_labels,
-            "options": said(role.options),
-        }
-        for role in in_local(context, lambda local: local.roles.all_roles())
-    ]
-    columns = {"name": "Name", "logins": "Logins", "node_labels": "Node labels", "options": "Options"}
-    print_rows(rows, columns, form)
-
-
-@roles.command("set")
-def set_role(
-    context: typer.Context,
-    role: NameArgument,
-    option: OptionOption = None,
-) -> None:
-    """Change a role's options; NAME= takes an option back. New sessions follow within five seconds."""
-
-    async def work(local: "Local") -> RoleOptions:
-        found = await local.roles.roles([role])
-        if not found:
-            raise NotFound(f"there is no role called {role}")
-        changed = options(found[0].options, option)
-        await local.roles.set_options(role, changed)
-        await report(local, Kind.ROLE_UPDATE, {"name": role, "options": dump_options(changed)})
-        return changed
-
-    changed = in_local(context, work)
-    words = " ".join(f"{name}={value}" for name, value in said(changed).items())
-    print(f"Role {role} now says: {words or 'nothing'}")
-
-
-@roles.command("rm")
-def remove_role(context: typer.Context, role: NameArgument) -> None:
-    """Delete a role: new sessions that it allowed are refused within five seconds, live ones go on."""
-    change(context, Kind.ROLE_DELETE, {"name": role}, lambda local: local.roles.remove_role(role))
-    print(f"Role {role} was removed.")
-
-
 def _first_line(path: Path) -> str:
     try:
         lines = path.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the password file {path}", reason=str(error)) from error
     return lines[0] if lines else ""
+
+
+def _traits(before: Traits, settings: list[str] | None) -> Traits:
+    """``before`` with the settings; BadParameter names what is wrong."""
+    changed = dict(before)
+    for each in settings or ():
+        key, equals, text = each.partition("=")
+        if not equals:
+            msg = f"{each!r}: write NAME=A,B"
+            raise typer.BadParameter(msg)
+        values = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+        changed.pop(key, None)
+        if values:
+            changed[key] = values
+    try:
+        return check_traits(changed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _facts(traits: Traits) -> dict[str, JsonValue]:
+    return {"traits": {each: ",".join(values) for each, values in traits.items()}} if traits else {}
+
+
+def _note(missing: set[str]) -> None:
+    for role in sorted(missing):
+        print(f"Note: there is no role called {role} yet; see ilctl roles add --help")

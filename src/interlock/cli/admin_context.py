@@ -80,9 +80,9 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name(each) for each in _split(text))
 
 
-def logins(text: str) -> tuple[str, ...]:
-    """OS accounts separated by commas."""
-    return tuple(_parsed(parse_login, each) for each in _split(text))
+def login_patterns(text: str) -> tuple[str, ...]:
+    """Logins of a role separated by commas, to be checked with the role."""
+    return tuple(_split(text))
 
 
 def labels(text: str) -> dict[str, str]:

@@ -6,10 +6,12 @@ import msgspec
 import typer
 
 from interlock.cli.options import duration
-from interlock.domain.access import RoleOptions, check_options
+from interlock.domain.access import Deny, RoleOptions, check_options
 
 _DURATIONS = frozenset({"client_idle_timeout", "max_session_ttl"})
-_FIELDS = {field.name: field.type for field in msgspec.structs.fields(RoleOptions)}
+_FIELDS = {
+    field.name: field.type for field in msgspec.structs.fields(RoleOptions) if Deny not in get_args(field.type)
+}
 
 OptionOption = Annotated[
     list[str] | None,
@@ -40,7 +42,7 @@ def options(before: RoleOptions, settings: list[str] | None) -> RoleOptions:
 def said(role_options: RoleOptions) -> dict[str, str]:
     """What the role says, as it would be typed."""
     plain = msgspec.to_builtins(role_options)
-    return {name: _typed(value) for name, value in plain.items()}
+    return {name: _typed(value) for name, value in plain.items() if name in _FIELDS}
 
 
 def _typed(value: object) -> str:

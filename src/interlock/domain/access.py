@@ -51,8 +51,21 @@ Seconds = int
 """A duration as options are stored; on the command line 90, 90s, 15m, 8h or 1d."""
 
 
+class Deny(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a role takes away from everybody who has it, whatever other roles allow; None: not said.
+
+    Logins alone: on every target. Labels alone: with every login. Both: these logins there.
+    """
+
+    logins: tuple[str, ...] | None = None  # patterns
+    node_labels: dict[str, str] | None = None  # as roles have them
+
+
 class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The options of one role; None: the role does not say. A name that is not here voids a stored role (R6)."""
+    """What one role says beside logins and labels; None: the role does not say.
+
+    A name that is not here voids a stored role (R6): an older version does not read it without what it denies.
+    """
 
     local_forwarding: bool | None = None  # -L, -D and -W through the target, to ports and sockets
     remote_forwarding: bool | None = None  # -R, from ports and sockets of the target
@@ -71,6 +84,7 @@ class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     join_sessions: tuple[JoinMode, ...] | None = None  # of others, on targets that the role reaches
     require_moderators: int | None = None
     on_leave: OnLeave | None = None
+    deny: Deny | None = None
 
 
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -160,7 +174,10 @@ MERGE: dict[str, Callable[[list[Any]], Any]] = {
     "require_moderators": max,
     "on_leave": _strictest(OnLeave),
 }
-"""How the values of the roles that say something become one."""
+"""How the values of the roles that say something become one. What is not of a connection is in `APART`."""
+
+APART = ("deny",)
+"""What roles say that no connection carries: it is judged before there is one."""
 
 _POSITIVE = ("max_connections", "max_sessions", "client_idle_timeout", "max_session_ttl")
 _NOT_NEGATIVE = ("exec_output_limit", "require_moderators")

@@ -69,6 +69,7 @@ class Kind(Enum):
     CERT_CREATE = ("cert.create", "TC000I")
     RECORDING_ACCESS = ("session.recording.access", "T2012I")
     USER_CREATE = ("user.create", "T1002I")
+    USER_UPDATE = ("user.update", "T1003I")
     USER_DELETE = ("user.delete", "T1004I")
     ROLE_CREATE = ("role.created", "T9000I")
     ROLE_UPDATE = ("role.updated", "T9002I")

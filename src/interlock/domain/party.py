@@ -13,7 +13,7 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.domain.access import Access, OnLeave
 from interlock.domain.identity import Identity
-from interlock.domain.rbac import Role
+from interlock.domain.rbac import Role, reaching
 from interlock.domain.target import Route, Target
 
 OWN_MODES = (JoinMode.PEER, JoinMode.OBSERVER)
@@ -48,13 +48,16 @@ class Participant:
         return self.identity.user
 
 
-def joinable_modes(user: str, roles: Iterable[Role], *, owner: str, target: Target | None) -> tuple[JoinMode, ...]:
-    """How the user may take part in the owner's session on a target; None: it is not known any more."""
-    reaching = [role.options for role in roles if target is not None and role.matches(target)]
-    granted = Access.of(reaching).join_sessions
+def joinable_modes(
+    user: str, roles: Iterable[Role], *, owner: str, target: Target | None, login: str
+) -> tuple[JoinMode, ...]:
+    """How the user may take part in the owner's session as a login on a target; None: it is not known any more."""
     if user == owner:
         return OWN_MODES
-    return tuple(mode for mode in JoinMode if mode in granted)
+    asked = list(roles)
+    if target is None or any(role.denies(login, target) for role in asked):
+        return ()
+    return Access.of(role.options for role in reaching(asked, target)).join_sessions
 
 
 def parse_wish(route: Route) -> Wish | None:

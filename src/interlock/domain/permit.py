@@ -14,7 +14,7 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Identity, Joining
 from interlock.domain.modes import ModePolicy
 from interlock.domain.party import JOIN_LOGIN
-from interlock.domain.rbac import Role, access_for
+from interlock.domain.rbac import Judgement, Role, judge
 from interlock.domain.target import Target
 
 _DECIDER = object()
@@ -63,13 +63,11 @@ class Permit:
         if not claims.valid_after <= now < claims.valid_before:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {identity.user} is not valid now")
-        access = access_for(roles, login, target)
+        judged = judge(roles, login, target)
+        access = judged.access
         if access is None:
             public = f"access denied: you may not log in as {login} on {target.hostname}"
-            reason = (
-                f"no role of {identity.user} ({', '.join(identity.roles)}) allows {login} on {target.hostname}"
-            )
-            raise Denied(public, reason=reason)
+            raise Denied(public, reason=_why_not(identity, judged))
         mode = modes.mode_for(target, access.recording)
         access = msgspec.structs.replace(access, recording=mode.value)
         return cls(identity, login, target, claims.valid_before, access, _DECIDER, certificate=claims.certificate)
@@ -92,3 +90,10 @@ class Permit:
         """
         access = msgspec.structs.replace(access, recording=mode.value, max_connections=None)
         return cls(granted.identity, granted.login, target, granted.expires, access, _DECIDER)
+
+
+def _why_not(identity: Identity, judged: Judgement) -> str:
+    what = f"{judged.login} on {judged.target.hostname}"
+    if judged.denying:
+        return f"{', '.join(role.name for role in judged.denying)} of {identity.user} denies {what}"
+    return f"no role of {identity.user} ({', '.join(identity.roles)}) allows {what}"

@@ -1,22 +1,23 @@
 """Narrow protocols: who may go where: people, roles, targets."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from interlock.core.ids import DaemonId
-from interlock.domain.access import Access, RoleOptions
+from interlock.domain.access import Access
 from interlock.domain.identity import Claims, TunnelPass
 from interlock.domain.rbac import Role
 from interlock.domain.target import Target
+from interlock.domain.traits import Traits
 
 
 class RoleSource(Protocol):
     """Current roles; what a certificate says of a role that no longer exists counts for nothing."""
 
     async def roles(self, names: Iterable[str]) -> list[Role]:
-        """The named roles that exist."""
+        """The named roles that exist, not filled; for one that cannot be read, one that denies everything."""
         ...
 
 
@@ -81,6 +82,7 @@ class User:
     password_hash: str | None  # argon2id in PHC form; None: cannot sign in by password
     must_change: bool  # the password is a one-time password
     created: datetime
+    traits: Traits = field(default_factory=dict)  # what roles' templates are filled with
 
 
 class UserSource(Protocol):
@@ -111,6 +113,14 @@ class UserStore(UserSource, Protocol):
         ...
 
 
+class UserAccess(Protocol):
+    """What an account may do, as administrators change it."""
+
+    async def set_access(self, name: str, roles: Iterable[str], traits: Traits) -> None:
+        """Replace roles and traits; NotFound if there is no such account."""
+        ...
+
+
 class RoleStore(RoleSource, Protocol):
     """Roles as administrators change them."""
 
@@ -122,8 +132,8 @@ class RoleStore(RoleSource, Protocol):
         """Create the role; False if the name is taken."""
         ...
 
-    async def set_options(self, name: str, options: RoleOptions) -> None:
-        """Replace the role's options; NotFound if there is no such role."""
+    async def replace_role(self, role: Role) -> None:
+        """Replace all that the role of this name says; NotFound if there is none."""
         ...
 
     async def remove_role(self, name: str) -> None:

@@ -4,6 +4,8 @@ A certificate lives for hours, so it decides nothing alone: what it says of role
 still has them and they still exist. Whether the certificate is genuine is `interlock.services.certificates`.
 """
 
+from collections.abc import Sequence
+
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
@@ -11,13 +13,25 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.lock import Subject
 from interlock.domain.permit import Permit
-from interlock.domain.rbac import Role
+from interlock.domain.rbac import Role, reaching
 from interlock.domain.target import Target, unknown_node
-from interlock.ports import Clock, LockSource, ModeSource, RoleSource, TargetSource, UserSource
+from interlock.domain.traits import filled
+from interlock.ports import Clock, LockSource, ModeSource, RoleSource, TargetSource, User, UserSource
 from interlock.services.locks import check_stored
 
 LISTED = 8
 """IDs that the refusal of an ambiguous name lists."""
+
+
+async def roles_now(source: RoleSource, user: User, named: Sequence[str]) -> list[Role]:
+    """Those of the user's roles that count, filled with the user's traits.
+
+    ``named``: in the certificate. Of roles that it does not name, what they deny counts all the same: nobody gets
+    round a new denial by not signing in again.
+    """
+    found = await source.roles(user.roles)
+    counting = (role if role.name in named else role.only_denying() for role in found)
+    return filled((role for role in counting if role is not None), user.traits)
 
 
 class RoleAdmission:
@@ -63,7 +77,7 @@ class RoleAdmission:
     async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
         """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
         roles = await self.current_roles(claims)
-        if not any(role.matches(target) for role in roles):
+        if not reaching(roles, target):
             public = f"access denied: no role of yours reaches {target.hostname}"
             names = ", ".join(role.name for role in roles) or "no role"
             raise Denied(public, reason=f"{claims.identity.user} has {names}")
@@ -81,7 +95,7 @@ class RoleAdmission:
         if not found:
             raise unknown_node(name)
         roles = await self.current_roles(claims)
-        ids = [target.id for target in found if any(role.matches(target) for role in roles)]
+        ids = [target.id for target in found if reaching(roles, target)]
         reason = f"{len(found)} live targets are called {name}: {', '.join(each.id for each in found[:LISTED])}"
         if not ids:
             raise Denied(f"access denied: no role of yours reaches {name}", reason=reason)
@@ -103,4 +117,4 @@ class RoleAdmission:
         except NotFound:
             reason = f"certificate {claims.serial} names {name}, who is no user any more"
             raise Denied("access denied: your account no longer exists", reason=reason) from None
-        return await self._roles.roles(role for role in claims.identity.roles if role in user.roles)
+        return await roles_now(self._roles, user, claims.identity.roles)

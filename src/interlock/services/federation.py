@@ -29,6 +29,7 @@ from interlock.domain.party import parse_wish
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import Route, Target
+from interlock.domain.traits import filled
 from interlock.ports import (
     ClaimsReader,
     Clock,
@@ -148,7 +149,7 @@ class FederatedAdmission(RoleAdmission):
             return await super().current_roles(claims)
         root = await self.root_of(claims)
         names = mapped_roles(root.roles, claims.identity.roles)
-        roles = await self._roles.roles(names)
+        roles = filled(await self._roles.roles(names), {})  # what another cluster says of its people is not asked
         if not roles:
             public = f"access denied: none of your roles counts in the cluster {self._cluster.name}"
             theirs = ", ".join(claims.identity.roles) or "no role"

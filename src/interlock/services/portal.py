@@ -39,6 +39,7 @@ from interlock.ports import (
     TargetSource,
     UserSource,
 )
+from interlock.services.admission import roles_now
 from interlock.services.emitter import EventFactory
 
 DEFAULT_TTL = timedelta(hours=12)
@@ -205,10 +206,7 @@ class Portal:
             account = await self._users.user(caller.user)
         except NotFound:
             raise Denied("access denied", reason=f"account {caller.user} does not exist any more") from None
-        names = account.roles
-        if claims is not None:
-            names = tuple(name for name in names if name in claims.identity.roles)
-        return await self._roles.roles(names)
+        return await roles_now(self._roles, account, account.roles if claims is None else claims.identity.roles)
 
     async def _sign(self, caller: Caller, roles: list[Role], request: wire.Sign) -> wire.Signed:
         if caller.claims is not None:
@@ -259,7 +257,7 @@ class Portal:
             page, after = await self._trackers.live(after=after, limit=wire.MAX_LISTED)
             for tracker in page:
                 target = targets.get(tracker.target_id)
-                modes = joinable_modes(caller.user, roles, owner=tracker.owner, target=target)
+                modes = joinable_modes(caller.user, roles, owner=tracker.owner, target=target, login=tracker.login)
                 modes = modes if tracker.terminal else ()
                 if tracker.expired(now=now) or not (modes or tracker.owner == caller.user):
                     continue

@@ -309,7 +309,9 @@ class Proxies:
         if tracker is None or tracker.expired(now=self._clock.now()):
             raise NotFound("this session has ended")
         target = await self._target_of(tracker)
-        modes = joinable_modes(claims.identity.user, roles, owner=tracker.owner, target=target)
+        modes = joinable_modes(
+            claims.identity.user, roles, owner=tracker.owner, target=target, login=tracker.login
+        )
         if not wanted.modes or not set(wanted.modes) <= set(modes) or where != tracker.daemon_id:
             raise _refused(proxy, f"{claims.identity.user} to join {wanted.sid} at {where} as {wanted.modes}")
         held_by_node = target is not None and target.id == where and target.sub_kind is SubKind.NODE

@@ -16,7 +16,7 @@ from interlock.domain.identity import Claims
 from interlock.domain.lock import Subject
 from interlock.domain.modes import ModePolicy
 from interlock.domain.permit import Permit
-from interlock.domain.rbac import Role
+from interlock.domain.rbac import Role, reaching
 from interlock.domain.target import Target
 from interlock.ports import Clock
 from interlock.services.offline import Answers, Told, View
@@ -83,7 +83,7 @@ class StandingAdmission:
     async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
         """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
         standing = await self._standing(claims, "", target)
-        if not any(role.matches(target) for role in standing.roles):
+        if not reaching(standing.roles, target):
             public = f"access denied: no role of yours reaches {target.hostname}"
             raise Denied(public, reason=f"{claims.identity.user} has {len(standing.roles)} roles that count")
         return standing.modes.mode_before_login(target, standing.roles)

@@ -1,4 +1,6 @@
-"""Users and roles: what was stored comes back, and what cannot be read allows nothing."""
+"""Users and roles: what was stored comes back, and what cannot be read allows nothing and denies everything."""
+
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -7,11 +9,14 @@ from structlog.testing import capture_logs
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.engine import Database
 from interlock.core.errors import NotFound
-from interlock.domain.rbac import Role
+from interlock.domain.access import Deny, RoleOptions
+from interlock.domain.rbac import Role, unreadable
 from interlock.ports import User
 from interlock.testing.clock import START
 
-ALICE = User("alice", ("dev", "ops"), "$argon2id$x", must_change=True, created=START)
+ALICE = User(
+    "alice", ("dev", "ops"), "$argon2id$x", must_change=True, created=START, traits={"logins": ("alice", "www")}
+)
 DEV = Role("dev", ("root", "ubuntu"), {"env": "test", "tier": "*"})
 
 
@@ -39,7 +44,7 @@ async def test_a_new_password_replaces_the_old_one(users: SqlUserStore) -> None:
     """Only for users who exist."""
     await users.add_user(ALICE)
     await users.set_password("alice", "new", must_change=False)
-    assert await users.user("alice") == User("alice", ALICE.roles, "new", must_change=False, created=START)
+    assert await users.user("alice") == replace(ALICE, password_hash="new", must_change=False)
     with pytest.raises(NotFound):
         await users.set_password("bob", "new", must_change=False)
 
@@ -88,18 +93,54 @@ async def test_roles_come_back_as_stored(roles: SqlRoleStore) -> None:
         ("options", '{"require_mfa": "yes"}'),
         ("options", '{"recording": {"strict": true}}'),
         ("options", "null"),
+        ("options", '{"deny": {"logins": ["root"], "users": ["alice"]}}'),
+        ("logins", '["{{env.HOME}}"]'),
+        ("node_labels", '{"env": "{{trait.env"}'),
     ],
 )
-async def test_a_role_that_cannot_be_read_in_full_allows_nothing(
+async def test_a_role_that_cannot_be_read_in_full_denies_everything(
     roles: SqlRoleStore, database: Database, column: str, value: str
 ) -> None:
-    """R6: malformed policy or options of a newer version void the role, with a line in the log."""
+    """R6: what is malformed or of a newer version may have been a denial; a line in the log tells of it."""
     await roles.add_role(DEV)
     await database.change(text(f"UPDATE roles SET {column} = :value"), {"value": value})
     with capture_logs() as logs:
-        assert await roles.roles(["dev"]) == []
+        assert await roles.roles(["dev"]) == [unreadable("dev")]
         assert await roles.all_roles() == []
     assert [line["role"] for line in logs] == ["dev", "dev"]
+
+
+async def test_a_role_is_replaced_in_full(roles: SqlRoleStore) -> None:
+    """With all that it says, and only if it is there."""
+    await roles.add_role(DEV)
+    options = RoleOptions(max_sessions=3, deny=Deny(("root", "svc-*"), {"env": "prod|{{trait.env}}"}))
+    changed = Role("dev", ("{{trait.logins}}",), {"env": "test-*"}, options)
+    await roles.replace_role(changed)
+    assert await roles.roles(["dev"]) == [changed]
+    with pytest.raises(NotFound):
+        await roles.replace_role(Role("ghost"))
+
+
+async def test_roles_and_traits_of_a_user_are_replaced(users: SqlUserStore) -> None:
+    """The password stays."""
+    await users.add_user(ALICE)
+    await users.set_access("alice", ["ops"], {"team": ("db",)})
+    found = await users.user("alice")
+    assert (found.roles, found.traits, found.password_hash) == (("ops",), {"team": ("db",)}, ALICE.password_hash)
+    with pytest.raises(NotFound):
+        await users.set_access("ghost", [], {})
+
+
+@pytest.mark.parametrize("traits", ["{}x", '{"a": "b"}', '{"a": ["\\n"]}', '{"a b": ["c"]}'])
+async def test_a_user_whose_traits_cannot_be_read_has_no_roles(
+    users: SqlUserStore, database: Database, traits: str
+) -> None:
+    """They may have been for a denial."""
+    await users.add_user(ALICE)
+    await database.change(text("UPDATE users SET traits = :traits"), {"traits": traits})
+    with capture_logs():
+        found = await users.user("alice")
+    assert (found.roles, found.traits) == ((), {})
 
 
 async def test_a_user_whose_roles_cannot_be_read_has_none(users: SqlUserStore, database: Database) -> None:

@@ -7,14 +7,22 @@ import structlog
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from interlock.adapters.db import schema
-from interlock.adapters.db.columns import dump_labels, dump_strings, load_labels, load_strings
+from interlock.adapters.db.columns import (
+    dump_labels,
+    dump_role_map,
+    dump_strings,
+    load_labels,
+    load_role_map,
+    load_strings,
+)
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
 from interlock.core.errors import NotFound
-from interlock.core.ids import parse_login, parse_name
-from interlock.domain.access import RoleOptions, dump_options, load_options
-from interlock.domain.rbac import Role
+from interlock.core.ids import parse_name
+from interlock.domain.access import dump_options, load_options
+from interlock.domain.rbac import Role, unreadable
+from interlock.domain.traits import Traits, check_role, check_traits
 from interlock.ports import User
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +59,7 @@ class SqlUserStore:
             "password_hash": user.password_hash,
             "must_change": user.must_change,
             "roles": dump_strings(user.roles),
+            "traits": dump_role_map(check_traits(user.traits)),
             "created": user.created,
         }
         return await self._database.change(insert(schema.users).values(row).on_conflict_do_nothing()) == 1
@@ -59,6 +68,13 @@ class SqlUserStore:
         """Replace the password; NotFound if there is no such account."""
         change = update(schema.users).where(schema.users.c.name == name)
         changed = change.values(password_hash=password_hash, must_change=must_change)
+        if not await self._database.change(changed):
+            raise _no_user(name)
+
+    async def set_access(self, name: str, roles: Iterable[str], traits: Traits) -> None:
+        """Replace roles and traits; NotFound if there is no such account."""
+        change = update(schema.users).where(schema.users.c.name == name)
+        changed = change.values(roles=dump_strings(roles), traits=dump_role_map(check_traits(traits)))
         if not await self._database.change(changed):
             raise _no_user(name)
 
@@ -81,9 +97,9 @@ class SqlRoleStore:
         self._database = database
 
     async def roles(self, names: Iterable[str]) -> list[Role]:
-        """The named roles that exist and can be read."""
+        """The named roles that exist; for one that cannot be read, one that denies everything."""
         rows = [row for name in sorted(set(names)) for row in await self._database.look(_ROLE, name=name)]
-        return [role for row in rows if (role := _role(row)) is not None]
+        return [_role(row) or unreadable(row.name) for row in rows]
 
     async def all_roles(self) -> list[Role]:
         """Every role that can be read, by name."""
@@ -92,19 +108,14 @@ class SqlRoleStore:
 
     async def add_role(self, role: Role) -> bool:
         """Create the role; False if the name is taken."""
-        row = {
-            "name": parse_name(role.name),
-            "logins": dump_strings(role.logins),
-            "node_labels": dump_labels(role.node_labels),
-            "options": dump_options(role.options),
-        }
-        return await self._database.change(insert(schema.roles).values(row).on_conflict_do_nothing()) == 1
+        added = insert(schema.roles).values(_row(role)).on_conflict_do_nothing()
+        return await self._database.change(added) == 1
 
-    async def set_options(self, name: str, options: RoleOptions) -> None:
-        """Replace the role's options; NotFound if there is no such role."""
-        wanted = update(schema.roles).where(schema.roles.c.name == name)
-        if not await self._database.change(wanted.values(options=dump_options(options))):
-            raise NotFound(f"there is no role called {name}")
+    async def replace_role(self, role: Role) -> None:
+        """Replace all that the role of this name says; NotFound if there is none."""
+        wanted = update(schema.roles).where(schema.roles.c.name == role.name)
+        if not await self._database.change(wanted.values(_row(role))):
+            raise NotFound(f"there is no role called {role.name}")
 
     async def remove_role(self, name: str) -> None:
         """Delete the role; NotFound if there is none."""
@@ -118,17 +129,27 @@ def _no_user(name: str) -> NotFound:
 
 def _user(row: Row[Any]) -> User:
     try:
-        roles = load_strings(row.roles)
+        roles, traits = load_strings(row.roles), check_traits(load_role_map(row.traits))
     except ValueError as error:
         _log.error("user.roles.unreadable", user=row.name, error=str(error))
-        roles = ()
-    return User(row.name, roles, row.password_hash, bool(row.must_change), row.created)
+        roles, traits = (), {}
+    return User(row.name, roles, row.password_hash, bool(row.must_change), row.created, traits)
+
+
+def _row(role: Role) -> dict[str, str]:
+    check_role(role)
+    return {
+        "name": role.name,
+        "logins": dump_strings(role.logins),
+        "node_labels": dump_labels(role.node_labels),
+        "options": dump_options(role.options),
+    }
 
 
 def _role(row: Row[Any]) -> Role | None:
     try:
-        logins = tuple(parse_login(each) for each in load_strings(row.logins))
-        return Role(parse_name(row.name), logins, load_labels(row.node_labels), load_options(row.options))
+        labels, options = load_labels(row.node_labels), load_options(row.options)
+        return check_role(Role(row.name, load_strings(row.logins), labels, options))
     except ValueError as error:
-        _log.error("role.unreadable", role=row.name, error=str(error), consequence="the role allows nothing")
+        _log.error("role.unreadable", role=row.name, error=str(error), consequence="the role denies everything")
         return None

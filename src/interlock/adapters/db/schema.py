@@ -120,6 +120,7 @@ users = Table(
     Column("password_hash", TEXT),  # argon2id, PHC form; null: no password sign-in
     Column("must_change", Boolean, nullable=False),
     Column("roles", TEXT, nullable=False),  # JSON array
+    Column("traits", TEXT, nullable=False, server_default="{}"),  # JSON object of arrays
     Column("created", Moment, nullable=False),
 )
 
