@@ -15,6 +15,7 @@ from interlock.cli import (
     admin_clusters,
     admin_doctor,
     admin_evidence,
+    admin_explain,
     admin_exports,
     admin_holds,
     admin_keys,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(admin_access.users, name="users")
 app.add_typer(admin_roles.roles, name="roles")
+app.add_typer(admin_explain.app, name="access")
 app.add_typer(admin_nodes.app, name="nodes")
 app.add_typer(admin_proxies.app, name="proxies")
 app.add_typer(admin_tokens.app, name="tokens")

@@ -1,0 +1,131 @@
+"""``ilctl access explain``: the decision on somebody who would sign in now and connect, and how it came about.
+
+The decision is asked of the same admission that decides at the gateway, so the explanation cannot say otherwise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from interlock.core.errors import Denied, NotFound
+from interlock.domain.access import MERGE, Access
+from interlock.domain.explain import Finding, explain
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.lock import Lock, Subject, in_force
+from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role, labels_match
+from interlock.domain.target import Target
+from interlock.domain.traits import fill
+from interlock.ports import Clock, LockSource, ModeSource, RoleSource, TargetSource, User, UserSource
+from interlock.services.admission import RoleAdmission
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that a decision went by."""
+
+    user: str
+    login: str
+    target: Target
+    permit: Permit | None  # None: refused
+    public: str  # what the person would read; empty if there is a permit
+    reason: str  # what the audit log would say
+    findings: tuple[Finding, ...]  # by role
+    missing: tuple[str, ...]  # roles of the user that do not exist
+    said_by: Mapping[str, tuple[str, ...]]  # of each option that counts: which roles say it
+    mode_why: tuple[str, ...]
+    locks: tuple[Lock, ...]  # those that concern it
+
+    @property
+    def access(self) -> Access | None:
+        """What would be allowed on the connection."""
+        return None if self.permit is None else self.permit.access
+
+
+class Explainer:
+    """See the module's docstring."""
+
+    def __init__(
+        self,
+        admission: RoleAdmission,
+        *,
+        cluster: str,
+        users: UserSource,
+        roles: RoleSource,
+        targets: TargetSource,
+        modes: ModeSource,
+        locks: LockSource,
+        clock: Clock,
+    ) -> None:
+        self._admission = admission
+        self._cluster = cluster
+        self._users = users
+        self._roles = roles
+        self._targets = targets
+        self._modes = modes
+        self._locks = locks
+        self._clock = clock
+
+    async def explain(self, user: str, login: str, node: str) -> Explanation:
+        """Why; NotFound for a user or a node that there is not, or a name of several nodes."""
+        account, target = await self._users.user(user), await self._target(node)
+        roles = [fill(role, account.traits) for role in await self._roles.roles(account.roles)]
+        judged, findings = explain(roles, login, target)
+        claims = self._signed_in(account, login)
+        permit, refused = await self._decide(claims, login, target)
+        allowing = judged.allowing if judged.allowed else ()
+        subject = Subject.of(claims.identity, login, target)
+        now = self._clock.now()
+        return Explanation(
+            user=user,
+            login=login,
+            target=target,
+            permit=permit,
+            public=refused.public if refused is not None else "",
+            reason=refused.reason if refused is not None else "",
+            findings=tuple(findings),
+            missing=tuple(name for name in account.roles if name not in {each.role.name for each in roles}),
+            said_by=_said_by(allowing),
+            mode_why=await self._mode_why(allowing, target),
+            locks=tuple(each for each in in_force(await self._locks.locks(), now) if each.concerns(subject)),
+        )
+
+    async def _decide(self, claims: Claims, login: str, target: Target) -> tuple[Permit | None, Denied | None]:
+        try:
+            return await self._admission.permit_for(claims, login, target), None
+        except Denied as error:
+            return None, error
+
+    def _signed_in(self, account: User, login: str) -> Claims:
+        """As a certificate would say that is made now."""
+        now = self._clock.now()
+        identity = Identity(account.name, account.roles, self._cluster)
+        return Claims(identity, (login,), now, now + timedelta(minutes=1), serial=0)
+
+    async def _target(self, node: str) -> Target:
+        found = await self._targets.named(node)
+        if not found:
+            raise NotFound(f"there is no live node called {node}")
+        if len(found) > 1:
+            ids = ", ".join(each.id for each in found)
+            raise NotFound(f"several nodes are called {node}: say which by its ID: {ids}")
+        return found[0]
+
+    async def _mode_why(self, allowing: Sequence[Role], target: Target) -> tuple[str, ...]:
+        policy = await self._modes.mode_policy()
+        rules = [rule for rule in policy.rules if labels_match(rule.labels, target)]
+        why = [f"the rule for {_labels(rule.labels)} says {rule.mode.value}" for rule in rules]
+        said = [(role.name, role.options.recording) for role in allowing]
+        why += [f"the role {name} says {mode}" for name, mode in said if mode is not None]
+        return tuple(why) or (f"the cluster says {policy.default.value}",)
+
+
+def _said_by(allowing: Sequence[Role]) -> dict[str, tuple[str, ...]]:
+    said = {
+        name: tuple(role.name for role in allowing if getattr(role.options, name) is not None) for name in MERGE
+    }
+    return {name: roles for name, roles in said.items() if roles}
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())
