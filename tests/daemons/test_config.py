@@ -44,6 +44,7 @@ def test_a_file_sets_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ('[proxy]\nlisten = "22"', "proxy.listen"),
         ('[proxy]\nproxy_protocol = ["10.0.0.1/8"]', "proxy.proxy_protocol"),
         ('[proxy]\nproxy_protocol = ["balancer"]', "proxy.proxy_protocol"),
+        ('[web]\nlisten = "443"', "web.listen"),
         ('[node]\nlisten = ":x"', "node.listen"),
         ('[node]\nproxy = "gateway:0"', "node.proxy"),
         ('[node]\nproxy = "-oProxyCommand=x"', "node.proxy"),

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interlock.cli.admin_context import change, in_local, name, names, report
+from interlock.cli.admin_links import TtlOption, about_link, link_for, reset_user, sign_out
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
 from interlock.core.errors import ConfigError, InterlockError
 from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.browser import LINK_LIFE, LinkPurpose
 from interlock.domain.traits import Traits, check_traits
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from interlock.ports import User
 
 users = typer.Typer(help="Gateway accounts.")
+users.command("reset")(reset_user)
+users.command("sign-out")(sign_out)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", parser=name)]
 
@@ -40,11 +44,19 @@ def add_user(
         typer.Option(help="Take the password from this file's first line, instead of making a one-time password."),
     ] = None,
     trait: TraitOption = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print a link to set a password in a browser, instead of a password.")
+    ] = False,
+    ttl: TtlOption = None,
 ) -> None:
     """Create an account and print its one-time password, which must be changed at the first sign-in."""
-    wanted, said = names(user_roles), _traits({}, trait)
+    if link and password_file is not None:
+        msg = "--link and --password-file exclude each other"
+        raise typer.BadParameter(msg)
+    wanted, said, life = names(user_roles), _traits({}, trait), ttl or LINK_LIFE
 
     async def work(local: "Local") -> None:
+        from interlock.daemons.web import kept_url
         from interlock.ports import User
         from interlock.services.signin import check_new_password, one_time_password
 
@@ -53,12 +65,17 @@ def add_user(
         if password_file is not None:
             password = _first_line(password_file)
             check_new_password("", password)
-        hashed = await local.passwords.hash(password)
-        account = User(user, wanted, hashed, password_file is None, local.clock.now(), said)
+        hashed = None if link else await local.passwords.hash(password)
+        account = User(user, wanted, hashed, password_file is None and not link, local.clock.now(), said)
+        if link:
+            kept_url(local.data_dir)  # before there is an account that nobody can get into
         if not await local.users.add_user(account):
             raise InterlockError(f"there is a user called {user} already")
         print(f"User {user} was created.")
-        if password_file is None:
+        if link:
+            print(await link_for(local, user, LinkPurpose.INVITE, life))
+            await report(local, Kind.RESET_TOKEN_CREATE, about_link(user, LinkPurpose.INVITE, life))
+        elif password_file is None:
             print(f"One-time password: {password}")
             print("It has to be changed at the first sign-in: ilsh login")
         _note(missing)

@@ -81,6 +81,16 @@ class MonitorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = ""  # HTTP without authentication: /healthz, /readyz, /metrics; default: nowhere
 
 
+class WebConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Table ``[web]``: where people sign in with a browser."""
+
+    listen: str = ""  # default: nowhere
+    public_url: str = ""  # https://HOST[:PORT], as browsers call it; passkeys are bound to its host for good
+    tls_cert: str = ""  # PEM files; without them it listens on this machine alone, or behind a reverse proxy
+    tls_key: str = ""
+    behind_proxy: tuple[str, ...] = ()  # networks of reverse proxies, whose X-Forwarded-For is believed
+
+
 class RecordingsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Table ``[recordings]``. Another store counts from the next start on; what files hold stays readable."""
 
@@ -139,6 +149,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxy: ProxyConfig = ProxyConfig()
     node: NodeConfig = NodeConfig()
     monitor: MonitorConfig = MonitorConfig()
+    web: WebConfig = WebConfig()
     recordings: RecordingsConfig = RecordingsConfig()
     retention: RetentionConfig = RetentionConfig()
     exports: dict[str, ExportConfig] = {}
@@ -191,6 +202,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             ("node.listen", self.node.listen),
             *((("proxy.peer_listen", self.proxy.peer_listen),) if self.proxy.peer_listen else ()),
             *((("monitor.listen", self.monitor.listen),) if self.monitor.listen else ()),
+            *((("web.listen", self.web.listen),) if self.web.listen else ()),
         ):
             Address.parse(setting, text)
         _ = self.proxy.fronts

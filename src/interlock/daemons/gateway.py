@@ -47,6 +47,7 @@ from interlock.daemons.shelf import Shelf
 from interlock.daemons.storage import check_store, keep_place, tend_store
 from interlock.daemons.supervise import sole_user
 from interlock.daemons.supervisor import Workers
+from interlock.daemons.web import WebPart, check_web, keep_url, web
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.completer import Completer
@@ -70,6 +71,7 @@ class Listening:
     join: str
     node: str = ""
     monitor: str = ""
+    web: str = ""
 
 
 async def run_gateway(
@@ -102,6 +104,7 @@ async def run_gateway(
             if config.mode is not None:
                 await local.clusters.set_recording_mode(config.mode)
             _check(config, with_node=with_node)
+            keep_url(data_dir, config.web)
             await check_store(local.recordings)
             shelf = Shelf.make(data_dir, local.entropy) if workers > 1 and with_proxy else None
             services = await open_services(config, local, board=shelf.board if shelf is not None else None)
@@ -214,7 +217,7 @@ async def _serve(
     try:
         front = await composition.front(services, bound, sources, passwords)
         where = await front.open()
-        watched = await stack.enter_async_context(_monitor(services, front))
+        watched, browsers = await _open_web(stack, services, front, passwords)
         node_stopping = asyncio.Event()
         node_ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as tasks:
@@ -231,16 +234,16 @@ async def _serve(
                 tasks.create_task(tend_store(local.recordings, local.clock), name="gateway.storage"),
                 tasks.create_task(tend_database(local.database, local.clock), name="gateway.database"),
             )
-            serving = tasks.create_task(front.run(), name="gateway.proxy")
+            serving = tasks.create_task(_meet(front, browsers), name="gateway.proxy")
             await front.wait_ready()
             node: asyncio.Task[None] | None = None
             if with_node:
                 node = tasks.create_task(_node(services, node_stopping, node_ready), name="gateway.node")
             else:
                 node_ready.set_result("")
-            on_ready(Listening(where, bound.service, bound.join, await node_ready, watched))
+            on_ready(Listening(where, bound.service, bound.join, await node_ready, watched, browsers.where))
             await stopping.wait()
-            await front.stop(FAREWELL)
+            await _take_leave(front, browsers)
             await serving
             node_stopping.set()
             if node is not None:
@@ -257,6 +260,27 @@ async def _serve(
     finally:
         await stack.aclose()
         await rpc.stop()
+
+
+async def _open_web(
+    stack: contextlib.AsyncExitStack, services: Services, front: Front, passwords: PasswordCheck
+) -> tuple[str, WebPart]:
+    """Listen for what watches this gateway, and for browsers."""
+    watched = await stack.enter_async_context(_monitor(services, front))
+    part = web(services.config, services.local, services.emitter, passwords)
+    return watched, await stack.enter_async_context(part)
+
+
+async def _meet(front: Front, browsers: WebPart) -> None:
+    """Serve people until both are stopped."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(front.run(), name="gateway.front")
+        tasks.create_task(browsers.run(), name="gateway.web")
+
+
+async def _take_leave(front: Front, browsers: WebPart) -> None:
+    browsers.stop()
+    await front.stop(FAREWELL)
 
 
 def _monitor(services: Services, front: Front) -> contextlib.AbstractAsyncContextManager[str]:
@@ -295,6 +319,7 @@ async def _sweep(sweeper: Sweeper, completer: Completer, sessions: Sessions) -> 
 def _check(config: Config, *, with_node: bool) -> None:
     """What `Config.check` cannot know; ConfigError."""
     check_proxy(config)
+    check_web(config.web)
     if config.proxy.share_port:
         raise ConfigError("proxy.share_port is for proxies apart from auth: a gateway has workers")
     if with_node and config.node.proxy:
@@ -361,7 +386,7 @@ def node_settings(config: Config, data_dir: Path) -> NodeSettings:
 
 def _own_listeners(config: Config) -> frozenset[tuple[str, int]]:
     """Where this gateway listens, so that its node forwards nobody there; an empty host is every interface."""
-    settings = (config.auth.listen, config.auth.join_listen, config.proxy.listen)
-    places = [Address.parse("listen", text) for text in settings]
+    settings = (config.auth.listen, config.auth.join_listen, config.proxy.listen, config.web.listen)
+    places = [Address.parse("listen", text) for text in settings if text]
     every = {"", "0.0.0.0", "::"}  # noqa: S104  # read, not listened on
     return frozenset(("" if each.host in every else each.host, each.port) for each in places if each.port)

@@ -18,6 +18,7 @@ from interlock.adapters.db import schema
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
+from interlock.adapters.db.browser import SqlBrowserStore
 from interlock.adapters.db.claims import SqlSharedClaims
 from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
@@ -67,6 +68,7 @@ class Local:
     twins: SqlTwinStore
     users: SqlUserStore
     roles: SqlRoleStore
+    browsers: SqlBrowserStore
     inventory: SqlInventory
     tokens: SqlTokenStore
     proxies: SqlProxyStore
@@ -169,6 +171,7 @@ async def open_local(
             twins=twins,
             users=users,
             roles=roles,
+            browsers=SqlBrowserStore(database),
             inventory=inventory,
             tokens=SqlTokenStore(database),
             proxies=SqlProxyStore(database),

@@ -36,7 +36,7 @@ from interlock.services.sealing import KeySealing
 
 _COMMAND = (sys.executable, "-P", "-m", "interlock.cli.run", "worker")
 
-_OURS = ("recordings", "retention", "exports", "data_dir", "database", "cluster", "auth", "node")
+_OURS = ("recordings", "retention", "exports", "data_dir", "database", "cluster", "auth", "node", "web")
 """Settings that the supervisor has read once; a change of them needs a restart, as does ``proxy.listen``."""
 
 _log = structlog.get_logger()

@@ -30,7 +30,13 @@ _log = structlog.get_logger(__name__)
 _USER = Prepared(select(schema.users).where(schema.users.c.name == bindparam("name")))
 _ROLE = Prepared(select(schema.roles).where(schema.roles.c.name == bindparam("name")))
 
-_OF_A_USER = (schema.mfa_devices, schema.recovery_codes, schema.user_keys)
+_OF_A_USER = (
+    schema.mfa_devices,
+    schema.recovery_codes,
+    schema.user_keys,
+    schema.links,
+    schema.browser_sign_ins,
+)
 """What goes with the account, so that the next one of that name does not inherit it."""
 
 

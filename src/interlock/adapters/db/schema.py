@@ -160,6 +160,59 @@ user_keys = Table(
     Index("user_keys_by_name", "user", "name", unique=True),
 )
 
+links = Table(
+    "links",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("user", TEXT, nullable=False, unique=True),
+    Column("purpose", KIND, nullable=False),  # a value of LinkPurpose
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+)
+
+browser_sign_ins = Table(
+    "browser_sign_ins",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),  # of the cookie
+    Column("user", TEXT, nullable=False),
+    Column("method", TEXT, nullable=False),
+    Column("device", TEXT, nullable=False),
+    Column("source", TEXT, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("used", Moment, nullable=False),
+    Column("proved", Moment, nullable=False),
+    Index("browser_sign_ins_by_user", "user", "created"),
+)
+
+errands = Table(  # what browsers come back for within minutes
+    "errands",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("kind", TEXT, nullable=False),
+    Column("source", TEXT, nullable=False),  # as `address.source_of` counts
+    Column("facts", TEXT, nullable=False),  # JSON object of strings
+    Column("expires", Moment, nullable=False),
+    Index("errands_by_source", "source"),
+)
+
+confirmations = Table(  # sign-ins elsewhere that wait for a browser
+    "confirmations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),  # of the code
+    Column("purpose", KIND, nullable=False),  # a value of Purpose
+    Column("user", TEXT, nullable=False),  # empty: whoever confirms
+    Column("client", TEXT, nullable=False),  # host:port
+    Column("source", TEXT, nullable=False),  # the same, as `address.source_of` counts
+    Column("created", Moment, nullable=False),
+    Column("expires", Moment, nullable=False),
+    Column("verdict", KIND, nullable=False),  # a value of Verdict
+    Column("by", TEXT, nullable=False),
+    Column("method", TEXT, nullable=False),
+    Column("device", TEXT, nullable=False),
+    Index("confirmations_by_source", "source"),
+)
+
 roles = Table(
     "roles",
     metadata,

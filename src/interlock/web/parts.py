@@ -1,0 +1,67 @@
+"""What the pages stand on, and what a sign-in in a browser leads to."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from interlock.core.errors import SignInFailed
+from interlock.domain.browser import parse_code
+from interlock.ports import Clock, Entropy
+from interlock.services.browsing import BrowserSignIns, Errands
+from interlock.services.confirming import Confirmations
+from interlock.services.links import Links
+from interlock.services.signin import SignInResult
+from interlock.web.visit import Answer, Site, Visit, to
+
+SIGN_IN = "/sign-in"
+ACCOUNT = "/account"
+
+
+class PasswordCheck(Protocol):
+    """Sign-in by password; services.signin.SignIn."""
+
+    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+        """Judge a password; SignInFailed if it is wrong."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """The services."""
+
+    site: Site
+    passwords: PasswordCheck
+    links: Links
+    sign_ins: BrowserSignIns
+    errands: Errands
+    confirmations: Confirmations
+    clock: Clock
+    entropy: Entropy
+
+
+def code_of(visit: Visit) -> str:
+    """The code of a sign-in elsewhere for whose sake somebody is here; empty: none."""
+    try:
+        return parse_code(visit.said("code"))
+    except ValueError:
+        return ""
+
+
+def afterwards(visit: Visit) -> str:
+    """Where somebody goes who has signed in: one of two places of ours, whatever the request says."""
+    code = code_of(visit)
+    return f"/c/{code}" if code else ACCOUNT
+
+
+async def enter(web: Web, visit: Visit, user: str, *, method: str = "local", device: str = "") -> str:
+    """Somebody has proved who he is: the cookie for the browser. The sign-in before ends."""
+    if visit.cookie:
+        await web.sign_ins.end(visit.cookie)
+    secret = await web.sign_ins.begin(user, method=method, device=device, source=visit.source)
+    if await web.sign_ins.find(secret) is None:
+        raise SignInFailed("sign-in failed", reason=f"{user} is locked or was removed")
+    return web.site.set_cookie("signin", secret)
+
+
+async def entered(web: Web, visit: Visit, user: str, *, method: str = "local", device: str = "") -> Answer:
+    """The same, and go on."""
+    return to(afterwards(visit), await enter(web, visit, user, method=method, device=device))

@@ -1,0 +1,173 @@
+"""The web part's HTTP server: uvicorn, in a task of whoever runs it, with bounds on what strangers may hold."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from interlock.core.address import format_address, source_of
+
+MAX_HEAD = 16 * 1024
+"""Bytes of a request's head."""
+
+MAX_CONNECTIONS = 512
+"""At once; who comes when all are taken is closed."""
+
+MAX_OF_SOURCE = 64
+"""And of one source, unless that is one of our reverse proxies."""
+
+PATIENCE_S = 20.0
+"""Seconds in which a connection has to bring a whole request, and go on after an answer."""
+
+FAREWELL_S = 3.0
+"""Seconds that answers may still take when the server ends."""
+
+_log = structlog.get_logger()
+
+
+class WebServer:
+    """Serve with `run` between `open` and `stop`."""
+
+    def __init__(self, app: Any, *, tls: ssl.SSLContext | None, trusted: Callable[[str], bool]) -> None:
+        """``trusted``: whether an address is a reverse proxy's, all of whose clients count as one source."""
+        self._tls = tls
+        self._counts = _Counts(trusted)
+        config = uvicorn.Config(
+            app,
+            http=self._protocol,  # type: ignore[arg-type]  # a factory does as well as a class
+            ws="none",
+            lifespan="off",
+            loop="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(PATIENCE_S),
+            timeout_graceful_shutdown=int(FAREWELL_S),
+            h11_max_incomplete_event_size=MAX_HEAD,
+        )
+        self._server = _Server(config)
+        self._socket: socket.socket | None = None
+
+    async def open(self, host: str, port: int) -> str:
+        """Listen; the bound address. OSError if that fails."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=128)
+        listening.setblocking(False)
+        self._socket = listening
+        return format_address(*listening.getsockname()[:2])
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        if self._socket is None:
+            return
+        config = self._server.config
+        config.load()
+        config.ssl = self._tls
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Let `run` return soon."""
+        self._server.should_exit = True
+
+    def close(self) -> None:
+        """Listen no more, also if `run` never ran."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def _protocol(self, **arguments: Any) -> "_Patient":
+        return _Patient(self._counts, **arguments)
+
+
+class _Server(uvicorn.Server):
+    """Signals are the daemon's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take none."""
+        yield
+
+
+class _Counts:
+    """Connections by source."""
+
+    def __init__(self, trusted: Callable[[str], bool]) -> None:
+        self._trusted = trusted
+        self._by_source: Counter[str] = Counter()
+
+    def add(self, host: str) -> str | None:
+        """One more; as whose it counts, None if it is one too many."""
+        source = source_of(host)
+        full = self._by_source.total() >= MAX_CONNECTIONS
+        if full or (self._by_source[source] >= MAX_OF_SOURCE and not self._trusted(host)):
+            return None
+        self._by_source[source] += 1
+        return source
+
+    def remove(self, source: str) -> None:
+        """One less."""
+        self._by_source[source] -= 1
+        if not self._by_source[source]:
+            del self._by_source[source]
+
+
+class _Patient(H11Protocol):
+    """Closes who brings no whole request in time."""
+
+    def __init__(self, counts: _Counts, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._counts = counts
+        self._source: str | None = None
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count it."""
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self._source = self._counts.add(_plain(str(peer[0]) if peer else ""))
+        if self._source is None:
+            transport.abort()
+            return
+        self._patience = self.loop.call_later(PATIENCE_S, self._judge)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        super().connection_lost(exc)
+        if self._patience is not None:
+            self._patience.cancel()
+        if self._source is not None:
+            self._counts.remove(self._source)
+            self._source = None
+
+    def _judge(self) -> None:
+        """A request that is being answered may take its time; one that is still arriving has had it."""
+        cycle: Any = self.cycle  # None until the first request, which its type does not say
+        arriving = cycle is None or (cycle.more_body and not cycle.response_complete)
+        if arriving:
+            self.transport.abort()
+            return
+        self._patience = self.loop.call_later(PATIENCE_S, self._judge)
+
+
+def _plain(host: str) -> str:
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """TLS 1.2 and later with this certificate; OSError or ssl.SSLError if it cannot be used."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key or None)
+    return context

@@ -1,0 +1,101 @@
+"""The pages at which somebody signs in and out."""
+
+from interlock.core.errors import Denied, InterlockError, Locked, SignInFailed
+from interlock.services.signin import PUBLIC, SignInResult
+from interlock.web.html import Html, tag
+from interlock.web.layout import button, field, form, new_password_fields, notice, page
+from interlock.web.parts import ACCOUNT, SIGN_IN, Web, afterwards, code_of, entered
+from interlock.web.visit import Answer, Visit, to
+
+CHANGE = "change-password"
+"""Errand of somebody whose one-time password was right, and who has to choose another one."""
+
+
+async def home(web: Web, visit: Visit) -> Answer:
+    """``/``."""
+    del web
+    return to(ACCOUNT if visit.signed_in is not None else SIGN_IN)
+
+
+async def show(web: Web, visit: Visit) -> Answer:
+    """``GET /sign-in``."""
+    if visit.signed_in is not None and not visit.said("again"):
+        return to(afterwards(visit))
+    return _page(web, visit)
+
+
+async def sign_in(web: Web, visit: Visit) -> Answer:
+    """``POST /sign-in``: by password."""
+    user = visit.said("user")
+    try:
+        result = await web.passwords.check(user, visit.said("password"), source=visit.source)
+    except (SignInFailed, Locked) as error:
+        return _page(web, visit, error=error.public, status=403)
+    if result is SignInResult.MUST_CHANGE:
+        await web.errands.begin(CHANGE, visit.secret, {"user": user}, source=visit.source)
+        return _change(web, visit)
+    return await entered(web, visit, user)
+
+
+async def change(web: Web, visit: Visit) -> Answer:
+    """``POST /sign-in/password``: a new one, in the place of a one-time password."""
+    facts = await web.errands.finish(CHANGE, visit.secret)
+    if facts is None:
+        return _page(web, visit, error=PUBLIC, status=403)
+    user = facts["user"]
+    try:
+        await web.links.change_password(user, visit.said("new"), visit.said("again"), source=visit.source)
+    except Denied as error:
+        await web.errands.begin(CHANGE, visit.secret, facts, source=visit.source)
+        return _change(web, visit, error=error.public)
+    return await entered(web, visit, user)
+
+
+async def sign_out(web: Web, visit: Visit) -> Answer:
+    """``POST /sign-out``."""
+    if visit.cookie:
+        await web.sign_ins.end(visit.cookie)
+    return to(SIGN_IN, web.site.set_cookie("signin", "", life=0))
+
+
+def _hidden_code(visit: Visit) -> Html | None:
+    code = code_of(visit)
+    return tag("input", type="hidden", name="code", value=code) if code else None
+
+
+def _page(web: Web, visit: Visit, *, error: str = "", status: int = 200) -> Answer:
+    body = page(
+        "Sign in",
+        notice(error, bad=True),
+        form(
+            SIGN_IN,
+            visit.form_token,
+            _hidden_code(visit),
+            field("User name", "user", autocomplete="username", autocapitalize="none", spellcheck="false"),
+            field("Password", "password", type="password", autocomplete="current-password"),
+            button("Sign in"),
+        ),
+        cluster=web.site.cluster,
+    )
+    return Answer(body, status)
+
+
+def _change(web: Web, visit: Visit, *, error: str = "") -> Answer:
+    body = page(
+        "Choose a password",
+        notice(error, bad=True),
+        tag("p", "Your password was a one-time password. Choose your own."),
+        form(
+            f"{SIGN_IN}/password", visit.form_token, _hidden_code(visit), new_password_fields(), button("Continue")
+        ),
+        cluster=web.site.cluster,
+    )
+    return Answer(body, 403 if error else 200)
+
+
+def failed(web: Web, error: InterlockError, status: int) -> Answer:
+    """A page that says why not."""
+    back = tag("p", tag("a", "To the start", href="/"))
+    return Answer(
+        page("That did not work", notice(error.public, bad=True), back, cluster=web.site.cluster), status
+    )

@@ -1,0 +1,113 @@
+"""What all pages have in common: who gets to them, what they say to browsers, and what they take."""
+
+import re
+
+import pytest
+
+from interlock.testing.browsing import URL, WebDesk
+from interlock.web.app import ROUTES, Access, Route
+from interlock.web.visit import MAX_BODY, STALE_FORM
+
+PATHS = {"secret": "x" * 43, "code": "ABCD-EFGH-JKLM", "device": "d", "connector": "c"}
+
+
+def path_of(route_path: str) -> str:
+    """The path with something in each place."""
+    return re.sub(r"\{(\w+):str\}", lambda found: PATHS[found[1]], route_path)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_every_page_is_strict_whatever_it_says(desk: WebDesk, route: Route) -> None:
+    """R25: no inline script or style anywhere, nothing of others, no frames; also on refusals."""
+    browser = await desk.signed_in()
+    for each in (browser, desk.browser()):
+        for method, path in (("GET", path_of(route.path)), ("GET", "/nowhere")):
+            answer = await each.client.request(method, path)
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["strict-transport-security"]
+            assert answer.headers["cache-control"] == "no-store"
+            assert " style=" not in answer.text
+            assert "<style" not in answer.text
+            assert not re.search(
+                r"<script(?! src=\"/static/)|\son\w+=|javascript:|//(?!gate\.example)", answer.text
+            )
+
+
+@pytest.mark.parametrize("route", [each for each in ROUTES if each.method == "POST"], ids=lambda each: each.path)
+async def test_no_form_counts_that_this_browser_was_not_given(desk: WebDesk, route: Route) -> None:
+    """CSRF: without the token, with another browser's, with another site's origin, or none."""
+    browser, other = await desk.signed_in(), await desk.signed_in(source="192.0.2.8")
+    path = path_of(route.path)
+    await browser.get("/account")
+    await other.get("/account")
+    for fields, headers in (
+        ({}, {"origin": URL}),
+        ({"form": other.token}, {"origin": URL}),
+        ({"form": browser.token}, {"origin": "https://evil.example"}),
+        ({"form": browser.token}, {"origin": "null"}),
+        ({"form": browser.token}, {}),
+    ):
+        answer = await browser.client.post(path, data=fields, headers=headers)
+        assert answer.status_code == 403
+        assert STALE_FORM in answer.text
+    assert (await browser.get("/account")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "route",
+    [each for each in ROUTES if each.access is not Access.ANYONE],
+    ids=lambda each: f"{each.method} {each.path}",
+)
+async def test_who_is_not_signed_in_gets_to_the_sign_in_page(desk: WebDesk, route: Route) -> None:
+    """R23: deny by default, whatever the page."""
+    browser = desk.browser()
+    await browser.get("/sign-in")
+    answer = await browser.client.request(
+        route.method, path_of(route.path), data={"form": browser.token}, headers={"origin": URL}
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+async def test_another_name_that_leads_here_is_refused(desk: WebDesk) -> None:
+    """DNS rebinding: the address that people use is one."""
+    answer = await desk.browser().client.get("/sign-in", headers={"host": "evil.example"})
+    assert answer.status_code == 403
+    assert "https://gate.example" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"x" * (MAX_BODY + 1), 413),
+        (b"&".join(b"a%d=1" % number for number in range(100)), 403),
+        (b"\xff\xfe=1", 403),
+        (b"form", 403),
+    ],
+)
+async def test_bodies_that_are_no_form_of_ours_are_refused(desk: WebDesk, body: bytes, status: int) -> None:
+    """Bounded, and read strictly."""
+    browser = desk.browser()
+    answer = await browser.client.post("/sign-in", content=body, headers={"origin": URL})
+    assert answer.status_code == status
+
+
+async def test_the_source_is_the_connections_unless_our_own_proxy_tells(desk: WebDesk) -> None:
+    """R22: what a client says of itself counts for nothing; of several addresses the last that is not ours."""
+    told = {"x-forwarded-for": "203.0.113.66, 198.51.100.3"}
+    for source, counts in (("192.0.2.7", "192.0.2.7:5000"), ("127.0.0.1", "198.51.100.3")):
+        browser = desk.browser(source)
+        await browser.get("/sign-in")
+        fields = {"form": browser.token, "user": "alice", "password": "wrong"}
+        await browser.client.post("/sign-in", data=fields, headers={"origin": URL} | told)
+        assert desk.events.all[-1].fields["addr.remote"] == counts
+
+
+async def test_the_stylesheet_comes_from_here(desk: WebDesk) -> None:
+    """And may be kept for a while."""
+    answer = await desk.browser().client.get("/static/style.css")
+    assert answer.headers["content-type"].startswith("text/css")
+    assert "max-age" in answer.headers["cache-control"]

@@ -1,0 +1,91 @@
+"""What strangers may hold of the web part's server, over real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from interlock.web import server
+from interlock.web.server import WebServer
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+async def hello(_scope: Any, receive: Any, send: Any) -> None:
+    """Reads all, and answers."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def serving(app: App = hello, *, trusted: bool = False) -> AsyncIterator[tuple[str, int]]:
+    """Where it listens."""
+    served = WebServer(app, tls=None, trusted=lambda _host: trusted)
+    host, _, port = (await served.open("127.0.0.1", 0)).rpartition(":")
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(served.run())
+        try:
+            yield host, int(port)
+        finally:
+            served.stop()
+            await running
+
+
+async def said(where: tuple[str, int], request: bytes) -> bytes:
+    """All that comes back, until the server closes."""
+    reader, writer = await asyncio.open_connection(*where)
+    writer.write(request)
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_it_answers_and_ends_in_order() -> None:
+    """Also with somebody who stays connected."""
+    async with serving() as where:
+        answer = await said(where, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"server:" not in answer.lower()
+        reader, writer = await asyncio.open_connection(*where)
+    assert await reader.read() == b""
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "request_", [b"", b"GET / HTTP/1.1\r\nHo", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"]
+)
+async def test_who_brings_no_whole_request_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    """Nothing, half a head, half a body: slowloris."""
+    monkeypatch.setattr(server, "PATIENCE_S", 0.2)
+    async with serving() as where, asyncio.timeout(10):
+        assert b"200" not in await said(where, request_)
+
+
+async def test_a_head_is_bounded() -> None:
+    """Far below what one could make us hold."""
+    async with serving() as where:
+        assert (await said(where, b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 10_000)).startswith(b"HTTP/1.1 400")
+
+
+async def test_connections_are_bounded_and_one_source_does_not_get_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless it is a reverse proxy, behind which all are one."""
+    monkeypatch.setattr(server, "MAX_OF_SOURCE", 3)
+    for trusted, kept in ((False, 3), (True, 5)):
+        async with serving(trusted=trusted) as where:
+            held = [await asyncio.open_connection(*where) for _ in range(kept)]
+            if not trusted:
+                assert await said(where, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+            reader, writer = held[0]
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            for _, each in held:
+                each.close()
