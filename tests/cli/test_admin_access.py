@@ -26,7 +26,7 @@ def sign_in(data: Path, user: str, password: str) -> SignInResult:
 
     async def run() -> SignInResult:
         async with open_local(data) as local:
-            return await local.sign_in(Sink()).check(user, password, source="127.0.0.1")
+            return (await local.sign_in(Sink()).check(user, password, source="127.0.0.1")).result
 
     return asyncio.run(run())
 

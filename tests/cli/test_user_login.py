@@ -28,7 +28,7 @@ from interlock.cli.user_profile import Login, Profile, write_key
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, SignInFailed, TargetError
 from interlock.services.portal import Caller, Download
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement, SignInResult
 from interlock.testing.clock import START
 from interlock.testing.ports import free_port
 from interlock.testing.procs import Daemon, poll_until, run
@@ -54,13 +54,13 @@ class FakeGateway:
     signs: asyncssh.SSHKey = CA
     ttl: int | None = None  # set by the request
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
-        if (user, password) != ("alice", "right"):
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
+        if (user, password, code) != ("alice", "right", ""):
             raise SignInFailed("no", reason=source)
-        return SignInResult.OK
+        return Judgement(SignInResult.OK)
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
-        raise AssertionError(user, old, new, source)
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
+        raise AssertionError(user, old, new, source, code)
 
     async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
         assert isinstance(request, wire.Sign)

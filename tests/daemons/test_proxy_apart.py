@@ -12,6 +12,7 @@ import pytest
 from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import join
 from interlock.adapters.rpc.proxy_client import FarPortal, ProxyClient
+from interlock.adapters.rpc.proxy_messages import Password
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, NotFound, SignInFailed
 from interlock.core.extensions import JoinMode
@@ -33,7 +34,7 @@ from interlock.services.daemonca import KeyPair, create_key, open_daemon_ca
 from interlock.services.joining import JoinSources, create_token
 from interlock.services.portal import Caller
 from interlock.services.proxies import MAX_TUNNELS_TOLD
-from interlock.services.signin import Passwords, SignInResult
+from interlock.services.signin import Judgement, Passwords, SignInResult
 from interlock.services.tickets import PURPOSE, Tickets
 from interlock.testing.openssh import make_key
 
@@ -242,7 +243,7 @@ async def test_sign_in_gives_a_ticket_to_this_proxy(scene: Scene) -> None:
     with pytest.raises(SignInFailed):
         await portal.check("alice", "wrong", source="10.1.1.1")
     assert isinstance(await portal.answer(caller, sign), wire.Refused)
-    assert await portal.check("alice", PASSWORD, source="10.1.1.1") is SignInResult.OK
+    assert await portal.check("alice", PASSWORD, source="10.1.1.1") == Judgement(SignInResult.OK)
     signed = await portal.answer(caller, sign)
     assert isinstance(signed, wire.Signed)
     assert (signed.user, signed.roles) == ("alice", ["access"])
@@ -250,7 +251,7 @@ async def test_sign_in_gives_a_ticket_to_this_proxy(scene: Scene) -> None:
 
 async def test_a_ticket_is_good_for_its_own_proxy_only(scene: Scene) -> None:
     """And for whom it was given to."""
-    judged = await scene.proxy.client.judge("alice", PASSWORD, source="10.1.1.1")
+    judged = await scene.proxy.client.judge(Password("alice", PASSWORD, "10.1.1.1"))
     caller = Caller("alice", None, (), scene.local.clock.now())
     stolen = FarPortal(scene.other.client)
     stolen._tickets["alice"] = judged.ticket
@@ -339,7 +340,7 @@ async def test_what_a_proxy_says_is_bounded(scene: Scene) -> None:
         with pytest.raises(Denied):
             await scene.proxy.client.report("", tuple(map(DaemonId, tunnels)), 15.0)
     with pytest.raises(Denied):
-        await scene.proxy.client.judge("alice", PASSWORD, source="10.1.1.1" * 1000)
+        await scene.proxy.client.judge(Password("alice", PASSWORD, "10.1.1.1" * 1000))
     caller = Caller("alice", scene.claims, ("publickey",), scene.local.clock.now(), "x" * 1000)
     portal = FarPortal(scene.proxy.client)
     assert isinstance(await portal.answer(caller, wire.WhoAmI()), wire.Refused)
@@ -361,7 +362,7 @@ ASKED: dict[str, Callable[[ProxyClient, Scene], Awaitable[object]]] = {
     "sign for a jump": lambda c, s: c.issue_for_jump(s.key, ("web1",)),
     "report": lambda c, _: c.report("10.0.0.1:1", (), 1.0),
     "peers": lambda c, _: c.peers(b""),
-    "password": lambda c, _: c.judge("alice", PASSWORD, source="10.1.1.1"),
+    "password": lambda c, _: c.judge(Password("alice", PASSWORD, "10.1.1.1")),
     "portal": lambda c, _: FarPortal(c).answer(
         Caller("alice", None, (), _.local.clock.now()), wire.WhoAmI()
     ),

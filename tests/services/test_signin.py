@@ -1,86 +1,23 @@
 """Passwords are judged alike whatever is wrong, and guessing gets slower for the guesser alone."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from argon2 import PasswordHasher
 
-from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.core.errors import Denied, Locked, SignInFailed
+from interlock.domain.audit import Kind
 from interlock.domain.lock import Lock, LockKind
 from interlock.ports import User
 from interlock.services import brake, signin
-from interlock.services.signin import PUBLIC, Passwords, SignIn, SignInResult, one_time_password
-from interlock.testing.clock import START, FakeClock
+from interlock.services.signin import PUBLIC, Judgement, SignInResult, one_time_password
+from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.limits import MemoryLocks
+from interlock.testing.signin import ELSEWHERE, HERE, NEW, PASSWORD
+from interlock.testing.signin import SignInDesk as Desk
 
-PASSWORD, NEW = "correct horse battery", "staple correct horse"
-HERE, ELSEWHERE = "10.0.0.1:5000", "192.0.2.9:5000"
-
-
-class Users:
-    """`ports.UserStore` in memory."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, User] = {}
-
-    async def user(self, name: str) -> User:
-        if name not in self.kept:
-            raise NotFound("no such user")
-        return self.kept[name]
-
-    async def users(self) -> list[User]:
-        return list(self.kept.values())
-
-    async def add_user(self, user: User) -> bool:
-        return self.kept.setdefault(user.name, user) is user
-
-    async def set_password(self, name: str, password_hash: str, *, must_change: bool) -> None:
-        self.kept[name] = replace(await self.user(name), password_hash=password_hash, must_change=must_change)
-
-    async def remove_user(self, name: str) -> None:
-        del self.kept[name]
-
-
-class Sink:
-    """`ports.EventSink` in memory."""
-
-    def __init__(self) -> None:
-        self.events: list[AuditEvent] = []
-
-    def emit(self, event: AuditEvent) -> None:
-        self.events.append(event)
-
-
-class Desk:
-    """A sign-in service with everything it works on."""
-
-    def __init__(self) -> None:
-        self.users, self.sink, self.clock, self.locks = Users(), Sink(), FakeClock(), MemoryLocks()
-        self.passwords = Passwords(time_cost=1, memory_kib=64, parallelism=1)
-        self.signin = SignIn(
-            users=self.users,
-            passwords=self.passwords,
-            locks=self.locks,
-            sink=self.sink,
-            cluster="demo",
-            clock=self.clock,
-            entropy=FakeEntropy(),
-        )
-
-    async def add(self, name: str, *, must_change: bool = False) -> None:
-        """Create an account with the usual password."""
-        hashed = await self.passwords.hash(PASSWORD)
-        await self.users.add_user(User(name, (), hashed, must_change, START))
-
-    async def refusal(self, user: str, password: str, source: str = HERE) -> SignInFailed:
-        """A sign-in that has to fail."""
-        with pytest.raises(SignInFailed) as caught:
-            await self.signin.check(user, password, source=source)
-        return caught.value
+SIGNED_IN = Judgement(SignInResult.OK)
 
 
 @pytest.fixture
@@ -93,7 +30,7 @@ async def desk() -> Desk:
 
 async def test_the_right_password_signs_in(desk: Desk) -> None:
     """And is an audit event with user, method and address."""
-    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) == SIGNED_IN
     [event] = desk.sink.events
     assert event.kind is Kind.USER_LOGIN
     assert dict(event.fields) == {"user": "alice", "method": "local", "success": True, "addr.remote": HERE}
@@ -135,11 +72,11 @@ async def test_an_unknown_user_costs_a_whole_verification(desk: Desk, monkeypatc
 async def test_a_one_time_password_must_be_changed_first(desk: Desk) -> None:
     """It is no sign-in yet; the change is, and the old password ends with it."""
     await desk.add("bob", must_change=True)
-    assert await desk.signin.check("bob", PASSWORD, source=HERE) is SignInResult.MUST_CHANGE
+    assert await desk.signin.check("bob", PASSWORD, source=HERE) == Judgement(SignInResult.MUST_CHANGE)
     assert desk.sink.events == []
     await desk.signin.change("bob", PASSWORD, NEW, source=HERE)
     assert [event.kind for event in desk.sink.events] == [Kind.USER_LOGIN]
-    assert await desk.signin.check("bob", NEW, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("bob", NEW, source=HERE) == SIGNED_IN
     await desk.refusal("bob", PASSWORD)
 
 
@@ -148,7 +85,7 @@ async def test_a_bad_new_password_changes_nothing(desk: Desk, new: str) -> None:
     """Too short, the same, absurdly long: the person may try again at once."""
     with pytest.raises(Denied, match="new password"):
         await desk.signin.change("alice", PASSWORD, new, source=HERE)
-    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) == SIGNED_IN
 
 
 async def test_a_change_needs_the_old_password(desk: Desk) -> None:
@@ -162,7 +99,7 @@ async def test_the_same_characters_typed_differently_are_the_same_password(desk:
     """RFC 8265: composed and decomposed accents."""
     await desk.signin.change("alice", PASSWORD, "caf\u00e9 caf\u00e9 caf\u00e9", source=HERE)
     decomposed = "cafe\u0301 cafe\u0301 cafe\u0301"
-    assert await desk.signin.check("alice", decomposed, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("alice", decomposed, source=HERE) == SIGNED_IN
 
 
 async def test_the_brake_slows_the_guesser_and_nobody_else(desk: Desk) -> None:
@@ -171,11 +108,11 @@ async def test_the_brake_slows_the_guesser_and_nobody_else(desk: Desk) -> None:
         assert "wrong password" in (await desk.refusal("alice", "wrong")).reason
     braked = await desk.refusal("alice", PASSWORD, HERE.replace("5000", "6000"))
     assert (braked.public, "brake" in braked.reason) == (signin.PUBLIC, True)
-    assert await desk.signin.check("alice", PASSWORD, source=ELSEWHERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=ELSEWHERE) == SIGNED_IN
     desk.clock.advance(brake.MAX_DELAY_S)
-    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) == SIGNED_IN
     await desk.refusal("alice", "wrong")
-    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) == SIGNED_IN
 
 
 async def test_pauses_double_up_to_a_minute(desk: Desk) -> None:
@@ -203,21 +140,21 @@ async def test_an_ipv6_network_counts_as_one_guesser(desk: Desk) -> None:
     for number in range(brake.FREE_FAILURES):
         await desk.refusal("alice", "wrong", f"[2001:db8::{number}]:22")
     assert "brake" in (await desk.refusal("alice", PASSWORD, "2001:db8::ffff")).reason
-    assert await desk.signin.check("alice", PASSWORD, source="2001:db8:0:1::1") is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source="2001:db8:0:1::1") == SIGNED_IN
 
 
 async def test_a_source_has_an_allowance_whoever_it_claims_to_be(desk: Desk) -> None:
     """Guesses at ever new names end; from elsewhere, and for who has signed in from there, nothing changes."""
     await desk.add("bob")
-    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) == SIGNED_IN
     for number in range(brake.SOURCE_FAILURES):
         assert "unknown user" in (await desk.refusal(f"user{number}", "wrong")).reason
     braked = await desk.refusal("bob", PASSWORD)
     assert (braked.public, "brake" in braked.reason) == (signin.PUBLIC, True)
-    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
-    assert await desk.signin.check("bob", PASSWORD, source=ELSEWHERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) == SIGNED_IN
+    assert await desk.signin.check("bob", PASSWORD, source=ELSEWHERE) == SIGNED_IN
     desk.clock.advance(brake.SOURCE_PAUSE_S)
-    assert await desk.signin.check("bob", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("bob", PASSWORD, source=HERE) == SIGNED_IN
 
 
 async def test_a_crowd_at_the_door_is_turned_away_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +164,7 @@ async def test_a_crowd_at_the_door_is_turned_away_at_once(desk: Desk, monkeypatc
         crowd = [tasks.create_task(desk.refusal(f"user{number}", "wrong")) for number in range(20)]
         await asyncio.sleep(0)
         person = tasks.create_task(desk.signin.check("alice", PASSWORD, source=ELSEWHERE))
-    assert person.result() is SignInResult.OK
+    assert person.result() == SIGNED_IN
     refusals = [task.result() for task in crowd]
     assert {refusal.public for refusal in refusals} == {signin.PUBLIC}
     assert sum("unknown user" in refusal.reason for refusal in refusals) == 4
@@ -238,7 +175,7 @@ async def test_an_outdated_hash_is_renewed_at_sign_in(desk: Desk) -> None:
     """When the parameters grow, so do the stored hashes, one sign-in at a time."""
     old = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
     await desk.users.set_password("alice", old, must_change=False)
-    assert await desk.signin.check("alice", PASSWORD, source=HERE) is SignInResult.OK
+    assert await desk.signin.check("alice", PASSWORD, source=HERE) == SIGNED_IN
     renewed = (await desk.users.user("alice")).password_hash
     assert renewed is not None
     assert "m=64" in renewed

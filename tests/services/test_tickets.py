@@ -16,7 +16,9 @@ KEY = b"k" * 32
 def test_every_auth_of_the_cluster_reads_it() -> None:
     """Who signed in, and when."""
     ticket = Tickets(KEY).give("alice", PROXY, START)
-    assert Tickets(KEY).read(ticket, PROXY, START) == ("alice", START)
+    assert Tickets(KEY).read(ticket, PROXY, START) == ("alice", START, "")
+    ticket = Tickets(KEY).give("alice", PROXY, START, device="d1")
+    assert Tickets(KEY).read(ticket, PROXY, START) == ("alice", START, "d1")
 
 
 def test_nobody_else_makes_or_uses_one() -> None:

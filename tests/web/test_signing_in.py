@@ -8,6 +8,7 @@ from interlock.domain.browser import FRESH, IDLE, LIFE
 from interlock.domain.lock import Lock, LockKind
 from interlock.services.signin import PUBLIC
 from interlock.testing.browsing import PASSWORD, URL, WebDesk
+from interlock.testing.factors import Authenticator, phone_of
 
 NEW = "staple correct horse"
 
@@ -163,3 +164,26 @@ async def test_where_somebody_goes_afterwards_is_a_place_of_ours(desk: WebDesk) 
         fields = {"form": browser.token, "user": "alice", "password": PASSWORD, "code": code, "next": code}
         answer = await browser.client.post("/sign-in", data=fields, headers={"origin": URL})
         assert answer.headers["location"] == path
+
+
+@pytest.mark.parametrize("must_change", [False, True])
+async def test_a_password_alone_is_not_enough_for_whoever_has_a_second_factor(
+    desk: WebDesk, *, must_change: bool
+) -> None:
+    """Not even a one-time password that was changed: its own page asks for both."""
+    await desk.person("carol", must_change=must_change)
+    await desk.local.factor_store.add_device(phone_of("carol"))
+    browser, password = desk.browser(), PASSWORD
+    await browser.get("/sign-in")
+    await browser.send("/sign-in", user="carol", password=password)
+    if must_change:
+        password = "a new and long password"
+        await browser.send("/sign-in/password", new=password, again=password)
+        assert "sign in with it" in browser.text
+    else:
+        assert "second factor" in browser.text
+    assert (await browser.get("/account")).url.path == "/sign-in"
+    code = Authenticator().code(desk.clock.now())
+    await browser.send("/sign-in", user="carol", password=password, factor=code)
+    assert (await browser.get("/account")).url.path == "/account"
+    assert desk.events.all[-1].fields["mfa_device"]

@@ -73,6 +73,7 @@ class SignIn(msgspec.Struct, frozen=True, tag="sign-in"):
     password: str
     source: str
     new: str | None = None
+    code: str = ""  # of a second factor
 
 
 class Measure(msgspec.Struct, frozen=True, tag="measure"):
@@ -93,6 +94,7 @@ class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
 
     number: int
     result: str = ""  # a SignInResult
+    device: str = ""  # `Identity.device`
     error: str = ""  # a key of `ERRORS`; empty: none
     public: str = ""
     reason: str = ""

@@ -24,6 +24,7 @@ from interlock.adapters.db.clusters import SqlTrustStore
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.evidence import SqlEvidenceStore
 from interlock.adapters.db.exports import SqlExports
+from interlock.adapters.db.factors import SqlFactorStore
 from interlock.adapters.db.holds import SqlHoldStore
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
@@ -46,6 +47,7 @@ from interlock.services.authority import Authority
 from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.claiming import Claim
+from interlock.services.factors import Factors
 from interlock.services.outbox import Sleep
 from interlock.services.signin import Passwords, SignIn
 
@@ -91,13 +93,26 @@ class Local:
     admission: RoleAdmission
     passwords: Passwords
     sealing: Sealing  # of what stores keep secret
+    factor_store: SqlFactorStore
 
     def sign_in(self, sink: EventSink) -> SignIn:
         """Sign-in by password, reporting to ``sink``."""
         return SignIn(
             users=self.users,
             passwords=self.passwords,
+            factors=self.factors(sink),
             locks=self.locks,
+            sink=sink,
+            cluster=self.cluster.name,
+            clock=self.clock,
+            entropy=self.entropy,
+        )
+
+    def factors(self, sink: EventSink) -> Factors:
+        """Second factors, reporting to ``sink``."""
+        return Factors(
+            devices=self.factor_store,
+            recovery=self.factor_store,
             sink=sink,
             cluster=self.cluster.name,
             clock=self.clock,
@@ -205,6 +220,7 @@ async def open_local(
             ),
             passwords=Passwords(),
             sealing=sealing,
+            factor_store=SqlFactorStore(database, sealing),
         )
     finally:
         await database.close()

@@ -352,12 +352,12 @@ class Workers:
     async def _judge(self, control: Control, asked: SignIn) -> None:
         """Passwords are judged here, so that who guesses is braked whichever worker he meets."""
         try:
+            user, password, source, code = asked.user, asked.password, asked.source, asked.code
             if asked.new is None:
-                result = await self._passwords.check(asked.user, asked.password, source=asked.source)
-                verdict = Verdict(asked.number, result=result.value)
+                judged = await self._passwords.check(user, password, source=source, code=code)
             else:
-                await self._passwords.change(asked.user, asked.password, asked.new, source=asked.source)
-                verdict = Verdict(asked.number)
+                judged = await self._passwords.change(user, password, asked.new, source=source, code=code)
+            verdict = Verdict(asked.number, result=judged.result.value, device=judged.device)
         except InterlockError as error:
             verdict = Verdict.of(asked.number, error)
         control.send(verdict)

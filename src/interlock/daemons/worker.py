@@ -49,7 +49,7 @@ from interlock.daemons.reloading import DRAINED, drain
 from interlock.daemons.shelf import worker_board
 from interlock.services.desk import Desk
 from interlock.services.joining import JoinSources
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement, SignInResult
 
 _log = structlog.get_logger()
 
@@ -232,14 +232,17 @@ class _FarPasswords:
         self._numbers = count()
         self._asked: dict[int, asyncio.Future[Verdict]] = {}
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
         """See `PasswordCheck.check`."""
-        verdict = await self._ask(SignIn(next(self._numbers), user, password, source))
-        return SignInResult(verdict.result)
+        return await self._judged(SignIn(next(self._numbers), user, password, source, None, code))
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """See `PasswordCheck.change`."""
-        await self._ask(SignIn(next(self._numbers), user, old, source, new))
+        return await self._judged(SignIn(next(self._numbers), user, old, source, new, code))
+
+    async def _judged(self, question: SignIn) -> Judgement:
+        verdict = await self._ask(question)
+        return Judgement(SignInResult(verdict.result), verdict.device)
 
     def answered(self, verdict: Verdict) -> None:
         """The supervisor's answer; nobody may be waiting for it any more."""

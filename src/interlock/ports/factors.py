@@ -39,6 +39,10 @@ class DeviceStore(DeviceSource, Protocol):
         """Forget one; NotFound if the user has none with this ID."""
         ...
 
+    async def forget_factors(self, user: str) -> int:
+        """Forget all devices and recovery codes of a user, whether they can be read or not; how many devices."""
+        ...
+
 
 class RecoveryStore(Protocol):
     """Recovery codes, as digests."""

@@ -43,6 +43,7 @@ ValueT = TypeVar("ValueT")
 class _Failures:
     count: int
     until: float  # no attempt before this reading of the monotonic clock
+    before: float = 0.0  # what `until` was before the newest attempt
 
 
 class Brake:
@@ -66,7 +67,7 @@ class Brake:
         failures = self._failures.setdefault(key, _Failures(0, now))
         if now < failures.until:
             return False
-        failures.count += 1
+        failures.count, failures.before = failures.count + 1, failures.until
         over = failures.count - FREE_FAILURES
         failures.until = now + (min(2.0**over, MAX_DELAY_S) if over >= 0 else 0.0)
         _touch(self._failures, key)
@@ -85,8 +86,12 @@ class Brake:
     def undo(self, key: Key) -> None:
         """The attempt was not judged after all."""
         if (failures := self._failures.get(key)) is not None:
-            failures.count -= 1
+            failures.count, failures.until = failures.count - 1, failures.before
         self._forgive(key)
+
+    def knows(self, key: Key) -> bool:
+        """Whether this user has signed in from this source before."""
+        return key in self._known
 
     def _allowed(self, source: str, now: float) -> bool:
         return self._spent.get(source, now) - now <= (SOURCE_FAILURES - 1) * SOURCE_PAUSE_S

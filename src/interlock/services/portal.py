@@ -69,6 +69,7 @@ class Caller:
     methods: tuple[str, ...]  # SSH authentication methods that succeeded
     since: datetime  # when the connection was authenticated
     source: str = ""  # host:port of the person's client
+    device: str = ""  # `Identity.device` after a sign-in
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,14 @@ class UserCertifier(Protocol):
     """Auth, as sign-in needs it; services.authority.Authority."""
 
     async def issue_user(
-        self, user: str, roles: Sequence[str], logins: Sequence[str], public_key: str, ttl: timedelta
+        self,
+        user: str,
+        roles: Sequence[str],
+        logins: Sequence[str],
+        public_key: str,
+        ttl: timedelta,
+        *,
+        device: str = "",
     ) -> str:
         """A user certificate, OpenSSH one-line form; Denied if key, names or life are not acceptable."""
         ...
@@ -223,7 +231,9 @@ class Portal:
             raise Denied(public, reason=f"the roles of {caller.user} have no logins")
         names = tuple(role.name for role in roles)
         ttl = DEFAULT_TTL if request.ttl is None else timedelta(seconds=request.ttl)
-        certificate = await self._authority.issue_user(caller.user, names, logins, request.public_key, ttl)
+        certificate = await self._authority.issue_user(
+            caller.user, names, logins, request.public_key, ttl, device=caller.device
+        )
         return wire.Signed(
             certificate=certificate,
             host_ca=self._host_ca(),

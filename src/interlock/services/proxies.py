@@ -38,7 +38,7 @@ from interlock.ports import (
 from interlock.services.daemonca import HostIdentity
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.portal import Caller, Download
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement, SignInResult
 from interlock.services.standing import Standing
 from interlock.services.tickets import Tickets
 
@@ -91,11 +91,11 @@ class Answers(Protocol):
 class Judge(Protocol):
     """services.signin.SignIn."""
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
-        """Judge a password; SignInFailed if it is wrong."""
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
+        """Judge a password, with the code of a second factor; SignInFailed if it is wrong."""
         ...
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """Replace it."""
         ...
 
@@ -234,18 +234,18 @@ class Proxies:
         return [each for each in found if each.id != proxy.id and each.lives(now=now)]
 
     async def sign_in(
-        self, proxy: HostIdentity, user: str, password: str, *, source: str, new: str | None
+        self, proxy: HostIdentity, user: str, password: str, *, source: str, new: str | None, code: str = ""
     ) -> tuple[SignInResult, bytes]:
         """Judge a password, and replace it if there is a new one; with a ticket if the person is signed in now."""
         await self._check_member(proxy)
         _check_source(proxy, source)
         if new is None:
-            result = await self._passwords.check(user, password, source=source)
+            judged = await self._passwords.check(user, password, source=source, code=code)
         else:
-            await self._passwords.change(user, password, new, source=source)
-            result = SignInResult.OK
-        ticket = self._tickets.give(user, proxy.id, self._clock.now()) if result is SignInResult.OK else b""
-        return result, ticket
+            judged = await self._passwords.change(user, password, new, source=source, code=code)
+        if judged.result is not SignInResult.OK:
+            return judged.result, b""
+        return judged.result, self._tickets.give(user, proxy.id, self._clock.now(), device=judged.device)
 
     async def portal(
         self,
@@ -264,8 +264,8 @@ class Proxies:
             raise _refused(proxy, f"{len(request)} bytes")
         asked = wire.parse_request(request)
         if by_ticket:
-            user, since = self._tickets.read(shown, proxy.id, self._now())
-            caller = Caller(user, None, methods, since, source)
+            user, since, device = self._tickets.read(shown, proxy.id, self._now())
+            caller = Caller(user, None, methods, since, source, device)
         else:
             claims = await self._claims(proxy, shown)
             caller = Caller(claims.identity.user, claims, methods, self._now(), source)

@@ -1,4 +1,4 @@
-"""Sign-in by password: argon2id, one-time passwords, and a brake on guessing that locks nobody else out.
+"""Sign-in by password and second factor: argon2id, one-time passwords, and a brake that locks nobody else out.
 
 Every failure looks the same to the person who tries, in text and in the work done for it, so that nobody learns
 which names exist. Sessions are not here: a sign-in is only the moment at which somebody proves who they are.
@@ -7,6 +7,8 @@ which names exist. Sessions are not here: a sign-in is only the moment at which 
 import asyncio
 import unicodedata
 from base64 import b32encode
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 
 from argon2 import PasswordHasher, Type
@@ -18,7 +20,8 @@ from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.lock import Subject
 from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserStore
-from interlock.services.brake import Brake, Turns
+from interlock.services.brake import Brake, Key, Turns
+from interlock.services.factors import NOTHING_PROVEN, Factors, Proven
 from interlock.services.locks import check_stored
 
 MIN_PASSWORD = 12
@@ -31,11 +34,28 @@ PUBLIC = "sign-in failed: wrong user name or password (after several failures, w
 """The one text of every failure."""
 
 
+WRONG_CODE = "that code is not right, or it has been used already: wait for the next one"
+"""For somebody whose key has proved who he is; after several failures the brake says the same."""
+
+ANYWHERE = "*"
+"""In place of a source: codes of one user are guessed at from wherever the password is known."""
+
+
 class SignInResult(Enum):
     """What a right password leads to."""
 
     OK = "ok"
     MUST_CHANGE = "must_change"  # a one-time password: call `SignIn.change` before anything else
+    NEEDS_CODE = "needs_code"  # the user has second factors: call again with a code
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of an attempt."""
+
+    result: SignInResult
+    device: str = ""  # `Identity.device` of who is signed in
+    careful: bool = False  # whoever must change the password has a second factor, too
 
 
 class Passwords:
@@ -70,13 +90,14 @@ class Passwords:
 
 
 class SignIn:
-    """Judges passwords and changes them."""
+    """Judges passwords with second factors, and changes passwords."""
 
     def __init__(
         self,
         *,
         users: UserStore,
         passwords: Passwords,
+        factors: Factors,
         locks: LockSource,
         sink: EventSink,
         cluster: str,
@@ -85,51 +106,122 @@ class SignIn:
     ) -> None:
         self._users = users
         self._passwords = passwords
+        self._factors = factors
         self._locks = locks
         self._sink = sink
         self._cluster = cluster
         self._clock = clock
         self._entropy = entropy
         self._brake = Brake()
+        self._codes = Brake()  # of right passwords with wrong codes
         self._turns = Turns()
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
-        """Judge a password; SignInFailed if it is wrong for whatever reason. ``source`` is the client's address.
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
+        """Judge a password, and the code of who has second factors; SignInFailed if either is wrong.
 
-        Locked if it is right and a lock keeps the user out.
-        ``user.login`` is emitted for failures, and for successes unless the password must be changed first.
+        ``source`` is the client's address. Locked if all is right and a lock keeps the user or the device out.
+        ``user.login`` is emitted for failures, and for successes unless something is still to be asked for.
         """
         account = await self._verified(user, password, source)
-        await self._admit(account, source)
         if account.must_change:
-            return SignInResult.MUST_CHANGE
+            return await self._must_change(account, source)
+        proven = await self._second(account, code, source)
+        if proven is None:
+            return Judgement(SignInResult.NEEDS_CODE)
         stored = account.password_hash
         if stored is not None and self._passwords.outdated(stored):
             await self._users.set_password(user, await self._passwords.hash(password), must_change=False)
-        self._emit(Kind.USER_LOGIN, user, source)
-        return SignInResult.OK
+        self._emit(Kind.USER_LOGIN, user, source, proven=proven)
+        return Judgement(SignInResult.OK, proven.device)
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
-        """Replace the password and count as signed in.
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
+        """Replace the password and count as signed in, unless a code is needed and missing: then nothing changes.
 
-        SignInFailed if the old one is wrong, Denied (nothing changed, ask again) if the new one will not do.
+        SignInFailed if the old one or the code is wrong, Denied (nothing changed, ask again) if the new one will
+        not do.
         """
         check_new_password(old, new)
-        await self._admit(await self._verified(user, old, source), source)
+        account = await self._verified(user, old, source)
+        proven = await self._second(account, code, source)
+        if proven is None:
+            return Judgement(SignInResult.NEEDS_CODE)
         await self._users.set_password(user, await self._passwords.hash(new), must_change=False)
-        self._emit(Kind.USER_LOGIN, user, source)
+        self._emit(Kind.USER_LOGIN, user, source, proven=proven)
+        return Judgement(SignInResult.OK, proven.device)
 
-    async def _admit(self, account: User, source: str) -> None:
-        """The password was right, so the person may know of a lock. Locked if there is one."""
+    async def confirm(self, user: str, code: str, *, source: str) -> Proven:
+        """A second factor of somebody whose key has proved who he is; SignInFailed if the code is not right.
+
+        Locked if a lock keeps the device out.
+        """
+        key = _key(user, source)
+        if not self._brake.begin(key, self._clock.monotonic()):
+            raise self._unconfirmed(user, source, "too many failures, the brake is on")
+        account = await self._account(user)
+        if account is None:
+            raise self._unconfirmed(user, source, _cause(account))
+        proven = await self._proved(account, code, source, self._unconfirmed)
+        self._brake.succeeded(key)
+        await self._admit(account, source, proven)
+        fields: dict[str, JsonValue] = {"success": True, "mfa_device": proven.facts, "addr.remote": source}
+        self._sink.emit(self._event(Kind.MFA_CONFIRM, {"user": user} | fields))
+        return proven
+
+    async def _must_change(self, account: User, source: str) -> Judgement:
+        if await self._factors.of(account.name):
+            self._brake.undo(_key(account.name, source))
+            return Judgement(SignInResult.MUST_CHANGE, careful=True)
+        self._brake.succeeded(_key(account.name, source))
+        await self._admit(account, source)
+        return Judgement(SignInResult.MUST_CHANGE)
+
+    async def _second(self, account: User, code: str, source: str) -> Proven | None:
+        """The password was right. What proves the rest; None if there is nothing yet.
+
+        Until then the attempt counts neither as a failure nor as a success, so that codes cannot be guessed at
+        with a right password in between.
+        """
+        key = _key(account.name, source)
+        if not await self._factors.of(account.name):
+            self._brake.succeeded(key)
+            await self._admit(account, source)
+            return NOTHING_PROVEN
+        if not code:
+            self._brake.undo(key)
+            return None
+        proven = await self._proved(account, code, source, self._failed)
+        self._brake.succeeded(key)
+        await self._admit(account, source, proven)
+        return proven
+
+    async def _proved(
+        self, account: User, code: str, source: str, failed: Callable[[str, str, str], SignInFailed]
+    ) -> Proven:
+        """Judge a code. Guesses from where the user has not been seen count together, wherever they come from."""
+        key, everywhere = _key(account.name, source), (account.name, ANYWHERE)
+        braked = not self._brake.knows(key)
+        if braked and not self._codes.begin(everywhere, self._clock.monotonic()):
+            raise failed(account.name, source, "too many wrong codes, from wherever they came")
+        proven = await self._factors.prove(account.name, code, source=source)
+        if proven is None:
+            raise failed(account.name, source, "wrong code of a second factor")
+        if braked:
+            self._codes.succeeded(everywhere)
+        return proven
+
+    async def _admit(self, account: User, source: str, proven: Proven = NOTHING_PROVEN) -> None:
+        """Everything was right, so the person may know of a lock. Locked if there is one."""
         try:
-            subject = Subject(user=account.name, roles=account.roles)
+            devices = (proven.device,) if proven.device else ()
+            subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=devices)
             await check_stored(self._locks, subject, now=self._clock.now())
         except Locked as error:
             self._emit(Kind.USER_LOGIN_FAILURE, account.name, source, error=error.reason, message=error.public)
             raise
 
     async def _verified(self, user: str, password: str, source: str) -> User:
-        key = (user[:128], source_of(source))
+        """The account with this password. To the brake the attempt is a failure until somebody says otherwise."""
+        key = _key(user, source)
         if not self._brake.begin(key, self._clock.monotonic()):
             raise self._failed(user, source, "too many failures, the brake is on")
         async with self._turns.turn(key[1]) as given:
@@ -142,7 +234,6 @@ class SignIn:
             right = await self._passwords.verify(stored if usable else None, password[:MAX_PASSWORD])
         if account is None or not right:
             raise self._failed(user, source, _cause(account))
-        self._brake.succeeded(key)
         return account
 
     async def _account(self, user: str) -> User | None:
@@ -151,21 +242,40 @@ class SignIn:
         except (NotFound, ValueError):
             return None
 
+    def _unconfirmed(self, user: str, source: str, cause: str) -> SignInFailed:
+        fields: dict[str, JsonValue] = {"user": user, "success": False, "error": cause, "addr.remote": source}
+        self._sink.emit(self._event(Kind.MFA_CONFIRM_FAILURE, fields))
+        return SignInFailed(WRONG_CODE, reason=f"second factor of {user} from {source} failed: {cause}")
+
     def _failed(self, user: str, source: str, cause: str) -> SignInFailed:
         self._emit(Kind.USER_LOGIN_FAILURE, user, source, error=cause)
         return SignInFailed(PUBLIC, reason=f"sign-in of {user[:128]!r} from {source} failed: {cause}")
 
-    def _emit(self, kind: Kind, user: str, source: str, *, error: str = "", message: str = PUBLIC) -> None:
+    def _emit(
+        self,
+        kind: Kind,
+        user: str,
+        source: str,
+        *,
+        error: str = "",
+        message: str = PUBLIC,
+        proven: Proven = NOTHING_PROVEN,
+    ) -> None:
         fields: dict[str, JsonValue] = {
             "user": user[:128],
             "method": "local",
             "success": not error,
             "addr.remote": source,
         }
+        if proven.device:
+            fields["mfa_device"] = proven.facts
         if error:
             fields["error"] = error
             fields["message"] = message
-        self._sink.emit(AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields))
+        self._sink.emit(self._event(kind, fields))
+
+    def _event(self, kind: Kind, fields: dict[str, JsonValue]) -> AuditEvent:
+        return AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields)
 
 
 def check_new_password(old: str, new: str) -> None:
@@ -180,6 +290,10 @@ def one_time_password(entropy: Entropy) -> str:
     """A password of 100 random bits that can be read over the telephone."""
     text = b32encode(entropy.token(13)).decode().lower()[:20]
     return "-".join(text[at : at + 5] for at in range(0, 20, 5))
+
+
+def _key(user: str, source: str) -> Key:
+    return user[:128], source_of(source)
 
 
 def _normal(password: str) -> str:

@@ -31,6 +31,7 @@ class SignedIn:
     user: str
     proxy: DaemonId
     since: float  # seconds since the epoch
+    device: str = ""  # `Identity.device`
 
 
 class Tickets:
@@ -39,13 +40,13 @@ class Tickets:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def give(self, user: str, proxy: DaemonId, now: datetime) -> bytes:
-        """For somebody whose password was right."""
-        said = msgspec.msgpack.encode(SignedIn(user, proxy, now.timestamp()))
+    def give(self, user: str, proxy: DaemonId, now: datetime, *, device: str = "") -> bytes:
+        """For somebody whose password was right, and who has used this second factor if there is one."""
+        said = msgspec.msgpack.encode(SignedIn(user, proxy, now.timestamp(), device))
         return hmac.digest(self._key, said, "sha256") + said
 
-    def read(self, ticket: bytes, proxy: DaemonId, now: datetime) -> tuple[str, datetime]:
-        """Who signed in, and when; Denied if it is no ticket of this proxy, or too old."""
+    def read(self, ticket: bytes, proxy: DaemonId, now: datetime) -> tuple[str, datetime, str]:
+        """Who signed in, when, and with which device; Denied if it is no ticket of this proxy, or too old."""
         seal, said = ticket[:_SEAL], ticket[_SEAL:MAX_TICKET]
         if not hmac.compare_digest(hmac.digest(self._key, said, "sha256"), seal):
             raise Denied("sign in again with ilsh login", reason=f"proxy {proxy} showed a ticket that is none")
@@ -57,4 +58,4 @@ class Tickets:
         if now - since > LIFE:
             public = "this sign-in is too old: sign in again with ilsh login"
             raise Denied(public, reason=f"proxy {proxy} showed a ticket of {since.isoformat()} for {found.user}")
-        return found.user, since
+        return found.user, since, found.device

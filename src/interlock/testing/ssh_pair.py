@@ -52,7 +52,7 @@ from interlock.services.federation import FederatedAdmission, FederatedClaims, L
 from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
 from interlock.services.sessions import Sessions
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement
 from interlock.services.wheel import TICK_S, Wheel
 from interlock.testing.hostile import Credential, RawSsh, connect_raw
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
@@ -109,13 +109,13 @@ class Directory:
 class NoPasswords:
     """Nobody signs in by password."""
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
         """Refuse."""
-        raise SignInFailed("sign-in failed", reason=f"{user} from {source}, {len(password)} characters")
+        raise SignInFailed("sign-in failed", reason=f"{user} from {source}, {len(password)}, {len(code)}")
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """Refuse."""
-        raise SignInFailed("sign-in failed", reason=f"{user} from {source}, {len(old)}, {len(new)}")
+        raise SignInFailed("sign-in failed", reason=f"{user} from {source}, {len(old)}, {len(new)}, {len(code)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from interlock.ports import Clock, Entropy
 from interlock.services.browsing import BrowserSignIns, Errands
 from interlock.services.confirming import Confirmations
 from interlock.services.links import Links
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement
 from interlock.web.visit import Answer, Site, Visit, to
 
 SIGN_IN = "/sign-in"
@@ -19,8 +19,8 @@ ACCOUNT = "/account"
 class PasswordCheck(Protocol):
     """Sign-in by password; services.signin.SignIn."""
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
-        """Judge a password; SignInFailed if it is wrong."""
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
+        """Judge a password, with the code of a second factor if there is one; SignInFailed if it is wrong."""
         ...
 
 

@@ -7,6 +7,8 @@ from interlock.web.layout import button, field, form, new_password_fields, notic
 from interlock.web.parts import ACCOUNT, SIGN_IN, Web, afterwards, code_of, entered
 from interlock.web.visit import Answer, Visit, to
 
+CODE_ASKED = "Your account has a second factor: type its code, or a recovery code, and the password again."
+
 CHANGE = "change-password"
 """Errand of somebody whose one-time password was right, and who has to choose another one."""
 
@@ -25,16 +27,21 @@ async def show(web: Web, visit: Visit) -> Answer:
 
 
 async def sign_in(web: Web, visit: Visit) -> Answer:
-    """``POST /sign-in``: by password."""
-    user = visit.said("user")
+    """``POST /sign-in``: by password, and the code of a second factor."""
+    user, code = visit.said("user"), visit.said("factor")
     try:
-        result = await web.passwords.check(user, visit.said("password"), source=visit.source)
+        judged = await web.passwords.check(user, visit.said("password"), source=visit.source, code=code)
     except (SignInFailed, Locked) as error:
         return _page(web, visit, error=error.public, status=403)
-    if result is SignInResult.MUST_CHANGE:
-        await web.errands.begin(CHANGE, visit.secret, {"user": user}, source=visit.source)
-        return _change(web, visit)
-    return await entered(web, visit, user)
+    match judged.result:
+        case SignInResult.NEEDS_CODE:
+            return _page(web, visit, error=CODE_ASKED, status=403)
+        case SignInResult.MUST_CHANGE:
+            facts = {"user": user} | ({"again": "yes"} if judged.careful else {})
+            await web.errands.begin(CHANGE, visit.secret, facts, source=visit.source)
+            return _change(web, visit)
+        case SignInResult.OK:
+            return await entered(web, visit, user, device=judged.device)
 
 
 async def change(web: Web, visit: Visit) -> Answer:
@@ -48,6 +55,8 @@ async def change(web: Web, visit: Visit) -> Answer:
     except Denied as error:
         await web.errands.begin(CHANGE, visit.secret, facts, source=visit.source)
         return _change(web, visit, error=error.public)
+    if "again" in facts:  # the password alone is not enough for this one
+        return _page(web, visit, done="Your password was changed: sign in with it.")
     return await entered(web, visit, user)
 
 
@@ -63,16 +72,18 @@ def _hidden_code(visit: Visit) -> Html | None:
     return tag("input", type="hidden", name="code", value=code) if code else None
 
 
-def _page(web: Web, visit: Visit, *, error: str = "", status: int = 200) -> Answer:
+def _page(web: Web, visit: Visit, *, error: str = "", done: str = "", status: int = 200) -> Answer:
     body = page(
         "Sign in",
         notice(error, bad=True),
+        notice(done),
         form(
             SIGN_IN,
             visit.form_token,
             _hidden_code(visit),
             field("User name", "user", autocomplete="username", autocapitalize="none", spellcheck="false"),
             field("Password", "password", type="password", autocomplete="current-password"),
+            field("Code, if you have a second factor", "factor", autocomplete="one-time-code", required=False),
             button("Sign in"),
         ),
         cluster=web.site.cluster,

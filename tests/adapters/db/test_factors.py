@@ -5,17 +5,20 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from interlock.adapters.db.accounts import SqlUserStore
 from interlock.adapters.db.engine import Database
-from interlock.adapters.db.factors import Sealed, SqlFactorStore
-from interlock.core.errors import NotFound
+from interlock.adapters.db.factors import SqlFactorStore
+from interlock.adapters.db.schema import mfa_devices
+from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DeviceId
 from interlock.domain.factor import Device, EnrolledKey, Passkey, Totp
 from interlock.ports import User
+from interlock.services.sealing import ClearSealing, KeySealing
 from interlock.testing.clock import START
+from interlock.testing.entropy import FakeEntropy
 
 PHONE = Device(DeviceId("d1"), "alice", "phone", START, Totp(b"\x00secret\xff", 5))
 TOKEN = Device(
@@ -32,7 +35,7 @@ KEY = EnrolledKey(b"\x00\x01key", "alice", "laptop", START, START + timedelta(9)
 @pytest.fixture
 def factors(database: Database) -> SqlFactorStore:
     """The store."""
-    return SqlFactorStore(database)
+    return SqlFactorStore(database, ClearSealing())
 
 
 async def test_devices_come_back_as_stored(factors: SqlFactorStore) -> None:
@@ -115,18 +118,29 @@ async def test_keys_come_back_as_stored_and_are_one_persons(factors: SqlFactorSt
         await factors.enrolled_key(KEY.blob)
 
 
-async def test_what_cannot_be_read_proves_nobody(factors: SqlFactorStore, database: Database) -> None:
-    """R6: a key whose restrictions are not understood is no key, a device of an unknown kind no device."""
+async def test_a_key_that_cannot_be_read_proves_nobody(factors: SqlFactorStore, database: Database) -> None:
+    """R6: a key whose restrictions are not understood is no key."""
     await factors.enrol_key(KEY)
-    await factors.add_device(PHONE)
     await database.change(text("UPDATE user_keys SET options = '[[\"from\"]]'"))
-    await database.change(text("UPDATE mfa_devices SET kind = 'smell'"))
     with capture_logs() as logs:
         with pytest.raises(NotFound):
             await factors.enrolled_key(KEY.blob)
         assert await factors.keys_of("alice") == []
-        assert await factors.devices("alice") == []
-    assert {entry["event"] for entry in logs} == {"user_key.unreadable", "mfa_device.unreadable"}
+    assert {entry["event"] for entry in logs} == {"user_key.unreadable"}
+
+
+async def test_who_has_a_device_that_cannot_be_read_does_not_pass_for_one_without(
+    factors: SqlFactorStore, database: Database
+) -> None:
+    """Else the password alone would do. An administrator can still take it away."""
+    await factors.add_device(PHONE)
+    await factors.set_recovery_codes("alice", [b"a"])
+    await database.change(text("UPDATE mfa_devices SET kind = 'smell'"))
+    with pytest.raises(StoreError):
+        await factors.devices("alice")
+    assert await factors.forget_factors("alice") == 1
+    assert await factors.devices("alice") == []
+    assert await factors.recovery_codes_left("alice") == 0
 
 
 async def test_with_the_account_goes_all_that_proved_it(factors: SqlFactorStore, database: Database) -> None:
@@ -142,19 +156,13 @@ async def test_with_the_account_goes_all_that_proved_it(factors: SqlFactorStore,
     assert await factors.keys_of("alice") == []
 
 
-class _Reversed:
-    def seal(self, secret: bytes) -> Sealed:
-        return Sealed(secret[::-1])
-
-    def open(self, sealed: Sealed) -> bytes:
-        return sealed[::-1]
-
-
-async def test_secrets_are_stored_sealed(factors: SqlFactorStore, database: Database) -> None:
-    """Only through the seal do they come back."""
-    sealed = SqlFactorStore(database, _Reversed())
+async def test_secrets_are_stored_sealed(database: Database) -> None:
+    """Each for its own row."""
+    sealed = SqlFactorStore(database, KeySealing(b"k" * 32, FakeEntropy()))
     await sealed.add_device(PHONE)
     assert await sealed.devices("alice") == [PHONE]
-    [bare] = await factors.devices("alice")
-    assert isinstance(bare.proof, Totp)
-    assert bare.proof.secret == b"\xffterces\x00"
+    [row] = await database.rows(select(mfa_devices.c.secret))
+    assert b"secret" not in row.secret
+    await database.change(text("UPDATE mfa_devices SET id = 'd9'"))
+    with pytest.raises(StoreError):
+        await sealed.devices("alice")

@@ -10,6 +10,7 @@ import asyncssh
 import pytest
 
 from interlock.adapters.ssh.portal import (
+    CODE_ASKED,
     HINT,
     MAX_ATTEMPTS,
     Challenge,
@@ -20,7 +21,7 @@ from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, PortalCl
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RecordingError, SignInFailed, StoreError
 from interlock.services.portal import Caller, Download
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement, SignInResult
 from interlock.testing.clock import START
 
 
@@ -30,19 +31,31 @@ class Passwords:
 
     known: dict[str, str] = field(default_factory=lambda: {"alice": "right", "olga": "one-time"})
     broken: bool = False
+    careful: tuple[str, ...] = ()  # who has a second factor
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
         if self.broken:
             raise StoreError("disk", reason=source)
-        if self.known.get(user) != password:
+        if self.known.get(user) != password or code not in ("", "123456"):
             raise SignInFailed("sign-in failed", reason=f"{user} from {source}")
-        return SignInResult.MUST_CHANGE if password == "one-time" else SignInResult.OK
+        if password == "one-time":
+            return Judgement(SignInResult.MUST_CHANGE)
+        return self._second(user, code)
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
-        await self.check(user, old, source=source)
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
+        if self.known.get(user) != old or code not in ("", "123456"):
+            raise SignInFailed("sign-in failed", reason=f"{user} from {source}")
         if len(new) < 3:
             raise Denied("the new password is too short")
-        self.known[user] = new
+        judged = self._second(user, code)
+        if judged.result is SignInResult.OK:
+            self.known[user] = new
+        return judged
+
+    def _second(self, user: str, code: str) -> Judgement:
+        if user not in self.careful:
+            return Judgement(SignInResult.OK)
+        return Judgement(SignInResult.OK, "phone") if code else Judgement(SignInResult.NEEDS_CODE)
 
 
 class Portal:
@@ -244,6 +257,24 @@ async def test_questions_are_for_one_user_and_end() -> None:
     for _ in range(2, MAX_ATTEMPTS):
         assert questions.challenge("alice")
     assert questions.challenge("alice") is False
+
+
+@pytest.mark.parametrize(("user", "password"), [("alice", "right"), ("olga", "one-time")])
+async def test_who_has_a_second_factor_is_asked_for_it_last(user: str, password: str) -> None:
+    """A wrong code fails like a wrong password, from the beginning; nothing was changed by it."""
+    passwords = Passwords(careful=("alice", "olga"))
+    asked = ("", CODE_ASKED, "", [("Code: ", True)])
+    for code, verdict in (("999999", False), ("123456", True)):
+        questions = KeyboardInteractive(passwords, user, "192.0.2.1:1")
+        assert questions.challenge(user)
+        said = await questions.respond(user, [password])
+        if password == "one-time":
+            assert said == questions._ask_new("Your password is a one-time password: choose a new one.")
+            said = await questions.respond(user, ["new password", "new password"])
+        assert said == asked
+        assert await questions.respond(user, [code]) is verdict
+        assert questions.device == ("phone" if verdict else "")
+        assert (passwords.known[user] == "new password") == (verdict and password == "one-time")
 
 
 async def test_a_recording_is_streamed_whole(world: World) -> None:

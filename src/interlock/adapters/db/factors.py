@@ -2,20 +2,22 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NewType, Protocol
+from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Row, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, select, update
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, dump_strings, load_strings
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.sealed import purpose_of
 from interlock.adapters.db.words import insert
-from interlock.core.errors import NotFound
+from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DeviceId, parse_name
 from interlock.domain.factor import Device, DeviceKind, EnrolledKey, Passkey, Totp
+from interlock.ports import Sealing
 
 _log = structlog.get_logger(__name__)
 
@@ -23,54 +25,26 @@ _DEVICES, _CODES, _KEYS = schema.mfa_devices, schema.recovery_codes, schema.user
 _KEY = Prepared(select(_KEYS).where(_KEYS.c.blob == bindparam("blob")))
 _OPTIONS = msgspec.json.Decoder(tuple[tuple[str, str], ...], strict=True)
 
-Sealed = NewType("Sealed", bytes)
-"""A secret as it is stored."""
-
-
-class Seal(Protocol):
-    """How secrets are kept from whoever reads the database alone."""
-
-    def seal(self, secret: bytes) -> Sealed:
-        """To the database."""
-        ...
-
-    def open(self, sealed: Sealed) -> bytes:
-        """From it; ValueError if that cannot be."""
-        ...
-
-
-class Unsealed:
-    """As they are: whoever reads the database has the authorities' keys as well."""
-
-    def seal(self, secret: bytes) -> Sealed:
-        """See `Seal`."""
-        return Sealed(secret)
-
-    def open(self, sealed: Sealed) -> bytes:
-        """See `Seal`."""
-        return bytes(sealed)
-
 
 class SqlFactorStore:
     """`ports.DeviceStore`, `ports.RecoveryStore` and `ports.KeyStore`."""
 
-    def __init__(self, database: Database, seal: Seal | None = None) -> None:
+    def __init__(self, database: Database, sealing: Sealing) -> None:
         self._database = database
-        self._seal = seal or Unsealed()
+        self._sealing = sealing
 
     async def devices(self, user: str) -> list[Device]:
         """`ports.DeviceSource`."""
         wanted = select(_DEVICES).where(_DEVICES.c.user == user).order_by(_DEVICES.c.added, _DEVICES.c.id)
         rows = await self._database.rows(wanted)
-        return [device for row in rows if (device := self._device(row)) is not None]
+        return [self._device(row) for row in rows]
 
     async def device_of_credential(self, credential: bytes) -> Device:
         """`ports.DeviceSource`."""
         rows = await self._database.rows(select(_DEVICES).where(_DEVICES.c.credential == credential))
-        device = self._device(rows[0]) if rows else None
-        if device is None:
+        if not rows:
             raise NotFound("nobody has this passkey")
-        return device
+        return self._device(rows[0])
 
     async def use_device(self, device: DeviceId, counter: int, now: datetime) -> bool:
         """`ports.DeviceSource`."""
@@ -92,7 +66,7 @@ class SqlFactorStore:
         }
         match device.proof:
             case Totp(secret, step):
-                row |= {"secret": self._seal.seal(secret), "counter": step}
+                row |= {"secret": self._sealing.seal(_purpose(device.id), secret), "counter": step}
             case Passkey(credential, public_key, sign_count, transports):
                 row |= {"credential": credential, "public_key": public_key, "counter": sign_count}
                 row |= {"transports": dump_strings(transports)}
@@ -104,12 +78,21 @@ class SqlFactorStore:
         if not await self._database.change(wanted):
             raise NotFound(f"{user} has no second-factor device {device}")
 
+    async def forget_factors(self, user: str) -> int:
+        """`ports.DeviceStore`."""
+
+        def forget(connection: Connection) -> int:
+            connection.execute(delete(_CODES).where(_CODES.c.user == user))
+            return connection.execute(delete(_DEVICES).where(_DEVICES.c.user == user)).rowcount
+
+        return await self._database.write(forget)
+
     async def set_recovery_codes(self, user: str, digests: Iterable[bytes]) -> None:
         """`ports.RecoveryStore`."""
         rows = [{"user": parse_name(user), "digest": digest} for digest in digests]
         dropped = delete(_CODES).where(_CODES.c.user == user)
 
-        def replace(connection: Any) -> None:
+        def replace(connection: Connection) -> None:
             connection.execute(dropped)
             if rows:
                 connection.execute(insert(_CODES), rows)
@@ -156,18 +139,23 @@ class SqlFactorStore:
         if not await self._database.change(delete(_KEYS).where(_KEYS.c.blob == blob, _KEYS.c.user == user)):
             raise NotFound(f"{user} has not enrolled this key")
 
-    def _device(self, row: Row[Any]) -> Device | None:
+    def _device(self, row: Row[Any]) -> Device:
+        """StoreError if it cannot be read: nobody may pass for somebody who has no device."""
+        proof: Totp | Passkey
         try:
-            proof: Totp | Passkey
             if DeviceKind(row.kind) is DeviceKind.TOTP:
-                proof = Totp(self._seal.open(Sealed(bytes(row.secret))), row.counter)
+                proof = Totp(self._sealing.open(_purpose(row.id), bytes(row.secret)), row.counter)
             else:
                 transports = load_strings(row.transports)
                 proof = Passkey(bytes(row.credential), bytes(row.public_key), row.counter, transports)
         except (ValueError, TypeError) as error:
-            _log.error("mfa_device.unreadable", device=row.id, user=row.user, error=str(error))
-            return None
+            public = f"a second-factor device of {row.user} cannot be read: see ilctl users mfa"
+            raise StoreError(public, reason=f"device {row.id}: {error}") from error
         return Device(DeviceId(row.id), row.user, row.name, row.added, proof, row.used)
+
+
+def _purpose(device: str) -> str:
+    return purpose_of(_DEVICES.c.secret, device)
 
 
 def _key(row: Any) -> EnrolledKey | None:

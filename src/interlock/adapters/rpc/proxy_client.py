@@ -23,7 +23,7 @@ from interlock.domain.twin import Twin
 from interlock.ports import TargetCredential
 from interlock.services.portal import Caller, Download
 from interlock.services.proxies import ForTarget
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement, SignInResult
 from interlock.services.standing import Standing
 
 MAX_TICKETS = 10_000
@@ -89,9 +89,9 @@ class ProxyClient(AuthClient):
         """The other proxies."""
         return await self._ask(p.PEERS, p.AskPeers(known))
 
-    async def judge(self, user: str, password: str, *, source: str, new: str | None = None) -> p.Judged:
+    async def judge(self, wanted: p.Password) -> p.Judged:
         """Sign-in by password."""
-        return await self._ask(p.PASSWORD, p.Password(user, password, source, new))
+        return await self._ask(p.PASSWORD, wanted)
 
     async def put_twin(self, twin: Twin) -> None:
         """Expect a node's twin of our session."""
@@ -164,13 +164,13 @@ class FarPortal:
         self._client = client
         self._tickets: OrderedDict[str, bytes] = OrderedDict()  # by user
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
-        """See `PasswordCheck`."""
-        return self._keep(user, await self._client.judge(user, password, source=source))
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
+        """See `PasswordCheck`. The device is in the ticket, for auth alone."""
+        return self._keep(user, await self._client.judge(p.Password(user, password, source, None, code)))
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """See `PasswordCheck`."""
-        self._keep(user, await self._client.judge(user, old, source=source, new=new))
+        return self._keep(user, await self._client.judge(p.Password(user, old, source, new, code)))
 
     async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
         """See `portal.Portal.answer`; StoreError if auth cannot be reached."""
@@ -187,14 +187,14 @@ class FarPortal:
         await told.aclose()
         return reply
 
-    def _keep(self, user: str, judged: p.Judged) -> SignInResult:
+    def _keep(self, user: str, judged: p.Judged) -> Judgement:
         if judged.ticket:
             self._tickets[user] = judged.ticket
             self._tickets.move_to_end(user)
             if len(self._tickets) > MAX_TICKETS:
                 self._tickets.popitem(last=False)
         try:
-            return SignInResult(judged.result)
+            return Judgement(SignInResult(judged.result))
         except ValueError:
             raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, f"sign-in: {judged.result[:64]!r}") from None
 

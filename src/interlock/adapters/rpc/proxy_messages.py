@@ -111,6 +111,7 @@ class Password:
     password: str
     source: str
     new: str | None = None
+    code: str = ""  # of a second factor
 
 
 @dataclass(frozen=True, slots=True)

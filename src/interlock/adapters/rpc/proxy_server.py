@@ -99,7 +99,7 @@ class ProxyHandlers:
 
     async def _password(self, caller: HostIdentity, request: p.Password) -> p.Judged:
         result, ticket = await self._proxies.sign_in(
-            caller, request.user, request.password, source=request.source, new=request.new
+            caller, request.user, request.password, source=request.source, new=request.new, code=request.code
         )
         return p.Judged(result.value, ticket)
 

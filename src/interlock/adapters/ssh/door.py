@@ -64,6 +64,7 @@ class Door(Guarded, TunnelHooks):
         self._node: NodeCaller | None = None  # set while the user name is a node's
         self._questions: KeyboardInteractive | None = None
         self._signed_in = ""  # the user that a password proved
+        self._device = ""  # `Identity.device` of that sign-in
         self._jumps_refused = 0
         self._lock_timer: asyncio.TimerHandle | None = None
         self._lock_watch: LockWatch | None = None  # of a portal; who is routed is watched on the way
@@ -128,7 +129,7 @@ class Door(Guarded, TunnelHooks):
             return False
         verdict = await self._questions.respond(username, responses)
         if verdict is True:
-            self._signed_in = username
+            self._signed_in, self._device = username, self._questions.device
         return verdict
 
     def auth_completed(self) -> None:
@@ -145,7 +146,7 @@ class Door(Guarded, TunnelHooks):
             self.connection.freeze()
             self._services.route(self.connection, self.claims, self._route, self.client_addr())
         else:
-            identity = self.claims.identity if self.claims else Identity(self._signed_in, (), "")
+            identity = self.claims.identity if self.claims else Identity(self._signed_in, (), "", self._device)
             self._lock_watch = self.gate.locks.watch(Subject.of(identity), self._locked)
 
     def _locked(self, lock: Denied) -> None:
@@ -189,6 +190,7 @@ class Door(Guarded, TunnelHooks):
             methods=("publickey",) if self.claims else ("keyboard-interactive",),
             since=self._since,
             source=self.client_addr(),
+            device=self._device,
         )
         return PortalSession(self._services.portal, caller)
 

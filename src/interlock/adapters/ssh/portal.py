@@ -17,7 +17,7 @@ import structlog
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, Locked, RemoteProtocolError, SignInFailed
 from interlock.services.portal import Caller, Download, refusal
-from interlock.services.signin import SignInResult
+from interlock.services.signin import Judgement, SignInResult
 
 MAX_ATTEMPTS = 6
 """Rounds of questions on one connection. OpenSSH asks three times (NumberOfPasswordPrompts)."""
@@ -26,6 +26,10 @@ HINT = (
     "This is the Interlock gateway; to reach a node use: ssh LOGIN%NODE@GATEWAY, or ssh -J USER@GATEWAY LOGIN@NODE"
 )
 """What a person reads who asks the gateway itself for a shell."""
+
+CODE_ASKED = "Your account has a second factor: type the code that your authenticator shows, or a recovery code."
+CODE_PROMPT = "Code: "
+"""What is asked when a password or a key has been right."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,6 +43,7 @@ class _Asked(Enum):
     NOTHING = "nothing"
     PASSWORD = "password"  # noqa: S105 - the name of a question
     NEW_PASSWORD = "new password"  # noqa: S105 - the name of a question
+    CODE = "code"
 
 
 class _Gone(Exception):
@@ -48,11 +53,11 @@ class _Gone(Exception):
 class PasswordCheck(Protocol):
     """Sign-in by password; services.signin.SignIn."""
 
-    async def check(self, user: str, password: str, *, source: str) -> SignInResult:
-        """Judge a password; SignInFailed if it is wrong."""
+    async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
+        """Judge a password, with the code of a second factor if there is one; SignInFailed if it is wrong."""
         ...
 
-    async def change(self, user: str, old: str, new: str, *, source: str) -> None:
+    async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """Replace it; SignInFailed if the old one is wrong, Denied if the new one will not do."""
         ...
 
@@ -74,11 +79,13 @@ class KeyboardInteractive:
         self._source = source
         self._asked = _Asked.NOTHING
         self._rounds = 0
-        self._old = ""  # the one-time password, while the new one is being asked for
+        self._password = ""  # while more is being asked for
+        self._new = ""  # the one that is to replace it
+        self.device = ""  # `Identity.device` of who is signed in
 
     def challenge(self, user: str) -> Challenge:
         """The first question (asyncssh's get_kbdint_challenge); starts anew when it is asked for again."""
-        self._old = ""
+        self._password = self._new = ""
         return self._ask(_Asked.PASSWORD, "", "Password: ") if user == self._user else False
 
     async def respond(self, user: str, responses: Sequence[str]) -> Challenge:
@@ -89,9 +96,12 @@ class KeyboardInteractive:
         try:
             match asked, responses:
                 case _Asked.PASSWORD, [password]:
-                    return await self._check(password)
+                    self._password = password
+                    return await self._judge("")
                 case _Asked.NEW_PASSWORD, [new, again]:
                     return await self._change(new, again)
+                case _Asked.CODE, [code]:
+                    return await self._judge(code)
                 case _:
                     return False
         except SignInFailed:
@@ -102,31 +112,42 @@ class KeyboardInteractive:
             _log.warning("portal.signin_failed", user=self._user, reason=error.reason)
             return self._ask(_Asked.NOTHING, error.public)
 
-    async def _check(self, password: str) -> Challenge:
-        if await self._signin.check(self._user, password, source=self._source) is SignInResult.OK:
-            return True
-        self._old = password
-        return self._ask_new("Your password is a one-time password: choose a new one.")
+    async def _judge(self, code: str) -> Challenge:
+        if self._new:
+            judged = await self._signin.change(
+                self._user, self._password, self._new, source=self._source, code=code
+            )
+        else:
+            judged = await self._signin.check(self._user, self._password, source=self._source, code=code)
+        match judged.result:
+            case SignInResult.MUST_CHANGE:
+                return self._ask_new("Your password is a one-time password: choose a new one.")
+            case SignInResult.NEEDS_CODE:
+                return self._ask(_Asked.CODE, CODE_ASKED, CODE_PROMPT, echo=True)
+            case SignInResult.OK:
+                self._password = self._new = ""
+                self.device = judged.device
+                return True
 
     async def _change(self, new: str, again: str) -> Challenge:
         if new != again:
             return self._ask_new("The two new passwords differ.")
+        self._new = new
         try:
-            await self._signin.change(self._user, self._old, new, source=self._source)
+            return await self._judge("")
         except Denied as error:
+            self._new = ""
             return self._ask_new(error.public)
-        self._old = ""
-        return True
 
     def _ask_new(self, instruction: str) -> Challenge:
         return self._ask(_Asked.NEW_PASSWORD, instruction, "New password: ", "Repeat new password: ")
 
-    def _ask(self, asked: _Asked, instruction: str, *prompts: str) -> Challenge:
+    def _ask(self, asked: _Asked, instruction: str, *prompts: str, echo: bool = False) -> Challenge:
         self._rounds += 1
         if self._rounds > MAX_ATTEMPTS:
             return False
         self._asked = asked
-        return "", instruction, "", [(prompt, False) for prompt in prompts]
+        return "", instruction, "", [(prompt, echo) for prompt in prompts]
 
 
 class PortalSession(asyncssh.SSHServerSession[bytes]):

@@ -1,0 +1,119 @@
+"""Second factors for tests: a store in memory, and an authenticator as a person has one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from pyotp import TOTP
+
+from interlock.core.errors import NotFound
+from interlock.core.ids import DeviceId
+from interlock.domain.factor import Device, EnrolledKey, Passkey, Totp
+from interlock.testing.clock import START
+
+SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+SECRET_BYTES = b"12345678901234567890"
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """An app on somebody's phone."""
+
+    secret: str = SECRET
+
+    def code(self, now: datetime) -> str:
+        """What it shows."""
+        return TOTP(self.secret).at(now)
+
+
+def phone_of(user: str, device: str = "11111111-0000-4000-8000-00000000000d") -> Device:
+    """Somebody's `Authenticator`, as it is stored."""
+    return Device(DeviceId(device), user, "phone", START, Totp(SECRET_BYTES))
+
+
+@dataclass(slots=True)
+class MemoryFactors:
+    """`ports.DeviceStore`, `RecoveryStore` and `KeyStore` in memory."""
+
+    kept: dict[str, Device] = field(default_factory=dict)
+    codes: dict[str, set[bytes]] = field(default_factory=dict)
+    keys: dict[bytes, EnrolledKey] = field(default_factory=dict)
+
+    async def devices(self, user: str) -> list[Device]:
+        """`ports.DeviceSource`."""
+        return [device for device in self.kept.values() if device.user == user]
+
+    async def device_of_credential(self, credential: bytes) -> Device:
+        """`ports.DeviceSource`."""
+        for device in self.kept.values():
+            if isinstance(device.proof, Passkey) and device.proof.credential == credential:
+                return device
+        raise NotFound("nobody has this passkey")
+
+    async def use_device(self, device: DeviceId, counter: int, now: datetime) -> bool:
+        """`ports.DeviceSource`."""
+        found = self.kept[device]
+        match found.proof:
+            case Totp(secret, step) if step < counter:
+                self.kept[device] = replace(found, proof=Totp(secret, counter), used=now)
+            case Passkey(sign_count=before) if before < counter or before == counter == 0:
+                self.kept[device] = replace(found, proof=replace(found.proof, sign_count=counter), used=now)
+            case _:
+                return False
+        return True
+
+    async def add_device(self, device: Device) -> bool:
+        """`ports.DeviceStore`."""
+        if any((each.user, each.name) == (device.user, device.name) for each in self.kept.values()):
+            return False
+        self.kept[device.id] = device
+        return True
+
+    async def remove_device(self, user: str, device: DeviceId) -> None:
+        """`ports.DeviceStore`."""
+        if self.kept[device].user != user:
+            raise NotFound("no such device")
+        del self.kept[device]
+
+    async def forget_factors(self, user: str) -> int:
+        """`ports.DeviceStore`."""
+        gone = [device.id for device in await self.devices(user)]
+        for device in gone:
+            del self.kept[device]
+        self.codes.pop(user, None)
+        return len(gone)
+
+    async def set_recovery_codes(self, user: str, digests: Iterable[bytes]) -> None:
+        """`ports.RecoveryStore`."""
+        self.codes[user] = set(digests)
+
+    async def spend_recovery_code(self, user: str, digest: bytes) -> bool:
+        """`ports.RecoveryStore`."""
+        left = self.codes.get(user, set())
+        known = digest in left
+        left.discard(digest)
+        return known
+
+    async def recovery_codes_left(self, user: str) -> int:
+        """`ports.RecoveryStore`."""
+        return len(self.codes.get(user, ()))
+
+    async def enrolled_key(self, blob: bytes) -> EnrolledKey:
+        """`ports.KeySource`."""
+        if blob not in self.keys:
+            raise NotFound("nobody has enrolled this key")
+        return self.keys[blob]
+
+    async def keys_of(self, user: str) -> list[EnrolledKey]:
+        """`ports.KeyStore`."""
+        return [key for key in self.keys.values() if key.user == user]
+
+    async def enrol_key(self, key: EnrolledKey) -> bool:
+        """`ports.KeyStore`."""
+        return self.keys.setdefault(key.blob, key) is key
+
+    async def remove_key(self, user: str, blob: bytes) -> None:
+        """`ports.KeyStore`."""
+        if (await self.enrolled_key(blob)).user != user:
+            raise NotFound("another's key")
+        del self.keys[blob]
