@@ -26,6 +26,7 @@ from interlock.cli import (
     admin_proxies,
     admin_rekey,
     admin_roles,
+    admin_rotation,
     admin_tokens,
     admin_trust,
     admin_verify,
@@ -46,6 +47,8 @@ app.add_typer(admin_proxies.app, name="proxies")
 app.add_typer(admin_tokens.app, name="tokens")
 app.add_typer(admin_clusters.app, name="clusters")
 app.add_typer(admin_trust.auth, name="auth")
+admin_trust.auth.command("status")(admin_rotation.status)
+admin_trust.auth.command("rotate")(admin_rotation.rotate)
 app.add_typer(admin_keys.app, name="keys")
 app.add_typer(admin_locks.app, name="locks")
 app.add_typer(admin_audit.events, name="events")

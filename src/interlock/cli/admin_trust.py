@@ -40,7 +40,7 @@ def export(
         ),
     ],
 ) -> None:
-    """Print an authority's public key: one line, OpenSSH format."""
+    """Print an authority's public key, OpenSSH format: one line, or two while one key takes the other's place."""
 
     async def work(local: "Local") -> str:
         return local.authority.export(kind.value)

@@ -16,6 +16,7 @@ from interlock.services.emitter import EventFactory
 from interlock.services.federation import FederatedClaims, Leaves
 from interlock.services.joining import Joining, JoinSources
 from interlock.services.proxies import Proxies
+from interlock.services.rotation import HeardOf
 from interlock.services.tickets import PURPOSE, Tickets
 from interlock.services.trusting import Trusting
 
@@ -83,6 +84,7 @@ async def auth_rpc_server(
             locks=locks,
             leases=local.leases,
             trust=local.authority,
+            heard=HeardOf(local.rotations, clock),
             warrants=local.authority,
             clock=clock,
             spool=local.data_dir / SPOOL,

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -43,6 +44,7 @@ from interlock.daemons.proxy import (
     proxy_parts,
 )
 from interlock.daemons.reloading import Reloads
+from interlock.daemons.rotating import keep_rotating
 from interlock.daemons.shelf import Shelf
 from interlock.daemons.storage import check_store, keep_place, tend_store
 from interlock.daemons.supervise import sole_user
@@ -54,6 +56,7 @@ from interlock.services.completer import Completer
 from interlock.services.health import Health
 from interlock.services.joining import JoinSources
 from interlock.services.leading import Leading
+from interlock.services.rotation import HeardOf
 from interlock.services.sessions import Sessions
 from interlock.services.sweeper import Sweeper
 
@@ -161,6 +164,7 @@ class _Composition:
             coordinates=self.coordinates,
         )
         proxy = make_proxy(parts, local)
+        services.following.then(proxy.renew)
         return OneProcess(services, proxy, believes)
 
 
@@ -230,6 +234,8 @@ async def _serve(
                 tasks.create_task(_sweep(sweeper, completer, sessions), name="gateway.sweeper"),
                 tasks.create_task(tenures.run(), name="gateway.tenures"),
                 tasks.create_task(services.claim(), name="gateway.claims"),
+                tasks.create_task(services.following.run(), name="gateway.authorities"),
+                tasks.create_task(keep_rotating(services), name="gateway.rotations"),
                 tasks.create_task(reloads.obey(front.reload, local.clock), name="gateway.reloads"),
                 tasks.create_task(tend_store(local.recordings, local.clock), name="gateway.storage"),
                 tasks.create_task(tend_database(local.database, local.clock), name="gateway.database"),
@@ -338,6 +344,12 @@ def _auth_addresses(bound: Bound) -> AuthAddresses:
 
 async def _node(services: Services, stopping: asyncio.Event, ready: "asyncio.Future[str]") -> None:
     config, local = services.config, services.local
+    changed, heard = asyncio.Event(), HeardOf(local.rotations, local.clock)
+
+    async def renew() -> None:
+        changed.set()
+
+    services.following.then(renew)
     try:
         await run_local_node(
             node_settings(config, local.data_dir / NODE_DIRECTORY),
@@ -360,6 +372,8 @@ async def _node(services: Services, stopping: asyncio.Event, ready: "asyncio.Fut
             on_ready=lambda host, port: ready.set_result(f"{host}:{port}"),
             meters=services.meters,
             content=content_keys(config, local.entropy),
+            changed=changed,
+            told=partial(heard.told, certified=True),
         )
     except Exception as error:
         if not ready.done():

@@ -31,6 +31,7 @@ from interlock.adapters.db.leases import SqlLeaseStore
 from interlock.adapters.db.locks import SqlLockFeed, SqlLockStore
 from interlock.adapters.db.proxies import SqlProxyStore
 from interlock.adapters.db.retention import SqlEventRetention
+from interlock.adapters.db.rotations import SqlRotationStore
 from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.adapters.db.twins import SqlTwinStore
@@ -84,6 +85,7 @@ class Local:
     arriving: ArrivingRecordings  # in sync modes
     catalogue: Catalogue
     authority: Authority
+    rotations: SqlRotationStore
     evidence: SqlEvidenceStore
     exports: SqlExports
     holds: SqlHoldStore
@@ -166,8 +168,9 @@ async def open_local(
         )
         sealing = await unlock(data_dir, database, clock=clock, entropy=entropy, data_key=data_key)
         authorities = SqlAuthorityStore(database, clock, sealing)
+        rotations = SqlRotationStore(database, sealing)
         authority = await Authority.load(
-            authorities, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
+            authorities, rotations, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
         locks = SqlLockStore(database)
@@ -214,7 +217,8 @@ async def open_local(
             holds=SqlHoldStore(database),
             retention=SqlEventRetention(database, chain),
             shared_claims=SqlSharedClaims(database) if database.shared else None,
-            claims=CertificateReader([authority.export("user")]),
+            rotations=rotations,
+            claims=CertificateReader(authority.trusted("user")),
             admission=RoleAdmission(
                 users=users, roles=roles, targets=inventory, modes=clusters, locks=locks, clock=clock
             ),

@@ -69,6 +69,8 @@ class IdentityKeeper:
         self._terms = terms
         self._kind = kind
         self._clock = clock
+        self._woken = asyncio.Event()
+        self.on_trust: Callable[[], None] = lambda: None  # other authorities are trusted
         self.on_renewed: Callable[[], None] = lambda: None
         self.on_moved: Callable[[], None] = lambda: None  # auths are elsewhere, or there are others
 
@@ -98,14 +100,21 @@ class IdentityKeeper:
                 failing = ""
             await self._pause(RETRY_S if failing else REFRESH_S)
 
+    def wake(self) -> None:
+        """Auth has other authorities: ask now."""
+        self._woken.set()
+
     async def _pause(self, seconds: float) -> None:
         needed = self._terms.needed
         if needed.is_set():
             await asyncio.sleep(NEEDED_S)
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await needed.wait()
+        async with asyncio.TaskGroup() as tasks:
+            both = [tasks.create_task(each.wait(), name="keeper.pause") for each in (needed, self._woken)]
+            await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for task in both:
+                task.cancel()
+        self._woken.clear()
 
     async def refresh(self, server: Renewable, client: AuthClient) -> None:
         """Ask once, renew if it is time, and keep what has changed; first what a session waits for."""
@@ -116,10 +125,11 @@ class IdentityKeeper:
 
     async def _refresh_identity(self, server: Renewable, client: AuthClient) -> None:
         identity = self._identity
-        if self._clock.now() >= half_life(identity.certificate):
-            identity = identity.renewed(await client.renew(identity.host_public_key))
-        else:
+        due = self._clock.now() >= half_life(identity.certificate)
+        if not due:
             identity = identity.trusting(await client.trust())
+        if due or identity.signed_by_others:
+            identity = identity.renewed(await client.renew(identity.host_public_key))
         if identity == self._identity:
             return
         renewed = identity.certificate != self._identity.certificate
@@ -127,6 +137,7 @@ class IdentityKeeper:
         self.claims.trust(identity.user_cas)
         self._file.save(identity)
         self._identity = identity
+        self.on_trust()
         if moved:
             self.on_moved()
             await client.move(identity.service)

@@ -7,7 +7,7 @@ elsewhere, and so is everything that speaks SSH.
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -42,6 +42,7 @@ from interlock.ports import (
     RecordingStore,
     SyncStore,
     TrackerStore,
+    TrustBundle,
 )
 from interlock.services.certificates import CertificateReader
 from interlock.services.claims import SessionClaims
@@ -136,13 +137,15 @@ async def serve_node(
     agent: TunnelAgent | None = None,
     meters: Meters | None = None,
     watch: str = "",
+    on_trust: Callable[[], None] = lambda: None,
     on_ready: Callable[[str, int], None] = lambda _host, _port: None,
 ) -> None:
     """Run the node until ``stopping`` is set, then end every session properly.
 
     ``reached_at`` is the host that the proxy dials if the settings name none. With an ``agent`` the node does not
     listen, and is reached by its tunnel. ``meters``: of the process, if others count there too. ``watch``: where
-    to tell of itself (`daemons.monitor`). ``on_ready`` gets the bound address, or no host and port 0.
+    to tell of itself (`daemons.monitor`). ``on_trust``: called when auth has other authorities. ``on_ready`` gets
+    the bound address, or no host and port 0.
     ConfigError if the address is taken or the host key cannot be used.
     """
     meters = meters or Meters()
@@ -153,6 +156,7 @@ async def serve_node(
         clock=clock,
         call_later=Wheel(clock).call_later,
     )
+    tenures.locks.on_trust = on_trust
     sessions = Sessions(
         daemon_id=identity.id,
         cluster=identity.cluster,
@@ -243,8 +247,13 @@ async def run_local_node(
     on_ready: Callable[[str, int], None] = lambda _host, _port: None,
     meters: Meters | None = None,
     content: ContentKeys | None = None,
+    changed: asyncio.Event | None = None,
+    told: Callable[[DaemonId, TrustBundle], Awaitable[None]] | None = None,
 ) -> None:
-    """A node in auth's own process: the same, without joining and without a network in between."""
+    """A node in auth's own process: the same, without joining and without a network in between.
+
+    ``changed``: set when there are other authorities. ``told``: hears whom the node trusts, and is certified by.
+    """
     prepare_data_dir(settings.data_dir)
     file = IdentityFile(settings.data_dir)
     identity = await _local_identity(settings, file.load(), cluster=cluster, auth=auth, entropy=entropy)
@@ -252,8 +261,14 @@ async def run_local_node(
     claims = CertificateReader(identity.user_cas)
 
     async def keep(server: NodeServer) -> None:
+        again = changed or asyncio.Event()
         while True:
-            await asyncio.sleep(RENEW_LOCAL_S)
+            if told is not None:
+                await told(identity.id, await auth.trust())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RENEW_LOCAL_S):
+                    await again.wait()
+            again.clear()
             fresh = await _local_identity(settings, identity, cluster=cluster, auth=auth, entropy=entropy)
             claims.trust(fresh.user_cas)
             await server.renew(fresh.host_certificate)

@@ -5,6 +5,7 @@ node that has it starts without a token, and serves forwarded sessions even befo
 """
 
 import os
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from interlock.core.certificate import PublicKey, SignedCertificate
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.domain.signing import DaemonRole
@@ -53,6 +55,12 @@ class NodeIdentity:
     def host_public_key(self) -> str:
         """The SSH host key that is certified, OpenSSH one-line form."""
         return public_line(self.host_key)
+
+    @property
+    def signed_by_others(self) -> bool:
+        """Whether a certificate of its is not signed by the authority that signs now, which auth names first."""
+        pairs = ((self.host_certificate, self.host_cas), (self.tunnel_certificate, self.user_cas))
+        return any(_is_by_another(line, cas[0]) for line, cas in pairs if line and cas)
 
     @property
     def trust(self) -> TrustBundle:
@@ -134,3 +142,12 @@ def public_line(host_key: str) -> str:
     key = serialization.load_ssh_private_key(host_key.encode(), password=None)
     openssh = serialization.Encoding.OpenSSH
     return key.public_key().public_bytes(openssh, serialization.PublicFormat.OpenSSH).decode()
+
+
+def _is_by_another(certificate: str, authority: str) -> bool:
+    """Whether the certificate names another authority; what cannot be read names none."""
+    try:
+        signed = SignedCertificate.parse(b64decode(certificate.split()[1]))
+        return signed.certificate.authority != PublicKey.parse(authority)
+    except (ValueError, IndexError):
+        return False

@@ -84,6 +84,7 @@ async def run_node(
             content=terms,
             agent=agent,
             watch=watch,
+            on_trust=keeper.wake,
             on_ready=on_ready,
         )
 

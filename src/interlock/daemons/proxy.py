@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.ssh import algorithms
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.guarded import Gate
-from interlock.adapters.ssh.hostkey import load_host_key, public_data
+from interlock.adapters.ssh.hostkey import HostAuthorities, load_host_key
 from interlock.adapters.ssh.leaf import LeafDialler, LeafPortals
 from interlock.adapters.ssh.parts import Permits, ProxyParts
 from interlock.adapters.ssh.portal import Answerer, PasswordCheck
@@ -28,6 +28,7 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.core.limits import MAX_CONNECTIONS_PREAUTH
 from interlock.daemons.config import Address, Config
+from interlock.daemons.following import Following
 from interlock.daemons.local import RECORDINGS, Local
 from interlock.daemons.storage import open_room
 from interlock.daemons.supervise import finished
@@ -94,7 +95,7 @@ class ProxyPorts:
     targets: TargetLookup
     lookup: SessionLookup
     current_roles: Callable[[Claims], Awaitable[list[Role]]]
-    host_cas: Iterable[str]  # one line each
+    host_authorities: HostAuthorities
     is_peer: Callable[[DaemonId], bool] = lambda _daemon: False  # see `Desk`
 
 
@@ -134,6 +135,7 @@ class Services(ProxyServices):
     """Of one process of a gateway."""
 
     local: Local
+    following: Following
     signer: KeySource
     claiming: Claiming | None  # None: no other auth has this database
 
@@ -205,6 +207,7 @@ async def open_services(
         sessions,
         meters,
         local,
+        Following(local, tenures.locks),
         signer,
         claiming,
     )
@@ -281,7 +284,7 @@ def local_ports(services: Services, passwords: PasswordCheck) -> ProxyPorts:
         targets=local.inventory,
         lookup=local.audit,
         current_roles=local.admission.current_roles,
-        host_cas=(local.authority.export("host"),),
+        host_authorities=services.following.host_authorities,
     )
 
 
@@ -356,7 +359,7 @@ def proxy_parts(
         permits=ports.permits,
         leaves=ports.leaves,
         leaf_dialler=LeafDialler(ports.issuer),
-        dialler=Dialler(ports.issuer, frozenset(map(public_data, ports.host_cas)), tunnels),
+        dialler=Dialler(ports.issuer, ports.host_authorities, tunnels),
         hosts=ports.issuer,
         sessions=services.sessions,
         tenures=services.tenures,

@@ -19,7 +19,7 @@ from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.rpc.proxy_client import FarPortal, FarSessions, FarStandings, FarTwins, ProxyClient
 from interlock.adapters.rpc.tls import split_address, split_addresses
 from interlock.adapters.ssh.algorithms import FAST_CIPHERS
-from interlock.adapters.ssh.hostkey import parse_host_key
+from interlock.adapters.ssh.hostkey import HostAuthorities, parse_host_key
 from interlock.adapters.ssh.leaf import LeafPortals
 from interlock.adapters.ssh.proxy import ProxyServer
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
@@ -150,6 +150,9 @@ class _Proxy:
         self._believes = FederatedClaims(keeper.claims, self._trusted, self._cluster)
         self._claiming = Claiming(client.claim)
         self._services = self._make_services(config, terms, entropy)
+        self._host_authorities = HostAuthorities(identity.host_cas)
+        keeper.on_trust = lambda: self._host_authorities.trust(keeper.identity.host_cas)
+        self._services.tenures.locks.on_trust = keeper.wake
         self._peering = Peering(client, identity.id, own_sockets(data_dir, identity.id), self._shown())
         keeper.on_renewed = lambda: self._peering.door.use(self._shown())
         keeper.on_moved = self._lead_to_auths
@@ -325,7 +328,7 @@ class _Proxy:
             targets=client,
             lookup=sessions,
             current_roles=permits.current_roles,
-            host_cas=self._keeper.identity.host_cas,
+            host_authorities=self._host_authorities,
             is_peer=self._peering.is_peer,
         )
 

@@ -123,7 +123,9 @@ class _Worker:
                 names=host_names(services),
                 workers=begin.workers,
             )
-            await self._serve(services, make_proxy(parts, local), parts.desk, believes.run())
+            proxy = make_proxy(parts, local)
+            services.following.then(proxy.renew)
+            await self._serve(services, proxy, parts.desk, believes.run())
 
     async def _serve(
         self, services: Services, proxy: ProxyServer, desk: Desk, keep_up: Coroutine[None, None, None]
@@ -136,6 +138,7 @@ class _Worker:
             upkeep = [
                 tasks.create_task(services.tenures.run(), name="worker.tenures"),
                 tasks.create_task(services.claim(), name="worker.claims"),
+                tasks.create_task(services.following.run(), name="worker.authorities"),
                 tasks.create_task(keep_up, name="worker.clusters"),
                 tasks.create_task(hatch.run(listen_at(path)), name="worker.hatch"),
                 tasks.create_task(self._obey(services), name="worker.control"),
@@ -197,6 +200,7 @@ class _Joins:
         self._process = process
         self._making = asyncio.Lock()
         self._accept: Accept | None = None
+        services.following.then(self._forget)
 
     async def __call__(self) -> Accept:
         async with self._making:
@@ -206,6 +210,10 @@ class _Joins:
                 shown = await own_credential(self._services.local, self._process)
                 self._accept = (await join_server(self._services, self._desk, self._process, shown)).accept
         return self._accept
+
+    async def _forget(self) -> None:
+        """Its certificate may be by an authority that is gone."""
+        self._accept = None
 
 
 class _FarSources(JoinSources):

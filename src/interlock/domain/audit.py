@@ -99,6 +99,8 @@ class Kind(Enum):
     CLUSTER_UPDATE = ("trusted_cluster.update", "ILC00I")
     CLUSTER_DELETE = ("trusted_cluster.delete", "T7001I")
     CLUSTER_TOKEN_CREATE = ("trusted_cluster_token.create", "T7002I")
+    ROTATION_BEGIN = ("certificate_authority.rotation.begin", "ILX00I")
+    ROTATION_STEP = ("certificate_authority.rotation.step", "ILX01I")
     KEYS_UPDATE = ("cluster.keys.update", "ILK00I")
     BACKUP_CREATE = ("cluster.backup", "ILB00I")
     BACKUP_RESTORE = ("cluster.restore", "ILB01I")

@@ -106,6 +106,7 @@ class LockList:
     locks: tuple[Lock, ...] = ()
     strict: bool = False  # whether who cannot see the current list must refuse everybody
     offline_s: int = 0  # seconds for which what auth said of somebody counts while no auth answers
+    trust: str = ""  # another one than before when the authorities have changed
 
     def check(self, subject: Subject, *, now: datetime, stale: bool = False) -> None:
         """Locked if the subject is locked out; Denied if that cannot be known and the cluster is strict."""

@@ -113,6 +113,7 @@ from interlock.ports.retention import (
     RemovableRecordings,
     SignCut,
 )
+from interlock.ports.rotation import Heard, HeardStore, KeyRing, KeyRingSource, RotationStore
 from interlock.ports.sealing import KeyWrapper, Sealing, Wrapping
 from interlock.ports.system import (
     Clock,
@@ -153,10 +154,14 @@ __all__ = [
     "ExportCursors",
     "ExportSource",
     "ExportState",
+    "Heard",
+    "HeardStore",
     "HoldStore",
     "HostIssuer",
     "Inventory",
     "JoinToken",
+    "KeyRing",
+    "KeyRingSource",
     "KeySource",
     "KeyStore",
     "KeyWrapper",
@@ -193,6 +198,7 @@ __all__ = [
     "RemovableRecordings",
     "RoleSource",
     "RoleStore",
+    "RotationStore",
     "Sealing",
     "SessionLookup",
     "SharedClaims",

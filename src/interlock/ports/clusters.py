@@ -1,5 +1,6 @@
 """Narrow protocols: this cluster, its settings, and others that it trusts."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,11 +91,28 @@ class TrustStore(KnownClusters, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrustBundle:
-    """The authorities that SSH servers and clients of the cluster rely on: public keys, OpenSSH one-line form."""
+    """The authorities that SSH servers and clients of the cluster rely on: public keys, OpenSSH one-line form.
+
+    There are two of a kind while one takes the other's place; first the one that signs now.
+    """
 
     user_cas: tuple[str, ...]
     host_cas: tuple[str, ...]
     service: str = ""  # where auth, or each of several, listens for daemons; empty: as it was
+
+    @property
+    def digest(self) -> str:
+        """Short, the same for the same authorities in whatever order."""
+        return _digest("\n".join(sorted(self.user_cas)) + "\n\n" + "\n".join(sorted(self.host_cas)))
+
+    @property
+    def signers(self) -> str:
+        """The same of those that sign now, which come first."""
+        return _digest("\n".join((*self.user_cas[:1], *self.host_cas[:1])))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class TrustSource(Protocol):

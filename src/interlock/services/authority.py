@@ -7,6 +7,7 @@ audit log's checkpoints itself. Reading certificates is `interlock.services.cert
 daemons is not here.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -33,9 +34,19 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.cluster import LeafPass, door_of
 from interlock.domain.identity import Forwarded, Identity, parse_client
 from interlock.domain.permit import Permit
+from interlock.domain.rotation import RotatedKind
 from interlock.domain.signing import DaemonRole, SigningKey, issue_warrant
 from interlock.domain.target import SubKind
-from interlock.ports import AuthorityKey, AuthorityStore, Clock, Entropy, EventSink, TargetCredential, TrustBundle
+from interlock.ports import (
+    AuthorityKey,
+    AuthorityStore,
+    Clock,
+    Entropy,
+    EventSink,
+    KeyRingSource,
+    TargetCredential,
+    TrustBundle,
+)
 from interlock.services.certificates import IDENTITY_EXTENSION, TUNNEL_EXTENSION, encode_claims, encode_devices
 
 MAX_USER_TTL = timedelta(hours=30)
@@ -81,7 +92,11 @@ class Authority:
     def __init__(
         self, keys: Sequence[AuthorityKey], *, cluster: str, daemon_id: DaemonId, clock: Clock, entropy: Entropy
     ) -> None:
-        self._signers = {key.kind: _Signer(key) for key in keys}
+        self._signers = {key.kind: _Signer(key) for key in keys}  # those that sign now
+        self._trusted: dict[str, tuple[_Signer, ...]]
+        self._trusted = {kind: (signer,) for kind, signer in self._signers.items()}  # first the one that signs
+        self._ring: KeyRingSource | None = None
+        self._seen: object = None  # what the signers were made of
         self._cluster = cluster
         self._daemon_id = daemon_id
         self._clock = clock
@@ -90,19 +105,59 @@ class Authority:
 
     @classmethod
     async def load(
-        cls, store: AuthorityStore, *, cluster: str, daemon_id: DaemonId, clock: Clock, entropy: Entropy
+        cls,
+        store: AuthorityStore,
+        ring: KeyRingSource | None = None,
+        *,
+        cluster: str,
+        daemon_id: DaemonId,
+        clock: Clock,
+        entropy: Entropy,
     ) -> Self:
-        """Read the authorities' keys, making those that do not exist yet. ``daemon_id`` signs for itself."""
-        keys = [await store.ensure_authority(_new_key(kind, clock.now())) for kind in _KINDS]
-        return cls(keys, cluster=cluster, daemon_id=daemon_id, clock=clock, entropy=entropy)
+        """Read the authorities' keys, making those that do not exist yet. ``daemon_id`` signs for itself.
+
+        ``ring``: where they are as they change; None: they do not.
+        """
+        keys = [await store.ensure_authority(new_authority(kind, clock.now())) for kind in _KINDS]
+        made = cls(keys, cluster=cluster, daemon_id=daemon_id, clock=clock, entropy=entropy)
+        made._ring = ring
+        await made.refresh()
+        return made
+
+    async def refresh(self) -> bool:
+        """Go by the authorities as they are now; whether anything has changed. StoreError if that is not known."""
+        if self._ring is None:
+            return False
+        ring = await self._ring.keyring()
+        seen = (
+            {kind: key.public for kind, key in ring.current.items()},
+            {kind: (key.public, ring.rotations[RotatedKind(kind)].phase) for kind, key in ring.coming.items()},
+        )
+        if seen == self._seen:
+            return False
+        trusted: dict[str, tuple[_Signer, ...]]
+        trusted = {kind: (_Signer(key),) for kind, key in ring.current.items() if kind in _KINDS}
+        for kind, key in ring.coming.items():
+            new, old = _Signer(key), trusted[kind][0]
+            trusted[kind] = (new, old) if ring.rotations[RotatedKind(kind)].signs_with_new else (old, new)
+        self._trusted, self._seen = trusted, seen
+        self._signers = {kind: signers[0] for kind, signers in trusted.items()}
+        return True
 
     def report_to(self, sink: EventSink) -> None:
         """Emit ``cert.create`` for people's certificates from now on."""
         self._sink = sink
 
+    def trusted(self, kind: str) -> tuple[str, ...]:
+        """An authority's public keys, one line each; KeyError if there is no such authority.
+
+        There are two while one takes the other's place: first the one that signs.
+        """
+        return tuple(each.public.line(f"interlock-{kind}-ca@{self._cluster}") for each in self._trusted[kind])
+
     def export(self, kind: str) -> str:
-        """One authority's public key, one line; KeyError if there is no such authority."""
-        return self._signers[kind].public.line(f"interlock-{kind}-ca@{self._cluster}")
+        """The same as the lines of a file."""
+        return "\n".join(self.trusted(kind))
 
     @property
     def audit_key(self) -> SigningKey:
@@ -124,7 +179,9 @@ class Authority:
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`: the authorities that our own servers and all clients rely on."""
-        return TrustBundle(user_cas=(self.export("user"),), host_cas=(self.export("host"),))
+        with contextlib.suppress(StoreError):  # what was known last counts
+            await self.refresh()
+        return TrustBundle(user_cas=self.trusted("user"), host_cas=self.trusted("host"))
 
     async def issue_user(
         self,
@@ -288,7 +345,8 @@ class _Signer:
         return certificate.line(self._private.sign(certificate.signed_part()))
 
 
-def _new_key(kind: str, now: datetime) -> AuthorityKey:
+def new_authority(kind: str, now: datetime) -> AuthorityKey:
+    """A fresh key pair for an authority."""
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

@@ -53,6 +53,7 @@ class Locks:
         self._watches: dict[LockWatch, None] = {}
         self._words = 0  # how often the feed has said something
         self._said: asyncio.Future[None] | None = None  # done at its next word; made by who waits for it
+        self.on_trust: Callable[[], None] = lambda: None  # the cluster's authorities have changed, or are heard of
 
     @property
     def stale(self) -> bool:
@@ -120,6 +121,8 @@ class Locks:
         if heard != self._list:
             if heard.offline_s != self._list.offline_s:
                 _log.info("access.offline_allowed", seconds=heard.offline_s)
+            if heard.trust != self._list.trust:
+                self.on_trust()
             self._list = heard
             self._judge_all()
         if self._said is not None and not self._said.done():

@@ -103,7 +103,7 @@ class UserCertifier(Protocol):
         ...
 
     def export(self, kind: str) -> str:
-        """The public key of authority ``user``, ``host`` or ``openssh``, one line."""
+        """The public keys of authority ``user``, ``host`` or ``openssh``, a line each."""
         ...
 
 
@@ -343,7 +343,7 @@ class Portal:
         )
 
     def _host_ca(self) -> list[str]:
-        return [self._authority.export("host")]
+        return self._authority.export("host").splitlines()
 
     def _emit_denied(self, caller: Caller, error: Denied) -> None:
         count = self._count_refusal(caller.user)

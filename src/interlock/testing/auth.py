@@ -25,6 +25,7 @@ from interlock.ports import (
     Clock,
     Cluster,
     EventFilter,
+    Heard,
     JoinToken,
     RecordingInfo,
     RecordingStore,
@@ -35,6 +36,7 @@ from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, KeyPair, create_authority, create_key
 from interlock.services.emitter import EventFactory
 from interlock.services.joining import Joining, TokenText, create_token
+from interlock.services.rotation import HeardOf
 from interlock.services.trusting import Trusting
 from interlock.testing.limits import MemoryLeases, MemoryLocks
 from interlock.testing.recordings import AUTHORITY, START
@@ -54,6 +56,7 @@ class Stores:
     kept: list[tuple[DaemonId, tuple[SessionId, ...], datetime]] = field(default_factory=list)
     recordings_by_sid: dict[SessionId, bytes] = field(default_factory=dict)
     nodes: dict[str, Target] = field(default_factory=dict)
+    noted: dict[DaemonId, Heard] = field(default_factory=dict)
     join_tokens: dict[str, JoinToken] = field(default_factory=dict)
     admitted: list[tuple[Claims, str, DaemonId]] = field(default_factory=list)
     access: Access = NOTHING_SPECIAL
@@ -137,6 +140,14 @@ class Stores:
     async def issue_tunnel(self, public_key: str, node: DaemonId) -> str:
         """`ports.TunnelIssuer`."""
         return f"{public_key} for the tunnel of {node}"
+
+    async def heard(self) -> list[Heard]:
+        """`ports.HeardStore`."""
+        return list(self.noted.values())
+
+    async def note_heard(self, heard: Heard) -> None:
+        """`ports.HeardStore`."""
+        self.noted[heard.daemon] = heard
 
     async def trust(self) -> TrustBundle:
         """`ports.TrustSource`."""
@@ -247,6 +258,7 @@ class Auth:
             locks=self.locks,
             leases=self.leases,
             trust=stores,
+            heard=HeardOf(stores, self.clock),
             warrants=stores,
             clock=self.clock,
             spool=self.directory,

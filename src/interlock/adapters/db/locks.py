@@ -10,6 +10,7 @@ from interlock.adapters.db import schema
 from interlock.adapters.db.authorities import SqlClusterStore
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.prepared import Prepared
+from interlock.adapters.db.rotations import trust_digest
 from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
 from interlock.domain.lock import MAX_LOCKS, Lock, LockKind, LockList
@@ -95,7 +96,8 @@ class SqlLockFeed:
             due = now - told >= BEAT_S
             if version != seen or due:
                 locks, offline_s = tuple(await self._store.locks()), await self._policy.offline_s()
-                seen, found = version, LockList(locks, self._strict, offline_s)
+                trust = await trust_digest(self._database)
+                seen, found = version, LockList(locks, self._strict, offline_s, trust)
                 if found != known or due:
                     known, told = found, now
                     yield found

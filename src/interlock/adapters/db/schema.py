@@ -97,10 +97,31 @@ mode_rules = Table(
 authorities = Table(
     "authorities",
     metadata,
-    Column("kind", KIND, primary_key=True),  # user, host, openssh, recordings, x509
+    Column("kind", KIND, primary_key=True),  # user, host, openssh, recordings, x509; KIND.next
     Column("private_key", TEXT, nullable=False),  # PKCS #8 PEM, sealed or not: `adapters.db.sealed`
     Column("public", TEXT, nullable=False),  # OpenSSH line; for x509 the PEM certificate
     Column("created", Moment, nullable=False),
+)
+
+rotations = Table(
+    "rotations",  # `domain.rotation.Rotation`; the new key is the authority KIND.next
+    metadata,
+    Column("kind", KIND, primary_key=True),
+    Column("phase", KIND, nullable=False),
+    Column("began", Moment, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("signing", Moment),
+    Column("grace_s", Integer, nullable=False),
+    Column("compromised", Boolean, nullable=False),
+)
+
+heard = Table(
+    "heard",  # `ports.Heard`: what daemons apart were told of the authorities
+    metadata,
+    Column("daemon", ID, primary_key=True),
+    Column("trust", KIND, nullable=False),
+    Column("signer", KIND, nullable=False),
+    Column("at", Moment, nullable=False),
 )
 
 key_wrappers = Table(

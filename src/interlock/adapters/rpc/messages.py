@@ -146,6 +146,7 @@ class Locks:
     strict: bool
     offline_s: int = 0
     newer: tuple[NewerLock, ...] = ()  # of the others, of which an old daemon sees nothing
+    trust: str = ""
 
     @classmethod
     def of(cls, told: LockList) -> Self:
@@ -156,7 +157,7 @@ class Locks:
             for each in told.locks
             if each.kind not in FIRST_LOCKS
         )
-        return cls(old, told.strict, told.offline_s, tuple(newer))
+        return cls(old, told.strict, told.offline_s, tuple(newer), told.trust)
 
     def read(self) -> LockList:
         """The list. What a newer auth locks and is not known here locks nothing here."""
@@ -166,7 +167,7 @@ class Locks:
             for each in self.newer
             if each.kind in kinds
         )
-        return LockList((*self.locks, *known), self.strict, self.offline_s)
+        return LockList((*self.locks, *known), self.strict, self.offline_s, self.trust)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import DaemonCa, HostIdentity
 from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewed
 from interlock.services.proxies import Proxies
+from interlock.services.rotation import HeardOf
 from interlock.services.trusting import LeafRequest, RootReply, Trusting
 
 MAX_STREAMS = 4096
@@ -97,6 +98,7 @@ class AuthServices:
     locks: LockFeed
     leases: LeaseStore
     trust: TrustSource
+    heard: HeardOf
     warrants: Warranting
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
@@ -237,7 +239,7 @@ class _DaemonHandlers:
                         )
                     now = self._services.clock.now()
                     in_force_now = tuple(replace(lock, expires=None) for lock in in_force(each.locks, now))
-                    yield m.Locks.of(LockList(in_force_now, each.strict, each.offline_s))
+                    yield m.Locks.of(LockList(in_force_now, each.strict, each.offline_s, each.trust))
 
     async def _acquire(self, caller: HostIdentity, request: m.Acquire) -> m.Acquired:
         check_lease(caller, request.lease_id, request.semaphore)
@@ -259,10 +261,13 @@ class _DaemonHandlers:
         return m.Nothing()
 
     async def _renew(self, caller: HostIdentity, request: m.Renew) -> Renewed:
-        return await self._services.joining.renew(caller, request.csr, request.host_key)
+        fresh = await self._services.joining.renew(caller, request.csr, request.host_key)
+        await self._services.heard.told(caller.id, fresh.trust, certified=True)
+        return fresh
 
-    async def _trust(self, _caller: HostIdentity, _request: m.Nothing) -> m.Trust:
+    async def _trust(self, caller: HostIdentity, _request: m.Nothing) -> m.Trust:
         bundle = await self._services.trust.trust()
+        await self._services.heard.told(caller.id, bundle)
         said = self._advertised()
         return m.Trust(bundle.user_cas, bundle.host_cas, "" if said.startswith(":") else said)
 

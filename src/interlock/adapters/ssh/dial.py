@@ -5,7 +5,7 @@ target (design §4). The certificate is requested while the key exchange runs, s
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -104,7 +104,7 @@ class Dialler:
     """Reaches targets over TCP, and nodes that have dialled out by their tunnels."""
 
     issuer: TargetIssuer
-    host_authorities: frozenset[bytes]  # public data of the host CA's keys
+    host_authorities: Container[bytes]  # public data of the host CA's keys
     tunnels: TunnelEntrance
     ciphers: Sequence[str] = algorithms.FAST_CIPHERS
     timeout: float = DIAL_TIMEOUT_S

@@ -1,6 +1,7 @@
 """The proxy's host key: made on the first start, kept in a file that only we can read."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import asyncssh
@@ -31,3 +32,18 @@ def parse_host_key(text: str) -> asyncssh.SSHKey:
 def public_data(line: str) -> bytes:
     """The wire form of a public key in one-line form."""
     return asyncssh.import_public_key(line).public_data
+
+
+class HostAuthorities:
+    """The host authorities that are trusted now, by the wire form of their keys."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._keys: frozenset[bytes] = frozenset()
+        self.trust(lines)
+
+    def trust(self, lines: Iterable[str]) -> None:
+        """Trust these instead: public keys in one-line form."""
+        self._keys = frozenset(map(public_data, lines))
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys

@@ -1,0 +1,144 @@
+"""``ilctl auth rotate`` and ``status``: the authorities' keys, changed in phases."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interlock.cli.admin_context import account, in_local
+from interlock.cli.options import FormatOption, duration
+from interlock.cli.output import Format, print_json
+from interlock.core.errors import Denied
+from interlock.domain.audit import rfc3339
+from interlock.domain.rotation import Phase, RotatedKind
+
+if TYPE_CHECKING:
+    from interlock.daemons.local import Local
+    from interlock.domain.audit import JsonValue
+    from interlock.services.rotation import Rotations, Standing
+
+
+class Which(StrEnum):
+    """Which authorities."""
+
+    USER = "user"
+    HOST = "host"
+    OPENSSH = "openssh"
+    ALL = "all"
+
+
+class To(StrEnum):
+    """A phase."""
+
+    UPDATE_CLIENTS = "update_clients"
+    UPDATE_SERVERS = "update_servers"
+    STANDBY = "standby"
+    ROLLBACK = "rollback"
+
+
+_TODO = {
+    RotatedKind.USER: "Nodes and proxies learn the new key by themselves.",
+    RotatedKind.HOST: "Everybody learns the new key when they run ilsh login.",
+    RotatedKind.OPENSSH: "Write `ilctl auth export --type openssh` to each plain sshd's TrustedUserCAKeys now.",
+}
+
+
+def status(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
+    """Print the phase of each authority, its keys, and who is not ready for the next phase."""
+
+    async def work(local: "Local") -> "list[Standing]":
+        return await _rotations(local).status()
+
+    found = in_local(context, work)
+    if form is Format.JSON:
+        print_json([_json(each) for each in found])
+        return
+    for each in found:
+        since = f" since {rfc3339(each.rotation.since)}" if each.rotation is not None else ""
+        print(f"{each.kind.value}: {each.phase.value}{since}")
+        for number, key in enumerate(each.keys):
+            print(f"  {fingerprint(key)}  {'trusted' if number else 'signs'}")
+        if each.rotation is not None:
+            due = f", due {rfc3339(each.rotation.due)}" if each.rotation.due else ""
+            print(f"  next: {each.next.value}{due}; {f'too early: {each.breaks}' if each.breaks else 'ready'}")
+
+
+def rotate(
+    context: typer.Context,
+    kind: Annotated[Which, typer.Option("--type", help="Which authority.")],
+    phase: Annotated[To | None, typer.Option(help="Where to go; default: on.")] = None,
+    grace: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=duration,
+            metavar="TIME",
+            help="At the beginning: go on by itself, a third of this in each phase and longer if somebody is not "
+            "ready. Default: when you say so.",
+        ),
+    ] = None,
+    compromised: Annotated[
+        bool, typer.Option("--compromised", help="At the beginning: the old key is in the wrong hands.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Go on though that shuts somebody out.")] = False,
+) -> None:
+    """Change an authority's key, one phase at each call: begin, update_clients, update_servers, standby.
+
+    Both keys are trusted until the end. ilctl auth status says when everybody is ready for the next phase.
+    """
+    kinds = list(RotatedKind) if kind is Which.ALL else [RotatedKind(kind.value)]
+    refused: list[Denied] = []
+
+    async def work(local: "Local") -> None:
+        rotations = _rotations(local)
+        for each in kinds:
+            try:
+                await _go(rotations, each)
+            except Denied as error:
+                refused.append(error)
+
+    async def _go(rotations: "Rotations", each: RotatedKind) -> None:
+        who: dict[str, JsonValue] = {"user": account(), "method": "ilctl"}
+        standing = {found.kind: found for found in await rotations.status()}[each]
+        if standing.rotation is None and phase is None:
+            await rotations.begin(each, grace=grace or timedelta(0), compromised=compromised, who=who)
+            print(f"{each.value}: init. Both keys are trusted, the old one signs. {_TODO[each]}")
+            return
+        to = None if phase is None else Phase(phase.value)
+        moved = await rotations.go(each, to, force=force, who=who)
+        print(f"{each.value}: {moved.phase.value}.")
+
+    in_local(context, work)
+    if refused:
+        raise Denied("; ".join(each.public for each in refused))
+
+
+def fingerprint(line: str) -> str:
+    """As ssh-keygen -l shows it."""
+    import hashlib
+    from base64 import b64encode
+
+    from interlock.core.certificate import PublicKey
+
+    digest = hashlib.sha256(PublicKey.parse(line).blob).digest()
+    return f"SHA256:{b64encode(digest).decode().rstrip('=')}"
+
+
+def _rotations(local: "Local") -> "Rotations":
+    from interlock.daemons.rotating import rotations_of
+
+    return rotations_of(local)
+
+
+def _json(standing: "Standing") -> dict[str, object]:
+    rotation = standing.rotation
+    return {
+        "type": standing.kind.value,
+        "phase": standing.phase.value,
+        "since": rfc3339(rotation.since) if rotation else None,
+        "due": rfc3339(rotation.due) if rotation and rotation.due else None,
+        "keys": [fingerprint(each) for each in standing.keys],
+        "next": standing.next.value,
+        "waiting_for": list(standing.waiting_for),
+        "breaks": standing.breaks,
+    }

@@ -1,0 +1,64 @@
+"""Narrow protocols: authorities whose keys change, and which daemon has heard of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from interlock.core.ids import DaemonId
+from interlock.domain.rotation import Phase, RotatedKind, Rotation
+from interlock.ports.issuing import AuthorityKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """All authorities at one moment."""
+
+    current: Mapping[str, AuthorityKey]  # by kind
+    coming: Mapping[str, AuthorityKey]  # of those that are rotated
+    rotations: Mapping[RotatedKind, Rotation]
+
+
+class KeyRingSource(Protocol):
+    """The authorities as they change."""
+
+    async def keyring(self) -> KeyRing:
+        """As they are now."""
+        ...
+
+
+class RotationStore(KeyRingSource, Protocol):
+    """The same as administrators change them. Each call is one transaction."""
+
+    async def begin_rotation(self, rotation: Rotation, key: AuthorityKey) -> None:
+        """Keep the new key; Denied if a rotation of this authority is under way."""
+        ...
+
+    async def move_rotation(self, rotation: Rotation, before: Phase) -> None:
+        """Store its new phase, and at its end put the new key in the old one's place, or drop it.
+
+        Denied if it is not in the phase ``before`` any more.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one daemon apart has been told last."""
+
+    daemon: DaemonId
+    trust: str  # `TrustBundle.digest`
+    signer: str  # `TrustBundle.signers` at the time when its certificates were signed; empty: not known
+    at: datetime
+
+
+class HeardStore(Protocol):
+    """Which daemon has heard of what."""
+
+    async def heard(self) -> list[Heard]:
+        """Of all daemons that have asked."""
+        ...
+
+    async def note_heard(self, heard: Heard) -> None:
+        """Keep the newest word about a daemon; an empty ``signer`` leaves what was noted."""
+        ...

@@ -1,0 +1,116 @@
+"""The authorities' keys change while people work: real ssh and sshd, every kind of target, two workers."""
+
+from base64 import b64decode
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from interlock.cli.admin_rotation import fingerprint
+from interlock.core.certificate import SignedCertificate
+from interlock.testing.gateway import Cluster, Person
+from interlock.testing.openssh import SshClient
+from interlock.testing.procs import poll_until
+from interlock.testing.terminal import Terminal
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def rotating(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster of its own."""
+    with Cluster(tmp_path, workers=2) as cluster:
+        yield cluster
+
+
+def _client(cluster: Cluster, name: str, person: Person, authorities: str) -> SshClient:
+    """Believes these host authorities, whatever its person was told at sign-in."""
+    known = [f"@cert-authority * {line}" for line in authorities.splitlines()]
+    return replace(cluster.client(name, person), known_hosts=known)
+
+
+def _works(cluster: Cluster, client: SshClient) -> None:
+    """On every road to every kind of target."""
+    for target in cluster.targets:
+        for way in (cluster.route(target), cluster.jump(target)):
+            done = client.run(*way, "echo here")
+            assert (done.rc, done.stdout) == (0, "here\n"), (way, done.stderr)
+
+
+def _ready(cluster: Cluster, kind: str) -> None:
+    """All daemons have heard of the phase, within seconds."""
+    poll_until(lambda: not _standing(cluster, kind)["waiting_for"] or None, f"daemons to hear of {kind}", 10.0)
+
+
+def _standing(cluster: Cluster, kind: str) -> dict[str, Any]:
+    found: dict[str, dict[str, Any]] = {each["type"]: each for each in cluster.json("auth", "status")}
+    return found[kind]
+
+
+def _rotate(cluster: Cluster) -> None:
+    cluster.admin("auth", "rotate", "--type", "all", "--force")
+
+
+def test_all_authorities_change_while_people_work(rotating: Cluster) -> None:
+    """Old and new certificates count at each phase; at the end the old ones are refused; a session goes on."""
+    cluster = rotating
+    old = cluster.person
+    old_hosts = cluster.admin("auth", "export", "--type", "host")
+    cluster.add_user("bob", "access")
+    early = _client(cluster, "old", old, old_hosts)
+    with Terminal(early.argv("-tt", *cluster.route(cluster.node_name))) as session:
+        session.send("echo be''gun\r")
+        session.expect("begun")
+
+        _rotate(cluster)
+        cluster.agentless.trust_cas(*cluster.admin("auth", "export", "--type", "openssh").splitlines())
+        both_hosts = cluster.admin("auth", "export", "--type", "host")
+        assert both_hosts.splitlines()[0] == old_hosts.strip()
+        for kind in ("user", "host"):
+            _ready(cluster, kind)
+        _works(cluster, early)
+
+        _rotate(cluster)
+        assert _standing(cluster, "user")["phase"] == "update_clients"
+        poll_until(lambda: _signed_by_new(cluster) or None, "the new key to sign")
+        new = cluster.login("bob")
+        assert len(new.known_hosts) == 2
+        _works(cluster, early)
+        _works(cluster, _client(cluster, "new", new, both_hosts))
+
+        _rotate(cluster)
+        for kind in ("user", "host"):
+            _ready(cluster, kind)
+        new_hosts = cluster.admin("auth", "export", "--type", "host").splitlines()[0]
+        assert new_hosts != old_hosts.strip()
+        _works(cluster, _client(cluster, "old", old, both_hosts))
+        _works(cluster, _client(cluster, "new", new, new_hosts))
+
+        _rotate(cluster)
+        cluster.agentless.trust_cas(*cluster.admin("auth", "export", "--type", "openssh").splitlines())
+        assert {each["phase"] for each in cluster.json("auth", "status")} == {"standby"}
+        assert cluster.admin("auth", "export", "--type", "host").splitlines() == [new_hosts]
+        late = _client(cluster, "old", old, new_hosts)
+        poll_until(
+            lambda: late.run(*cluster.route(cluster.node_name), "true").rc or None,
+            "the old certificate to be refused",
+        )
+        refused = late.run(*cluster.jump(cluster.node_name), "true")
+        assert refused.rc == 255
+        _works(cluster, _client(cluster, "new", new, new_hosts))
+        wrong = _client(cluster, "wrong", new, old_hosts).run(*cluster.route(cluster.node_name), "true")
+        assert (wrong.rc, "Host key verification failed" in wrong.stderr) == (255, True)
+
+        session.send("echo still he''re\r")
+        session.expect("still here")
+
+
+def _signed_by_new(cluster: Cluster) -> bool:
+    """Whether the gateway's workers sign with it: they hear of it in half a second."""
+    keys: list[str] = _standing(cluster, "user")["keys"]
+    person = cluster.login("bob")
+    line = (person.profile / "id-cert.pub").read_text()
+    authority = SignedCertificate.parse(b64decode(line.split()[1])).certificate.authority
+    return fingerprint(authority.line()) == keys[0]
