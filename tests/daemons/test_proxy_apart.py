@@ -23,6 +23,7 @@ from interlock.daemons.local import Local, open_local
 from interlock.daemons.node_identity import create_host_key, public_line
 from interlock.daemons.proxy import Services, open_services
 from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.browser import CONFIRM_LIFE, Confirmation, Purpose, Verdict
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Joining
 from interlock.domain.permit import Permit
@@ -30,6 +31,7 @@ from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import TokenKind, User
+from interlock.services.confirming import Collected
 from interlock.services.daemonca import KeyPair, create_key, open_daemon_ca
 from interlock.services.joining import JoinSources, create_token
 from interlock.services.portal import Caller
@@ -44,6 +46,7 @@ SID = SessionId("11111111-1111-4111-8111-111111111111")
 OTHER_SID = SessionId("22222222-2222-4222-8222-222222222222")
 PASSWORD = "correct horse battery staple"
 LOOPBACK = "127.0.0.1"
+SOMEWHERE = "192.0.2.7:50022"
 WEB = Target(
     DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166"), "web1", "10.0.0.5", 22, SubKind.NODE, {"env": "test"}
 )
@@ -383,3 +386,24 @@ async def test_a_proxy_is_no_node(scene: Scene) -> None:
         await client.heartbeat(replace(WEB, id=scene.proxy.id, hostname="gate"))
     with pytest.raises(Denied, match="a proxy may not ask this"):
         await client.admit(scene.claims, "root", scene.proxy.id)
+
+
+async def test_a_browser_signs_somebody_in_through_a_proxy_apart(scene: Scene) -> None:
+    """The ticket is the proxy's and the person's who confirmed; auth without a browser's side says so."""
+    portal = FarPortal(scene.proxy.client)
+    with pytest.raises(Denied, match="no sign-in by browser"):
+        await portal.ask("alice", source=SOMEWHERE)
+    store = scene.local.browsers
+    waiting = Confirmation(
+        "w1", b"d", Purpose.SIGN_IN, "", SOMEWHERE, scene.local.clock.now(), scene.local.clock.now() + CONFIRM_LIFE
+    )
+    assert await store.put_confirmation(waiting, now=scene.local.clock.now(), most=9, of_source=9)
+    assert await portal.collect("w1") is None
+    assert await store.decide("w1", Verdict.CONFIRMED, by="alice", method="local", device="")
+    assert await portal.collect("w1") == Collected("alice")
+    caller = Caller("alice", None, ("keyboard-interactive",), scene.local.clock.now(), SOMEWHERE)
+    signed = await portal.answer(caller, wire.Sign(scene.key))
+    assert isinstance(signed, wire.Signed)
+    assert signed.user == "alice"
+    with pytest.raises(SignInFailed):
+        await portal.collect("w1")

@@ -36,6 +36,7 @@ from interlock.cli.user_profile import (
     write_key,
     write_private,
 )
+from interlock.core.browser import ANYBODY
 from interlock.core.errors import ConfigError, NotFound, SignInFailed
 from interlock.core.ids import parse_session_id
 
@@ -86,47 +87,77 @@ def login(
         typer.Option(help="Write key, certificate (-cert.pub) and known_hosts here instead of logging in."),
     ] = None,
     agent: Annotated[bool, typer.Option("--agent/--no-agent", help="Hand the key to the ssh-agent.")] = True,
+    browser: Annotated[
+        bool, typer.Option("--browser", help="Sign in with your browser, which is opened here if there is one.")
+    ] = False,
+    code: Annotated[
+        bool, typer.Option("--code", help="Sign in with a browser anywhere: print its address and a code.")
+    ] = False,
+    sso: Annotated[
+        bool, typer.Option("--sso", help="Sign in as whoever the browser says, for example by your company's SSO.")
+    ] = False,
 ) -> None:
-    """Sign in and get a short-lived certificate."""
+    """Sign in and get a short-lived certificate: by password, or with a browser (which is remembered)."""
     import asyncio
 
     from interlock.adapters.ssh.portal_client import Gateway
-    from interlock.cli.user_login import Interrupted, LoginTrust, StdinAnswers, TerminalAnswers, sign_in
+    from interlock.cli.user_login import (
+        Interrupted,
+        LoginTrust,
+        PersonsBrowser,
+        StdinAnswers,
+        TerminalAnswers,
+        sign_in,
+    )
 
-    proxy, before = _last_time(proxy)
+    if password_stdin and (browser or code or sso):
+        msg = "--password-stdin and a browser exclude each other"
+        raise typer.BadParameter(msg)
+    proxy, before, way = _last_time(proxy)
+    if not (password_stdin or browser or code or sso or user):
+        browser, sso = way == "browser", way == "sso"
     trusted = _host_ca_file(host_ca) if host_ca else [] if ca_pin else Home.default().host_ca(proxy)
     trust = LoginTrust(str(proxy), trusted, ca_pin)
-    gateway = Gateway(proxy.host, proxy.port, user or before or user_name(getpass.getuser()))
+    name = ANYBODY if sso else user or before or user_name(getpass.getuser())
+    gateway = Gateway(proxy.host, proxy.port, name)
     answers = StdinAnswers(sys.stdin) if password_stdin else TerminalAnswers()
+    person = PersonsBrowser(at_once=browser or code or sso, opens=not code)
     try:
-        certified = asyncio.run(sign_in(gateway, trust, answers, ttl))
+        certified = asyncio.run(sign_in(gateway, trust, answers, ttl, None if password_stdin else person))
     except Interrupted:
         raise typer.Abort from None
     if out is not None:
         _write_out(out, certified)
         return
-    _store(proxy, certified, agent=agent)
+    _store(proxy, certified, agent=agent, way="sso" if sso else "browser" if person.used else "")
 
 
-def _last_time(proxy: ProxyAddress | None) -> tuple[ProxyAddress, str | None]:
-    """The gateway to log in to, and the user that logged in there before."""
+def _last_time(proxy: ProxyAddress | None) -> tuple[ProxyAddress, str | None, str]:
+    """The gateway to log in to, and the user that logged in there before, and how."""
     try:
         profile = Home.default().load(proxy).profile
     except (SignInFailed, ConfigError):
         if proxy is None:
             raise typer.BadParameter("say which gateway: --proxy HOST[:PORT]") from None
-        return proxy, None
-    return profile.address, profile.user
+        return proxy, None, ""
+    return profile.address, profile.user, profile.way
 
 
-def _store(proxy: ProxyAddress, certified: "Certified", *, agent: bool) -> None:
+def _store(proxy: ProxyAddress, certified: "Certified", *, agent: bool, way: str) -> None:
     from interlock.cli.user_login import add_to_agent, remove_from_agent
 
     home = Home.default()
     _forget_in_agent(home, proxy)
     signed = certified.signed
     profile = Profile(
-        proxy.host, proxy.port, signed.user, signed.cluster, signed.roles, signed.logins, certified.valid_until
+        proxy.host,
+        proxy.port,
+        signed.user,
+        signed.cluster,
+        signed.roles,
+        signed.logins,
+        certified.valid_until,
+        way,
     )
     stored = home.save(
         profile,

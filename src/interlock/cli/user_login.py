@@ -19,6 +19,7 @@ from interlock.adapters.ssh.portal_client import (
     Answers,
     Gateway,
     HostIdentity,
+    InBrowser,
     KeyPair,
     check_certificate,
     connect,
@@ -153,11 +154,42 @@ class Certified:
     valid_until: datetime
 
 
-async def sign_in(gateway: Gateway, trust: LoginTrust, answers: Answers, ttl: timedelta | None) -> Certified:
+class PersonsBrowser:
+    """The browser of somebody at the terminal: opened here if there is one, or anywhere by what is printed."""
+
+    def __init__(self, *, at_once: bool, opens: bool) -> None:
+        """``at_once``: see `InBrowser`. ``opens``: try to open one on this machine."""
+        self.at_once = at_once
+        self.used = False  # set when the gateway led here
+        self._opens = opens
+
+    def show(self, text: str, address: str) -> None:
+        """Print what the gateway says, and open the address."""
+        self.used = True
+        print(*(printable(line) for line in text.splitlines()), sep="\n", file=sys.stderr)
+        if self._opens and has_browser():
+            import webbrowser
+
+            webbrowser.open(address)
+        print("Waiting for the browser (Ctrl-C to give up)", file=sys.stderr, flush=True)
+
+
+def has_browser() -> bool:
+    """Whether a browser can be opened on this machine that the person sees."""
+    return sys.platform == "darwin" or any(map(os.environ.get, ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")))
+
+
+async def sign_in(
+    gateway: Gateway,
+    trust: LoginTrust,
+    answers: Answers | None,
+    ttl: timedelta | None,
+    browser: InBrowser | None = None,
+) -> Certified:
     """Sign in and have a fresh key certified; InterlockError if anything is refused or does not fit."""
-    key = new_key_pair(f"{gateway.user}@{gateway}")
+    key = new_key_pair(f"{gateway.user.lstrip('-')}@{gateway}")
     seconds = None if ttl is None else int(ttl.total_seconds())
-    async with connect(gateway, trust, answers=answers) as portal:
+    async with connect(gateway, trust, answers=answers, browser=browser) as portal:
         signed = await portal.ask(wire.Sign(key.public, seconds), wire.Signed)
     try:
         valid_until = check_certificate(signed.certificate, key)

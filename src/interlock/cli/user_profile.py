@@ -61,6 +61,7 @@ class Profile(msgspec.Struct, frozen=True):
     roles: list[str]
     logins: list[str]
     valid_until: datetime
+    way: str = ""  # how: browser, or sso; empty: by password
 
     @property
     def address(self) -> ProxyAddress:

@@ -8,6 +8,7 @@ from interlock.core.errors import NotFound
 from interlock.core.portal import NodeItem
 from interlock.daemons.local import Local
 from interlock.daemons.proxy import Services, local_admission, local_portal
+from interlock.daemons.web import confirmations
 from interlock.domain.identity import Claims
 from interlock.ports import LockFeed
 from interlock.services.claims import SessionClaims
@@ -113,6 +114,7 @@ def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) ->
         signer=local.authority,
         portal=local_portal(services, admission, _ProxiesAsk()),
         passwords=passwords,
+        confirmations=confirmations(services.config.web, services.local, services.emitter),
         tickets=Tickets(ca.secret(PURPOSE)),
         trackers=local.trackers,
         targets=local.inventory,

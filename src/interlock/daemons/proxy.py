@@ -16,6 +16,7 @@ from typing import Protocol
 from interlock.adapters.age import AgeKeys, identity
 from interlock.adapters.blob.synced import SyncedParts
 from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.browser import Confirming
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.guarded import Gate
 from interlock.adapters.ssh.hostkey import HostAuthorities, load_host_key
@@ -32,6 +33,7 @@ from interlock.daemons.following import Following
 from interlock.daemons.local import RECORDINGS, Local
 from interlock.daemons.storage import open_room
 from interlock.daemons.supervise import finished
+from interlock.daemons.web import confirmations
 from interlock.domain.cluster import door_of
 from interlock.domain.container import Unlock
 from interlock.domain.identity import Claims
@@ -91,6 +93,7 @@ class ProxyPorts:
     issuer: Issuer
     portal: Answerer
     passwords: PasswordCheck
+    confirming: Confirming
     trackers: TrackerLookup
     targets: TargetLookup
     lookup: SessionLookup
@@ -280,6 +283,7 @@ def local_ports(services: Services, passwords: PasswordCheck) -> ProxyPorts:
         issuer=local.authority,
         portal=local_portal(services, federated, LeafPortals(local.authority, leaves)),
         passwords=passwords,
+        confirming=confirmations(services.config.web, local, services.emitter),
         trackers=local.trackers,
         targets=local.inventory,
         lookup=local.audit,
@@ -364,6 +368,7 @@ def proxy_parts(
         sessions=services.sessions,
         tenures=services.tenures,
         passwords=ports.passwords,
+        confirming=ports.confirming,
         portal=ports.portal,
         desk=desk,
         entropy=services.entropy,

@@ -324,6 +324,7 @@ class _Proxy:
             issuer=issuer,
             portal=_Portal(portal, LeafPortals(issuer, leaves), cluster.name),
             passwords=portal,
+            confirming=portal,
             trackers=sessions,
             targets=client,
             lookup=sessions,

@@ -184,6 +184,7 @@ def web_app(settings: WebConfig, local: Local, sink: EventSink, passwords: Passw
         Web(
             site=Site(settings.public_url, cluster, networks(settings)),
             passwords=passwords,
+            factors=local.factors(sink),
             links=links,
             sign_ins=sign_ins,
             errands=Errands(local.browsers, clock),

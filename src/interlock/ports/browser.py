@@ -85,7 +85,3 @@ class ConfirmationStore(Protocol):
     async def spend_confirmation(self, confirmation_id: str) -> bool:
         """Let one sign-in come of it; False if one has, or it is not confirmed."""
         ...
-
-    async def forget_confirmation(self, confirmation_id: str) -> None:
-        """Nobody waits any more."""
-        ...

@@ -5,7 +5,6 @@ waiting client and the name that it asked for are shown beside the code, so that
 code can see that it is one. One sign-in comes of a confirmation, for exactly the person who confirmed it.
 """
 
-import asyncio
 from dataclasses import dataclass
 
 from interlock.core.address import source_of
@@ -18,16 +17,12 @@ from interlock.ports.browser import ConfirmationStore
 from interlock.services.brake import Brake
 from interlock.services.digests import digest_of
 from interlock.services.locks import check_stored
-from interlock.services.outbox import Sleep
 
 MAX_WAITING = 1000
 """Sign-ins that wait to be confirmed, in all;"""
 
 MAX_OF_SOURCE = 20
 """and of one source."""
-
-LOOK_S = 0.5
-"""Seconds between two looks at whether it was confirmed: a person's click may take so much longer."""
 
 NOT_VALID = "this code is not valid (any more): start again at the terminal"
 """The one text for every code that nobody waits for."""
@@ -45,6 +40,14 @@ class Asked:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Who has signed in."""
+
+    user: str
+    device: str = ""  # `Identity.device`
+
+
 class Confirmations:
     """See the module's docstring."""
 
@@ -59,7 +62,6 @@ class Confirmations:
         public_url: str,
         clock: Clock,
         entropy: Entropy,
-        sleep: Sleep = asyncio.sleep,
     ) -> None:
         """``public_url``: of the web part; empty if there is none, and nothing can be confirmed."""
         self._store = store
@@ -70,7 +72,6 @@ class Confirmations:
         self._public_url = public_url
         self._clock = clock
         self._entropy = entropy
-        self._sleep = sleep
         self._brake = Brake()
 
     @property
@@ -93,31 +94,22 @@ class Confirmations:
             raise LimitReached(public, maximum=MAX_WAITING, reason=f"{public}; {source}")
         return Asked(waiting.id, code, f"{self._public_url}/c/{code}")
 
-    async def collect(self, asked_id: str) -> str:
-        """Who has signed in by it, to be told once; empty: nobody yet. SignInFailed if nobody will."""
+    async def collect(self, asked_id: str) -> Collected | None:
+        """Who has signed in by it, to be told once; None: nobody yet. SignInFailed if nobody will, Locked."""
         waiting = await self._store.confirmation(asked_id)
         if waiting is None or self._clock.now() >= waiting.expires:
             raise self._failed(waiting, "not confirmed in time")
         match waiting.verdict:
             case Verdict.PENDING:
-                return ""
+                return None
             case Verdict.REFUSED:
                 raise self._failed(waiting, f"refused by {waiting.by}")
             case Verdict.CONFIRMED if await self._store.spend_confirmation(asked_id):
                 await self._admit(waiting)
                 self._emit(Kind.USER_LOGIN, waiting)
-                return waiting.by
+                return Collected(waiting.by, waiting.device)
             case _:
                 raise self._failed(waiting, "collected twice")
-
-    async def wait(self, asked: Asked) -> str:
-        """The same, when it has come to an end; nobody waits any more if this is cancelled."""
-        try:
-            while not (user := await self.collect(asked.id)):
-                await self._sleep(LOOK_S)
-        finally:
-            await self._store.forget_confirmation(asked.id)
-        return user
 
     # --- the browser ----------------------------------------------------------------------------
 
@@ -167,7 +159,7 @@ class Confirmations:
             "addr.remote": waiting.source,
         }
         if waiting.device:
-            fields["mfa_device"] = {"mfa_device_name": waiting.device}
+            fields["mfa_device"] = {"mfa_device_uuid": waiting.device}
         if error:
             fields |= {"error": error, "message": NOT_CONFIRMED}
         self._sink.emit(AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields))

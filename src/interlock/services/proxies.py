@@ -35,6 +35,7 @@ from interlock.ports import (
     TargetSource,
     TrackerLookup,
 )
+from interlock.services.confirming import Asked, Collected
 from interlock.services.daemonca import HostIdentity
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.portal import Caller, Download
@@ -100,6 +101,18 @@ class Judge(Protocol):
         ...
 
 
+class Confirms(Protocol):
+    """services.confirming.Confirmations."""
+
+    async def ask(self, user: str, *, source: str) -> Asked:
+        """Begin to wait for a browser."""
+        ...
+
+    async def collect(self, asked_id: str) -> Collected | None:
+        """Who has confirmed it; None: nobody yet."""
+        ...
+
+
 class Proxies:
     """See the module's docstring. Every method is a proxy's question; ``proxy`` is who its certificate says."""
 
@@ -115,6 +128,7 @@ class Proxies:
         signer: Signer,
         portal: Answers,
         passwords: Judge,
+        confirmations: Confirms,
         tickets: Tickets,
         trackers: TrackerLookup,
         targets: TargetSource,
@@ -131,6 +145,7 @@ class Proxies:
         self._signer = signer
         self._portal = portal
         self._passwords = passwords
+        self._confirmations = confirmations
         self._tickets = tickets
         self._trackers = trackers
         self._targets = targets
@@ -246,6 +261,20 @@ class Proxies:
         if judged.result is not SignInResult.OK:
             return judged.result, b""
         return judged.result, self._tickets.give(user, proxy.id, self._clock.now(), device=judged.device)
+
+    async def ask_browser(self, proxy: HostIdentity, user: str, *, source: str) -> Asked:
+        """Let somebody confirm a sign-in in a browser, who is shown where the proxy says that it comes from."""
+        await self._check_member(proxy)
+        _check_source(proxy, source)
+        return await self._confirmations.ask(user, source=source)
+
+    async def collect_browser(self, proxy: HostIdentity, asked_id: str) -> tuple[Collected | None, bytes]:
+        """Who has confirmed it, with a ticket."""
+        await self._check_member(proxy)
+        found = await self._confirmations.collect(asked_id)
+        if found is None:
+            return None, b""
+        return found, self._tickets.give(found.user, proxy.id, self._clock.now(), device=found.device)
 
     async def portal(
         self,

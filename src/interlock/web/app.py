@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
 from interlock.core.errors import Denied, InterlockError, LimitReached, NotFound, SignInFailed, StoreError
-from interlock.web import account, entry, signing_in
+from interlock.web import account, confirming, entry, signing_in
 from interlock.web.parts import ACCOUNT, SIGN_IN, Web
 from interlock.web.visit import MAX_BODY, Answer, Visit, check_origin, client_of, parse_form, read_secret, to
 
@@ -52,6 +52,9 @@ ROUTES = (
     Route("POST", "/sign-out", Access.ANYONE, signing_in.sign_out),
     Route("GET", "/link/{secret:str}", Access.ANYONE, entry.show),
     Route("POST", "/link/{secret:str}", Access.ANYONE, entry.set_password),
+    Route("GET", "/code", Access.ANYONE, confirming.ask),
+    Route("GET", "/c/{code:str}", Access.ANYONE, confirming.show),
+    Route("POST", "/c/{code:str}", Access.SIGNED_IN, confirming.decide),
     Route("GET", ACCOUNT, Access.SIGNED_IN, account.show),
     Route("POST", f"{ACCOUNT}/password", Access.SIGNED_IN, account.change_password),
 )

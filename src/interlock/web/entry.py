@@ -4,8 +4,8 @@ from interlock.core.errors import Denied, Locked
 from interlock.domain.browser import Link, LinkPurpose
 from interlock.web.html import tag
 from interlock.web.layout import button, facts, form, new_password_fields, notice, page
-from interlock.web.parts import Web, entered
-from interlock.web.visit import Answer, Visit
+from interlock.web.parts import SIGN_IN, Web, entered
+from interlock.web.visit import Answer, Visit, to
 
 _TITLES = {LinkPurpose.INVITE: "Welcome", LinkPurpose.RESET: "Set a new password"}
 
@@ -26,6 +26,8 @@ async def set_password(web: Web, visit: Visit) -> Answer:
         raise
     except Denied as error:
         return _page(web, visit, link, error=error.public)
+    if await web.factors.of(user):  # a link proves no second factor
+        return to(SIGN_IN)
     return await entered(web, visit, user)
 
 

@@ -8,6 +8,7 @@ from interlock.domain.browser import parse_code
 from interlock.ports import Clock, Entropy
 from interlock.services.browsing import BrowserSignIns, Errands
 from interlock.services.confirming import Confirmations
+from interlock.services.factors import Factors
 from interlock.services.links import Links
 from interlock.services.signin import Judgement
 from interlock.web.visit import Answer, Site, Visit, to
@@ -30,6 +31,7 @@ class Web:
 
     site: Site
     passwords: PasswordCheck
+    factors: Factors
     links: Links
     sign_ins: BrowserSignIns
     errands: Errands

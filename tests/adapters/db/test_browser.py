@@ -95,8 +95,6 @@ async def test_a_confirmation_is_decided_once_and_collected_once(store: SqlBrows
     decided = replace(WAITING, verdict=Verdict.CONFIRMED, by="alice", method="local", device="phone")
     assert await store.confirmation("w1") == decided
     assert [await store.spend_confirmation("w1") for _ in range(2)] == [True, False]
-    await store.forget_confirmation("w1")
-    assert await store.confirmation("w1") is None
 
 
 async def test_confirmations_are_bounded(store: SqlBrowserStore) -> None:

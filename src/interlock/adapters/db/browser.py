@@ -173,10 +173,6 @@ class SqlBrowserStore:
             await self._database.change(update(_WAITING).where(*wanted).values(verdict=Verdict.SPENT.value)) == 1
         )
 
-    async def forget_confirmation(self, confirmation_id: str) -> None:
-        """`ConfirmationStore`."""
-        await self._database.change(delete(_WAITING).where(_WAITING.c.id == confirmation_id))
-
 
 def _room(connection: Connection, table: Table, source: str, *, most: int, of_source: int) -> bool:
     """Whether one more may be stored, in all and of this source."""

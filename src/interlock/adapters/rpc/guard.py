@@ -113,6 +113,8 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
     p.SIGN_FOR_LEAF.name: _PROXY,  # the same
     p.SIGN_FOR_JUMP.name: _PROXY,  # in the name of a target
     p.PASSWORD.name: _PROXY,  # under the brake that all proxies share
+    p.ASK_BROWSER.name: _PROXY,  # for whoever is there; it is confirmed elsewhere
+    p.COLLECT_BROWSER.name: _PROXY,  # by the secret ID of what it asked
     p.REPORT.name: _PROXY,  # of itself
     p.PEERS.name: _PROXY,
     p.PORTAL.name: _PROXY,  # for whose certificate or fresh ticket it shows

@@ -21,6 +21,7 @@ from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
 from interlock.ports import TargetCredential
+from interlock.services.confirming import Asked, Collected
 from interlock.services.portal import Caller, Download
 from interlock.services.proxies import ForTarget
 from interlock.services.signin import Judgement, SignInResult
@@ -92,6 +93,14 @@ class ProxyClient(AuthClient):
     async def judge(self, wanted: p.Password) -> p.Judged:
         """Sign-in by password."""
         return await self._ask(p.PASSWORD, wanted)
+
+    async def ask_browser(self, user: str, *, source: str) -> p.Asked:
+        """Let somebody confirm a sign-in in a browser."""
+        return await self._ask(p.ASK_BROWSER, p.AskBrowser(user, source))
+
+    async def collect_browser(self, asked_id: str) -> p.Collected:
+        """Who has confirmed it."""
+        return await self._ask(p.COLLECT_BROWSER, p.CollectBrowser(asked_id))
 
     async def put_twin(self, twin: Twin) -> None:
         """Expect a node's twin of our session."""
@@ -187,12 +196,33 @@ class FarPortal:
         await told.aclose()
         return reply
 
+    async def ask(self, user: str, *, source: str) -> Asked:
+        """See `browser.Confirming`."""
+        asked = await self._client.ask_browser(user, source=source)
+        return Asked(asked.id, asked.code, asked.url)
+
+    async def collect(self, asked_id: str) -> Collected | None:
+        """See `browser.Confirming`."""
+        found = await self._client.collect_browser(asked_id)
+        if not found.ticket:
+            return None
+        self._put(found.user, found.ticket)
+        return Collected(found.user, found.device)
+
+    @property
+    def offered(self) -> bool:
+        """Not known before it is asked for: auth's configuration is not ours."""
+        return False
+
+    def _put(self, user: str, ticket: bytes) -> None:
+        self._tickets[user] = ticket
+        self._tickets.move_to_end(user)
+        if len(self._tickets) > MAX_TICKETS:
+            self._tickets.popitem(last=False)
+
     def _keep(self, user: str, judged: p.Judged) -> Judgement:
         if judged.ticket:
-            self._tickets[user] = judged.ticket
-            self._tickets.move_to_end(user)
-            if len(self._tickets) > MAX_TICKETS:
-                self._tickets.popitem(last=False)
+            self._put(user, judged.ticket)
         try:
             return Judgement(SignInResult(judged.result))
         except ValueError:

@@ -123,6 +123,39 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class AskBrowser:
+    """Let somebody confirm a sign-in in a browser. ``user``: empty for whoever does."""
+
+    user: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the person is shown, and by which ID it is collected."""
+
+    id: str
+    code: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectBrowser:
+    """Has somebody confirmed it?"""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Who, with a ticket; empty: nobody yet."""
+
+    user: str
+    device: str
+    ticket: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AskPortal:
     """A person's request, a line of core.portal. ``shown``: the certificate or the ticket."""
 
@@ -185,6 +218,8 @@ SIGN_FOR_TARGET = Method(AUTH_SERVICE, "SignForTarget", SignForTarget, TargetCre
 SIGN_FOR_LEAF = Method(AUTH_SERVICE, "SignForLeaf", SignForLeaf, TargetCredential)
 SIGN_FOR_JUMP = Method(AUTH_SERVICE, "SignForJump", SignForJump, HostCertificate)
 PASSWORD = Method(AUTH_SERVICE, "Password", Password, Judged, once=True)
+ASK_BROWSER = Method(AUTH_SERVICE, "AskBrowser", AskBrowser, Asked, once=True)
+COLLECT_BROWSER = Method(AUTH_SERVICE, "CollectBrowser", CollectBrowser, Collected, once=True)
 PORTAL = Method(AUTH_SERVICE, "Portal", AskPortal, Piece)  # the reply is a stream
 REPORT = Method(AUTH_SERVICE, "Report", Report, Nothing)
 PEERS = Method(AUTH_SERVICE, "Peers", AskPeers, Peers)

@@ -42,6 +42,8 @@ class ProxyHandlers:
         service.unary(p.REPORT, self._report)
         service.unary(p.PEERS, self._peers)
         service.unary(p.PASSWORD, self._password)
+        service.unary(p.ASK_BROWSER, self._ask_browser)
+        service.unary(p.COLLECT_BROWSER, self._collect_browser)
         service.stream(p.PORTAL, self._portal)
 
     async def _standing(self, caller: HostIdentity, request: p.Who) -> Standing:
@@ -102,6 +104,14 @@ class ProxyHandlers:
             caller, request.user, request.password, source=request.source, new=request.new, code=request.code
         )
         return p.Judged(result.value, ticket)
+
+    async def _ask_browser(self, caller: HostIdentity, request: p.AskBrowser) -> p.Asked:
+        asked = await self._proxies.ask_browser(caller, request.user, source=request.source)
+        return p.Asked(asked.id, asked.code, asked.url)
+
+    async def _collect_browser(self, caller: HostIdentity, request: p.CollectBrowser) -> p.Collected:
+        found, ticket = await self._proxies.collect_browser(caller, request.id)
+        return p.Collected("", "", b"") if found is None else p.Collected(found.user, found.device, ticket)
 
     async def _portal(self, caller: HostIdentity, request: p.AskPortal) -> AsyncGenerator[p.Piece, None]:
         try:

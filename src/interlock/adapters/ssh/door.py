@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import asyncssh
 
+from interlock.adapters.ssh.browser import Confirming, Questions
 from interlock.adapters.ssh.guarded import Gate, Guarded
 from interlock.adapters.ssh.portal import Answerer, Challenge, KeyboardInteractive, PasswordCheck, PortalSession
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
@@ -20,6 +21,7 @@ from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.browser import CONFIRM_LIFE
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
@@ -41,6 +43,7 @@ class DoorServices:
     """What the door leads to."""
 
     passwords: PasswordCheck
+    confirming: Confirming
     portal: Answerer
     tunnels: TunnelEntrance
     route: Callable[[ClientLegConnection, Claims, Route, str], None]  # takes a connection over
@@ -62,7 +65,7 @@ class Door(Guarded, TunnelHooks):
         self._services = services
         self._route: Route | None = None
         self._node: NodeCaller | None = None  # set while the user name is a node's
-        self._questions: KeyboardInteractive | None = None
+        self._questions: Questions | None = None
         self._signed_in = ""  # the user that a password proved
         self._device = ""  # `Identity.device` of that sign-in
         self._jumps_refused = 0
@@ -110,13 +113,20 @@ class Door(Guarded, TunnelHooks):
         else:
             self._node.proven(certificate)
 
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:
-        """Ask for the password where one gets somewhere."""
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge | Awaitable[Challenge]:
+        """Ask for the password where one gets somewhere, or for a browser's word."""
         if self._route is not None or self._node is not None:
             return super().get_kbdint_challenge(username, lang, submethods)
         if self._questions is None:
-            self._questions = KeyboardInteractive(self._services.passwords, username, self.client_addr())
-        return self._questions.challenge(username)
+            source = self.client_addr()
+            self._questions = Questions(
+                KeyboardInteractive(self._services.passwords, username, source),
+                self._services.confirming,
+                username,
+                source,
+                patience=self._wait_longer,
+            )
+        return self._questions.challenge(username, submethods)
 
     def validate_kbdint_response(
         self, username: str, responses: Sequence[str]
@@ -129,8 +139,12 @@ class Door(Guarded, TunnelHooks):
             return False
         verdict = await self._questions.respond(username, responses)
         if verdict is True:
-            self._signed_in, self._device = username, self._questions.device
+            self._signed_in, self._device = self._questions.user, self._questions.device
         return verdict
+
+    def _wait_longer(self) -> None:
+        if isinstance(self.connection, DoorConnection):
+            self.connection.wait_longer(CONFIRM_LIFE.total_seconds())
 
     def auth_completed(self) -> None:
         """Let a route go its way; a portal waits for channels."""

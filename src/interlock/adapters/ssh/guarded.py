@@ -73,7 +73,12 @@ class Guarded(CertificateHooks):
         """Asked last by stock clients, so it is where the lack of a certificate is explained."""
         return True
 
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:  # noqa: ARG002
+    def get_kbdint_challenge(
+        self,
+        username: str,  # noqa: ARG002
+        lang: str,  # noqa: ARG002
+        submethods: str,  # noqa: ARG002
+    ) -> Challenge | Awaitable[Challenge]:
         """A question without questions: only its text matters."""
         if self._explained:
             return False

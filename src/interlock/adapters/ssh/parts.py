@@ -1,10 +1,11 @@
 """What the proxy is made of: the services behind its one SSH port."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from interlock.adapters.ssh import algorithms
+from interlock.adapters.ssh.browser import Confirming, Nowhere
 from interlock.adapters.ssh.dial import Dialler
 from interlock.adapters.ssh.fronted import Network
 from interlock.adapters.ssh.guarded import Gate
@@ -69,5 +70,6 @@ class ProxyParts:
     keepalive_interval: float = KEEPALIVE_INTERVAL_S
     call_later: CallLater = call_later  # for the long waits of connections
     strangers: int = MAX_CONNECTIONS_PREAUTH  # that may be here at once before they have authenticated
+    confirming: Confirming = field(default_factory=Nowhere)  # sign-in by browser
     fronts: Sequence[Network] = ()  # where load balancers are, which say whose connection it is
     coordinates: bool = True  # False: the forwarder of before the contract, which mints and hands nothing over

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 
 from interlock.core import portal as wire
 from interlock.core.address import format_address
+from interlock.core.browser import CHALLENGE, SUBMETHOD, address_in
 from interlock.core.errors import (
     ConfigError,
     Denied,
@@ -84,6 +85,19 @@ class Answers(Protocol):
 
     def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:
         """The person's answer; SignInFailed if there is none."""
+        ...
+
+
+class InBrowser(Protocol):
+    """How somebody signs in with a browser."""
+
+    @property
+    def at_once(self) -> bool:
+        """Whether to ask the gateway for it; otherwise it is the person's choice, who is asked for a password."""
+        ...
+
+    def show(self, text: str, address: str) -> None:
+        """Lead the person to the address."""
         ...
 
 
@@ -203,13 +217,14 @@ async def connect(
     trust: Trust,
     *,
     answers: Answers | None = None,
+    browser: InBrowser | None = None,
     identity: tuple[str, str] | None = None,
 ) -> AsyncIterator[PortalClient]:
-    """Sign in by ``answers``, or by ``identity`` (private key and certificate as text), and open the portal.
+    """Sign in by ``answers``, ``browser``, or ``identity`` (private key and certificate as text); open the portal.
 
     TargetError if the gateway cannot be reached, Denied if it is not trusted, SignInFailed if it refuses.
     """
-    client = _Client(trust, answers)
+    client = _Client(trust, answers, browser)
     conn = await _sign_in(gateway, client, identity)
     async with conn:
         try:
@@ -260,14 +275,16 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
 class _Client(asyncssh.SSHClient):
     """Callbacks of one connection."""
 
-    def __init__(self, trust: Trust, answers: Answers | None) -> None:
+    def __init__(self, trust: Trust, answers: Answers | None, browser: InBrowser | None = None) -> None:
         self.trust = trust
         self.failure: SignInFailed | None = (
             None  # set when there was no answer to a question, or the gateway gave a reason
         )
         self.distrust = ""  # why the gateway's key was not accepted
         self.banner = ""  # the gateway's last word before a failure
+        self._asked = False  # for the sign-in with a browser
         self._answers = answers
+        self._browser = browser
 
     def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
         """Ask about a host CA that is not known yet."""
@@ -294,21 +311,33 @@ class _Client(asyncssh.SSHClient):
         self.banner = msg.strip()
 
     def kbdint_auth_requested(self) -> str | None:
-        """Sign in by answering questions, if somebody is there to answer."""
+        """Sign in by answering questions, if somebody is there to answer, or with a browser, once."""
+        if self._browser is not None and self._browser.at_once:
+            asked, self._asked = self._asked, True
+            return None if asked else SUBMETHOD
         return "" if self._answers is not None and self.failure is None and self._answers.attempt() else None
 
     def kbdint_challenge_received(
         self,
-        name: str,  # noqa: ARG002 - the gateway sends none
+        name: str,
         instructions: str,
         lang: str,  # noqa: ARG002
         prompts: Sequence[tuple[str, bool]],
     ) -> list[str] | None:
         """Pass the questions on."""
-        if self._answers is None:
+        address = address_in(instructions) if name == CHALLENGE and not prompts else ""
+        if self._browser is not None and address:
+            self._browser.show(instructions, address)
+            return []
+        if self._browser is not None and self._browser.at_once and prompts:
+            self.failure = SignInFailed("this gateway has no sign-in by browser")
+            return None
+        if self._answers is None and not instructions:
             return None
         if instructions and not prompts:  # a refusal that gives its reason
             self.failure = SignInFailed(f"sign-in failed: {instructions.strip()}")
+            return None
+        if self._answers is None:
             return None
         try:
             return [

@@ -65,6 +65,7 @@ class ProxyServer:
         self._joining: dict[ClientLegConnection, Entrance] = {}  # those that take part in a session here
         self._services = DoorServices(
             parts.passwords,
+            parts.confirming,
             parts.portal,
             parts.tunnels,
             self._route,

@@ -1,0 +1,203 @@
+"""What is asked at the door of somebody who signs in with a browser, and what comes of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from interlock.adapters.ssh.browser import HINT, Nowhere, Questions
+from interlock.adapters.ssh.portal import KeyboardInteractive
+from interlock.core.browser import ANYBODY, CHALLENGE, SUBMETHOD, address_in
+from interlock.domain.browser import CONFIRM_LIFE, Purpose
+from interlock.domain.lock import Lock, LockKind
+from interlock.services.confirming import MAX_OF_SOURCE, NOT_CONFIRMED, NOT_VALID
+from interlock.testing.browsing import PASSWORD, WebDesk, web_desk
+
+SOURCE = "198.51.100.9:40000"
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[WebDesk]:
+    """With the accounts of alice and bob."""
+    async with web_desk(tmp_path / "data") as opened:
+        await opened.person()
+        await opened.person("bob")
+        yield opened
+
+
+class Terminal:
+    """One connection's questions. Time passes only when the test says so."""
+
+    def __init__(self, desk: WebDesk, user: str = "alice", *, source: str = SOURCE, web: bool = True) -> None:
+        self.patient = 0
+        self.user = user
+        self.looked = asyncio.Event()
+        passwords = KeyboardInteractive(desk.local.sign_in(desk.events), user, source)
+        self.questions = Questions(
+            passwords,
+            desk.confirmations if web else Nowhere(),
+            user,
+            source,
+            patience=self._patience,
+            sleep=self._sleep,
+        )
+
+    def _patience(self) -> None:
+        self.patient += 1
+
+    async def _sleep(self, _seconds: float) -> None:
+        self.looked.set()
+        await asyncio.sleep(0)
+
+    async def begin(self, submethods: str = SUBMETHOD) -> str:
+        """Ask for a browser; the path that is shown."""
+        asked = await self.questions.challenge(self.user, submethods)
+        assert isinstance(asked, tuple)
+        assert (asked[0], asked[3]) == (CHALLENGE, [])
+        assert SOURCE in asked[1]
+        return address_in(asked[1]).removeprefix("https://gate.example")
+
+
+async def test_a_sign_in_is_confirmed_in_a_browser(desk: WebDesk) -> None:
+    """The page shows code, name and address; the terminal goes on by itself, and has had time to."""
+    terminal = Terminal(desk)
+    path = await terminal.begin()
+    assert terminal.patient == 1
+    browser = desk.browser()
+    await browser.get(path)
+    assert browser.page.url.path == "/sign-in"
+    await browser.get(str(browser.page.url))
+    code = path.removeprefix("/c/")
+    await browser.send("/sign-in", user="alice", password=PASSWORD, code=code)
+    assert browser.page.url.path == path
+    for shown in (code, "alice", SOURCE):
+        assert shown in browser.text
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(terminal.questions.respond("alice", []))
+        await terminal.looked.wait()
+        await browser.send(path, verdict="confirm")
+    assert waiting.result() is True
+    assert terminal.questions.user == "alice"
+    last = desk.events.all[-1]
+    assert (last.kind.code, last.fields["through"], last.fields["addr.remote"]) == ("T1000I", "browser", SOURCE)
+
+
+async def test_whoever_the_browser_says(desk: WebDesk) -> None:
+    """The reserved name is nobody's, and stands for whoever confirms."""
+    terminal = Terminal(desk, ANYBODY)
+    path = await terminal.begin()
+    browser = await desk.signed_in("bob")
+    await browser.get(path)
+    await browser.send(path, verdict="confirm")
+    assert await terminal.questions.respond(ANYBODY, []) is True
+    assert terminal.questions.user == "bob"
+    assert await terminal.questions.challenge(ANYBODY, "") is False
+
+
+async def test_nobody_confirms_for_somebody_else(desk: WebDesk) -> None:
+    """The page says so; a form that is sent all the same is refused."""
+    path = await Terminal(desk).begin()
+    browser = await desk.signed_in("bob")
+    await browser.get(path)
+    assert "is for alice" in browser.text
+    await browser.send(path, verdict="confirm")
+    assert browser.page.status_code == 403
+
+
+@pytest.mark.parametrize("how", ["refused", "late", "removed", "locked"])
+async def test_what_is_not_confirmed_is_no_sign_in(desk: WebDesk, how: str) -> None:
+    """Told in words, and in the audit log."""
+    terminal = Terminal(desk)
+    path = await terminal.begin()
+    if how != "late":
+        browser = await desk.signed_in()
+        await browser.get(path)
+        await browser.send(path, verdict="refuse" if how == "refused" else "confirm")
+    if how == "late":
+        desk.clock.advance(CONFIRM_LIFE)
+    if how == "removed":
+        await desk.local.users.remove_user("alice")
+    if how == "locked":
+        await desk.local.locks.add_lock(Lock("l1", LockKind.USER, "alice", desk.clock.now(), "gone fishing"))
+    verdict = await terminal.questions.respond("alice", [])
+    assert isinstance(verdict, tuple)
+    assert verdict[1] == NOT_CONFIRMED or (how == "locked" and "gone fishing" in verdict[1])
+    assert terminal.questions.user == ""
+    assert (desk.events.codes[-1] == "T1000W") is (how != "locked")
+
+
+async def test_a_code_is_good_once(desk: WebDesk) -> None:
+    """For one decision and for one sign-in."""
+    terminal = Terminal(desk)
+    path = await terminal.begin()
+    browser = await desk.signed_in()
+    await browser.get(path)
+    await browser.send(path, verdict="confirm")
+    await browser.get("/account")
+    await browser.send(path, verdict="refuse")
+    assert NOT_VALID in browser.text
+    assert await terminal.questions.respond("alice", []) is True
+    assert await terminal.questions.respond("alice", []) is False
+
+
+async def test_codes_that_nobody_waits_for_read_alike_and_are_braked(desk: WebDesk) -> None:
+    """Wrong, used, late, malformed; after some of them the right one is refused as well, for this source alone."""
+    path = await Terminal(desk).begin()
+    browser = await desk.signed_in()
+    await browser.get("/c/nothing")
+    assert browser.page.url.path == "/code"
+    texts = set()
+    for _ in range(6):
+        await browser.get("/c/AAAA-BBBB-CCCC")
+        assert browser.page.status_code == 403
+        texts.add(browser.text)
+    await browser.get(path)
+    assert NOT_VALID in browser.text
+    assert len(texts | {browser.text}) == 1
+    other = await desk.signed_in(source="192.0.2.8")
+    await other.get("/code?code=" + path.removeprefix("/c/").replace("-", "+").lower())
+    assert "Sign in at a terminal?" in other.text
+
+
+async def test_who_may_wait_is_bounded(desk: WebDesk) -> None:
+    """Of one source; in words."""
+    for _ in range(MAX_OF_SOURCE):
+        await Terminal(desk).begin()
+    asked = await Terminal(desk).questions.challenge("alice", SUBMETHOD)
+    assert isinstance(asked, tuple)
+    assert asked[0] == ""
+    assert "too many" in asked[1]
+    assert (await desk.confirmations.ask("alice", source="198.51.100.10:1")).code
+
+
+async def test_an_empty_password_asks_for_the_browser_and_for_nothing_else(desk: WebDesk) -> None:
+    """GHSA-3cjp: it never signs anybody in. Where there is no browser's side it is a password, and wrong."""
+    terminal = Terminal(desk)
+    asked = await terminal.questions.challenge("alice", "")
+    assert asked == ("", HINT, "", [("Password: ", False)])
+    shown = await terminal.questions.respond("alice", [""])
+    assert isinstance(shown, tuple)
+    assert shown[0] == CHALLENGE
+    plain = Terminal(desk, web=False)
+    assert await plain.questions.challenge("alice", "") == ("", "", "", [("Password: ", False)])
+    assert await plain.questions.respond("alice", [""]) is False
+    refused = await plain.questions.challenge("alice", SUBMETHOD)
+    assert isinstance(refused, tuple)
+    assert "no sign-in by browser" in refused[1]
+
+
+async def test_a_password_still_signs_in(desk: WebDesk) -> None:
+    """As before."""
+    terminal = Terminal(desk)
+    await terminal.questions.challenge("alice", "")
+    assert await terminal.questions.respond("alice", [PASSWORD]) is True
+    assert terminal.questions.user == "alice"
+    assert await terminal.questions.challenge("bob", "") is False
+    assert await terminal.questions.respond("bob", [PASSWORD]) is False
+
+
+async def test_what_waits_says_what_it_is_for(desk: WebDesk) -> None:
+    """A sign-in, unless it is said otherwise."""
+    code = (await Terminal(desk).begin()).removeprefix("/c/")
+    assert (await desk.confirmations.look(code, source=SOURCE)).purpose is Purpose.SIGN_IN
