@@ -31,10 +31,10 @@ from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import TokenKind, User
+from interlock.services.caller import Caller
 from interlock.services.confirming import Collected
 from interlock.services.daemonca import KeyPair, create_key, open_daemon_ca
 from interlock.services.joining import JoinSources, create_token
-from interlock.services.portal import Caller
 from interlock.services.proxies import MAX_TUNNELS_TOLD
 from interlock.services.signin import Judgement, Passwords, SignInResult
 from interlock.services.tickets import PURPOSE, Tickets

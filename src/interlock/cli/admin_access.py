@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from interlock.cli import admin_mfa
 from interlock.cli.admin_context import change, in_local, name, names, report
 from interlock.cli.admin_links import TtlOption, about_link, link_for, reset_user, sign_out
 from interlock.cli.options import FormatOption
@@ -82,6 +83,9 @@ def add_user(
 
     facts: dict[str, JsonValue] = {"name": user, "roles": list(wanted)}
     change(context, Kind.USER_CREATE, facts | _facts(said), work)
+
+
+users.add_typer(admin_mfa.app, name="mfa")
 
 
 @users.command("ls")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 
-from interlock.cli import user_lists
+from interlock.cli import user_lists, user_mfa
 from interlock.cli.options import IdentityOption, duration, moment
 from interlock.cli.output import EXIT_CODES, run_app
 from interlock.cli.user_context import (
@@ -53,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(user_lists.sessions, name="sessions")
 app.add_typer(user_lists.recordings, name="recordings")
+app.add_typer(user_mfa.app, name="mfa")
 app.command("status")(user_lists.status)
 app.command("ls")(user_lists.list_nodes)
 app.command("config")(user_lists.config)
@@ -74,7 +75,7 @@ def login(
     ] = None,
     password_stdin: Annotated[
         bool,
-        typer.Option("--password-stdin", help="Read the password (and on the next line a new one) from stdin."),
+        typer.Option("--password-stdin", help="Read password, new password and code from stdin, one a line."),
     ] = False,
     ca_pin: Annotated[
         str | None, typer.Option(metavar="SHA256:…", help="Trust a gateway whose host CA has this fingerprint.")

@@ -11,7 +11,7 @@ from interlock.cli.user_profile import DEFAULT_PORT, Home, Login, ProxyAddress
 from interlock.core.ids import parse_name
 
 if TYPE_CHECKING:
-    from interlock.adapters.ssh.portal_client import PortalClient
+    from interlock.adapters.ssh.portal_client import Answers, PortalClient
 
 T = TypeVar("T")
 
@@ -59,6 +59,29 @@ def now() -> datetime:
 def valid_login(proxy: ProxyAddress | None) -> Login:
     """The person's login; SignInFailed if there is none or it has expired."""
     return Home.default().load_valid(proxy, now=now())
+
+
+def with_fresh_portal(
+    proxy: ProxyAddress | None, work: "Callable[[PortalClient], Awaitable[T]]", answers: "Answers"
+) -> T:
+    """Run ``work`` on a connection for which the person signs in once more."""
+    import asyncio
+
+    from interlock.adapters.ssh.portal_client import Gateway, connect
+    from interlock.cli.user_login import Interrupted, LoginTrust
+
+    profile = Home.default().load(proxy).profile
+    trust = LoginTrust(str(profile.address), Home.default().host_ca(profile.address))
+    gateway = Gateway(profile.host, profile.port, profile.user)
+
+    async def run() -> T:
+        async with connect(gateway, trust, answers=answers) as portal:
+            return await work(portal)
+
+    try:
+        return asyncio.run(run())
+    except Interrupted:
+        raise typer.Abort from None
 
 
 def with_portal(proxy: ProxyAddress | None, work: "Callable[[PortalClient], Awaitable[T]]") -> T:

@@ -69,7 +69,7 @@ class TerminalAnswers:
 
 
 class StdinAnswers:
-    """Lines of standard input: the password, and after a one-time password the new one."""
+    """Lines of standard input: the password, after a one-time password the new one, then codes."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -81,7 +81,36 @@ class Cluster(Request, frozen=True, tag="cluster"):
     """Which cluster is this, and which host CA vouches for its hosts?"""
 
 
-AnyRequest = Sign | Nodes | Sessions | Recordings | Recording | WhoAmI | Cluster
+class OfOneself(Request, frozen=True, omit_defaults=True):
+    """About what proves the person. A change needs a fresh sign-in, with a second factor if there is one."""
+
+
+class Devices(OfOneself, frozen=True, tag="mfa_devices"):
+    """Which second factors do I have?"""
+
+
+class AddTotp(OfOneself, frozen=True, tag="mfa_add_totp"):
+    """This is an authenticator of mine, and the code that it shows."""
+
+    name: str
+    secret: str  # base32, as in the otpauth URI
+    code: str
+
+
+class RemoveDevice(OfOneself, frozen=True, tag="mfa_remove"):
+    """This device of mine is to count no more."""
+
+    device: str  # its ID or name
+
+
+class NewRecoveryCodes(OfOneself, frozen=True, tag="recovery_codes"):
+    """Please make me new ones."""
+
+
+AnyRequest = (
+    Sign | Nodes | Sessions | Recordings | Recording | WhoAmI | Cluster
+    | Devices | AddTotp | RemoveDevice | NewRecoveryCodes
+)  # fmt: skip
 
 
 class Reply(msgspec.Struct, frozen=True, tag_field="type"):
@@ -189,6 +218,42 @@ class ClusterInfo(Reply, frozen=True, tag="cluster"):
     host_ca: list[str]
 
 
+class DeviceItem(msgspec.Struct, frozen=True):
+    """A second factor."""
+
+    id: str
+    name: str
+    kind: str
+    added: str  # RFC 3339
+    used: str | None  # the same; None: never
+
+
+class DeviceList(Reply, frozen=True, tag="mfa_devices"):
+    """In the order in which they were added."""
+
+    devices: list[DeviceItem]
+    recovery_codes: int  # how many are not spent
+
+
+class DeviceAdded(Reply, frozen=True, tag="mfa_added"):
+    """It counts from now on."""
+
+    id: str
+    recovery_codes: list[str] = []  # made because there were none
+
+
+class RecoveryCodes(Reply, frozen=True, tag="recovery_codes"):
+    """A set, which replaces the one before. Nobody can show it again."""
+
+    codes: list[str]
+
+
+class Done(Reply, frozen=True, tag="done"):
+    """As asked."""
+
+    what: str  # for the person
+
+
 Why = Literal["denied", "not-found", "malformed", "failed"]
 """The kinds of refusal; a tool's exit code depends on it."""
 
@@ -200,7 +265,10 @@ class Refused(Reply, frozen=True, tag="refused"):
     message: str
 
 
-AnyReply = Signed | NodeList | SessionList | RecordingList | Stream | Streamed | Myself | ClusterInfo | Refused
+AnyReply = (
+    Signed | NodeList | SessionList | RecordingList | Stream | Streamed | Myself | ClusterInfo | Refused
+    | DeviceList | DeviceAdded | RecoveryCodes | Done
+)  # fmt: skip
 
 _requests: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)
 _replies: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)

@@ -64,6 +64,7 @@ from interlock.services.locks import Locks
 from interlock.services.meters import Meters
 from interlock.services.outbox import GATHER_S
 from interlock.services.portal import LeafDirectory, Portal
+from interlock.services.selfservice import SelfService
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.tenure import Tenures
 from interlock.services.warrants import OwnKey
@@ -319,6 +320,7 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         authority=local.authority,
         leaves=leaves,
         foreign=federated,
+        oneself=SelfService(factors=local.factors(services.emitter), clock=local.clock),
         events=services.emitter,
         factory=services.factory,
         clock=local.clock,

@@ -58,6 +58,7 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.ports import ClaimsReader, Clock, Cluster, Entropy, TargetCredential
+from interlock.services.caller import Caller
 from interlock.services.claiming import Claiming
 from interlock.services.claims import SessionClaims
 from interlock.services.daemonca import certificate_pin, expiry
@@ -69,7 +70,7 @@ from interlock.services.locks import Locks
 from interlock.services.meters import Meters
 from interlock.services.offline import telling
 from interlock.services.outbox import GATHER_S
-from interlock.services.portal import Caller, Download, refusal
+from interlock.services.portal import Download, refusal
 from interlock.services.sessions import Sessions
 from interlock.services.standing import StandingAdmission, TrustedClusters
 from interlock.services.tenure import Tenures

@@ -7,6 +7,7 @@ code. Who guesses is braked by whoever asks here (`services.signin`); what is sp
 import hashlib
 import hmac
 from base64 import b32encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -130,23 +131,14 @@ class Factors:
             raise Denied(f"nobody can have more than {MAX_DEVICES} second-factor devices: remove one first")
         if not await self._devices.add_device(device):
             raise Denied(f"you have a device called {device.name} already: choose another name")
-        self._emit(Kind.MFA_ADD, device.user, _facts(device) | {"addr.remote": source})
+        self._emit(Kind.MFA_ADD, device.user, device_facts(device) | {"addr.remote": source})
 
-    async def remove(self, user: str, wanted: str, *, source: str = "", by: str = "") -> Device:
-        """Remove a device, by ID or name; NotFound. ``by``: an administrator."""
-        for device in await self._devices.devices(user):
-            if wanted in (device.id, device.name):
-                await self._devices.remove_device(user, device.id)
-                facts = _facts(device) | ({"updated_by": by} if by else {"addr.remote": source})
-                self._emit(Kind.MFA_DELETE, user, facts)
-                return device
-        raise NotFound(f"{user} has no second-factor device {wanted[:MAX_NAME]}")
-
-    async def reset(self, user: str, *, by: str) -> int:
-        """Remove all devices and recovery codes of a user, readable or not; how many devices there were."""
-        count = await self._devices.forget_factors(user)
-        self._emit(Kind.MFA_DELETE, user, {"mfa_device_name": "*", "count": count, "updated_by": by})
-        return count
+    async def remove(self, user: str, wanted: str, *, source: str) -> Device:
+        """Remove a device, by ID or name; NotFound."""
+        device = one_of(await self._devices.devices(user), wanted)
+        await self._devices.remove_device(user, device.id)
+        self._emit(Kind.MFA_DELETE, user, device_facts(device) | {"addr.remote": source})
+        return device
 
     async def new_recovery_codes(self, user: str, *, source: str = "") -> list[str]:
         """A new set, which replaces the one before: nothing but their digests is kept."""
@@ -182,7 +174,16 @@ def _digest(user: str, code: str) -> bytes:
     return hashlib.sha256(f"interlock recovery code\0{parse_name(user)}\0{code}".encode()).digest()
 
 
-def _facts(device: Device) -> dict[str, JsonValue]:
+def one_of(devices: Iterable[Device], wanted: str) -> Device:
+    """The device with this ID or name; NotFound."""
+    for device in devices:
+        if wanted in (device.id, device.name):
+            return device
+    raise NotFound(f"there is no second-factor device {wanted[:MAX_NAME]} of this user")
+
+
+def device_facts(device: Device) -> dict[str, JsonValue]:
+    """As the field's events name it."""
     return {
         "mfa_device_name": device.name,
         "mfa_device_uuid": device.id,

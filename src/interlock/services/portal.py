@@ -40,7 +40,9 @@ from interlock.ports import (
     UserSource,
 )
 from interlock.services.admission import roles_now
+from interlock.services.caller import SIGN_WINDOW, Caller
 from interlock.services.emitter import EventFactory
+from interlock.services.selfservice import SelfService
 
 DEFAULT_TTL = timedelta(hours=12)
 """A certificate's life when the user asks for none: one working day."""
@@ -49,27 +51,11 @@ _log = structlog.get_logger()
 
 _STORED = frozenset({RecordingState.COMPLETE, RecordingState.CUT_OFF})
 
-SIGN_WINDOW = timedelta(minutes=5)
-"""How long after a sign-in a certificate may be asked for, so that a connection left open is no standing key."""
-
-
 TOLD_AGAIN_S = 3600.0
 """Seconds for which one user's refusals are counted against `REFUSALS_TOLD`. A connection costs little."""
 
 MAX_REFUSED = 10_000
 """Users whose refusals are counted; the one that was refused longest ago is forgotten first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is at the other end of a portal connection, as its authentication proved."""
-
-    user: str
-    claims: Claims | None  # of the certificate; None after a sign-in with a password
-    methods: tuple[str, ...]  # SSH authentication methods that succeeded
-    since: datetime  # when the connection was authenticated
-    source: str = ""  # host:port of the person's client
-    device: str = ""  # `Identity.device` after a sign-in
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +124,7 @@ class Portal:
         authority: UserCertifier,
         leaves: LeafDirectory,
         foreign: ForeignRoles,
+        oneself: SelfService,
         events: EventSink,
         factory: EventFactory,
         clock: Clock,
@@ -153,6 +140,7 @@ class Portal:
         self._authority = authority
         self._leaves = leaves
         self._foreign = foreign
+        self._oneself = oneself
         self._events = events
         self._factory = factory
         self._clock = clock
@@ -189,6 +177,8 @@ class Portal:
                 return await self._download(caller, request)
             case wire.WhoAmI():
                 return self._myself(caller, roles)
+            case wire.OfOneself():
+                return await self._oneself.answer(caller, request)
             case wire.Cluster():
                 return wire.ClusterInfo(cluster=self._cluster, host_ca=self._host_ca())
 

@@ -35,10 +35,11 @@ from interlock.ports import (
     TargetSource,
     TrackerLookup,
 )
+from interlock.services.caller import Caller
 from interlock.services.confirming import Asked, Collected
 from interlock.services.daemonca import HostIdentity
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
-from interlock.services.portal import Caller, Download
+from interlock.services.portal import Download
 from interlock.services.signin import Judgement, SignInResult
 from interlock.services.standing import Standing
 from interlock.services.tickets import Tickets

@@ -8,8 +8,12 @@ from pyotp import TOTP
 
 from interlock.core.errors import NotFound
 from interlock.core.ids import DeviceId
+from interlock.domain.audit import AuditEvent
 from interlock.domain.factor import Device, EnrolledKey, Passkey, Totp
+from interlock.ports import Clock
+from interlock.services.factors import Factors
 from interlock.testing.clock import START
+from interlock.testing.entropy import FakeEntropy
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 SECRET_BYTES = b"12345678901234567890"
@@ -24,6 +28,21 @@ class Authenticator:
     def code(self, now: datetime) -> str:
         """What it shows."""
         return TOTP(self.secret).at(now)
+
+
+def no_factors(clock: Clock) -> Factors:
+    """Of people who have none; what happens to them is told to nobody."""
+    store = MemoryFactors()
+    return Factors(
+        devices=store, recovery=store, sink=Nowhere(), cluster="test", clock=clock, entropy=FakeEntropy()
+    )
+
+
+class Nowhere:
+    """`ports.EventSink` that keeps nothing."""
+
+    def emit(self, event: AuditEvent) -> None:
+        """Forget it."""
 
 
 def phone_of(user: str, device: str = "11111111-0000-4000-8000-00000000000d") -> Device:

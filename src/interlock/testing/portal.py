@@ -22,7 +22,8 @@ from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import AuthorityKey, OpenedRecording, RecordingFilter, RecordingInfo, RecordingPage, User
-from interlock.services.portal import Caller, Portal
+from interlock.services.caller import Caller
+from interlock.services.portal import Portal
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 

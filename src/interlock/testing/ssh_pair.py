@@ -51,9 +51,11 @@ from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
+from interlock.services.selfservice import SelfService
 from interlock.services.sessions import Sessions
 from interlock.services.signin import Judgement
 from interlock.services.wheel import TICK_S, Wheel
+from interlock.testing.factors import no_factors
 from interlock.testing.hostile import Credential, RawSsh, connect_raw
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.node import FakeAuthorityStore
@@ -342,6 +344,7 @@ async def gateway(
         tenures=tenures,
         passwords=NoPasswords(),
         portal=Portal(
+            oneself=SelfService(factors=no_factors(clock), clock=clock),
             cluster=cluster_name,
             users=users,
             roles=users,

@@ -20,7 +20,8 @@ from interlock.adapters.ssh.portal import (
 from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, PortalClient, connect
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RecordingError, SignInFailed, StoreError
-from interlock.services.portal import Caller, Download
+from interlock.services.caller import Caller
+from interlock.services.portal import Download
 from interlock.services.signin import Judgement, SignInResult
 from interlock.testing.clock import START
 

@@ -19,7 +19,8 @@ from interlock.domain.audit import Kind, rfc3339
 from interlock.domain.rbac import Role
 from interlock.ports import RecordingInfo
 from interlock.services import portal as service
-from interlock.services.portal import DEFAULT_TTL, SIGN_WINDOW, Portal
+from interlock.services.caller import SIGN_WINDOW
+from interlock.services.portal import DEFAULT_TTL, Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.portal import (
     KEY,
