@@ -21,10 +21,11 @@ from interlock.ports import EventSink
 from interlock.services.browsing import BrowserSignIns, Errands
 from interlock.services.confirming import Confirmations
 from interlock.services.links import Links
+from interlock.services.passkeys import Passkeys
 
 if TYPE_CHECKING:
     from interlock.web.server import WebServer
-    from interlock.web.visit import Network
+    from interlock.web.visit import Network, Site
 
 _log = structlog.get_logger()
 
@@ -163,7 +164,6 @@ def web_app(settings: WebConfig, local: Local, sink: EventSink, passwords: Passw
     """The pages, for a server that speaks ASGI."""
     from interlock.web.app import make_app
     from interlock.web.parts import Web
-    from interlock.web.visit import Site
 
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
     links = Links(
@@ -178,21 +178,52 @@ def web_app(settings: WebConfig, local: Local, sink: EventSink, passwords: Passw
         entropy=entropy,
     )
     sign_ins = BrowserSignIns(
-        store=local.browsers, users=local.users, locks=local.locks, clock=clock, entropy=entropy
+        store=local.browsers, users=local.users, locks=local.locks, cluster=cluster, clock=clock, entropy=entropy
+    )
+    factors, errands, site = local.factors(sink), Errands(local.browsers, clock), _site(settings, cluster)
+    passkeys = Passkeys(
+        devices=local.factor_store,
+        factors=factors,
+        users=local.users,
+        locks=local.locks,
+        errands=errands,
+        sink=sink,
+        cluster=cluster,
+        cluster_id=local.cluster.id,
+        host=site.host,
+        origin=site.public_url,
+        clock=clock,
+        entropy=entropy,
     )
     return make_app(
         Web(
-            site=Site(settings.public_url, cluster, networks(settings)),
+            site=site,
             passwords=passwords,
-            factors=local.factors(sink),
+            factors=factors,
+            passkeys=None if _is_address(site.host) else passkeys,
             links=links,
             sign_ins=sign_ins,
-            errands=Errands(local.browsers, clock),
+            errands=errands,
             confirmations=confirmations(settings, local, sink),
             clock=clock,
             entropy=entropy,
         )
     )
+
+
+def _site(settings: WebConfig, cluster: str) -> "Site":
+    from interlock.web.visit import Site
+
+    return Site(settings.public_url, cluster, networks(settings))
+
+
+def _is_address(host: str) -> bool:
+    """Passkeys are bound to names: WebAuthn knows none of addresses."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _loopback(host: str) -> bool:

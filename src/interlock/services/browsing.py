@@ -56,12 +56,14 @@ class BrowserSignIns:
         store: BrowserSignInStore,
         users: UserSource,
         locks: LockSource,
+        cluster: str,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._store = store
         self._users = users
         self._locks = locks
+        self._cluster = cluster
         self._clock = clock
         self._entropy = entropy
 
@@ -83,7 +85,9 @@ class BrowserSignIns:
             return None
         try:
             account = await self._users.user(found.user)
-            await check_stored(self._locks, Subject(user=account.name, roles=account.roles), now=now)
+            devices = (found.device,) if found.device else ()
+            subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=devices)
+            await check_stored(self._locks, subject, now=now)
         except (NotFound, Locked):
             return None
         if now - found.used >= TOUCHED:

@@ -141,7 +141,9 @@ class Confirmations:
             account = await self._users.user(waiting.by)
         except NotFound:
             raise self._failed(waiting, "the account was removed") from None
-        await check_stored(self._locks, Subject(user=account.name, roles=account.roles), now=self._clock.now())
+        devices = (waiting.device,) if waiting.device else ()
+        subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=devices)
+        await check_stored(self._locks, subject, now=self._clock.now())
 
     def _failed(self, waiting: Confirmation | None, cause: str) -> SignInFailed:
         if waiting is not None:

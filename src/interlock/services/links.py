@@ -56,7 +56,8 @@ class Links:
             raise SignInFailed(PUBLIC, reason=f"the link of {link.user}, who was removed") from None
         if self._clock.now() >= link.expires:
             raise SignInFailed(PUBLIC, reason=f"the link of {link.user} has expired")
-        await check_stored(self._locks, Subject(user=account.name, roles=account.roles), now=self._clock.now())
+        subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster)
+        await check_stored(self._locks, subject, now=self._clock.now())
         return link, account
 
     async def spend(self, secret: str, *, source: str) -> Link:

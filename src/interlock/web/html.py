@@ -30,6 +30,11 @@ def join(*children: Child) -> Html:
     return Html(_Markup("".join(_safe(each) for each in children if each is not None)))
 
 
+def drawn_svg(drawing: bytes) -> Html:
+    """A picture that a library of ours has drawn, and in which there is no text of anybody's."""
+    return Html(_Markup(drawing.decode()))
+
+
 def _safe(child: str) -> str:
     return child if isinstance(child, _Markup) else escape(child)
 

@@ -36,6 +36,21 @@ def form(action: str, token: str, *children: Child, **attributes: str | bool | N
     return tag("form", hidden, *children, method="post", action=action, **attributes)
 
 
+def passkey_form(kind: str, action: str, options: str, token: str, *children: Child, text: str) -> Html:
+    """A form that a passkey fills in. ``kind``: create or get. It is seen only where that can be done."""
+    filled = form(
+        action,
+        token,
+        *children,
+        tag("input", type="hidden", name="credential"),
+        button(text),
+        tag("p", role="alert", class_="bad", hidden=True),
+        data_passkey=kind,
+        data_options=options,
+    )
+    return tag("div", filled, data_with_passkeys=True, hidden=True)
+
+
 def field(label: str, name: str, **attributes: str | bool | None) -> Html:
     """An input with its label."""
     said = tag("span", label)

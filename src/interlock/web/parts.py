@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from interlock.core.errors import SignInFailed
+from interlock.core.errors import Denied, SignInFailed
 from interlock.domain.browser import parse_code
 from interlock.ports import Clock, Entropy
 from interlock.services.browsing import BrowserSignIns, Errands
 from interlock.services.confirming import Confirmations
 from interlock.services.factors import Factors
 from interlock.services.links import Links
+from interlock.services.passkeys import Passkeys
 from interlock.services.signin import Judgement
 from interlock.web.visit import Answer, Site, Visit, to
 
@@ -32,12 +33,20 @@ class Web:
     site: Site
     passwords: PasswordCheck
     factors: Factors
+    passkeys: Passkeys | None  # None: the site has no name to which they could be bound
     links: Links
     sign_ins: BrowserSignIns
     errands: Errands
     confirmations: Confirmations
     clock: Clock
     entropy: Entropy
+
+
+def passkeys(web: Web) -> Passkeys:
+    """Denied if there are none here."""
+    if web.passkeys is None:
+        raise Denied("there are no passkeys here: the gateway is called by an address and not by a name")
+    return web.passkeys
 
 
 def code_of(visit: Visit) -> str:

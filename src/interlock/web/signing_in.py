@@ -3,9 +3,9 @@
 from interlock.core.errors import Denied, InterlockError, Locked, SignInFailed
 from interlock.services.signin import PUBLIC, SignInResult
 from interlock.web.html import Html, tag
-from interlock.web.layout import button, field, form, new_password_fields, notice, page
-from interlock.web.parts import ACCOUNT, SIGN_IN, Web, afterwards, code_of, entered
-from interlock.web.visit import Answer, Visit, to
+from interlock.web.layout import button, field, form, new_password_fields, notice, page, passkey_form
+from interlock.web.parts import ACCOUNT, SIGN_IN, Web, afterwards, code_of, entered, passkeys
+from interlock.web.visit import Answer, Visit, data, to
 
 CODE_ASKED = "Your account has a second factor: type its code, or a recovery code, and the password again."
 
@@ -42,6 +42,20 @@ async def sign_in(web: Web, visit: Visit) -> Answer:
             return _change(web, visit)
         case SignInResult.OK:
             return await entered(web, visit, user, device=judged.device)
+
+
+async def passkey_options(web: Web, visit: Visit) -> Answer:
+    """``POST /sign-in/passkey/options``: for whichever passkey the browser has."""
+    return data(await passkeys(web).begin(visit.secret, source=visit.source))
+
+
+async def passkey(web: Web, visit: Visit) -> Answer:
+    """``POST /sign-in/passkey``: by a passkey alone."""
+    try:
+        device = await passkeys(web).sign_in(visit.secret, visit.said("credential"), source=visit.source)
+    except (SignInFailed, Locked) as error:
+        return _page(web, visit, error=error.public, status=403)
+    return await entered(web, visit, device.user, device=device.id)
 
 
 async def change(web: Web, visit: Visit) -> Answer:
@@ -86,7 +100,18 @@ def _page(web: Web, visit: Visit, *, error: str = "", done: str = "", status: in
             field("Code, if you have a second factor", "factor", autocomplete="one-time-code", required=False),
             button("Sign in"),
         ),
+        passkey_form(
+            "get",
+            f"{SIGN_IN}/passkey",
+            f"{SIGN_IN}/passkey/options",
+            visit.form_token,
+            _hidden_code(visit),
+            text="Sign in with a passkey",
+        )
+        if web.passkeys is not None
+        else None,
         cluster=web.site.cluster,
+        script=True,
     )
     return Answer(body, status)
 

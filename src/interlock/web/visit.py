@@ -79,6 +79,11 @@ class Answer:
     cookies: tuple[str, ...] = ()  # Set-Cookie
 
 
+def data(text: str) -> Answer:
+    """JSON for our script."""
+    return Answer(text.encode(), content_type="application/json")
+
+
 def to(path: str, *cookies: str) -> Answer:
     """Go on there; ``path`` is always one of ours."""
     return Answer(status=303, location=path, cookies=cookies)
