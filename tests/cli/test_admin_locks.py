@@ -143,12 +143,12 @@ def test_a_session_that_has_ended_is_seen_to(
     """By its tracker, which whoever has the session ends."""
     data = tmp_path / "data"
     within(data, lambda local: local.trackers.put(tracker()))
-    original = admin_locks._add
+    original = admin_locks.add_lock_now
 
     async def add(local: Local, *arguments: Any) -> Lock:
         await local.trackers.put(tracker(TrackerState.TERMINATED))
         return await original(local, *arguments)
 
-    monkeypatch.setattr(admin_locks, "_add", add)
+    monkeypatch.setattr(admin_locks, "add_lock_now", add)
     done = ilctl("sessions", "terminate", SID)
     assert (done.code, done.out) == (0, f"Session {SID} has ended.\n")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from interlock.cli.admin_rotation import fingerprint
 from interlock.core.certificate import SignedCertificate
 from interlock.testing.gateway import Cluster, Person
 from interlock.testing.openssh import SshClient
@@ -113,4 +112,4 @@ def _signed_by_new(cluster: Cluster) -> bool:
     person = cluster.login("bob")
     line = (person.profile / "id-cert.pub").read_text()
     authority = SignedCertificate.parse(b64decode(line.split()[1])).certificate.authority
-    return fingerprint(authority.line()) == keys[0]
+    return authority.fingerprint == keys[0]

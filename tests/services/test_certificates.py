@@ -14,6 +14,7 @@ from interlock.domain.identity import RECOVERY, Forwarded, Identity
 from interlock.services.certificates import (
     DEVICE_EXTENSIONS,
     IDENTITY_EXTENSION,
+    PERMISSIONS,
     REMEMBERED,
     TUNNEL_EXTENSION,
     CertificateReader,
@@ -33,6 +34,8 @@ def public(key: Ed25519PrivateKey) -> PublicKey:
     return PublicKey("ssh-ed25519", (key.public_key().public_bytes_raw(),))
 
 
+ALL: tuple[tuple[str, str | None], ...] = tuple((name, None) for name in sorted(PERMISSIONS))
+
 RIGHT = Certificate(
     nonce=b"n" * 32,
     key=public(SUBJECT),
@@ -43,7 +46,7 @@ RIGHT = Certificate(
     valid_after=int((NOW - timedelta(minutes=1)).timestamp()),
     valid_before=int((NOW + timedelta(hours=1)).timestamp()),
     critical_options=(),
-    extensions=((IDENTITY_EXTENSION, encode_claims(ALICE, None)), ("permit-pty", None)),
+    extensions=((IDENTITY_EXTENSION, encode_claims(ALICE, None)), *ALL),
     authority=public(CA),
 )
 
@@ -79,7 +82,7 @@ def test_the_devices_of_a_sign_in_and_of_a_connection_are_read_apart(reader: Cer
         replace(ALICE, confirmed=token),
         replace(ALICE, device=RECOVERY, confirmed=phone),
     ):
-        extensions = ((IDENTITY_EXTENSION, encode_claims(identity, None)), *encode_devices(identity))
+        extensions = ((IDENTITY_EXTENSION, encode_claims(identity, None)), *ALL, *encode_devices(identity))
         assert reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).identity == identity
     nowhere = replace(RIGHT, extensions=(*RIGHT.extensions, (DEVICE_EXTENSIONS[0], "phone")))
     with pytest.raises(Denied, match="not accepted"):
@@ -89,7 +92,7 @@ def test_the_devices_of_a_sign_in_and_of_a_connection_are_read_apart(reader: Cer
 def test_the_hand_over_to_a_forwarder_is_read(reader: CertificateReader) -> None:
     """With target, forwarder and duty."""
     hand_over = Forwarded(DaemonId("t"), DaemonId("p"), records=True)
-    extensions = ((IDENTITY_EXTENSION, encode_claims(ALICE, hand_over)),)
+    extensions = ((IDENTITY_EXTENSION, encode_claims(ALICE, hand_over)), *ALL)
     assert reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).forwarded == hand_over
 
 
@@ -97,7 +100,7 @@ def test_the_persons_address_is_read_if_it_is_there(reader: CertificateReader) -
     """Certificates of a time before it say nothing of it."""
     hand_over = Forwarded(DaemonId("t"), DaemonId("p"), records=True, client="[::1]:50022")
     assert '"client"' not in encode_claims(ALICE, replace(hand_over, client=""))
-    extensions = ((IDENTITY_EXTENSION, encode_claims(ALICE, hand_over)),)
+    extensions = ((IDENTITY_EXTENSION, encode_claims(ALICE, hand_over)), *ALL)
     found = reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).forwarded
     assert found == hand_over
     assert found.client_address == ("::1", 50022)
@@ -117,6 +120,16 @@ def test_the_persons_address_is_read_if_it_is_there(reader: CertificateReader) -
         ({"critical_options": (("source-address", "nonsense"),)}, "nonsense"),
         ({"critical_options": (("source-address", None),)}, "source-address"),
         ({"authority": public(OTHER_CA)}, "not ours"),
+        ({"principals": ("root", "")}, "not a valid login"),
+        ({"principals": (" root",)}, "not a valid login"),
+        ({"principals": ("ro\not",)}, "not a valid login"),
+        ({"principals": ("rooe\u0301",)}, "not a valid login"),
+        ({"principals": ("-oProxyCommand=x",)}, "not a valid login"),
+        ({"critical_options": (("source-address", "10.0.0.0/8"), ("x@y", ""))}, "x@y"),
+        *(
+            ({"extensions": tuple(each for each in RIGHT.extensions if each[0] != name)}, f"withholds {name}")
+            for name in sorted(PERMISSIONS)
+        ),
     ],
 )
 def test_anything_wrong_is_refused_with_a_private_reason(

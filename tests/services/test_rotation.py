@@ -15,6 +15,7 @@ from interlock.daemons.database import DATABASE
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.rotating import rotations_of
 from interlock.domain.audit import JsonValue
+from interlock.domain.lock import LockKind
 from interlock.domain.rotation import Phase, RotatedKind
 from interlock.domain.target import SubKind, Target
 from interlock.ports import EventFilter
@@ -166,3 +167,16 @@ async def test_what_is_not_under_way_cannot_go_on(local: Local) -> None:
     await rotations.begin(USER, grace=timedelta(0), compromised=False, who=WHO)
     with pytest.raises(Denied, match="already"):
         await rotations.begin(USER, grace=timedelta(0), compromised=False, who=WHO)
+
+
+async def test_a_compromised_key_is_revoked_at_the_end(local: Local) -> None:
+    """For plain sshd, whose file may still have it; a key that was changed in good order is not."""
+    rotations = rotations_of(local)
+    old = PublicKey.parse(local.authority.export("openssh")).fingerprint
+    for kind, compromised in ((RotatedKind.OPENSSH, True), (USER, False)):
+        await rotations.begin(kind, grace=timedelta(0), compromised=compromised, who=WHO)
+        for _ in range(3):
+            assert await local.locks.locks() == [] or kind is USER
+            await _on(rotations, kind)
+    [lock] = await local.locks.locks()
+    assert (lock.kind, lock.name, lock.expires) == (LockKind.KEY, old, None)

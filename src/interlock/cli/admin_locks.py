@@ -78,7 +78,7 @@ def add_lock(
         msg = "name one of --user, --role, --login, --node, --session and --mfa-device"
         raise typer.BadParameter(msg)
     kind, value = chosen[0]
-    lock = in_local(context, lambda local: _add(local, kind, value, message, ttl))
+    lock = in_local(context, lambda local: add_lock_now(local, kind, value, message, ttl))
     if form is Format.JSON:
         print_json(_row(lock))
         return
@@ -133,7 +133,7 @@ def terminate_session(
     async def work(local: "Local") -> bool:
         if not await _lives(local, sid):
             raise NotFound(f"there is no live session {sid}")
-        await _add(local, LockKind.SESSION, sid, message, TERMINATION)
+        await add_lock_now(local, LockKind.SESSION, sid, message, TERMINATION)
         for _ in range(int(TERMINATION_WAIT_S / _LOOK_S)):
             if not await _lives(local, sid):
                 return True
@@ -152,7 +152,8 @@ async def _lives(local: "Local", sid: "SessionId | str") -> bool:
     return tracker is not None and not tracker.expired(now=local.clock.now())
 
 
-async def _add(local: "Local", kind: LockKind, value: str, message: str, ttl: timedelta | None) -> Lock:
+async def add_lock_now(local: "Local", kind: LockKind, value: str, message: str, ttl: timedelta | None) -> Lock:
+    """Add one, and tell the audit log."""
     now = local.clock.now()
     lock = Lock(
         id=local.entropy.uuid(),

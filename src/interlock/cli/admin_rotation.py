@@ -9,6 +9,7 @@ import typer
 from interlock.cli.admin_context import account, in_local
 from interlock.cli.options import FormatOption, duration
 from interlock.cli.output import Format, print_json
+from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied
 from interlock.domain.audit import rfc3339
 from interlock.domain.rotation import Phase, RotatedKind
@@ -58,7 +59,7 @@ def status(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
         since = f" since {rfc3339(each.rotation.since)}" if each.rotation is not None else ""
         print(f"{each.kind.value}: {each.phase.value}{since}")
         for number, key in enumerate(each.keys):
-            print(f"  {fingerprint(key)}  {'trusted' if number else 'signs'}")
+            print(f"  {PublicKey.parse(key).fingerprint}  {'trusted' if number else 'signs'}")
         if each.rotation is not None:
             due = f", due {rfc3339(each.rotation.due)}" if each.rotation.due else ""
             print(f"  next: {each.next.value}{due}; {f'too early: {each.breaks}' if each.breaks else 'ready'}")
@@ -113,17 +114,6 @@ def rotate(
         raise Denied("; ".join(each.public for each in refused))
 
 
-def fingerprint(line: str) -> str:
-    """As ssh-keygen -l shows it."""
-    import hashlib
-    from base64 import b64encode
-
-    from interlock.core.certificate import PublicKey
-
-    digest = hashlib.sha256(PublicKey.parse(line).blob).digest()
-    return f"SHA256:{b64encode(digest).decode().rstrip('=')}"
-
-
 def _rotations(local: "Local") -> "Rotations":
     from interlock.daemons.rotating import rotations_of
 
@@ -137,7 +127,7 @@ def _json(standing: "Standing") -> dict[str, object]:
         "phase": standing.phase.value,
         "since": rfc3339(rotation.since) if rotation else None,
         "due": rfc3339(rotation.due) if rotation and rotation.due else None,
-        "keys": [fingerprint(each) for each in standing.keys],
+        "keys": [PublicKey.parse(each).fingerprint for each in standing.keys],
         "next": standing.next.value,
         "waiting_for": list(standing.waiting_for),
         "breaks": standing.breaks,

@@ -1,5 +1,6 @@
 """``ilctl auth``: the certificate authorities."""
 
+import sys
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,7 @@ class AuthorityKind(StrEnum):
     OPENSSH = "openssh"
     RECORDINGS = "recordings"
     AUDIT = "audit"
+    KRL = "krl"
 
 
 @auth.command("export")
@@ -36,16 +38,25 @@ def export(
             "--type",
             help="openssh: for TrustedUserCAKeys of a plain sshd. host: put @cert-authority and * before it in "
             "known_hosts. user: vouches for people to our own nodes. recordings: vouches for their signatures. "
-            "audit: signs the audit log's checkpoints.",
+            "audit: signs the audit log's checkpoints. "
+            "krl: no key, but a list of what is revoked, for RevokedKeys of a plain sshd.",
         ),
     ],
 ) -> None:
     """Print an authority's public key, OpenSSH format: one line, or two while one key takes the other's place."""
 
-    async def work(local: "Local") -> str:
+    async def work(local: "Local") -> str | bytes:
+        if kind is AuthorityKind.KRL:
+            from interlock.cli.admin_certs import revocation_list_of
+
+            return await revocation_list_of(local)
         return local.authority.export(kind.value)
 
-    print(in_local(context, work))
+    found = in_local(context, work)
+    if isinstance(found, bytes):
+        sys.stdout.buffer.write(found)
+    else:
+        print(found)
 
 
 @auth.command("sign")

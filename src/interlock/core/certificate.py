@@ -9,6 +9,7 @@ import re
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from typing import Self
 
 from interlock.core.errors import RemoteProtocolError
@@ -91,6 +92,11 @@ class PublicKey:
     def blob(self) -> bytes:
         """The wire form."""
         return string(self.algorithm) + b"".join(map(string, self.fields))
+
+    @property
+    def fingerprint(self) -> str:
+        """As ssh-keygen -l shows it."""
+        return "SHA256:" + b64encode(sha256(self.blob).digest()).decode().rstrip("=")
 
     def line(self, comment: str = "") -> str:
         """The one-line form."""

@@ -24,9 +24,11 @@ def rotations_of(local: Local) -> Rotations:
         local.authority,
         local.inventory,
         local.proxies,
+        locks=local.locks,
         audit=local.audit,
         factory=factory,
         clock=local.clock,
+        entropy=local.entropy,
     )
 
 

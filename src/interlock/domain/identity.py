@@ -29,6 +29,8 @@ class Identity:
     cluster: str
     device: str = ""  # the second-factor device of the sign-in, or `RECOVERY`; empty: it was without one
     confirmed: str = ""  # the one with which the person has answered on this connection; empty: nobody asked
+    certificate: str = field(default="", compare=False)  # serial of the one that was shown; empty: none was
+    keys: tuple[str, ...] = field(default=(), compare=False)  # fingerprints of its key, and of who signed it
 
     @property
     def devices(self) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class LockKind(Enum):
     NODE = "node"  # a target, by its name or ID
     SESSION = "session"  # this session and no other
     MFA_DEVICE = "mfa_device"  # whoever has signed in or confirmed a connection with it
+    CERTIFICATE = "certificate"  # one certificate, by its serial
+    KEY = "key"  # every certificate for a key or by an authority's, by its fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,23 @@ class Subject:
     session: str = ""
     cluster: str = ""  # the user's
     devices: tuple[str, ...] = ()  # second factors, by ID
+    certificate: str = ""  # its serial
+    keys: tuple[str, ...] = ()  # of the certificate, and of who signed it; fingerprints
 
     @classmethod
     def of(cls, identity: Identity, login: str = "", target: Target | None = None) -> "Subject":
         """A person, on the way to a login on a target if these are known."""
         nodes = (target.hostname, target.id) if target is not None else ()
-        return cls(identity.user, identity.roles, login, nodes, cluster=identity.cluster, devices=identity.devices)
+        return cls(
+            identity.user,
+            identity.roles,
+            login,
+            nodes,
+            cluster=identity.cluster,
+            devices=identity.devices,
+            certificate=identity.certificate,
+            keys=identity.keys,
+        )
 
     def names(self, kind: LockKind) -> tuple[str, ...]:
         """What a lock of this kind is compared with."""
@@ -65,6 +78,10 @@ class Subject:
                 return (self.session,)
             case LockKind.MFA_DEVICE:
                 return self.devices
+            case LockKind.CERTIFICATE:
+                return (self.certificate,)
+            case LockKind.KEY:
+                return self.keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +109,8 @@ class Lock:
         what = f"the {self.kind.value.replace('_', ' ')} {self.name}"
         if self.kind is LockKind.SESSION:
             public = f"this session was ended: {self.message or 'it is locked'}"
+        elif self.kind in (LockKind.CERTIFICATE, LockKind.KEY):
+            public = f"your certificate was revoked: {self.message or 'run ilsh login'}"
         else:
             public = f"access is locked: {self.message}" if self.message else f"access is locked for {what}"
         return Locked(

@@ -208,9 +208,10 @@ class Authority:
             (IDENTITY_EXTENSION, encode_claims(identity, None)),
             *encode_devices(identity),
         )
-        line = self._sign("user", CertKind.USER, public_key, user, _logins(logins), now + ttl, extensions)
+        serial = self._serial()
+        line = self._sign("user", CertKind.USER, public_key, user, _logins(logins), now + ttl, extensions, serial)
         if self._sink is not None:
-            self._sink.emit(self._created(identity, tuple(logins), now, now + ttl))
+            self._sink.emit(self._created(identity, tuple(logins), now, now + ttl, serial))
         return line
 
     async def issue_for_target(
@@ -294,6 +295,7 @@ class Authority:
         principals: tuple[str, ...],
         before: datetime,
         extensions: tuple[tuple[str, str | None], ...],
+        serial: int | None = None,
     ) -> str:
         if not principals:  # OpenSSH would read it as "valid for everybody" (R14)
             raise Denied("a certificate needs at least one name", reason=f"no principals for {key_id!r}")
@@ -301,7 +303,7 @@ class Authority:
         certificate = Certificate(
             nonce=self._entropy.token(32),
             key=_subject(public_key),
-            serial=int.from_bytes(self._entropy.token(8), "big"),
+            serial=self._serial() if serial is None else serial,
             kind=kind,
             key_id=key_id,
             principals=principals,
@@ -313,14 +315,18 @@ class Authority:
         )
         return signer.sign(certificate)
 
+    def _serial(self) -> int:
+        return int.from_bytes(self._entropy.token(8), "big") or 1  # no revocation list can name zero
+
     def _created(
-        self, identity: Identity, logins: tuple[str, ...], now: datetime, expires: datetime
+        self, identity: Identity, logins: tuple[str, ...], now: datetime, expires: datetime, serial: int
     ) -> AuditEvent:
         facts = {
             "user": identity.user,
             "roles": ",".join(identity.roles),
             "logins": ",".join(logins),
             "expires": rfc3339(expires),
+            "serial": str(serial),
         }
         if identity.device:
             facts["mfa_device_uuid"] = identity.device

@@ -36,6 +36,11 @@ DEVICE_EXTENSIONS = ("mfa-device@interlock.dev", "mfa-confirmed@interlock.dev")
 
 Apart from the identity, so that whoever does not know them takes the certificate for one without."""
 
+PERMISSIONS = frozenset(
+    {"permit-X11-forwarding", "permit-agent-forwarding", "permit-port-forwarding", "permit-pty", "permit-user-rc"}
+)
+"""OpenSSH's extensions that stand for permissions. Ours have all; one without is not widened (R6)."""
+
 REMEMBERED = 256
 """Genuine certificates whose signature is not verified again, as long as the trusted authorities are the same."""
 
@@ -172,17 +177,24 @@ def _claims(contents: Certificate) -> Claims:
     if extension is None:
         msg = "it carries no identity"
         raise ValueError(msg)
+    if missing := PERMISSIONS - extensions.keys():
+        msg = f"it withholds {min(missing)}, and here it is roles that do"
+        raise ValueError(msg)
     # msgspec's errors are ValueErrors
     claimed = _DECODER.decode(extension)
     if parse_name(claimed.user) != contents.key_id:
         msg = f"key ID and identity differ: {claimed.user!r}"
         raise ValueError(msg)
+    device, confirmed = (_device(extensions.get(name)) for name in DEVICE_EXTENSIONS)
     return Claims(
         identity=Identity(
             claimed.user,
             tuple(parse_name(role) for role in claimed.roles),
             claimed.cluster,
-            *(_device(extensions.get(name)) for name in DEVICE_EXTENSIONS),
+            device,
+            confirmed,
+            certificate=str(contents.serial),
+            keys=(contents.key.fingerprint, contents.authority.fingerprint),
         ),
         logins=logins,
         valid_after=_moment(contents.valid_after),

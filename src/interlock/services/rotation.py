@@ -10,16 +10,20 @@ from typing import Protocol
 
 import structlog
 
+from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.ids import DaemonId
 from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.lock import Lock, LockKind
 from interlock.domain.rotation import NEXT, Phase, RotatedKind, Rotation, begin
 from interlock.domain.target import SubKind, Target
 from interlock.ports import (
     AuditLog,
     Clock,
+    Entropy,
     Heard,
     HeardStore,
+    LockStore,
     MemberProxy,
     RotationStore,
     TrustBundle,
@@ -78,10 +82,14 @@ class Rotations:
         targets: Targets,
         proxies: Proxies,
         *,
+        locks: LockStore,
         audit: AuditLog,
         factory: EventFactory,
         clock: Clock,
+        entropy: Entropy,
     ) -> None:
+        self._locks = locks
+        self._entropy = entropy
         self._store = store
         self._trust = trust
         self._targets = targets
@@ -115,6 +123,8 @@ class Rotations:
         if standing.breaks and not force:
             raise Denied(f"too early for {moved.phase.value}: {standing.breaks}. Wait, or say --force")
         await self._store.move_rotation(moved, standing.phase)
+        if moved.compromised and moved.phase is Phase.STANDBY and standing.phase is Phase.UPDATE_SERVERS:
+            await self._revoke(PublicKey.parse(standing.keys[-1]), moved)
         await self._tell(Kind.ROTATION_STEP, moved, who)
         return moved
 
@@ -126,6 +136,13 @@ class Rotations:
                     await self.go(rotation.kind, None, force=False, who={"method": "time"})
                 except Denied as error:
                     _log.info("rotation.waits", authority=rotation.kind.value, reason=error.public)
+
+    async def _revoke(self, key: PublicKey, rotation: Rotation) -> None:
+        """For plain sshd, whose list of trusted keys is not ours."""
+        message = f"the {rotation.kind.value} authority's key was compromised"
+        await self._locks.add_lock(
+            Lock(self._entropy.uuid(), LockKind.KEY, key.fingerprint, self._clock.now(), message, None, "rotation")
+        )
 
     async def _standing(self, kind: RotatedKind, to: Phase | None = None) -> Standing:
         rotation = (await self._store.keyring()).rotations.get(kind)
