@@ -1,169 +1,42 @@
 """What a proxy apart from auth can get of a real auth, and above all what a stolen one cannot."""
 
-import contextlib
-from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from interlock.adapters.rpc.client import AuthClient
-from interlock.adapters.rpc.joiner import join
 from interlock.adapters.rpc.proxy_client import FarPortal, ProxyClient
 from interlock.adapters.rpc.proxy_messages import Password
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, NotFound, SignInFailed
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
-from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
-from interlock.daemons.config import Config
-from interlock.daemons.local import Local, open_local
-from interlock.daemons.node_identity import create_host_key, public_line
-from interlock.daemons.proxy import Services, open_services
-from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.audit import Kind
 from interlock.domain.browser import CONFIRM_LIFE, Confirmation, Purpose, Verdict
 from interlock.domain.duties import RecordingMode
-from interlock.domain.identity import Claims, Joining
-from interlock.domain.permit import Permit
-from interlock.domain.rbac import Role
+from interlock.domain.identity import Joining
 from interlock.domain.target import SubKind, Target
-from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import TokenKind, User
 from interlock.services.caller import Caller
 from interlock.services.confirming import Collected
-from interlock.services.daemonca import KeyPair, create_key, open_daemon_ca
-from interlock.services.joining import JoinSources, create_token
+from interlock.services.daemonca import open_daemon_ca
 from interlock.services.proxies import MAX_TUNNELS_TOLD
-from interlock.services.signin import Judgement, Passwords, SignInResult
+from interlock.services.signin import Judgement, SignInResult
 from interlock.services.tickets import PURPOSE, Tickets
-from interlock.testing.openssh import make_key
+from interlock.testing.apart import OTHER_SID, PASSWORD, SID, WEB, Scene, blob, cluster_apart
 
 pytestmark = pytest.mark.slow
 
-SID = SessionId("11111111-1111-4111-8111-111111111111")
-OTHER_SID = SessionId("22222222-2222-4222-8222-222222222222")
-PASSWORD = "correct horse battery staple"
-LOOPBACK = "127.0.0.1"
 SOMEWHERE = "192.0.2.7:50022"
-WEB = Target(
-    DaemonId("23bc35d7-10f5-421f-9ef4-890af45e3166"), "web1", "10.0.0.5", 22, SubKind.NODE, {"env": "test"}
-)
-ANYTHING = Role("anything", ("root", "mallory"), {"*": "*"})
-
-
-@dataclass
-class Member:
-    """A daemon that has joined."""
-
-    id: DaemonId
-    client: ProxyClient  # a node's, too: nothing but auth keeps it from asking
-
-
-@dataclass
-class Scene:
-    """Auth, two proxies and a node that have joined, and alice with her certificate."""
-
-    local: Local
-    proxy: Member
-    other: Member
-    node: Member
-    claims: Claims
-    key: str  # some public key to be certified
-
-    def permit(self, login: str = "root", *, joining: Joining | None = None, target: Target = WEB) -> Permit:
-        """What a proxy that lies to itself has decided."""
-        now = self.local.clock.now()
-        if joining is not None:
-            return Permit.to_join(self.claims, target, joining, now=now)
-        return Permit.decide(self.claims, [ANYTHING], login, target, now=now)
-
-    async def mint(self, login: str = "root", *, records: bool = True, target: Target = WEB) -> Claims:
-        """What auth signs for a dial."""
-        permit = self.permit(login, target=target)
-        made = await self.proxy.client.issue_for_target(permit, self.key, records=records)
-        return self.local.claims.read(blob(made.certificate), now=self.local.clock.now())
-
-    def showing(self, certificate: bytes) -> "Scene":
-        """The same with another certificate shown for alice."""
-        return replace(self, claims=replace(self.claims, certificate=certificate))
-
-    async def track(self, sid: SessionId, daemon: DaemonId, owner: str) -> None:
-        """A live session on web1."""
-        now = self.local.clock.now()
-        await self.local.trackers.put(
-            Tracker(
-                sid, TrackerState.RUNNING, now, now + timedelta(minutes=1), owner, "root", "web1", WEB.id, daemon,
-                self.local.cluster.name, "interlock", "proxy", terminal=True,
-            )
-        )  # fmt: skip
-
-    def event(self, by: DaemonId, sid: SessionId = SID, kind: Kind = Kind.SESSION_START) -> AuditEvent:
-        """An event that a daemon recorded."""
-        clock, entropy, cluster = self.local.clock, self.local.entropy, self.local.cluster.name
-        return AuditEvent(kind, clock.now(), entropy.uuid(), cluster, sid, fields={"recorded_by": by})
 
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """All of it, on loopback."""
-    async with open_local(tmp_path / "auth") as local:
-        services = await open_services(Config(), local)
-        await local.clusters.set_recording_mode(RecordingMode.PROXY)
-        await local.roles.add_role(Role("access", ("root",), {"env": "test"}))
-        hashed = await Passwords(time_cost=1, memory_kib=1024, parallelism=1).hash(PASSWORD)
-        await local.users.add_user(
-            User("alice", ("access",), hashed, must_change=False, created=local.clock.now())
-        )
-        await local.inventory.heartbeat(replace(WEB, expires=local.clock.now() + timedelta(hours=1)))
-        key = make_key(tmp_path / "id").public
-        raw = blob(await local.authority.issue_user("alice", ["access"], ["root"], key, timedelta(hours=1)))
-        claims = replace(local.claims.read(raw, now=local.clock.now()), certificate=raw)
-        async with serving(services) as (proxy, other, node):
-            yield Scene(local, proxy, other, node, claims, key)
-
-
-@contextlib.asynccontextmanager
-async def serving(services: Services) -> AsyncIterator[list[Member]]:
-    """Auth's listeners, with two proxies and a node."""
-    local = services.local
-    passwords = local.sign_in(services.emitter)
-    server = await auth_rpc_server(
-        local,
-        services.claims,
-        JoinSources(),
-        services.tenures.locks,
-        proxies=lambda ca: proxies_apart(services, passwords, ca),
-    )
-    bound = await server.start(service=f"{LOOPBACK}:0", join=f"{LOOPBACK}:0")
-    members: list[Member] = []
-    try:
-        for kind, name in ((TokenKind.PROXY, "gate"), (TokenKind.PROXY, "gate"), (TokenKind.NODE, "db1")):
-            members.append(await member(local, bound.join, kind, name))
-        yield members
-    finally:
-        for each in members:
-            await each.client.close()
-        await server.stop(0)
-
-
-async def member(local: Local, address: str, kind: TokenKind, name: str) -> Member:
-    """A daemon of this kind."""
-    ca = await open_daemon_ca(
-        local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
-    )
-    token = await create_token(local.tokens, pin=ca.pin, clock=local.clock, entropy=local.entropy, kind=kind)
-    key, host_key = create_key(), public_line(create_host_key())
-    joined = await join(address, token, names=(name,), key=key, host_key=host_key)
-    pair = KeyPair(key, joined.reply.certificate)
-    client = ProxyClient(joined.service, roots=joined.roots, identity=pair, clock=local.clock)
-    return Member(joined.reply.id, client)
-
-
-def blob(line: str) -> bytes:
-    """A certificate in wire form."""
-    return b64decode(line.split()[1])
+    async with cluster_apart(tmp_path) as made:
+        yield made
 
 
 async def test_a_proxy_gets_what_policy_allows(scene: Scene) -> None:
@@ -174,7 +47,7 @@ async def test_a_proxy_gets_what_policy_allows(scene: Scene) -> None:
     standing = await scene.proxy.client.standing(scene.claims.certificate)
     assert [role.name for role in standing.roles] == ["access"]
     assert standing.modes.default is RecordingMode.PROXY
-    made = await scene.mint()
+    made = await (await scene.here()).mint()
     assert made.forwarded is not None
     assert (made.identity.user, made.logins) == ("alice", ("root",))
     assert (made.forwarded.by, made.forwarded.target, made.forwarded.records) == (scene.proxy.id, WEB.id, True)
@@ -183,22 +56,24 @@ async def test_a_proxy_gets_what_policy_allows(scene: Scene) -> None:
 async def test_auth_decides_anew_when_it_signs(scene: Scene) -> None:
     """Whatever the proxy has decided: by the login, by the account, by what the certificate is."""
     with pytest.raises(Denied, match="may not log in as mallory"):
-        await scene.mint("mallory")
-    forwarders = await scene.proxy.client.issue_for_target(scene.permit(), scene.key, records=True)
+        await (await scene.here("mallory%web1")).mint("mallory")
+    here = await scene.here()
+    forwarders = await scene.proxy.client.issue_for_target(here.permit(), scene.key, records=True)
     for shown in (b"", b"nonsense", blob(forwarders.certificate)):
         with pytest.raises(Denied):
-            await scene.showing(shown).mint()
+            await here.showing(shown).mint()
     await scene.local.users.remove_user("alice")
     with pytest.raises(Denied, match="no longer exists"):
-        await scene.mint()
+        await (await scene.here()).mint()
 
 
 async def test_nodes_are_relieved_only_where_the_mode_says_so(scene: Scene) -> None:
     """A stolen proxy cannot keep a node from recording where nodes record."""
     await scene.local.clusters.set_recording_mode(RecordingMode.NODE)
+    here = await scene.here()
     with pytest.raises(Denied, match="has just been changed"):
-        await scene.mint(records=True)
-    made = await scene.mint(records=False)
+        await here.mint(records=True)
+    made = await here.mint(records=False)
     assert made.forwarded is not None
     assert not made.forwarded.records
 
@@ -207,7 +82,11 @@ async def test_a_jump_is_answered_in_the_name_of_targets_only(scene: Scene) -> N
     """Neither auth's nor another proxy's nor any other host's."""
     line = await scene.proxy.client.issue_for_jump(scene.key, ("web1",))
     assert line.startswith("ssh-ed25519-cert")
-    for names in ((), ("gate",), ("web1", "elsewhere.example.com"), ("web1", "web1", "web1")):
+    db = replace(WEB, id=DaemonId(SID), hostname="db1", expires=scene.local.clock.now() + timedelta(hours=1))
+    await scene.local.inventory.heartbeat(db)
+    assert await scene.proxy.client.issue_for_jump(scene.key, (WEB.id, "web1"))
+    elsewhere = ("web1", "elsewhere.example.com")
+    for names in ((), ("gate",), elsewhere, ("web1", "db1"), ("web1", "web1", "web1")):
         with pytest.raises(Denied):
             await scene.proxy.client.issue_for_jump(scene.key, names)
 
@@ -218,8 +97,9 @@ async def test_joining_is_judged_by_auth(scene: Scene) -> None:
     await scene.track(OTHER_SID, scene.other.id, "bob")
     there = Target(scene.other.id, "web1", "", 0, SubKind.NODE, tunnel=True)
     own = Joining(SID, (JoinMode.OBSERVER,))
+    here = await scene.here(f"join%{SID}")
     made = await scene.proxy.client.issue_for_target(
-        scene.permit(joining=own, target=there), scene.key, records=False
+        here.permit(joining=own, target=there), scene.key, records=False
     )
     claims = scene.local.claims.read(blob(made.certificate), now=scene.local.clock.now())
     assert claims.forwarded is not None
@@ -229,10 +109,11 @@ async def test_joining_is_judged_by_auth(scene: Scene) -> None:
         (Joining(SID, (JoinMode.MODERATOR,)), there),  # nobody moderates their own
         (own, WEB),  # web1 does not hold it
     ):
-        permit = scene.permit(joining=wanted, target=where)
+        permit = (await scene.here(f"join%{wanted.sid}")).permit(joining=wanted, target=where)
         with pytest.raises(Denied):
             await scene.proxy.client.issue_for_target(permit, scene.key, records=False)
-    permit = scene.permit(joining=Joining(SessionId(WEB.id), (JoinMode.OBSERVER,)))
+    here = await scene.here(f"join%{WEB.id}")
+    permit = here.permit(joining=Joining(SessionId(WEB.id), (JoinMode.OBSERVER,)))
     with pytest.raises(NotFound):
         await scene.proxy.client.issue_for_target(permit, scene.key, records=False)
 
@@ -269,7 +150,8 @@ async def test_a_ticket_is_good_for_its_own_proxy_only(scene: Scene) -> None:
 async def test_a_certificate_asks_the_portal(scene: Scene) -> None:
     """As its owner, and not for another certificate."""
     portal = FarPortal(scene.proxy.client)
-    caller = Caller("alice", scene.claims, ("publickey",), scene.local.clock.now())
+    here = await scene.here("alice")
+    caller = Caller("alice", here.claims, ("publickey",), scene.local.clock.now())
     nodes = await portal.answer(caller, wire.Nodes())
     assert isinstance(nodes, wire.NodeList)
     assert [node.hostname for node in nodes.nodes] == ["web1"]
@@ -344,7 +226,8 @@ async def test_what_a_proxy_says_is_bounded(scene: Scene) -> None:
             await scene.proxy.client.report("", tuple(map(DaemonId, tunnels)), 15.0)
     with pytest.raises(Denied):
         await scene.proxy.client.judge(Password("alice", PASSWORD, "10.1.1.1" * 1000))
-    caller = Caller("alice", scene.claims, ("publickey",), scene.local.clock.now(), "x" * 1000)
+    claims = (await scene.here("alice")).claims
+    caller = Caller("alice", claims, ("publickey",), scene.local.clock.now(), "x" * 1000)
     portal = FarPortal(scene.proxy.client)
     assert isinstance(await portal.answer(caller, wire.WhoAmI()), wire.Refused)
     here = replace(caller, source="10.1.1.1:4711")
@@ -365,6 +248,7 @@ ASKED: dict[str, Callable[[ProxyClient, Scene], Awaitable[object]]] = {
     "sign for a jump": lambda c, s: c.issue_for_jump(s.key, ("web1",)),
     "report": lambda c, _: c.report("10.0.0.1:1", (), 1.0),
     "peers": lambda c, _: c.peers(b""),
+    "beacon": lambda c, s: c.beacon(s.proxy.host_key),
     "password": lambda c, _: c.judge(Password("alice", PASSWORD, "10.1.1.1")),
     "portal": lambda c, _: FarPortal(c).answer(
         Caller("alice", None, (), _.local.clock.now()), wire.WhoAmI()

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from interlock.adapters.ssh import algorithms
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Person
 from interlock.testing.machines import Machines
 from interlock.testing.openssh import SshClient, clean_env
 from interlock.testing.postgres import PostgresServer
-from interlock.testing.procs import Daemon, poll_until
+from interlock.testing.procs import Daemon, poll_until, run
 from interlock.testing.terminal import Terminal
 
 pytestmark = [
@@ -107,6 +108,16 @@ def test_every_target_by_every_road(machines: Machines, mode: str) -> None:
     recorders = {str(event["recorded_by"]) for event in ended if event["event"] == "session.start"}
     assert len(recorders) == (1 if mode == "proxy" else 3)  # the proxy; or it for the plain sshd, and both nodes
     machines.set_mode("proxy")
+
+
+def test_every_key_exchange_of_ssh_proves_that_people_are_there(machines: Machines) -> None:
+    """What is hashed is put together by ssh itself, and auth hashes it again."""
+    offered = run(["ssh", "-Q", "kex"]).check().stdout.split()
+    client = machines.client("exchanges", machines.person)
+    for kex in set(offered) & set(algorithms.SERVED_KEX):
+        for road in (machines.route("plain1"), machines.jump("plain1")):
+            assert client.run("-o", f"KexAlgorithms={kex}", *road, "echo here").check().stdout == "here\n"
+    assert "access.presence" not in {event["event"] for event in machines.json("events", "ls")}
 
 
 def test_people_sign_in_and_ask_at_a_proxy(machines: Machines) -> None:

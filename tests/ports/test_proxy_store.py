@@ -53,3 +53,12 @@ async def test_who_was_removed_says_nothing_any_more(store: ProxyStore) -> None:
         await store.report_proxy(EAST.id, peer="", tunnels=[], expires=LATER)
     with pytest.raises(NotFound):
         await store.remove_proxy(EAST.id)
+
+
+async def test_a_host_key_is_learnt_once(store: ProxyStore) -> None:
+    """Whoever has stolen a proxy cannot say later that it has another one."""
+    await store.add_proxy(EAST)
+    await store.add_proxy(WEST)
+    await store.pin_host_key(EAST.id, "ssh-ed25519 AAAA")
+    await store.pin_host_key(EAST.id, "ssh-ed25519 BBBB")
+    assert [each.host_key for each in await store.proxies()] == ["ssh-ed25519 AAAA", ""]

@@ -16,6 +16,8 @@ from interlock.services.daemonca import DaemonCa, open_daemon_ca
 from interlock.services.emitter import EventFactory
 from interlock.services.federation import FederatedClaims, Leaves
 from interlock.services.joining import Joining, JoinSources
+from interlock.services.presence import PURPOSE as BEACONS
+from interlock.services.presence import Attendance, Beacons
 from interlock.services.proxies import Proxies
 from interlock.services.rotation import HeardOf
 from interlock.services.tickets import PURPOSE, Tickets
@@ -116,6 +118,14 @@ def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) ->
         passwords=passwords,
         confirmations=confirmations(services.config.web, services.local, services.emitter),
         tickets=Tickets(ca.secret(PURPOSE)),
+        attendance=Attendance(
+            Beacons(ca.secret(BEACONS)),
+            local.proofs,
+            required=services.config.auth.presence == "required",
+            events=services.emitter,
+            factory=services.factory,
+            clock=local.clock,
+        ),
         trackers=local.trackers,
         targets=local.inventory,
         proxies=local.proxies,

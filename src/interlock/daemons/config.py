@@ -41,6 +41,7 @@ class AuthConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     join_listen: str = "127.0.0.1:3026"  # gRPC for daemons that join; what --auth names
     advertise: str = ""  # host:port for other machines; default: the same; several auths: IP:port,… of all
     locking: Literal["best_effort", "strict"] = "best_effort"  # strict: who cannot see the locks admits nobody
+    presence: Literal["required", "when_offered"] = "required"  # when_offered: while proxies apart are upgraded
     keys: KeysConfig = KeysConfig()
 
 

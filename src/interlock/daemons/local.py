@@ -29,6 +29,7 @@ from interlock.adapters.db.holds import SqlHoldStore
 from interlock.adapters.db.inventory import SqlInventory
 from interlock.adapters.db.leases import SqlLeaseStore
 from interlock.adapters.db.locks import SqlLockFeed, SqlLockStore
+from interlock.adapters.db.proofs import SqlProofUses
 from interlock.adapters.db.proxies import SqlProxyStore
 from interlock.adapters.db.retention import SqlEventRetention
 from interlock.adapters.db.rotations import SqlRotationStore
@@ -75,6 +76,7 @@ class Local:
     inventory: SqlInventory
     tokens: SqlTokenStore
     proxies: SqlProxyStore
+    proofs: SqlProofUses
     trusts: SqlTrustStore
     locks: SqlLockStore
     leases: SqlLeaseStore
@@ -193,6 +195,7 @@ async def open_local(
             inventory=inventory,
             tokens=SqlTokenStore(database),
             proxies=SqlProxyStore(database),
+            proofs=SqlProofUses(database),
             trusts=SqlTrustStore(database),
             locks=locks,
             leases=SqlLeaseStore(database, clock),

@@ -101,6 +101,7 @@ class ProxyPorts:
     current_roles: Callable[[Claims], Awaitable[list[Role]]]
     host_authorities: HostAuthorities
     is_peer: Callable[[DaemonId], bool] = lambda _daemon: False  # see `Desk`
+    beacon: Callable[[], bytes] = lambda: b""  # see `Gate`: in auth's own process there is nobody to prove to
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +362,7 @@ def proxy_parts(
             services.factory,
             services.tenures.locks,
             door_of(services.cluster.id),
+            ports.beacon,
         ),
         permits=ports.permits,
         leaves=ports.leaves,

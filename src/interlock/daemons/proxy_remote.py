@@ -35,7 +35,7 @@ from interlock.daemons.local import RECORDINGS, prepare_data_dir
 from interlock.daemons.log import set_up_log
 from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined
 from interlock.daemons.monitor import watch_apart
-from interlock.daemons.node_identity import IdentityFile, NodeIdentity
+from interlock.daemons.node_identity import IdentityFile, NodeIdentity, public_line
 from interlock.daemons.node_terms import NodeTerms
 from interlock.daemons.notify import STOPPING, notify
 from interlock.daemons.peering import Peering, peer_listener
@@ -58,6 +58,7 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.ports import ClaimsReader, Clock, Cluster, Entropy, TargetCredential
+from interlock.services.beacons import LatestBeacon
 from interlock.services.caller import Caller
 from interlock.services.claiming import Claiming
 from interlock.services.claims import SessionClaims
@@ -95,10 +96,12 @@ async def run_proxy(
     reloads: Reloads | None = None,
     draining: asyncio.Event | None = None,
     coordinates: bool = True,
+    proves: bool = True,
 ) -> None:
     """Run a proxy until ``stopping`` is set. ConfigError, SignInFailed or Denied if it cannot start.
 
-    ``coordinates``: False for one of before the contract (`ProxyParts.coordinates`).
+    ``coordinates``: False for one of before the contract (`ProxyParts.coordinates`). ``proves``: False for one of
+    before proofs of presence.
     ``draining``: once it is set, the proxy accepts nobody any more, and stops with its last session.
     ``join_by`` is needed for the first start only, and ignored later unless there is a reason to join again.
     """
@@ -119,6 +122,7 @@ async def run_proxy(
         terms = NodeTerms(data_dir, identity.id, clock=clock, entropy=entropy)
         keeper = IdentityKeeper(identity, file, terms, clock, "proxy")
         proxy = _Proxy(config, data_dir, client, keeper, terms, clock, entropy, coordinates=coordinates)
+        proxy.proves = proves
         proxy.reloads, proxy.draining = reloads or Reloads(lambda: config), draining or asyncio.Event()
         await proxy.run(stopping, on_ready)
 
@@ -126,7 +130,8 @@ async def run_proxy(
 class _Proxy:
     """See the module's docstring."""
 
-    reloads: Reloads  # these two: set before `run`
+    proves = True  # this and the next two: set before `run`
+    reloads: Reloads
     draining: asyncio.Event
 
     def __init__(
@@ -150,6 +155,9 @@ class _Proxy:
         self._trusted = TrustedClusters(client, clock=clock)
         self._believes = FederatedClaims(keeper.claims, self._trusted, self._cluster)
         self._claiming = Claiming(client.claim)
+        host_key = parse_host_key(identity.host_key)
+        line = public_line(identity.host_key)
+        self._beacon = LatestBeacon(lambda: client.beacon(line))
         self._services = self._make_services(config, terms, entropy)
         self._host_authorities = HostAuthorities(identity.host_cas)
         keeper.on_trust = lambda: self._host_authorities.trust(keeper.identity.host_cas)
@@ -175,12 +183,14 @@ class _Proxy:
             coordinates=coordinates,
         )
         self._desk = parts.desk
-        self._proxy = ProxyServer(parts, parse_host_key(identity.host_key))
+        self._proxy = ProxyServer(parts, host_key)
 
     async def run(self, stopping: asyncio.Event, on_ready: Callable[[str], None]) -> None:
         """From the first connection to the last session."""
         services, proxy = self._services, self._proxy
         await services.sessions.prepare()
+        if self.proves:
+            await self._beacon.first()
         where = await self._listen()
         listener, advertised = await self._listen_for_peers()
         recordings, config = self._data_dir / RECORDINGS, services.config
@@ -203,6 +213,7 @@ class _Proxy:
                 tasks.create_task(self._keeper.run(self, self._client), name="proxy.keeper"),
                 tasks.create_task(self.reloads.obey(self._reload, self._clock), name="proxy.reloads"),
                 tasks.create_task(self._leave(stopping), name="proxy.draining"),
+                *([tasks.create_task(self._beacon.run(), name="proxy.beacon")] if self.proves else []),
             )
             peering = tasks.create_task(
                 self._peering.run(self._tunnels, self._joins, listener, advertised), name="proxy.peering"
@@ -332,6 +343,7 @@ class _Proxy:
             current_roles=permits.current_roles,
             host_authorities=self._host_authorities,
             is_peer=self._peering.is_peer,
+            beacon=self._beacon,
         )
 
 

@@ -13,6 +13,7 @@ from typing import Self
 from interlock.core.address import format_address, parse_address
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
+from interlock.core.presence import NO_PRESENCE, Presence
 from interlock.domain.identity import Claims, Identity
 
 ANY_ROLE = "*"
@@ -111,6 +112,7 @@ class LeafPass:
     expires: datetime
     decided_by: InitVar[object]
     certificate: bytes = field(default=b"", repr=False, compare=False)  # as the claims have it
+    presence: Presence = field(default=NO_PRESENCE, repr=False, compare=False)  # likewise
 
     def __post_init__(self, decided_by: object) -> None:
         """Refuse a pass that nobody decided."""
@@ -137,7 +139,8 @@ class LeafPass:
         except ValueError as error:
             raise Denied("access denied: not a valid login or node", reason=str(error)) from None
         identity = replace(claims.identity, roles=tuple(roles))
-        return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, claims.certificate)
+        shown, proof = claims.certificate, claims.presence
+        return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, shown, proof)
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_network
 from interlock.core.address import parse_address
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.presence import NO_PRESENCE, Presence
 from interlock.domain.access import NOTHING_SPECIAL, Access
 
 
@@ -95,6 +96,7 @@ class Claims:
     forwarded: Forwarded | None = None
     source_networks: tuple[str, ...] = ()  # CIDR; empty: from anywhere (the critical option source-address)
     certificate: bytes = field(default=b"", repr=False, compare=False)  # kept by a proxy that must show it to auth
+    presence: Presence = field(default=NO_PRESENCE, repr=False, compare=False)  # likewise
 
     def allows_source(self, address: str) -> bool:
         """Whether a client at this IP address may use the certificate; the SSH servers must ask (R12)."""

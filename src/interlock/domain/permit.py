@@ -8,6 +8,7 @@ from typing import Self
 import msgspec
 
 from interlock.core.errors import Denied
+from interlock.core.presence import NO_PRESENCE, Presence
 from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
@@ -32,6 +33,7 @@ class Permit:
     decided_by: InitVar[object]  # not kept, so that a copy with other contents cannot inherit it
     joining: Joining | None = None  # a session there to take part in; then the login is nobody's
     certificate: bytes = field(default=b"", repr=False, compare=False)  # as the claims have it
+    presence: Presence = field(default=NO_PRESENCE, repr=False, compare=False)  # likewise
 
     def __post_init__(self, decided_by: object) -> None:
         """Refuse a permit that nobody decided."""
@@ -70,7 +72,16 @@ class Permit:
             raise Denied(public, reason=_why_not(identity, judged))
         mode = modes.mode_for(target, access.recording)
         access = msgspec.structs.replace(access, recording=mode.value)
-        return cls(identity, login, target, claims.valid_before, access, _DECIDER, certificate=claims.certificate)
+        return cls(
+            identity,
+            login,
+            target,
+            claims.valid_before,
+            access,
+            _DECIDER,
+            certificate=claims.certificate,
+            presence=claims.presence,
+        )
 
     @classmethod
     def to_join(cls, claims: Claims, target: Target, joining: Joining, *, now: datetime) -> Self:
@@ -79,8 +90,8 @@ class Permit:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {claims.identity.user} is not valid now")
         access = msgspec.structs.replace(NOTHING_SPECIAL, recording=RecordingMode.NODE.value)
-        before, shown = claims.valid_before, claims.certificate
-        return cls(claims.identity, JOIN_LOGIN, target, before, access, _DECIDER, joining, shown)
+        before, shown, proof = claims.valid_before, claims.certificate, claims.presence
+        return cls(claims.identity, JOIN_LOGIN, target, before, access, _DECIDER, joining, shown, proof)
 
     @classmethod
     def by_leaf(cls, granted: LeafPass, target: Target, access: Access, mode: RecordingMode) -> Self:

@@ -84,7 +84,7 @@ from interlock.ports.live import (
     TrackerPages,
     TrackerStore,
 )
-from interlock.ports.proxies import MemberProxy, ProxyStore
+from interlock.ports.proxies import MemberProxy, ProofUses, ProxyStore
 from interlock.ports.recordings import (
     Arriving,
     ArrivingPart,
@@ -182,6 +182,7 @@ __all__ = [
     "PartReader",
     "PassReader",
     "Posted",
+    "ProofUses",
     "ProxyStore",
     "Receiver",
     "RecordingDisk",

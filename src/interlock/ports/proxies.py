@@ -18,6 +18,7 @@ class MemberProxy:
     peer: str = ""  # host:port at which other proxies reach it; empty: it has not said
     tunnels: tuple[DaemonId, ...] = ()  # nodes whose tunnels end there
     expires: datetime | None = None  # what it said of itself counts until then
+    host_key: str = ""  # its SSH host key, one line; empty: it is of before proofs of presence
 
     def lives(self, *, now: datetime) -> bool:
         """Whether it was heard of lately."""
@@ -41,6 +42,18 @@ class ProxyStore(Protocol):
         """What a proxy says of itself; Denied if it was removed."""
         ...
 
+    async def pin_host_key(self, proxy: DaemonId, host_key: str) -> None:
+        """Keep what it says its SSH host key is, unless there is one already."""
+        ...
+
     async def remove_proxy(self, proxy: DaemonId) -> None:
         """Forget it; NotFound if there is none."""
+        ...
+
+
+class ProofUses(Protocol):
+    """Where every auth of the cluster notes which proofs of presence were used."""
+
+    async def use_proof(self, proof: str, by: str, *, now: datetime, forget: datetime) -> bool:
+        """Note the use of a proof; False if it was used ``by`` something else. Uses before ``forget`` may go."""
         ...

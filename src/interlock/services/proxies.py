@@ -1,20 +1,22 @@
 """What auth does for proxies apart from it: it judges people anew whenever a proxy wants something signed.
 
 A proxy never says who somebody is. It shows what the person has shown to it, the certificate, or auth's own ticket
-after a sign-in by password; everything else is decided here, by what is stored now. So a proxy that is not what it
-seems can act for people whose certificates it has seen and which have not expired, and for nobody else; the proof
-that they are connected at this moment (design §4) will be asked for here.
+after a sign-in by password; everything else is decided here, by what is stored now. To have something signed, or
+to be told what is a person's own, it proves that they are connected at this moment (`services.presence`). So a
+proxy that is not what it seems can act for people who are there, as they have asked, and for nobody else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from interlock.core import portal as wire
 from interlock.core.address import parse_address
+from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
+from interlock.core.presence import Proof
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
 from interlock.domain.duties import FORWARDER_DUTIES
 from interlock.domain.identity import Claims, Joining
@@ -40,6 +42,7 @@ from interlock.services.confirming import Asked, Collected
 from interlock.services.daemonca import HostIdentity
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.portal import Download
+from interlock.services.presence import Attendance, Seen
 from interlock.services.signin import Judgement, SignInResult
 from interlock.services.standing import Standing
 from interlock.services.tickets import Tickets
@@ -131,6 +134,7 @@ class Proxies:
         passwords: Judge,
         confirmations: Confirms,
         tickets: Tickets,
+        attendance: Attendance,
         trackers: TrackerLookup,
         targets: TargetSource,
         proxies: ProxyStore,
@@ -148,10 +152,11 @@ class Proxies:
         self._passwords = passwords
         self._confirmations = confirmations
         self._tickets = tickets
+        self._attendance = attendance
         self._trackers = trackers
         self._targets = targets
         self._proxies = proxies
-        self._members: frozenset[DaemonId] = frozenset()
+        self._members: Mapping[DaemonId, MemberProxy] = {}
         self._lookup = lookup
         self._clock = clock
         self._refreshed: float | None = None
@@ -181,19 +186,41 @@ class Proxies:
         await self._check_member(proxy)
         return await self._trackers.find(sid), self._lookup.knows(sid)
 
+    async def beacon(self, proxy: HostIdentity, host_key: str) -> bytes:
+        """What the proxy's next connections are to carry.
+
+        Its host key is learnt from its first question: Denied if it says later that it has another one.
+        """
+        member = await self._check_member(proxy)
+        try:
+            line = PublicKey.parse(host_key).line()
+        except ValueError as error:
+            raise _refused(proxy, f"a beacon for a host key that is none: {error}") from None
+        if not member.host_key:
+            await self._proxies.pin_host_key(proxy.id, line)
+            self._refreshed = None
+            member = await self._check_member(proxy)
+        if member.host_key != line:
+            raise _refused(proxy, f"a beacon for another host key than its own: {line}")
+        return self._attendance.beacon(proxy.id)
+
     async def issue_for_target(
-        self, proxy: HostIdentity, certificate: bytes, wanted: ForTarget
+        self, proxy: HostIdentity, certificate: bytes, wanted: ForTarget, proof: Proof | None = None
     ) -> TargetCredential:
-        """A certificate for one dial; Denied unless policy says so now."""
+        """A certificate for one dial; Denied unless the person is there and policy says so now."""
         claims = await self._claims(proxy, certificate)
+        seen = self._attendance.see(self._members[proxy.id], claims, certificate, proof)
         if wanted.joining is None:
-            target = await self._targets.target(wanted.target)
+            target = await self._asked_for(claims, wanted, seen)
             permit = await self._admission.permit_for(claims, wanted.login, target)
             self._check_records(proxy, claims, permit, records=wanted.records)
         else:
+            if seen is not None:
+                seen.to_session(wanted.joining)
             permit = await self._to_join(proxy, claims, wanted.target, wanted.joining)
             if wanted.records:
                 raise _refused(proxy, f"who joins {wanted.joining.sid} is not recorded once more")
+        await self._attendance.use(seen, wanted.public_key)
         return self._signer.sign_for_target(
             permit, wanted.public_key, by=proxy.id, records=wanted.records, client_addr=wanted.client_addr
         )
@@ -209,10 +236,21 @@ class Proxies:
         public_key: str,
         offers: bool,
         client_addr: str,
+        proof: Proof | None = None,
     ) -> TargetCredential:
-        """A certificate for a leaf's door; Denied unless the person may go there."""
+        """A certificate for a leaf's door; Denied unless the person is there and may go there.
+
+        Without a login it is for the leaf's portal, and is given as often as the person's own portal answers.
+        """
         claims = await self._claims(proxy, certificate)
+        seen = self._attendance.see(self._members[proxy.id], claims, certificate, proof)
+        if seen is not None and login:
+            seen.to_leaf(login, node, leaf)
+        elif seen is not None:
+            seen.to_portal(claims.identity.user, proxy.id)
         granted = await self._leaves.pass_for(claims, await self._leaves.leaf(leaf), login=login, node=node)
+        if login:
+            await self._attendance.use(seen, public_key)
         return self._signer.sign_for_leaf(granted, public_key, by=proxy.id, offers=offers, client_addr=client_addr)
 
     async def issue_for_jump(self, proxy: HostIdentity, public_key: str, names: Sequence[str]) -> str:
@@ -221,10 +259,11 @@ class Proxies:
         if not 1 <= len(names) <= JUMP_NAMES:
             raise _refused(proxy, f"a certificate for {len(names)} names")
         leaves = [each.name.lower() for each in await self._trusts.trusted_clusters(Relation.LEAF)]
-        for name in names:
-            in_leaf = any(name.lower().endswith(f".{leaf}") for leaf in leaves)
-            if not in_leaf and not await self._targets.named(name):
-                raise _refused(proxy, f"a certificate for {name[:128]!r}, which is no target")
+        if len(names) > 1 or not any(names[0].lower().endswith(f".{leaf}") for leaf in leaves):
+            named = [{target.id for target in await self._targets.named(name)} for name in names]
+            if not set[DaemonId].intersection(*named):
+                what = ", ".join(name[:128] for name in names)
+                raise _refused(proxy, f"a certificate for {what}, which is no target, or not one")
         return await self._signer.issue_host(public_key, names)
 
     async def report(self, proxy: HostIdentity, *, peer: str, tunnels: Sequence[DaemonId], ttl: timedelta) -> None:
@@ -286,8 +325,12 @@ class Proxies:
         by_ticket: bool,
         methods: tuple[str, ...],
         source: str,
+        proof: Proof | None = None,
     ) -> wire.AnyReply | Download:
-        """A person's request to the portal. ``shown``: the certificate, or the ticket after a sign-in."""
+        """A person's request to the portal. ``shown``: the certificate, or the ticket after a sign-in.
+
+        A proof is good for several requests, as long as it is fresh.
+        """
         await self._check_member(proxy)
         _check_source(proxy, source)
         if len(request) + len(shown) > wire.MAX_REQUEST:
@@ -298,6 +341,11 @@ class Proxies:
             caller = Caller(user, None, methods, since, source, device)
         else:
             claims = await self._claims(proxy, shown)
+            seen = self._attendance.see(self._members[proxy.id], claims, shown, proof)
+            if seen is not None:
+                seen.to_portal(claims.identity.user, proxy.id)
+            if isinstance(asked, wire.Sign):
+                await self._attendance.use(seen, asked.public_key)
             caller = Caller(claims.identity.user, claims, methods, self._now(), source)
         return await self._portal.answer(caller, asked)
 
@@ -312,16 +360,28 @@ class Proxies:
             raise _refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
         return claims
 
-    async def _check_member(self, proxy: HostIdentity) -> None:
-        """Denied to a proxy that was removed, two seconds later at most."""
+    async def _asked_for(self, claims: Claims, wanted: ForTarget, seen: Seen | None) -> Target:
+        """The target that is to be dialled; Denied if the person has asked for something else."""
+        name = seen.name_for(wanted.login) if seen is not None else None
+        if name is None:
+            target = await self._targets.target(wanted.target)
+        else:
+            target = await self._admission.find(claims, name)
+        if seen is not None:
+            seen.to_target(target, wanted.target, named=name is not None)
+        return target
+
+    async def _check_member(self, proxy: HostIdentity) -> MemberProxy:
+        """What is known of it; Denied to a proxy that was removed, two seconds later at most."""
         now = self._clock.monotonic()
         old = self._refreshed is None or now - self._refreshed >= REFRESH_S
         if old or proxy.id not in self._members:
             self._refreshed = now
             await self._believes.refresh()
-            self._members = frozenset(each.id for each in await self._proxies.proxies())
+            self._members = {each.id: each for each in await self._proxies.proxies()}
         if proxy.id not in self._members:
             raise _removed(proxy)
+        return self._members[proxy.id]
 
     def _check_records(self, proxy: HostIdentity, claims: Claims, permit: Permit, *, records: bool) -> None:
         """A node is relieved of recording only where the mode says so, or a root's forwarder records before us."""

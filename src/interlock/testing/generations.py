@@ -115,6 +115,9 @@ class Upgrading(AllNodes, Machines):
             self.through(number)
             poll_until(lambda: self.try_login(home, self.user, PASSWORD).rc == 0, f"proxy {number} at auth")
 
+    def _gateway_config(self) -> str:
+        return super()._gateway_config().replace("[auth]\n", '[auth]\npresence = "when_offered"\n', 1)
+
     def _start(self, machine: str) -> list[str | Path]:
         if machine == "auth0" and self.auth == "old":
             return [*_VINTAGE, "auth"]

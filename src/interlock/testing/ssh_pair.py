@@ -276,10 +276,11 @@ async def gateway(
     cluster_name: str = CLUSTER,
     parts: Callable[[FileRecordings], RecordingParts] = lambda recordings: recordings,
     fronts: Sequence[Network] = (),
+    beacon: bytes = b"",
 ) -> AsyncIterator[Gateway]:
     """A gateway on a free port, stopped in order at the end; ``parts`` may put something before the disk.
 
-    ``fronts``: networks of load balancers.
+    ``fronts``: networks of load balancers. ``beacon``: what connections carry, as a proxy's apart do.
     """
     clock, entropy = SystemClock(), SystemEntropy()
     audit, trackers, users = MemoryAuditLog(), MemoryTrackers(), Directory()
@@ -332,7 +333,7 @@ async def gateway(
     )
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
-        gate=Gate(door, clock, emitter, factory, tenures.locks, door_of(cluster.id)),
+        gate=Gate(door, clock, emitter, factory, tenures.locks, door_of(cluster.id), lambda: beacon),
         permits=federated,
         leaves=leaves,
         leaf_dialler=LeafDialler(authority, ciphers, dial_timeout),

@@ -181,10 +181,27 @@ class MemoryProxies:
             raise Denied("this proxy was removed from the cluster")
         self.stored[proxy] = replace(self.stored[proxy], peer=peer, tunnels=tuple(tunnels), expires=expires)
 
+    async def pin_host_key(self, proxy: DaemonId, host_key: str) -> None:
+        """Keep it, if it is the first."""
+        known = self.stored[proxy]
+        self.stored[proxy] = replace(known, host_key=known.host_key or host_key)
+
     async def remove_proxy(self, proxy: DaemonId) -> None:
         """Forget it."""
         if self.stored.pop(proxy, None) is None:
             raise NotFound(f"there is no proxy {proxy}")
+
+
+class MemoryProofs:
+    """`ports.ProofUses`."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, tuple[str, datetime]] = {}
+
+    async def use_proof(self, proof: str, by: str, *, now: datetime, forget: datetime) -> bool:
+        """Note it."""
+        self.used = {name: use for name, use in self.used.items() if use[1] >= forget}
+        return self.used.setdefault(proof, (by, now))[0] == by
 
 
 class MemoryTwins:

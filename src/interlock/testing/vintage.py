@@ -28,7 +28,7 @@ V1_NODE = NodeOptions(answers_v2=False, takes_hand_over=False)
 MUTE_NODE = NodeOptions(announce_session_id=False, answers_v1=False, answers_v2=False, takes_hand_over=False)
 """Knows no query and names nothing."""
 
-FIRST_AUTH = frozenset({"RecordingTerms", "Report", "Peers"})
+FIRST_AUTH = frozenset({"RecordingTerms", "Report", "Peers", "Beacon"})
 """What the first auth that knew proxies apart did not know; what else came later are fields with defaults."""
 
 NODES = {"v1": V1_NODE, "none": MUTE_NODE}
@@ -68,6 +68,7 @@ async def _run(kind: str, path: Path, token: str, auth: str) -> None:
             entropy=SystemEntropy(),
             stopping=stopping,
             coordinates=False,
+            proves=False,
         )
     else:
         settings = node_settings(config, data_dir)

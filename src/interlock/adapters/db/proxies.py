@@ -30,6 +30,7 @@ class SqlProxyStore:
             "peer": proxy.peer,
             "tunnels": dump_strings(proxy.tunnels),
             "expires": proxy.expires,
+            "host_key": proxy.host_key,
         }
         await self._database.change(insert(schema.proxies).values(row))
 
@@ -47,6 +48,12 @@ class SqlProxyStore:
         if not await self._database.change(update(table).where(table.c.id == proxy).values(said)):
             raise Denied("this proxy was removed from the cluster", reason=f"there is no proxy {proxy}")
 
+    async def pin_host_key(self, proxy: DaemonId, host_key: str) -> None:
+        """Keep what it says its SSH host key is, unless there is one already."""
+        table = schema.proxies
+        new = table.c.id == proxy, table.c.host_key == ""
+        await self._database.change(update(table).where(*new).values(host_key=host_key))
+
     async def remove_proxy(self, proxy: DaemonId) -> None:
         """Forget it; NotFound if there is none."""
         if not await self._database.change(delete(schema.proxies).where(schema.proxies.c.id == proxy)):
@@ -55,4 +62,5 @@ class SqlProxyStore:
 
 def _proxy(row: Row[Any]) -> MemberProxy:
     tunnels = tuple(map(DaemonId, load_strings(row.tunnels)))
-    return MemberProxy(DaemonId(row.id), load_strings(row.names), row.joined, row.peer, tunnels, row.expires)
+    names = load_strings(row.names)
+    return MemberProxy(DaemonId(row.id), names, row.joined, row.peer, tunnels, row.expires, row.host_key)

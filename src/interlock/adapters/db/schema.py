@@ -268,6 +268,15 @@ proxies = Table(
     Column("peer", TEXT, nullable=False),  # host:port for other proxies; empty: not said
     Column("tunnels", TEXT, nullable=False),  # JSON array: nodes whose tunnels end there
     Column("expires", Moment),  # of what it said of itself; null: nothing yet
+    Column("host_key", TEXT, nullable=False, server_default=""),  # one line; empty: it is of before proofs
+)
+
+proofs = Table(
+    "proofs",
+    metadata,
+    Column("proof", TEXT, primary_key=True),  # hash of the session identifier that a person has signed
+    Column("used_by", TEXT, nullable=False),  # hash of the key that was certified for it
+    Column("used", Moment, nullable=False),
 )
 
 tokens = Table(

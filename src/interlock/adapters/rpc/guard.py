@@ -109,7 +109,7 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
     p.TRACKED.name: _PROXY,  # by the ID of the session
     p.CLAIM.name: _PROXY,  # what is nobody's yet
     p.PUT_TWIN.name: _PROXY,  # of its own sessions
-    p.SIGN_FOR_TARGET.name: _PROXY,  # for whose certificate it shows, if policy allows it now
+    p.SIGN_FOR_TARGET.name: _PROXY,  # for who has just signed at it, if policy allows it now
     p.SIGN_FOR_LEAF.name: _PROXY,  # the same
     p.SIGN_FOR_JUMP.name: _PROXY,  # in the name of a target
     p.PASSWORD.name: _PROXY,  # under the brake that all proxies share
@@ -117,7 +117,8 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
     p.COLLECT_BROWSER.name: _PROXY,  # by the secret ID of what it asked
     p.REPORT.name: _PROXY,  # of itself
     p.PEERS.name: _PROXY,
-    p.PORTAL.name: _PROXY,  # for whose certificate or fresh ticket it shows
+    p.BEACON.name: _PROXY,  # for itself
+    p.PORTAL.name: _PROXY,  # for who has just signed at it, or whose fresh ticket it shows
 }
 """Which kinds of daemons may call a method, and what each of them may say there. What is not here nobody may."""
 

@@ -68,14 +68,23 @@ class ProxyClient(AuthClient):
     ) -> TargetCredential:
         """`ports.TargetIssuer`: auth decides anew, by the person's certificate."""
         wanted = ForTarget(permit.login, permit.target.id, public_key, records, client_addr, permit.joining)
-        return await self._ask(p.SIGN_FOR_TARGET, p.SignForTarget(permit.certificate, wanted))
+        return await self._ask(
+            p.SIGN_FOR_TARGET, p.SignForTarget(permit.certificate, wanted, permit.presence.proof)
+        )
 
     async def issue_for_leaf(
         self, granted: LeafPass, public_key: str, *, offers: bool, client_addr: str = ""
     ) -> TargetCredential:
         """`ports.LeafIssuer`: the same."""
         wanted = p.SignForLeaf(
-            granted.certificate, granted.login, granted.node, granted.leaf.name, public_key, offers, client_addr
+            granted.certificate,
+            granted.login,
+            granted.node,
+            granted.leaf.name,
+            public_key,
+            offers,
+            client_addr,
+            granted.presence.proof,
         )
         return await self._ask(p.SIGN_FOR_LEAF, wanted)
 
@@ -86,6 +95,10 @@ class ProxyClient(AuthClient):
     async def report(self, peer: str, tunnels: tuple[DaemonId, ...], ttl_s: float) -> None:
         """We live, and are reached there; Denied if we were removed."""
         await self._ask(p.REPORT, p.Report(peer, tunnels, ttl_s))
+
+    async def beacon(self, host_key: str) -> bytes:
+        """What our next connections are to carry; Denied if auth knows us by another host key."""
+        return (await self._ask(p.BEACON, p.AskBeacon(host_key))).value
 
     async def peers(self, known: bytes) -> p.Peers:
         """The other proxies."""
@@ -186,7 +199,8 @@ class FarPortal:
         """See `portal.Portal.answer`; StoreError if auth cannot be reached."""
         by_ticket = caller.claims is None
         shown = self._tickets.get(caller.user, b"") if caller.claims is None else caller.claims.certificate
-        asked = p.AskPortal(shown, by_ticket, caller.methods, caller.source, wire.encode(request))
+        proof = caller.claims.presence.proof if caller.claims is not None else None
+        asked = p.AskPortal(shown, by_ticket, caller.methods, caller.source, wire.encode(request), proof)
         told = self._client.ask_portal(asked)
         first = await anext(told, None)
         if first is None:

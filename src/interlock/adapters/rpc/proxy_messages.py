@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from interlock.adapters.rpc.messages import AUTH_SERVICE, Method, Nothing
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.presence import Proof
 from interlock.domain.cluster import TrustedCluster
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
@@ -66,6 +67,7 @@ class SignForTarget:
 
     certificate: bytes
     wanted: ForTarget
+    proof: Proof | None = None  # that the person is connected; here and below
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class SignForLeaf:
     public_key: str
     offers: bool
     client_addr: str
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ class AskPortal:
     methods: tuple[str, ...]
     source: str
     request: bytes
+    proof: Proof | None = None  # with a certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,20 @@ class Report:
     peer: str
     tunnels: tuple[DaemonId, ...]
     ttl_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AskBeacon:
+    """What are my connections to carry? ``host_key``: what clients are shown, one line."""
+
+    host_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """For the next half minute."""
+
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,4 +240,5 @@ ASK_BROWSER = Method(AUTH_SERVICE, "AskBrowser", AskBrowser, Asked, once=True)
 COLLECT_BROWSER = Method(AUTH_SERVICE, "CollectBrowser", CollectBrowser, Collected, once=True)
 PORTAL = Method(AUTH_SERVICE, "Portal", AskPortal, Piece)  # the reply is a stream
 REPORT = Method(AUTH_SERVICE, "Report", Report, Nothing)
+BEACON = Method(AUTH_SERVICE, "Beacon", AskBeacon, Beacon)
 PEERS = Method(AUTH_SERVICE, "Peers", AskPeers, Peers)

@@ -41,6 +41,7 @@ class ProxyHandlers:
         service.unary(p.SIGN_FOR_JUMP, self._sign_for_jump)
         service.unary(p.REPORT, self._report)
         service.unary(p.PEERS, self._peers)
+        service.unary(p.BEACON, self._beacon)
         service.unary(p.PASSWORD, self._password)
         service.unary(p.ASK_BROWSER, self._ask_browser)
         service.unary(p.COLLECT_BROWSER, self._collect_browser)
@@ -73,7 +74,7 @@ class ProxyHandlers:
         return m.Nothing()
 
     async def _sign_for_target(self, caller: HostIdentity, request: p.SignForTarget) -> TargetCredential:
-        return await self._proxies.issue_for_target(caller, request.certificate, request.wanted)
+        return await self._proxies.issue_for_target(caller, request.certificate, request.wanted, request.proof)
 
     async def _sign_for_leaf(self, caller: HostIdentity, request: p.SignForLeaf) -> TargetCredential:
         return await self._proxies.issue_for_leaf(
@@ -85,6 +86,7 @@ class ProxyHandlers:
             public_key=request.public_key,
             offers=request.offers,
             client_addr=request.client_addr,
+            proof=request.proof,
         )
 
     async def _sign_for_jump(self, caller: HostIdentity, request: p.SignForJump) -> p.HostCertificate:
@@ -98,6 +100,9 @@ class ProxyHandlers:
         found = [p.Peer(each.id, each.peer, each.tunnels) for each in await self._proxies.peers(caller)]
         digest = hashlib.sha256(encode(found)).digest()
         return p.Peers(digest, None if digest == request.known else tuple(found))
+
+    async def _beacon(self, caller: HostIdentity, request: p.AskBeacon) -> p.Beacon:
+        return p.Beacon(await self._proxies.beacon(caller, request.host_key))
 
     async def _password(self, caller: HostIdentity, request: p.Password) -> p.Judged:
         result, ticket = await self._proxies.sign_in(
@@ -122,6 +127,7 @@ class ProxyHandlers:
                 by_ticket=request.by_ticket,
                 methods=request.methods,
                 source=request.source,
+                proof=request.proof,
             )
         except InterlockError as error:  # as `Portal.answer` would put it
             reply = refusal(error)

@@ -107,6 +107,7 @@ class Entrance:
                     await self._stay(there)
                     params = SessionParams(join_session_id=self._wish.sid, join_mode=mode)
                     target = await self._parts.dialler.dial(permit, records=False, client_addr=self.client_addr)
+                    self._claims.presence.forget()
         except InterlockError as error:
             refusal = refused(error)
             self.gone()

@@ -1,6 +1,6 @@
 """What both doors check: a certificate against the clock, the locks and whoever is trusted."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import asyncssh
@@ -36,6 +36,7 @@ class Gate:
     factory: EventFactory
     locks: Locks
     door_id: DaemonId  # what certificates of a root cluster's forwarders call this proxy
+    beacon: Callable[[], bytes] = lambda: b""  # what connections carry for auth; empty: it asks for no proof
 
 
 class Guarded(CertificateHooks):
@@ -55,6 +56,7 @@ class Guarded(CertificateHooks):
         """Keep the connection."""
         if isinstance(conn, ClientLegConnection):
             self.connection = conn
+            conn.beacon = self.gate.beacon()
 
     def client_addr(self) -> str:
         """host:port of the person's client."""
@@ -117,7 +119,7 @@ class Guarded(CertificateHooks):
         """See `CertificateHooks.proven`."""
         claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
         self._check(user, claims)
-        self.claims = claims
+        self.claims = replace(claims, presence=self.connection.take_presence())
 
     def auth_completed(self) -> None:
         """Note that nothing was refused in the end."""

@@ -95,6 +95,7 @@ class Passage:
         try:
             leaf = await self._parts.leaves.find(self._target_name)
             connection = await (self._reach() if leaf is None else self._reach_leaf(*leaf))
+            self._claims.presence.forget()  # good for one dial
         except InterlockError as error:
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
             refusal = Refusal(code, error.public, error.reason)

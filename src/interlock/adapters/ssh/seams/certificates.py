@@ -58,6 +58,9 @@ class CertifiedConnection(SSHServerConnection):
     async def reload_config(self) -> None:
         """Nothing: our options never depend on the user's name, so the thread that parses them is spared."""
 
+    def was_signed(self, request: bytes, signature: bytes) -> None:
+        """A request to authenticate, up to its signature, and the signature: genuine."""
+
     async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         """Our verdict instead of asyncssh's; without ``msg`` this is only a question (RFC 4252 §7)."""
         hooks = self._owner
@@ -75,6 +78,7 @@ class CertifiedConnection(SSHServerConnection):
         if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
             return False
         self._cert_options = certificate.options  # asyncssh refuses what it does not permit, a PTY for example
+        self.was_signed(msg, signature)
         hooks.proven(username, key_data)
         return True
 

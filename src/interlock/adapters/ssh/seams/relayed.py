@@ -13,10 +13,10 @@ from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from interlock.adapters.ssh.leg_ports import ByteTransport, LegHooks
 from interlock.adapters.ssh.once import Once
-from interlock.adapters.ssh.seams.certificates import CertifiedConnection
 from interlock.adapters.ssh.seams.handshake import PromptConnection
 from interlock.adapters.ssh.seams.keys import KeyedConnection
 from interlock.adapters.ssh.seams.patience import PatientConnection, PatientServerChannel, PatientTcpChannel
+from interlock.adapters.ssh.seams.presence import AttestedConnection
 from interlock.adapters.ssh.seams.slim import shed
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.limits import MAX_CHANNELS
@@ -175,7 +175,7 @@ class RelayedConnection(PromptConnection, KeyedConnection, PatientConnection):
         super().connection_lost(exc)
 
 
-class ClientLegConnection(RelayedConnection, CertifiedConnection):
+class ClientLegConnection(RelayedConnection, AttestedConnection):
     """The proxy's connection to a client: relayed, or a portal with channels of its own."""
 
     accepted_at: float | None = None  # by the monotonic clock; of a jump's inner connection, when the jump began
