@@ -1,0 +1,254 @@
+"""Everything that ``ilctl`` changes, and each recording that it opens, leaves its event: who, what, and nothing else.
+
+`DEEDS` and `READS` name every command that there is. Each deed is done here for real, on a data directory of its own.
+"""
+
+import asyncio
+import getpass
+import shlex
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from interlock.adapters.age import AgeKeys
+from interlock.adapters.system import SystemClock
+from interlock.cli import admin, admin_locks
+from interlock.core.ids import DaemonId
+from interlock.daemons.local import Local, open_local
+from interlock.domain.audit import Kind
+from interlock.domain.cluster import Relation, TrustedCluster
+from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
+from interlock.ports import MemberProxy
+from interlock.testing.clock import START
+from interlock.testing.entropy import FakeEntropy
+from interlock.testing.recordings import SID, made
+
+from .conftest import Ilctl
+
+PROXY = DaemonId("11111111-0000-4000-8000-000000000001")
+KEY = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+OWN = pyrage.x25519.Identity.generate()
+OTHER = pyrage.x25519.Identity.generate()
+
+World = Callable[[Local, Path], Awaitable[object]]
+
+
+async def a_recording(local: Local, tmp: Path) -> None:
+    """Encrypted for `OWN`."""
+    path = tmp / "arriving"
+    path.write_bytes(made(content=AgeKeys([str(OWN.to_public())], FakeEntropy()).fresh()).data)
+    await local.recordings.store(SID, path)
+
+
+async def a_session(local: Local, _tmp: Path) -> None:
+    """It is live, and its daemon does not hear that it should end."""
+    now = SystemClock().now()
+    daemon, target = DaemonId("proxy"), DaemonId("node")
+    shown = ("alice", "root", "web1", target, daemon, "interlock", "openssh", "proxy")
+    await local.trackers.put(Tracker(SID, TrackerState.RUNNING, now, now + TRACKER_TTL, *shown))
+
+
+async def a_proxy(local: Local, _tmp: Path) -> None:
+    """It has joined."""
+    await local.proxies.add_proxy(MemberProxy(PROXY, ("gate",), START))
+
+
+async def a_root(local: Local, _tmp: Path) -> None:
+    """We are its leaf."""
+    root = TrustedCluster("main", PROXY, Relation.ROOT, START, user_cas=(KEY,), roles={"admin": ("dev",)})
+    await local.trusts.put_trust(root)
+
+
+async def an_export(local: Local, _tmp: Path) -> None:
+    """Of a gateway that has run."""
+    await local.exports.state("siem", now=START)
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One command. ``{locks}`` and the like in its line: the ID of what ``ilctl locks ls`` lists."""
+
+    line: str
+    kind: Kind
+    says: Mapping[str, object] = field(default_factory=dict)
+    after: tuple[str, ...] = ()  # commands that come before it
+    world: World | None = None
+    code: int = 0
+
+
+ADD_ROLE = "roles add ops --logins root --labels env=prod"
+ADD_NODE = "nodes add web1 --addr 10.0.0.1:22 --labels env=prod --host-key {tmp}/key.pub"
+NAMED_OPS = {"name": "ops"}
+DEEDS: dict[str, Deed] = {
+    "users add": Deed("users add bob --roles ops", Kind.USER_CREATE, {"name": "bob", "roles": ["ops"]}),
+    "users rm": Deed("users rm bob", Kind.USER_DELETE, {"name": "bob"}, after=("users add bob --roles ops",)),
+    "roles add": Deed(ADD_ROLE, Kind.ROLE_CREATE, {**NAMED_OPS, "logins": ["root"], "node_labels": {"env": "prod"}}),
+    "roles set": Deed("roles set ops --option max_sessions=3", Kind.ROLE_UPDATE, NAMED_OPS, after=(ADD_ROLE,)),
+    "roles rm": Deed("roles rm ops", Kind.ROLE_DELETE, NAMED_OPS, after=(ADD_ROLE,)),
+    "nodes add": Deed(ADD_NODE, Kind.NODE_CREATE, {"name": "web1", "addr": "10.0.0.1:22"}),
+    "nodes rm": Deed("nodes rm web1", Kind.NODE_DELETE, {"name": "web1"}, after=(ADD_NODE,)),
+    "proxies rm": Deed(f"proxies rm {PROXY}", Kind.PROXY_DELETE, {"name": PROXY}, world=a_proxy),
+    "tokens add": Deed("tokens add --uses 2", Kind.TOKEN_CREATE, {"uses": 2}),
+    "tokens rm": Deed("tokens rm {tokens}", Kind.TOKEN_DELETE, after=("tokens add",)),
+    "clusters set": Deed("clusters set main --disable", Kind.CLUSTER_UPDATE, {"name": "main", "enabled": False}, world=a_root),
+    "clusters rm": Deed("clusters rm main", Kind.CLUSTER_DELETE, {"name": "main", "relation": "root"}, world=a_root),
+    "auth sign": Deed(
+        "auth sign --host web1 --public-key {tmp}/key.pub --out {tmp}/out", Kind.CERT_CREATE, {"cert_type": "host"}
+    ),
+    "locks add": Deed("locks add --user bob", Kind.LOCK_CREATE, {"target": {"user": "bob"}}),
+    "locks rm": Deed("locks rm {locks}", Kind.LOCK_DELETE, {"target": {"user": "bob"}}, after=("locks add --user bob",)),
+    "sessions terminate": Deed(
+        f"sessions terminate {SID}", Kind.LOCK_CREATE, {"target": {"session": SID}}, world=a_session, code=1
+    ),
+    "recordings show": Deed(f"recordings show {SID}", Kind.RECORDING_ACCESS, {"sid": SID, "format": "coverage"}, world=a_recording),
+    "recordings download": Deed(
+        f"recordings download {SID} --out {{tmp}}/out", Kind.RECORDING_ACCESS, {"sid": SID, "format": "ilr"}, world=a_recording
+    ),
+    "recordings export": Deed(
+        f"recordings export {SID} --format text --identity {{tmp}}/own",
+        Kind.RECORDING_ACCESS,
+        {"sid": SID, "format": "text"},
+        world=a_recording,
+    ),
+    "recordings rekey": Deed(
+        f"recordings rekey {SID} --identity {{tmp}}/own --recipient {OTHER.to_public()}",
+        Kind.RECORDING_REKEY,
+        {"sid": SID, "recipients": str(OTHER.to_public())},
+        world=a_recording,
+    ),
+    "holds add": Deed("holds add --user bob --reason case", Kind.HOLD_CREATE, {"target": {"user": "bob"}, "reason": "case"}),
+    "holds rm": Deed("holds rm {holds}", Kind.HOLD_DELETE, {"target": {"user": "bob"}}, after=("holds add --user bob",)),
+    "exports rm": Deed("exports rm siem", Kind.EXPORT_DELETE, {"name": "siem"}, world=an_export),
+    "mode set": Deed("mode set proxy", Kind.MODE_UPDATE, {"session_recording": "proxy"}),
+    "mode rule add": Deed("mode rule add --labels env=prod off", Kind.MODE_UPDATE, {"session_recording": "off", "node_labels": {"env": "prod"}}),
+    "mode rule rm": Deed(
+        "mode rule rm --labels env=prod",
+        Kind.MODE_UPDATE,
+        {"session_recording": "", "node_labels": {"env": "prod"}},
+        after=("mode rule add --labels env=prod off",),
+    ),
+    "offline set": Deed("offline set 4h", Kind.OFFLINE_UPDATE, {"offline_s": 14400}),
+    "backup": Deed("backup {tmp}/backup", Kind.BACKUP_CREATE, {"recordings": 0}),
+}  # fmt: skip
+
+ELSEWHERE = {
+    "clusters trust": ("tests/interop/test_leaf.py", "trusted_cluster.create"),  # takes another cluster
+    "restore": ("tests/cli/test_admin_backup.py", "cluster.restore"),  # makes the data directory
+}
+"""Commands whose event another test looks for, and where."""
+
+READS = {
+    "doctor",
+    "users ls",
+    "roles ls",
+    "nodes ls",
+    "proxies ls",
+    "tokens ls",
+    "clusters ls",
+    "auth export",  # public keys
+    "locks ls",
+    "events ls",
+    "events export",
+    "events verify",
+    "sessions ls",
+    "recordings ls",
+    "recordings verify",  # reads all of them and shows none
+    "holds ls",
+    "exports ls",
+    "mode show",
+    "mode rule ls",
+    "offline show",
+}
+"""Commands that change nothing and show nobody's session."""
+
+
+def commands(command: object, *path: str) -> Iterator[str]:
+    """All that can be typed."""
+    if isinstance(command, TyperGroup):
+        for name, below in command.commands.items():
+            yield from commands(below, *path, name)
+    else:
+        yield " ".join(path)
+
+
+def test_every_command_is_a_deed_or_reads() -> None:
+    """A new command says here what the audit log has of it."""
+    known = DEEDS.keys() | ELSEWHERE.keys() | READS
+    there = set(commands(get_command(admin.app)))
+    new = sorted(there - known)
+    assert not new, (
+        f"ilctl {', ilctl '.join(new)}: not in {Path(__file__).name}. If it changes something or opens a recording, it must "
+        "leave an event (cli/admin_context.report) and have an entry in DEEDS with its kind; else name it in READS."
+    )
+    assert known <= there
+    assert not (DEEDS.keys() & READS)
+
+
+def test_deeds_that_are_tested_elsewhere_are() -> None:
+    """By name."""
+    root = Path(__file__).parents[2]
+    for path, event in ELSEWHERE.values():
+        assert f'"{event}"' in (root / path).read_text(), (path, event)
+
+
+@pytest.mark.parametrize("name", DEEDS)
+def test_a_deed_leaves_its_event(ilctl: Ilctl, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, with its code, the account that did it, and what it is about."""
+    monkeypatch.setattr(admin_locks, "TERMINATION_WAIT_S", 0.1)
+    deed = DEEDS[name]
+    (tmp_path / "key.pub").write_text(f"{KEY}\n")
+    (tmp_path / "own").write_text(f"{OWN}\n")
+    if deed.world is not None:
+        prepare(tmp_path, deed.world)
+    for line in deed.after:
+        assert ilctl(*words(ilctl, tmp_path, line)).code == 0
+    before = len(events(ilctl))
+    done = ilctl(*words(ilctl, tmp_path, deed.line))
+    assert done.code == deed.code, done.err
+    [told] = events(ilctl)[before:]
+    assert (told["event"], told["code"]) == (deed.kind.event, deed.kind.code)
+    assert (told["user"], told["method"]) == (getpass.getuser(), "ilctl")
+    assert told | deed.says == told
+
+
+@pytest.mark.parametrize("name", [name for name, deed in DEEDS.items() if deed.after or deed.world])
+def test_a_deed_that_fails_leaves_none(ilctl: Ilctl, tmp_path: Path, name: str) -> None:
+    """What it is about does not exist: nothing was done, and the log does not say so."""
+    (tmp_path / "key.pub").write_text(f"{KEY}\n")
+    (tmp_path / "own").write_text(f"{OWN}\n")
+    failed = ilctl(*shlex.split(DEEDS[name].line.replace("{tmp}", str(tmp_path))))
+    assert failed.code != 0
+    assert events(ilctl) == []
+
+
+def prepare(tmp: Path, world: World) -> None:
+    """Put something into the data directory."""
+
+    async def run() -> None:
+        async with open_local(tmp / "data") as local:
+            await world(local, tmp)
+
+    asyncio.run(run())
+
+
+def events(ilctl: Ilctl) -> list[dict[str, Any]]:
+    """The audit log."""
+    found: list[dict[str, Any]] = ilctl("events", "ls", "--format", "json").json()
+    return found
+
+
+def words(ilctl: Ilctl, tmp: Path, line: str) -> list[str]:
+    """A command line, with what it names put in."""
+    for listed in ("locks", "tokens", "holds"):
+        if f"{{{listed}}}" in line:
+            [row] = ilctl(listed, "ls", "--format", "json").json()
+            line = line.replace(f"{{{listed}}}", row["id"])
+    return shlex.split(line.replace("{tmp}", str(tmp)))
