@@ -1,6 +1,6 @@
-"""Everything that ``ilctl`` changes, and each recording that it opens, leaves its event: who, what, and nothing else.
+"""Everything that ``ilctl`` changes, and each recording that it opens, leaves its event: who, and what.
 
-`DEEDS` and `READS` name every command that there is. Each deed is done here for real, on a data directory of its own.
+`DEEDS` and `READS` name every command that there is. Each deed is done for real, on a data directory of its own.
 """
 
 import asyncio
@@ -86,11 +86,14 @@ class Deed:
 
 ADD_ROLE = "roles add ops --logins root --labels env=prod"
 ADD_NODE = "nodes add web1 --addr 10.0.0.1:22 --labels env=prod --host-key {tmp}/key.pub"
+SEAL = "keys seal --key-file {tmp}/passphrase"
 NAMED_OPS = {"name": "ops"}
 DEEDS: dict[str, Deed] = {
     "users add": Deed("users add bob --roles ops", Kind.USER_CREATE, {"name": "bob", "roles": ["ops"]}),
     "users rm": Deed("users rm bob", Kind.USER_DELETE, {"name": "bob"}, after=("users add bob --roles ops",)),
-    "roles add": Deed(ADD_ROLE, Kind.ROLE_CREATE, {**NAMED_OPS, "logins": ["root"], "node_labels": {"env": "prod"}}),
+    "roles add": Deed(
+        ADD_ROLE, Kind.ROLE_CREATE, {**NAMED_OPS, "logins": ["root"], "node_labels": {"env": "prod"}}
+    ),
     "roles set": Deed("roles set ops --option max_sessions=3", Kind.ROLE_UPDATE, NAMED_OPS, after=(ADD_ROLE,)),
     "roles rm": Deed("roles rm ops", Kind.ROLE_DELETE, NAMED_OPS, after=(ADD_ROLE,)),
     "nodes add": Deed(ADD_NODE, Kind.NODE_CREATE, {"name": "web1", "addr": "10.0.0.1:22"}),
@@ -98,19 +101,30 @@ DEEDS: dict[str, Deed] = {
     "proxies rm": Deed(f"proxies rm {PROXY}", Kind.PROXY_DELETE, {"name": PROXY}, world=a_proxy),
     "tokens add": Deed("tokens add --uses 2", Kind.TOKEN_CREATE, {"uses": 2}),
     "tokens rm": Deed("tokens rm {tokens}", Kind.TOKEN_DELETE, after=("tokens add",)),
-    "clusters set": Deed("clusters set main --disable", Kind.CLUSTER_UPDATE, {"name": "main", "enabled": False}, world=a_root),
-    "clusters rm": Deed("clusters rm main", Kind.CLUSTER_DELETE, {"name": "main", "relation": "root"}, world=a_root),
+    "clusters set": Deed(
+        "clusters set main --disable", Kind.CLUSTER_UPDATE, {"name": "main", "enabled": False}, world=a_root
+    ),
+    "clusters rm": Deed(
+        "clusters rm main", Kind.CLUSTER_DELETE, {"name": "main", "relation": "root"}, world=a_root
+    ),
     "auth sign": Deed(
         "auth sign --host web1 --public-key {tmp}/key.pub --out {tmp}/out", Kind.CERT_CREATE, {"cert_type": "host"}
     ),
     "locks add": Deed("locks add --user bob", Kind.LOCK_CREATE, {"target": {"user": "bob"}}),
-    "locks rm": Deed("locks rm {locks}", Kind.LOCK_DELETE, {"target": {"user": "bob"}}, after=("locks add --user bob",)),
+    "locks rm": Deed(
+        "locks rm {locks}", Kind.LOCK_DELETE, {"target": {"user": "bob"}}, after=("locks add --user bob",)
+    ),
     "sessions terminate": Deed(
         f"sessions terminate {SID}", Kind.LOCK_CREATE, {"target": {"session": SID}}, world=a_session, code=1
     ),
-    "recordings show": Deed(f"recordings show {SID}", Kind.RECORDING_ACCESS, {"sid": SID, "format": "coverage"}, world=a_recording),
+    "recordings show": Deed(
+        f"recordings show {SID}", Kind.RECORDING_ACCESS, {"sid": SID, "format": "coverage"}, world=a_recording
+    ),
     "recordings download": Deed(
-        f"recordings download {SID} --out {{tmp}}/out", Kind.RECORDING_ACCESS, {"sid": SID, "format": "ilr"}, world=a_recording
+        f"recordings download {SID} --out {{tmp}}/out",
+        Kind.RECORDING_ACCESS,
+        {"sid": SID, "format": "ilr"},
+        world=a_recording,
     ),
     "recordings export": Deed(
         f"recordings export {SID} --format text --identity {{tmp}}/own",
@@ -124,11 +138,19 @@ DEEDS: dict[str, Deed] = {
         {"sid": SID, "recipients": str(OTHER.to_public())},
         world=a_recording,
     ),
-    "holds add": Deed("holds add --user bob --reason case", Kind.HOLD_CREATE, {"target": {"user": "bob"}, "reason": "case"}),
-    "holds rm": Deed("holds rm {holds}", Kind.HOLD_DELETE, {"target": {"user": "bob"}}, after=("holds add --user bob",)),
+    "holds add": Deed(
+        "holds add --user bob --reason case", Kind.HOLD_CREATE, {"target": {"user": "bob"}, "reason": "case"}
+    ),
+    "holds rm": Deed(
+        "holds rm {holds}", Kind.HOLD_DELETE, {"target": {"user": "bob"}}, after=("holds add --user bob",)
+    ),
     "exports rm": Deed("exports rm siem", Kind.EXPORT_DELETE, {"name": "siem"}, world=an_export),
     "mode set": Deed("mode set proxy", Kind.MODE_UPDATE, {"session_recording": "proxy"}),
-    "mode rule add": Deed("mode rule add --labels env=prod off", Kind.MODE_UPDATE, {"session_recording": "off", "node_labels": {"env": "prod"}}),
+    "mode rule add": Deed(
+        "mode rule add --labels env=prod off",
+        Kind.MODE_UPDATE,
+        {"session_recording": "off", "node_labels": {"env": "prod"}},
+    ),
     "mode rule rm": Deed(
         "mode rule rm --labels env=prod",
         Kind.MODE_UPDATE,
@@ -136,8 +158,11 @@ DEEDS: dict[str, Deed] = {
         after=("mode rule add --labels env=prod off",),
     ),
     "offline set": Deed("offline set 4h", Kind.OFFLINE_UPDATE, {"offline_s": 14400}),
+    "keys seal": Deed(SEAL, Kind.KEYS_UPDATE, {"action": "seal"}),
+    "keys rewrap": Deed("keys rewrap --key-file {tmp}/new", Kind.KEYS_UPDATE, {"action": "rewrap"}, after=(SEAL,)),
+    "keys unseal": Deed("keys unseal", Kind.KEYS_UPDATE, {"action": "unseal"}, after=(SEAL,)),
     "backup": Deed("backup {tmp}/backup", Kind.BACKUP_CREATE, {"recordings": 0}),
-}  # fmt: skip
+}
 
 ELSEWHERE = {
     "clusters trust": ("tests/interop/test_leaf.py", "trusted_cluster.create"),  # takes another cluster
@@ -162,6 +187,7 @@ READS = {
     "recordings ls",
     "recordings verify",  # reads all of them and shows none
     "holds ls",
+    "keys status",
     "exports ls",
     "mode show",
     "mode rule ls",
@@ -185,8 +211,8 @@ def test_every_command_is_a_deed_or_reads() -> None:
     there = set(commands(get_command(admin.app)))
     new = sorted(there - known)
     assert not new, (
-        f"ilctl {', ilctl '.join(new)}: not in {Path(__file__).name}. If it changes something or opens a recording, it must "
-        "leave an event (cli/admin_context.report) and have an entry in DEEDS with its kind; else name it in READS."
+        f"ilctl {', ilctl '.join(new)}: not in {Path(__file__).name}. If it changes something or opens a "
+        "recording, it must leave an event (`report`), and have an entry in DEEDS; else name it in READS."
     )
     assert known <= there
     assert not (DEEDS.keys() & READS)
@@ -204,8 +230,7 @@ def test_a_deed_leaves_its_event(ilctl: Ilctl, tmp_path: Path, name: str, monkey
     """One, with its code, the account that did it, and what it is about."""
     monkeypatch.setattr(admin_locks, "TERMINATION_WAIT_S", 0.1)
     deed = DEEDS[name]
-    (tmp_path / "key.pub").write_text(f"{KEY}\n")
-    (tmp_path / "own").write_text(f"{OWN}\n")
+    files(tmp_path)
     if deed.world is not None:
         prepare(tmp_path, deed.world)
     for line in deed.after:
@@ -222,11 +247,18 @@ def test_a_deed_leaves_its_event(ilctl: Ilctl, tmp_path: Path, name: str, monkey
 @pytest.mark.parametrize("name", [name for name, deed in DEEDS.items() if deed.after or deed.world])
 def test_a_deed_that_fails_leaves_none(ilctl: Ilctl, tmp_path: Path, name: str) -> None:
     """What it is about does not exist: nothing was done, and the log does not say so."""
-    (tmp_path / "key.pub").write_text(f"{KEY}\n")
-    (tmp_path / "own").write_text(f"{OWN}\n")
+    files(tmp_path)
     failed = ilctl(*shlex.split(DEEDS[name].line.replace("{tmp}", str(tmp_path))))
     assert failed.code != 0
     assert events(ilctl) == []
+
+
+def files(tmp: Path) -> None:
+    """What commands read."""
+    secret = "correct horse battery staple"
+    for name, text in {"key.pub": KEY, "own": OWN, "passphrase": secret, "new": f"{secret} 2"}.items():
+        (tmp / name).write_text(f"{text}\n")
+        (tmp / name).chmod(0o600)
 
 
 def prepare(tmp: Path, world: World) -> None:

@@ -64,6 +64,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         Cluster(directory / "leaf", mode="node", name=LEAF) as leaf,
     ):
         leaf.become_leaf_of(root, "access:access")
+        [told] = leaf.json("events", "ls", "--type", "trusted_cluster.create")
+        assert (told["code"], told["name"], told["role_map"]) == ("T7000I", ROOT, "access:access")
         found = Pair(root, leaf, root.client("leaf", root.person))
         found.wait_open()
         yield found

@@ -11,7 +11,14 @@ WRITE_HIGH_WATER = 512 * 1024
 left of it, a peer that does not read costs three times as much at worst."""
 
 MAX_DEFERRED = 256 * 1024
-"""Bytes of our own messages, such as replies, that may wait for a leg's key exchange; never relayed data."""
+"""Bytes of our own messages, such as replies, that may wait for a leg's key exchange; never relayed data. As many
+may wait for a client that has not authenticated and does not read."""
+
+MAX_DEFERRED_PACKETS = 4096
+"""The same, in packets, of connections that are not relayed: a tunnel answers for up to 512 channels."""
+
+MAX_AUTH_REQUESTS = 64
+"""Requests to authenticate on one connection, of whatever kind: twenty keys take two each, questions the rest."""
 
 MAX_CHANNELS = 64
 """Channels open at once on one connection. sshd's MaxSessions is 10; IDEs and ansible stay below 20."""

@@ -109,6 +109,7 @@ class InPlaceConnection(KeyedConnection, PatientConnection):
         if self._transport is None or self._decompressor is not None:
             raise asyncssh.ProtocolError("the connection cannot be taken over in this state")
         leftover, self._inpbuf = self._inpbuf, b""
+        self._pace()  # for the last time: who takes over reads at its own pace
         return self._transport, leftover
 
     # receiving

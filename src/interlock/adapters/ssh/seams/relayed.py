@@ -61,13 +61,17 @@ class RelayedConnection(PromptConnection, KeyedConnection, PatientConnection):
 
     def thaw(self) -> None:
         """Undo `freeze`: asyncssh serves the connection after all."""
-        self._frozen = False
+        self._frozen = self._reads_paused = False
         if self._transport is not None:
             self._transport.resume_reading()
             super().data_received(b"")
 
     def _recv_pkthdr(self) -> bool:
         return False if self._frozen else super()._recv_pkthdr()
+
+    def _pace(self) -> None:
+        if not self._frozen:  # nothing is read at all, until the leg does
+            super()._pace()
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         """Pass bytes on to the leg, or to asyncssh while it authenticates."""
