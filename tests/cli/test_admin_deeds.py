@@ -241,7 +241,7 @@ def test_a_deed_leaves_its_event(ilctl: Ilctl, tmp_path: Path, name: str, monkey
     [told] = events(ilctl)[before:]
     assert (told["event"], told["code"]) == (deed.kind.event, deed.kind.code)
     assert (told["user"], told["method"]) == (getpass.getuser(), "ilctl")
-    assert told | deed.says == told
+    assert {**told, **deed.says} == told
 
 
 @pytest.mark.parametrize("name", [name for name, deed in DEEDS.items() if deed.after or deed.world])

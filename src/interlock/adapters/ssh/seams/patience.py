@@ -54,7 +54,7 @@ class PatientConnection(SSHConnection):
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
         """While a message takes its time, such as a password that is verified, what follows it waits outside."""
-        super().data_received(data, datatype)  # type: ignore[arg-type]  # asyncssh ignores the type
+        super().data_received(data, datatype)
         self._pace()
 
     def _finish_recv_packet(

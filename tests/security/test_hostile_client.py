@@ -54,7 +54,7 @@ EARLY: dict[str, bytes] = {
 
 @pytest.mark.parametrize("when", ["in place of KEXINIT", "after the keys", "after the service"])
 @pytest.mark.parametrize("name", EARLY)
-async def test_message_out_of_its_time(served: Gateway, name: str, when: str) -> None:
+async def test_r11_message_out_of_its_time(served: Gateway, name: str, when: str) -> None:
     """R11: before authentication only its own messages count; anything else ends the connection."""
     client = await connect_raw(LOOPBACK, served.port)
     async with client:
@@ -73,7 +73,7 @@ async def test_message_out_of_its_time(served: Gateway, name: str, when: str) ->
 @pytest.mark.parametrize(
     "content", [b"\xff" * 64, bytes(64), uint32(36) + bytes(60)], ids=["4GiB", "0", "bad MAC"]
 )
-async def test_malformed_packet_before_login(served: Gateway, content: bytes) -> None:
+async def test_r17_malformed_packet_before_login(served: Gateway, content: bytes) -> None:
     """A packet that is none ends the connection, whatever it says of its length."""
     async with await connect_raw(LOOPBACK, served.port) as client:
         await client.handshake()
@@ -81,7 +81,7 @@ async def test_malformed_packet_before_login(served: Gateway, content: bytes) ->
         await client.wait_gone()
 
 
-async def test_half_open_connections_keep_nobody_out(served: Gateway) -> None:
+async def test_r17_half_open_connections_keep_nobody_out(served: Gateway) -> None:
     """R17: three hundred clients that say nothing cost no other client its session."""
     silent = [await connect_raw(LOOPBACK, served.port) for _ in range(300)]
     async with await served.client("plain1") as other:
@@ -90,7 +90,7 @@ async def test_half_open_connections_keep_nobody_out(served: Gateway) -> None:
         await client.close()
 
 
-async def test_more_connections_than_may_wait(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_r17_more_connections_than_may_wait(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the oldest of the busiest source is closed; who comes gets in."""
     monkeypatch.setattr(served.proxy, "_strangers", Strangers(3))
     waiting = [await connect_raw(LOOPBACK, served.port) for _ in range(4)]
@@ -105,7 +105,7 @@ async def test_more_connections_than_may_wait(served: Gateway, monkeypatch: pyte
     await served.wait_clean()
 
 
-async def test_somebody_elses_certificate(served: Gateway) -> None:
+async def test_r12_somebody_elses_certificate(served: Gateway) -> None:
     """R12: to ask about a certificate proves nothing; who signs with another key is not let in."""
     victim = await served.credential("victim")
     own = await served.credential("mallory")
@@ -189,7 +189,7 @@ OFFENCES: dict[str, Callable[[int], bytes]] = {
 
 
 @pytest.mark.parametrize("name", OFFENCES)
-async def test_offence_during_the_session(served: Gateway, name: str) -> None:
+async def test_r11_offence_during_the_session(served: Gateway, name: str) -> None:
     """The client is told what was wrong; the session ends once, with the reason."""
     client, number = await start(served)
     async with client:
@@ -241,7 +241,7 @@ async def test_the_log_names_the_session_in_which_something_happened(served: Gat
     assert told["forwarder.protocol_error"]["sids"] == [began["sid"]]
 
 
-async def test_second_start_and_late_settings_are_refused(served: Gateway) -> None:
+async def test_r19_second_start_and_late_settings_are_refused(served: Gateway) -> None:
     """R19: one command per channel, nothing changes it afterwards, and the command goes on."""
     client, number = await start(served)
     async with client:
@@ -260,7 +260,7 @@ async def test_second_start_and_late_settings_are_refused(served: Gateway) -> No
         assert b"still here" in await client.expect(wire.CHANNEL_DATA)
 
 
-async def test_environment_flood(served: Gateway) -> None:
+async def test_r19_environment_flood(served: Gateway) -> None:
     """R19: the environment has a bounded number of variables; the rest is refused, not passed on."""
     async with await served.raw_client("plain1") as client:
         client.send(open_session())
@@ -274,7 +274,7 @@ async def test_environment_flood(served: Gateway) -> None:
 
 
 @pytest.mark.slow  # the kernel's buffers must be full first
-async def test_requests_without_reading_the_replies(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_r18_requests_without_reading_the_replies(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for a client that does not read is bounded: it is cut off in the end, and once."""
     monkeypatch.setattr(leg, "MAX_UNSENT", 128 * 1024)
     monkeypatch.setattr(forwarder, "CLOSE_GRACE_S", 0.1)
@@ -292,7 +292,7 @@ async def test_requests_without_reading_the_replies(served: Gateway, monkeypatch
     assert "the remote does not read" in reasons[0]
 
 
-async def test_too_many_requests_that_the_target_must_answer(served: Gateway) -> None:
+async def test_r18_too_many_requests_that_the_target_must_answer(served: Gateway) -> None:
     """What may be unanswered is bounded."""
     client, number = await start(served)
     async with client:
@@ -304,7 +304,7 @@ async def test_too_many_requests_that_the_target_must_answer(served: Gateway) ->
 
 
 @pytest.mark.parametrize("kind", [b"direct-tcpip", b"no-such-type"])
-async def test_flood_of_refused_opens(served: Gateway, kind: bytes) -> None:
+async def test_r18_flood_of_refused_opens(served: Gateway, kind: bytes) -> None:
     """Each is answered; the audit log has a bounded number of events, and says that there were more."""
     client, _ = await start(served)
     async with client:
@@ -335,7 +335,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-async def test_huge_window_and_no_reading(world: Gateway) -> None:
+async def test_r18_huge_window_and_no_reading(world: Gateway) -> None:
     """R18: what the target sends to a client that does not read waits at the target, not here."""
     sent = 0
 

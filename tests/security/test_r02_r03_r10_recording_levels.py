@@ -62,7 +62,7 @@ async def levels(world: Gateway) -> dict[str, str]:
 @pytest.mark.parametrize("asked", [False, True], ids=["output", "input-too"])
 @pytest.mark.parametrize("pty", [True, False], ids=["pty", "none"])
 @pytest.mark.parametrize("kind", ["shell", "exec", "subsystem"])
-async def test_every_kind_in_every_mode(
+async def test_r03_every_kind_in_every_mode(
     tmp_path: Path, kind: str, pty: bool, asked: bool, mode: RecordingMode
 ) -> None:
     """R3: an agentless target's output is kept whatever asks for it; input of commands if a role says so."""
@@ -102,7 +102,7 @@ async def test_every_kind_in_every_mode(
     ],
 )
 @pytest.mark.parametrize("pty", [True, False], ids=["pty", "none"])
-async def test_nothing_that_a_client_says_changes_the_level(tmp_path: Path, pty: bool, command: str) -> None:
+async def test_r02_nothing_that_a_client_says_changes_the_level(tmp_path: Path, pty: bool, command: str) -> None:
     """R2: no command text, file name, environment or prompt; with and without a terminal."""
     async with gateway(tmp_path) as world, plain_target(world):
         env = {"INTERLOCK_RECORDING": "off", "LANG": "Starting", "TERM": "dumb"}
@@ -112,7 +112,7 @@ async def test_nothing_that_a_client_says_changes_the_level(tmp_path: Path, pty:
         assert await kept(world.recordings, await only_session(world), Stream.STDOUT) == answer.encode()
 
 
-async def test_by_best_effort_the_client_notices_nothing(tmp_path: Path) -> None:
+async def test_r10_by_best_effort_the_client_notices_nothing(tmp_path: Path) -> None:
     """R10: a part that cannot be made is an event, not the session's end."""
     async with gateway(tmp_path) as world, plain_target(world):
         allow(world, record_session=Strictness.BEST_EFFORT)
@@ -127,7 +127,7 @@ async def test_by_best_effort_the_client_notices_nothing(tmp_path: Path) -> None
         (tmp_path / "recordings" / "live").mkdir()
 
 
-async def test_a_roles_limit_keeps_metadata_only(tmp_path: Path) -> None:
+async def test_r02_a_roles_limit_keeps_metadata_only(tmp_path: Path) -> None:
     """R2: by policy and byte count, and the manifest says so."""
     async with gateway(tmp_path) as world, plain_target(world):
         allow(world, exec_output_limit=0)
@@ -162,7 +162,7 @@ async def test_a_session_that_is_off_has_its_id_all_the_same(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("mode", [mode for mode in RecordingMode if mode.sync])
 @pytest.mark.parametrize("strictness", Strictness)
-async def test_a_disk_that_does_not_confirm(
+async def test_r10_a_disk_that_does_not_confirm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strictness: Strictness, mode: RecordingMode
 ) -> None:
     """R10, sync: what the disk took and then could not keep ends the session with a message, or is told."""

@@ -69,7 +69,7 @@ async def session_of(world: Gateway) -> list[dict[str, JsonValue]]:
     return events
 
 
-async def test_a_port_without_a_session_has_a_record_of_its_own(world: Gateway) -> None:
+async def test_r04_a_port_without_a_session_has_a_record_of_its_own(world: Gateway) -> None:
     """-W and -N -L: start, port, bytes both ways, end; the recording is there as well."""
     allow(world, local_forwarding=True)
     async with echo() as port, forwarding(world) as client:
@@ -88,7 +88,7 @@ async def test_a_port_without_a_session_has_a_record_of_its_own(world: Gateway) 
     assert len(await world.recordings.recordings()) == 1
 
 
-async def test_forwards_of_a_session_carry_its_id(world: Gateway) -> None:
+async def test_r04_forwards_of_a_session_carry_its_id(world: Gateway) -> None:
     """Port events are among the session's own, and numbered with them."""
     allow(world, local_forwarding=True)
     async with (
@@ -105,7 +105,7 @@ async def test_forwards_of_a_session_carry_its_id(world: Gateway) -> None:
     assert len(told(events)) == 2
 
 
-async def test_sockets_both_ways(world: Gateway, tmp_path: Path) -> None:
+async def test_r04_sockets_both_ways(world: Gateway, tmp_path: Path) -> None:
     """direct-streamlocal and streamlocal-forward."""
     allow(world, local_forwarding=True, remote_forwarding=True)
     here, there = tmp_path / "here", tmp_path / "there"
@@ -135,7 +135,7 @@ async def test_sockets_both_ways(world: Gateway, tmp_path: Path) -> None:
     ]
 
 
-async def test_a_remote_port(world: Gateway) -> None:
+async def test_r04_a_remote_port(world: Gateway) -> None:
     """-R 0: the target chooses the port; what connects to it reaches the client."""
     allow(world, remote_forwarding=True)
     async with echo() as port, forwarding(world) as client:
@@ -158,7 +158,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("words", REFUSED)
-async def test_without_the_role_it_is_refused_in_words(world: Gateway, words: str) -> None:
+async def test_r05_without_the_role_it_is_refused_in_words(world: Gateway, words: str) -> None:
     """The person reads why, the audit log has it in a session of the connection's own (R5)."""
     async with forwarding(world) as client:
         with pytest.raises(asyncssh.ChannelOpenError, match=f"{words} is not allowed by your roles") as caught:
@@ -168,7 +168,7 @@ async def test_without_the_role_it_is_refused_in_words(world: Gateway, words: st
     assert [(row[0], row[3]) for row in told(events)] == [("T3003E", False)]
 
 
-async def test_listening_without_the_role_is_refused(world: Gateway) -> None:
+async def test_r05_listening_without_the_role_is_refused(world: Gateway) -> None:
     """The target never hears of it."""
     async with forwarding(world) as client:
         with pytest.raises(asyncssh.ChannelListenError):
@@ -179,7 +179,7 @@ async def test_listening_without_the_role_is_refused(world: Gateway) -> None:
 @pytest.mark.parametrize(
     "host", ["169.254.169.254", "0xa9fea9fe", "2852039166", "::ffff:169.254.169.254", "fe80::1"]
 )
-async def test_metadata_addresses_are_refused_in_all_spellings(world: Gateway, host: str) -> None:
+async def test_r05_metadata_addresses_are_refused_in_all_spellings(world: Gateway, host: str) -> None:
     """R5."""
     allow(world, local_forwarding=True)
     async with forwarding(world) as client:
@@ -188,7 +188,9 @@ async def test_metadata_addresses_are_refused_in_all_spellings(world: Gateway, h
     assert [row[0] for row in told(await session_of(world))] == ["T3003E"]
 
 
-async def test_a_connection_that_only_stays_has_a_record(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_r04_a_connection_that_only_stays_has_a_record(
+    world: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """-N: it is listed while it lasts, and has a start and an end."""
     monkeypatch.setattr(record, "RECORD_AFTER_S", 0.0)
     async with plain_target(world), await world.client("plain1"):
@@ -198,7 +200,7 @@ async def test_a_connection_that_only_stays_has_a_record(world: Gateway, monkeyp
     assert "client.disconnect" not in {event["event"] for event in events}
 
 
-async def test_a_short_connection_without_anything_has_a_record_too(world: Gateway) -> None:
+async def test_r04_a_short_connection_without_anything_has_a_record_too(world: Gateway) -> None:
     """However soon it went."""
     async with plain_target(world):
         async with await world.client("plain1"):
@@ -206,7 +208,9 @@ async def test_a_short_connection_without_anything_has_a_record_too(world: Gatew
         await session_of(world)
 
 
-async def test_access_that_is_taken_away_counts_at_once(world: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_r05_access_that_is_taken_away_counts_at_once(
+    world: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Policy is asked again before a forward opens on a connection that is older than a few seconds."""
     allow(world, local_forwarding=True)
     async with echo() as port, forwarding(world) as client:
@@ -219,7 +223,7 @@ async def test_access_that_is_taken_away_counts_at_once(world: Gateway, monkeypa
             await client.forward_remote_port("", 0, LOOPBACK, 1)
 
 
-async def test_a_forward_ends_with_its_connection(world: Gateway) -> None:
+async def test_r04_a_forward_ends_with_its_connection(world: Gateway) -> None:
     """The client vanishes in the middle: the forward has an end, and then the record."""
     allow(world, local_forwarding=True)
     async with echo() as port, plain_target(world, server_factory=Forwarding):

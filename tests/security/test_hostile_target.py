@@ -137,7 +137,7 @@ BEFORE_THE_ID = {
 
 
 @pytest.mark.parametrize("name", BEFORE_THE_ID)
-async def test_offence_before_the_id(world: Gateway, name: str) -> None:
+async def test_r11_offence_before_the_id(world: Gateway, name: str) -> None:
     """The client's channel is refused, or its connection ended, in words; the reason is in the audit log."""
     offence = BEFORE_THE_ID[name]
     shown, reason = await refused(world, then(offence.act))
@@ -145,7 +145,7 @@ async def test_offence_before_the_id(world: Gateway, name: str) -> None:
     assert offence.reason in reason
 
 
-async def test_padding_shows_nothing_of_other_sessions(world: Gateway) -> None:
+async def test_r11_padding_shows_nothing_of_other_sessions(world: Gateway) -> None:
     """A CLOSE with more padding than packet ends the connection; not a byte of the shared buffer is passed on."""
     hidden = b"somebody else's secret"
 
@@ -220,7 +220,7 @@ DURING_THE_SESSION = {
 
 
 @pytest.mark.parametrize("name", DURING_THE_SESSION)
-async def test_offence_during_the_session(world: Gateway, name: str) -> None:
+async def test_r11_offence_during_the_session(world: Gateway, name: str) -> None:
     """The client is told, and the session has exactly one end, with the reason."""
     offence = DURING_THE_SESSION[name]
 
@@ -267,7 +267,7 @@ HARMLESS: dict[str, Callable[[Open], bytes]] = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-async def test_flood_of_what_is_harmless_once(world: Gateway, name: str) -> None:
+async def test_r18_flood_of_what_is_harmless_once(world: Gateway, name: str) -> None:
     """Thousands of them reach nobody, and the session goes on. The audit log has a bounded number of events."""
     message = HARMLESS[name]
 
@@ -312,7 +312,7 @@ async def session(world: Gateway, act: Callable[[RawSsh, Open], Awaitable[None]]
             return await client.wait_gone()
 
 
-async def test_data_in_a_key_exchange(world: Gateway) -> None:
+async def test_r11_data_in_a_key_exchange(world: Gateway) -> None:
     """After its KEXINIT a target may send nothing else (RFC 4253 §7.1)."""
 
     async def act(peer: RawSsh, opened: Open) -> None:
@@ -323,7 +323,7 @@ async def test_data_in_a_key_exchange(world: Gateway) -> None:
     assert "connection data during a key exchange" in await session(world, act)
 
 
-async def test_another_host_key_in_a_later_exchange(world: Gateway) -> None:
+async def test_r20_another_host_key_in_a_later_exchange(world: Gateway) -> None:
     """R20: the target that was verified stays the target."""
 
     async def act(peer: RawSsh, opened: Open) -> None:
@@ -338,7 +338,7 @@ async def test_another_host_key_in_a_later_exchange(world: Gateway) -> None:
 
 
 @pytest.mark.parametrize("half", ["answers ours", "begins its own"])
-async def test_key_exchange_without_end(world: Gateway, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
+async def test_r18_key_exchange_without_end(world: Gateway, monkeypatch: pytest.MonkeyPatch, half: str) -> None:
     """While a target does not finish, the client waits, a bounded time and in bounded memory."""
     monkeypatch.setattr(leg, "KEY_EXCHANGE_TIMEOUT_S", 0.3)
     if half == "answers ours":
@@ -431,7 +431,9 @@ async def test_target_that_rejects_the_connection(world: Gateway) -> None:
 
 
 @pytest.mark.parametrize("states", range(4))
-async def test_target_that_never_answers_the_open_and_a_client_that_leaves(world: Gateway, states: int) -> None:
+async def test_r18_target_that_never_answers_the_open_and_a_client_that_leaves(
+    world: Gateway, states: int
+) -> None:
     """Whoever leaves first in whatever state, nothing is left."""
     reached = asyncio.Event()
 
