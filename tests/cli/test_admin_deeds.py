@@ -22,7 +22,9 @@ from interlock.adapters.age import AgeKeys
 from interlock.adapters.system import SystemClock
 from interlock.cli import admin, admin_locks
 from interlock.core.ids import DaemonId
+from interlock.daemons.config import WebConfig
 from interlock.daemons.local import Local, open_local
+from interlock.daemons.web import keep_url
 from interlock.domain.audit import Kind
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
@@ -72,6 +74,11 @@ async def an_export(local: Local, _tmp: Path) -> None:
     await local.exports.state("siem", now=START)
 
 
+async def a_web_part(local: Local, _tmp: Path) -> None:
+    """Browsers know where the gateway is."""
+    keep_url(local.data_dir, WebConfig(listen="127.0.0.1:443", public_url="https://gate.example.com"))
+
+
 @dataclass(frozen=True)
 class Deed:
     """One command. ``{locks}`` and the like in its line: the ID of what ``ilctl locks ls`` lists."""
@@ -86,6 +93,7 @@ class Deed:
 
 ADD_ROLE = "roles add ops --logins root --labels env=prod"
 ADD_NODE = "nodes add web1 --addr 10.0.0.1:22 --labels env=prod --host-key {tmp}/key.pub"
+ADD_USER = "users add bob --roles ops"
 SEAL = "keys seal --key-file {tmp}/passphrase"
 NAMED_OPS = {"name": "ops"}
 DEEDS: dict[str, Deed] = {
@@ -158,6 +166,12 @@ DEEDS: dict[str, Deed] = {
         after=("mode rule add --labels env=prod off",),
     ),
     "offline set": Deed("offline set 4h", Kind.OFFLINE_UPDATE, {"offline_s": 14400}),
+    "users set": Deed("users set bob --roles dev", Kind.USER_UPDATE, {"name": "bob"}, after=(ADD_USER,)),
+    "users reset": Deed(
+        "users reset bob", Kind.RESET_TOKEN_CREATE, {"name": "bob"}, after=(ADD_USER,), world=a_web_part
+    ),
+    "users sign-out": Deed("users sign-out bob", Kind.SIGN_OUT, {"name": "bob"}, after=(ADD_USER,)),
+    "auth rotate": Deed("auth rotate --type user", Kind.ROTATION_BEGIN),
     "keys seal": Deed(SEAL, Kind.KEYS_UPDATE, {"action": "seal"}),
     "keys rewrap": Deed("keys rewrap --key-file {tmp}/new", Kind.KEYS_UPDATE, {"action": "rewrap"}, after=(SEAL,)),
     "keys unseal": Deed("keys unseal", Kind.KEYS_UPDATE, {"action": "unseal"}, after=(SEAL,)),
@@ -178,7 +192,9 @@ READS = {
     "proxies ls",
     "tokens ls",
     "clusters ls",
+    "access explain",
     "auth export",  # public keys
+    "auth status",
     "locks ls",
     "events ls",
     "events export",

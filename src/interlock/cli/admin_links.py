@@ -39,7 +39,12 @@ def reset_user(context: typer.Context, user: NameArgument, ttl: TtlOption = None
 
 def sign_out(context: typer.Context, user: NameArgument) -> None:
     """End all of somebody's sign-ins in browsers. Certificates and live sessions stay: see ilctl locks."""
-    ended = change(context, Kind.SIGN_OUT, {"name": user}, lambda local: local.browsers.remove_sign_ins(user))
+
+    async def work(local: "Local") -> int:
+        await local.users.user(user)  # whoever mistypes a name must not believe that somebody was signed out
+        return await local.browsers.remove_sign_ins(user)
+
+    ended = change(context, Kind.SIGN_OUT, {"name": user}, work)
     print(f"{user} was signed out of {ended} browser{'' if ended == 1 else 's'}.")
 
 
