@@ -3,6 +3,7 @@
 Each test reads all documents, or the one that is about its subject, and says which words of which one are wrong.
 """
 
+import ast
 import re
 import shlex
 import tomllib
@@ -130,6 +131,23 @@ def test_commands_and_their_options_exist() -> None:
     _nothing({**DOCS, **_docstrings()}, wrong)
 
 
+def test_every_command_of_administrators_says_what_the_audit_log_has_of_it() -> None:
+    """In the tables of one test, which does each of them."""
+    path = ROOT / "tests/cli/test_admin_deeds.py"
+    known = {
+        name.value
+        for statement in ast.parse(path.read_text()).body
+        if isinstance(statement, ast.Assign | ast.AnnAssign)
+        for name in ast.walk(statement)
+        if isinstance(name, ast.Constant) and isinstance(name.value, str)
+    }
+    new = sorted(set(_leaves(get_command(admin.app))) - known)
+    assert not new, (
+        f"ilctl {', ilctl '.join(new)}: not in {path}. If it changes something or opens a recording, it must "
+        "leave an event (cli/admin_context.report), and have an entry in DEEDS; else name it in READS."
+    )
+
+
 def test_events_of_the_protocol_are_those_that_there_are() -> None:
     """By code and by name, both ways."""
     table = DOCS["docs/PROTOCOL.md"].split("## 6. ")[1].split("\n\n")[0]
@@ -206,6 +224,15 @@ def test_options_of_roles_that_are_named_exist() -> None:
         return (name for name in re.findall(r"--option\s+(\w+)=", text) if name not in known)
 
     _nothing(DOCS, wrong)
+
+
+def _leaves(command: object, *path: str) -> Iterator[str]:
+    """All commands that can be typed."""
+    if isinstance(command, TyperGroup):
+        for name, below in command.commands.items():
+            yield from _leaves(below, *path, name)
+    else:
+        yield " ".join(path)
 
 
 def _nothing(texts: dict[str, str], wrong: Callable[[str], Iterable[str]]) -> None:
