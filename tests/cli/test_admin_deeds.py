@@ -180,6 +180,7 @@ DEEDS: dict[str, Deed] = {
     "users mfa rm": Deed("users mfa rm bob phone", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
     "users mfa reset": Deed("users mfa reset bob", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
     "auth rotate": Deed("auth rotate --type user", Kind.ROTATION_BEGIN),
+    "certs revoke": Deed("certs revoke 4711", Kind.LOCK_CREATE, {"target": {"certificate": "4711"}}),
     "keys seal": Deed(SEAL, Kind.KEYS_UPDATE, {"action": "seal"}),
     "keys rewrap": Deed("keys rewrap --key-file {tmp}/new", Kind.KEYS_UPDATE, {"action": "rewrap"}, after=(SEAL,)),
     "keys unseal": Deed("keys unseal", Kind.KEYS_UPDATE, {"action": "unseal"}, after=(SEAL,)),
@@ -204,6 +205,8 @@ READS = {
     "access explain",
     "auth export",  # public keys
     "auth status",
+    "certs ls",
+    "certs revoked",
     "locks ls",
     "events ls",
     "events export",
