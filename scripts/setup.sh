@@ -78,6 +78,7 @@ if [ "${1:-}" = --tools ]; then
         say "libfaketime is missing and cannot be installed from here: install the package 'libfaketime'"
         exit 1
     }
+    need chromium chromium
     need Xvfb xvfb
     need xauth xauth
     need xdpyinfo x11-utils

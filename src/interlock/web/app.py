@@ -69,7 +69,11 @@ ROUTES = (
     Route("POST", f"{ACCOUNT}/recovery-codes", Access.FRESH, account.recovery_codes),
 )
 
-STATIC = {"style.css": "text/css; charset=utf-8", "passkey.js": "text/javascript; charset=utf-8"}
+STATIC = {
+    "style.css": "text/css; charset=utf-8",
+    "passkey.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
 
 HEADERS = {
     "content-security-policy": (

@@ -80,6 +80,7 @@ async def _page(web: Web, visit: Visit, link: Link, *, error: str = "") -> Answe
             f"/link/{visit.parameters['secret']}/passkey/options",
             visit.form_token,
             text="Use a passkey instead",
+            quiet=True,
         )
         if offers
         else None,

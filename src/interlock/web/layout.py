@@ -3,6 +3,7 @@
 from interlock.web.html import Child, Html, join, tag
 
 STYLE = "/static/style.css"
+ICON = "/static/icon.svg"
 SCRIPT = "/static/passkey.js"
 
 
@@ -16,6 +17,7 @@ def page(title: str, *children: Child, cluster: str = "", script: bool = False, 
         tag("meta", http_equiv="refresh", content=f"0;url={refresh}") if refresh else None,
         tag("title", f"{title} · Interlock"),
         tag("link", rel="stylesheet", href=STYLE),
+        tag("link", rel="icon", href=ICON),
         tag("script", src=SCRIPT, defer=True) if script else None,
     )
     body = tag(
@@ -36,14 +38,16 @@ def form(action: str, token: str, *children: Child, **attributes: str | bool | N
     return tag("form", hidden, *children, method="post", action=action, **attributes)
 
 
-def passkey_form(kind: str, action: str, options: str, token: str, *children: Child, text: str) -> Html:
+def passkey_form(
+    kind: str, action: str, options: str, token: str, *children: Child, text: str, quiet: bool = False
+) -> Html:
     """A form that a passkey fills in. ``kind``: create or get. It is seen only where that can be done."""
     filled = form(
         action,
         token,
         *children,
         tag("input", type="hidden", name="credential"),
-        button(text),
+        button(text, quiet=quiet),
         tag("p", role="alert", class_="bad", hidden=True),
         data_passkey=kind,
         data_options=options,

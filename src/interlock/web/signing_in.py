@@ -107,6 +107,7 @@ def _page(web: Web, visit: Visit, *, error: str = "", done: str = "", status: in
             visit.form_token,
             _hidden_code(visit),
             text="Sign in with a passkey",
+            quiet=True,
         )
         if web.passkeys is not None
         else None,
