@@ -18,6 +18,7 @@ import msgspec
 from interlock.core.address import parse_address, parse_listen
 from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
+from interlock.daemons.config_words import in_words
 from interlock.daemons.database import check_database
 from interlock.daemons.keys import KeysConfig
 from interlock.domain.duties import RecordingMode
@@ -234,8 +235,10 @@ def load_config(path: Path | None) -> Config:
         raise ConfigError(f"cannot read {path}: {error.strerror}", reason=str(error)) from error
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not a text file") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {in_words(error, Config)}") from None
     try:
         config.check()
     except ConfigError as error:
