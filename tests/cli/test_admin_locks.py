@@ -93,7 +93,7 @@ def test_a_lock_that_has_expired_is_not_listed(ilctl: Ilctl, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("add",), 2, "name one of --user, --role, --login, --node, --session and --mfa-device"),
+        (("add",), 2, "name one of --user, --role, --login, --node, --session, --mfa-device and --access-request"),
         (("add", "--user", "alice", "--role", "dev"), 2, "name one of"),
         (("add", "--user", "a b"), 2, "not a valid name"),
         (("add", "--login", "-oProxyCommand"), 2, "not a valid login"),

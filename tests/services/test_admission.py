@@ -14,11 +14,13 @@ from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, LockKind
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.rbac import Role
+from interlock.domain.request import AccessRequest, Act
 from interlock.domain.target import SubKind, Target
 from interlock.ports import User
 from interlock.services.admission import RoleAdmission
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.limits import MemoryLocks
+from interlock.testing.requests import MemoryRequests
 
 WEB = Target(
     DaemonId("11111111-0000-4000-8000-000000000001"), "web1", "10.0.0.5", 22, SubKind.NODE, {"env": "test"}
@@ -154,6 +156,60 @@ async def test_templates_are_filled_with_the_users_traits(admission: RoleAdmissi
     traits = {"logins": ("root",), "env": ("test",)}
     world.accounts["alice"] = User("alice", ("dev",), None, False, START, traits)
     assert (await admission.permit(CLAIMS, "root", "web1")).login == "root"
+
+
+ASKED = AccessRequest(
+    "00000000-0000-4000-8000-00000000000a", "alice", ("dba",), "why", START, timedelta(minutes=10)
+)
+
+
+async def test_a_role_by_request_counts_while_it_is_given(
+    world: World, locks: MemoryLocks, clock: FakeClock
+) -> None:
+    """Approved, not over, not locked, and to whoever asked: the certificate's word alone is nothing."""
+    requests = MemoryRequests()
+    admission = RoleAdmission(
+        users=world, roles=world, targets=world, modes=world, locks=locks, clock=clock, requests=requests
+    )
+    world.known["dba"] = Role("dba", ("postgres",), {"env": "test"})
+    identity = Identity("alice", ("dev", "dba"), "demo", requests=(ASKED.id,))
+    claims = replace(CLAIMS, identity=identity, logins=("root", "postgres"))
+
+    async def admitted() -> bool:
+        try:
+            await admission.permit(claims, "postgres", "web1")
+        except Denied:
+            return False
+        return True
+
+    assert not await admitted()
+    await requests.add_request(ASKED)
+    assert not await admitted()
+    given = ASKED.act(Act.APPROVE, "bob", "", now=clock.now())
+    await requests.replace_request(ASKED, given)
+    assert await admitted()
+    lock = Lock("l1", LockKind.ACCESS_REQUEST, ASKED.id, START)
+    await locks.add_lock(lock)
+    assert not await admitted()
+    await locks.remove_lock("l1")
+    requests.stored[ASKED.id] = replace(given, user="bob")
+    assert not await admitted()
+    requests.stored[ASKED.id] = given
+    assert await admitted()
+    clock.advance(600)
+    assert not await admitted()
+    assert (await admission.permit(claims, "root", "web1")).login == "root"
+
+
+async def test_a_refusal_says_what_may_be_asked_for(admission: RoleAdmission, world: World) -> None:
+    """To those who may, if it would help; others learn nothing of such a role."""
+    world.known["dba"] = Role("dba", ("postgres",), {"env": "test"})
+    with pytest.raises(Denied) as caught:
+        await admission.permit(CLAIMS, "postgres", "web1")
+    assert caught.value.public == "access denied: you may not log in as postgres on web1"
+    world.known["dev"] = replace(DEV, options=RoleOptions(request_roles=("dba",)))
+    with pytest.raises(Denied, match="on web1; you may ask for it: ilsh request create dba --reason"):
+        await admission.permit(CLAIMS, "postgres", "web1")
 
 
 async def test_a_removed_user_is_denied(admission: RoleAdmission, world: World) -> None:

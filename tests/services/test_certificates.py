@@ -89,6 +89,19 @@ def test_the_devices_of_a_sign_in_and_of_a_connection_are_read_apart(reader: Cer
         reader.read(signed(nowhere), now=NOW)
 
 
+def test_requests_for_access_are_read(reader: CertificateReader) -> None:
+    """So many at most, each by its ID; without any the extension is that of before, which old daemons read."""
+    one = "11111111-0000-4000-8000-00000000000e"
+    assert "requests" not in encode_claims(ALICE, None)
+    identity = replace(ALICE, requests=(one,))
+    extensions = ((IDENTITY_EXTENSION, encode_claims(identity, None)),)
+    assert reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).identity == identity
+    for wrong in (("nonsense",), (one,) * 9):
+        extensions = ((IDENTITY_EXTENSION, encode_claims(replace(ALICE, requests=wrong), None)),)
+        with pytest.raises(Denied, match="not accepted"):
+            reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW)
+
+
 def test_the_hand_over_to_a_forwarder_is_read(reader: CertificateReader) -> None:
     """With target, forwarder and duty."""
     hand_over = Forwarded(DaemonId("t"), DaemonId("p"), records=True)

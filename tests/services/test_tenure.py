@@ -151,6 +151,14 @@ async def test_a_connection_ends_with_its_certificate_if_the_roles_say_so(daemon
     assert [end.public for end in daemon.ends] == ["your certificate has expired: run ilsh login"]
 
 
+async def test_what_was_given_for_a_while_ends_with_the_certificate(daemon: Daemon) -> None:
+    """Whatever the roles say."""
+    identity = replace(TERMS.identity, requests=("r1",))
+    daemon.serve(await daemon.tenures.enter(replace(TERMS, identity=identity)))
+    daemon.pass_time(24 * 3600)
+    assert [end.public for end in daemon.ends] == ["your certificate has expired: run ilsh login"]
+
+
 async def test_otherwise_a_certificate_may_expire(daemon: Daemon) -> None:
     """What was begun goes on."""
     await daemon.enter(max_session_ttl=10 * 3600)

@@ -26,6 +26,7 @@ from interlock.cli import (
     admin_offline,
     admin_proxies,
     admin_rekey,
+    admin_requests,
     admin_roles,
     admin_rotation,
     admin_tokens,
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(admin_access.users, name="users")
 app.add_typer(admin_roles.roles, name="roles")
 app.add_typer(admin_explain.app, name="access")
+app.add_typer(admin_requests.app, name="requests")
 app.add_typer(admin_nodes.app, name="nodes")
 app.add_typer(admin_proxies.app, name="proxies")
 app.add_typer(admin_tokens.app, name="tokens")

@@ -57,6 +57,12 @@ def add_lock(
             help="A second-factor device, by the ID that ilctl users mfa ls shows.", parser=name, metavar="ID"
         ),
     ] = None,
+    access_request: Annotated[
+        str | None,
+        typer.Option(
+            help="A request for access, by the ID that ilctl requests ls shows.", parser=session_id, metavar="ID"
+        ),
+    ] = None,
     message: MessageOption = "",
     ttl: Annotated[
         timedelta | None,
@@ -64,7 +70,7 @@ def add_lock(
     ] = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Lock one user, role, login, node, session or device: live sessions end within 2 s, new ones are refused."""
+    """Lock one of these: live sessions that it concerns end within two seconds, new ones are refused."""
     given = {
         LockKind.USER: user,
         LockKind.ROLE: role,
@@ -72,10 +78,11 @@ def add_lock(
         LockKind.NODE: node,
         LockKind.SESSION: session,
         LockKind.MFA_DEVICE: mfa_device,
+        LockKind.ACCESS_REQUEST: access_request,
     }
     chosen = [(kind, value) for kind, value in given.items() if value is not None]
     if len(chosen) != 1:
-        msg = "name one of --user, --role, --login, --node, --session and --mfa-device"
+        msg = "name one of --user, --role, --login, --node, --session, --mfa-device and --access-request"
         raise typer.BadParameter(msg)
     kind, value = chosen[0]
     lock = in_local(context, lambda local: add_lock_now(local, kind, value, message, ttl))

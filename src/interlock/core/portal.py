@@ -15,6 +15,35 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.portal_access import (
+    AboutAccess,
+    Accesses,
+    AccessItem,
+    AccessList,
+    AccessOne,
+    AskAccess,
+    CancelAccess,
+    ReviewAccess,
+    ReviewItem,
+    ShowAccess,
+    UseAccess,
+)
+from interlock.core.portal_words import MAX_LISTED, Limit, Reply, Request
+
+__all__ = [
+    "MAX_LISTED",
+    "AboutAccess",
+    "AccessItem",
+    "AccessList",
+    "AccessOne",
+    "Accesses",
+    "AskAccess",
+    "CancelAccess",
+    "ReviewAccess",
+    "ReviewItem",
+    "ShowAccess",
+    "UseAccess",
+]
 
 SUBSYSTEM = "portal@interlock.dev"
 """The name of the subsystem."""
@@ -28,13 +57,6 @@ MAX_REPLY = 16 * 1024 * 1024
 CHUNK = 256 * 1024
 """Longest chunk of a recording in bytes; the sender cuts longer ones."""
 
-MAX_LISTED = 1000
-"""Most sessions or recordings that one reply lists."""
-
-
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    """What a user may ask."""
-
 
 class Sign(Request, frozen=True, tag="sign"):
     """Please certify my public key."""
@@ -47,9 +69,6 @@ class Nodes(Request, frozen=True, tag="nodes", omit_defaults=True):
     """Which nodes do I reach, under which logins?"""
 
     cluster: str = ""  # a leaf cluster; empty: this one
-
-
-Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)]
 
 
 class Sessions(Request, frozen=True, tag="sessions", omit_defaults=True):
@@ -110,11 +129,8 @@ class NewRecoveryCodes(OfOneself, frozen=True, tag="recovery_codes"):
 AnyRequest = (
     Sign | Nodes | Sessions | Recordings | Recording | WhoAmI | Cluster
     | Devices | AddTotp | RemoveDevice | NewRecoveryCodes
+    | AskAccess | Accesses | ShowAccess | ReviewAccess | CancelAccess | UseAccess
 )  # fmt: skip
-
-
-class Reply(msgspec.Struct, frozen=True, tag_field="type"):
-    """What the gateway answers."""
 
 
 class Signed(Reply, frozen=True, tag="signed"):
@@ -191,7 +207,7 @@ class Stream(Reply, frozen=True, tag="stream"):
     """Chunks follow: of the whole file, or of these places in it, offset and size, in order."""
 
     sid: str
-    places: list[tuple[Place, Place]] = []
+    places: list[tuple[Place, Place]] = []  # noqa: RUF012 - msgspec copies it
 
 
 class Streamed(Reply, frozen=True, tag="streamed"):
@@ -239,7 +255,7 @@ class DeviceAdded(Reply, frozen=True, tag="mfa_added"):
     """It counts from now on."""
 
     id: str
-    recovery_codes: list[str] = []  # made because there were none
+    recovery_codes: list[str] = []  # noqa: RUF012 - msgspec copies it; made because there were none
 
 
 class RecoveryCodes(Reply, frozen=True, tag="recovery_codes"):
@@ -268,6 +284,7 @@ class Refused(Reply, frozen=True, tag="refused"):
 AnyReply = (
     Signed | NodeList | SessionList | RecordingList | Stream | Streamed | Myself | ClusterInfo | Refused
     | DeviceList | DeviceAdded | RecoveryCodes | Done
+    | AccessList | AccessOne
 )  # fmt: skip
 
 _requests: msgspec.json.Decoder[AnyRequest] = msgspec.json.Decoder(AnyRequest)

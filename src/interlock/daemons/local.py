@@ -31,6 +31,7 @@ from interlock.adapters.db.leases import SqlLeaseStore
 from interlock.adapters.db.locks import SqlLockFeed, SqlLockStore
 from interlock.adapters.db.proofs import SqlProofUses
 from interlock.adapters.db.proxies import SqlProxyStore
+from interlock.adapters.db.requests import SqlRequestStore
 from interlock.adapters.db.retention import SqlEventRetention
 from interlock.adapters.db.rotations import SqlRotationStore
 from interlock.adapters.db.tokens import SqlTokenStore
@@ -73,6 +74,7 @@ class Local:
     users: SqlUserStore
     roles: SqlRoleStore
     browsers: SqlBrowserStore
+    requests: SqlRequestStore
     inventory: SqlInventory
     tokens: SqlTokenStore
     proxies: SqlProxyStore
@@ -175,7 +177,7 @@ async def open_local(
             authorities, rotations, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
-        locks = SqlLockStore(database)
+        locks, requests = SqlLockStore(database), SqlRequestStore(database)
         chain = f"{daemon_id}.{writer}" if writer else daemon_id
         audit = SqlAuditLog(database, chain)
         trackers, twins = SqlTrackerStore(database), SqlTwinStore(database)
@@ -192,6 +194,7 @@ async def open_local(
             users=users,
             roles=roles,
             browsers=SqlBrowserStore(database),
+            requests=requests,
             inventory=inventory,
             tokens=SqlTokenStore(database),
             proxies=SqlProxyStore(database),
@@ -223,7 +226,13 @@ async def open_local(
             rotations=rotations,
             claims=CertificateReader(authority.trusted("user")),
             admission=RoleAdmission(
-                users=users, roles=roles, targets=inventory, modes=clusters, locks=locks, clock=clock
+                users=users,
+                roles=roles,
+                targets=inventory,
+                modes=clusters,
+                locks=locks,
+                clock=clock,
+                requests=requests,
             ),
             passwords=Passwords(),
             sealing=sealing,

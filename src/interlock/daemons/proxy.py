@@ -64,6 +64,7 @@ from interlock.services.locks import Locks
 from interlock.services.meters import Meters
 from interlock.services.outbox import GATHER_S
 from interlock.services.portal import LeafDirectory, Portal
+from interlock.services.requests import Requests
 from interlock.services.selfservice import SelfService
 from interlock.services.sessions import STORING_GRACE_S, Sessions
 from interlock.services.tenure import Tenures
@@ -305,6 +306,7 @@ def local_admission(local: Local) -> FederatedAdmission:
         clock=local.clock,
         cluster=local.cluster,
         trusts=local.trusts,
+        requests=local.requests,
     )
 
 
@@ -326,6 +328,14 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         factory=services.factory,
         clock=local.clock,
         unlock=opener(services.config),
+        access=Requests(
+            local.requests,
+            roles=local.roles,
+            locks=local.locks,
+            factory=services.factory,
+            clock=local.clock,
+            entropy=local.entropy,
+        ),
     )
 
 

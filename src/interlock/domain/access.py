@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from interlock.core.extensions import JoinMode
+from interlock.domain.pattern import check_pattern
 
 
 class FileTransfer(Enum):
@@ -85,6 +86,10 @@ class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     require_moderators: int | None = None
     on_leave: OnLeave | None = None
     deny: Deny | None = None
+    request_roles: tuple[str, ...] | None = None  # patterns: roles that one may ask for (`domain.request`)
+    review_roles: tuple[str, ...] | None = None  # patterns: roles of which one may decide who gets them
+    approvals: int | None = None  # how many it takes to get this role by a request
+    max_request_ttl: Seconds | None = None  # for how long it is had by a request
 
 
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -176,10 +181,21 @@ MERGE: dict[str, Callable[[list[Any]], Any]] = {
 }
 """How the values of the roles that say something become one. What is not of a connection is in `APART`."""
 
-APART = ("deny",)
+APART = ("deny", "request_roles", "review_roles", "approvals", "max_request_ttl")
 """What roles say that no connection carries: it is judged before there is one."""
 
-_POSITIVE = ("max_connections", "max_sessions", "client_idle_timeout", "max_session_ttl")
+AT_AUTH = ("request_roles", "review_roles", "approvals", "max_request_ttl")
+"""What auth alone goes by. Proxies apart are not told, so that those which do not know it yet read the rest."""
+
+_POSITIVE = (
+    "max_connections",
+    "max_sessions",
+    "client_idle_timeout",
+    "max_session_ttl",
+    "approvals",
+    "max_request_ttl",
+)
+_PATTERNS = ("request_roles", "review_roles")
 _NOT_NEGATIVE = ("exec_output_limit", "require_moderators")
 
 
@@ -195,10 +211,19 @@ def check_options(options: RoleOptions) -> RoleOptions:
         if value is not None and value < 0:
             msg = f"{name} must not be negative"
             raise ValueError(msg)
+    for name in _PATTERNS:
+        for pattern in getattr(options, name) or ():
+            check_pattern(pattern)
     if options.recording is not None and options.recording not in RECORDING_ORDER:
         msg = f"recording must be one of {', '.join(RECORDING_ORDER)}"
         raise ValueError(msg)
     return options
+
+
+def for_proxies(options: RoleOptions) -> RoleOptions:
+    """The options without those that auth alone goes by."""
+    said = {name: None for name in AT_AUTH if getattr(options, name) is not None}
+    return msgspec.structs.replace(options, **said) if said else options
 
 
 _DECODER = msgspec.json.Decoder(RoleOptions, strict=True)

@@ -32,6 +32,7 @@ class Identity:
     confirmed: str = ""  # the one with which the person has answered on this connection; empty: nobody asked
     certificate: str = field(default="", compare=False)  # serial of the one that was shown; empty: none was
     keys: tuple[str, ...] = field(default=(), compare=False)  # fingerprints of its key, and of who signed it
+    requests: tuple[str, ...] = ()  # approved requests for access by which some of the roles are had
 
     @property
     def devices(self) -> tuple[str, ...]:

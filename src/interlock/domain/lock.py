@@ -32,6 +32,7 @@ class LockKind(Enum):
     MFA_DEVICE = "mfa_device"  # whoever has signed in or confirmed a connection with it
     CERTIFICATE = "certificate"  # one certificate, by its serial
     KEY = "key"  # every certificate for a key or by an authority's, by its fingerprint
+    ACCESS_REQUEST = "access_request"  # whoever has come with roles that were had by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Subject:
     devices: tuple[str, ...] = ()  # second factors, by ID
     certificate: str = ""  # its serial
     keys: tuple[str, ...] = ()  # of the certificate, and of who signed it; fingerprints
+    requests: tuple[str, ...] = ()  # for access
 
     @classmethod
     def of(cls, identity: Identity, login: str = "", target: Target | None = None) -> "Subject":
@@ -61,6 +63,7 @@ class Subject:
             devices=identity.devices,
             certificate=identity.certificate,
             keys=identity.keys,
+            requests=identity.requests,
         )
 
     def names(self, kind: LockKind) -> tuple[str, ...]:
@@ -82,6 +85,8 @@ class Subject:
                 return (self.certificate,)
             case LockKind.KEY:
                 return self.keys
+            case LockKind.ACCESS_REQUEST:
+                return self.requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Lock:
 
     id: str
     kind: LockKind
-    name: str  # of the user, role, login, node, session or device; never empty
+    name: str  # of the user, role, login, node, session, device or request; never empty
     created: datetime
     message: str = ""  # for the people who meet it
     expires: datetime | None = None  # None: until it is removed

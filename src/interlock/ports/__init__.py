@@ -104,6 +104,7 @@ from interlock.ports.recordings import (
     RecordingStore,
     SyncStore,
 )
+from interlock.ports.requests import RequestSource, RequestStore
 from interlock.ports.retention import (
     Dropped,
     EventLimits,
@@ -197,6 +198,8 @@ __all__ = [
     "Recordings",
     "RecoveryStore",
     "RemovableRecordings",
+    "RequestSource",
+    "RequestStore",
     "RoleSource",
     "RoleStore",
     "RotationStore",

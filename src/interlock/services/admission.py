@@ -4,34 +4,75 @@ A certificate lives for hours, so it decides nothing alone: what it says of role
 still has them and they still exist. Whether the certificate is genuine is `interlock.services.certificates`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
 
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.duties import RecordingMode
-from interlock.domain.identity import Claims
+from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role, reaching
+from interlock.domain.request import AccessRequest, hint, named_askable
 from interlock.domain.target import Target, unknown_node
 from interlock.domain.traits import filled
-from interlock.ports import Clock, LockSource, ModeSource, RoleSource, TargetSource, User, UserSource
+from interlock.ports import (
+    Clock,
+    LockSource,
+    ModeSource,
+    RequestSource,
+    RoleSource,
+    TargetSource,
+    User,
+    UserSource,
+)
 from interlock.services.locks import check_stored
 
 LISTED = 8
 """IDs that the refusal of an ambiguous name lists."""
 
 
-async def roles_now(source: RoleSource, user: User, named: Sequence[str]) -> list[Role]:
-    """Those of the user's roles that count, filled with the user's traits.
+class NoRequests:
+    """`ports.RequestSource` where nobody asks for anything."""
+
+    async def request(self, request_id: str) -> AccessRequest:
+        """None."""
+        raise NotFound(f"there is no access request {request_id}")
+
+
+NO_REQUESTS = NoRequests()
+
+
+async def granted_by(requests: RequestSource, identity: Identity, now: datetime) -> set[str]:
+    """The roles that somebody has by requests that the certificate names, as far as they count now."""
+    names: set[str] = set()
+    for each in identity.requests:
+        with suppress(NotFound):
+            request = await requests.request(each)
+            if request.grants(identity.user, now):
+                names |= set(request.roles)
+    return names
+
+
+async def roles_now(
+    source: RoleSource, user: User, named: Sequence[str], granted: Iterable[str] = ()
+) -> list[Role]:
+    """Those of the user's roles, and of those granted by requests, that count; filled with the user's traits.
 
     ``named``: in the certificate. Of roles that it does not name, what they deny counts all the same: nobody gets
     round a new denial by not signing in again.
     """
-    found = await source.roles(user.roles)
+    found = await source.roles({*user.roles, *granted})
     counting = (role if role.name in named else role.only_denying() for role in found)
     return filled((role for role in counting if role is not None), user.traits)
+
+
+def hinted(error: Denied, askable: Iterable[Role], login: str, target: Target) -> Denied:
+    """The same refusal, with the way out for whoever may ask for a role that allows it."""
+    return Denied(error.public + hint(askable, login, target), reason=error.reason)
 
 
 class RoleAdmission:
@@ -46,7 +87,9 @@ class RoleAdmission:
         modes: ModeSource,
         locks: LockSource,
         clock: Clock,
+        requests: RequestSource = NO_REQUESTS,
     ) -> None:
+        self._requests = requests
         self._users = users
         self._roles = roles
         self._targets = targets
@@ -68,11 +111,19 @@ class RoleAdmission:
         roles = await self._roles_of(claims)
         await check_stored(self._locks, Subject.of(claims.identity, login, target), now=self._clock.now())
         modes = await self._modes.mode_policy()
-        permit = Permit.decide(claims, roles, login, target, now=self._clock.now(), modes=modes)
+        try:
+            permit = Permit.decide(claims, roles, login, target, now=self._clock.now(), modes=modes)
+        except Denied as error:
+            raise hinted(error, await self.askable(roles), login, target) from None
         if login not in claims.logins:  # asked last, because signing in again helps only if the roles allow it
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
             raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
         return permit
+
+    async def askable(self, roles: Sequence[Role]) -> list[Role]:
+        """The roles that somebody with these roles may ask for, and does not have."""
+        names = set(named_askable(roles)) - {role.name for role in roles}
+        return await self._roles.roles(names) if names else []
 
     async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
         """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
@@ -117,4 +168,5 @@ class RoleAdmission:
         except NotFound:
             reason = f"certificate {claims.serial} names {name}, who is no user any more"
             raise Denied("access denied: your account no longer exists", reason=reason) from None
-        return await roles_now(self._roles, user, claims.identity.roles)
+        granted = await granted_by(self._requests, claims.identity, self._clock.now())
+        return await roles_now(self._roles, user, claims.identity.roles, granted)

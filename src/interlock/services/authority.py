@@ -10,6 +10,7 @@ daemons is not here.
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Self
@@ -47,7 +48,13 @@ from interlock.ports import (
     TargetCredential,
     TrustBundle,
 )
-from interlock.services.certificates import IDENTITY_EXTENSION, TUNNEL_EXTENSION, encode_claims, encode_devices
+from interlock.services.certificates import (
+    IDENTITY_EXTENSION,
+    SOURCE_ADDRESS,
+    TUNNEL_EXTENSION,
+    encode_claims,
+    encode_devices,
+)
 
 MAX_USER_TTL = timedelta(hours=30)
 """Longest life of a person's certificate: a day's work and the night after it (R14)."""
@@ -192,24 +199,30 @@ class Authority:
         ttl: timedelta,
         *,
         device: str = "",
+        requests: Sequence[str] = (),
+        source_networks: Sequence[str] = (),
     ) -> str:
         """A person's certificate, one line; Denied for weak keys, bad names, no logins or too long a life.
 
-        ``device``: `Identity.device`.
+        ``device``, ``requests``: as in `Identity`. ``source_networks``: where alone it may be used from (CIDR).
         """
         if not timedelta(0) < ttl <= MAX_USER_TTL:
             hours = int(MAX_USER_TTL.total_seconds()) // 3600
             raise Denied(f"a certificate can be valid for at most {hours} hours", reason=f"{user} asked for {ttl}")
         now = self._clock.now()
         names = tuple(_checked(parse_name, role) for role in roles)
-        identity = Identity(_checked(parse_name, user), names, self._cluster, device)
+        identity = Identity(_checked(parse_name, user), names, self._cluster, device, requests=tuple(requests))
         extensions = (
             *_permissions(None),
             (IDENTITY_EXTENSION, encode_claims(identity, None)),
             *encode_devices(identity),
         )
         serial = self._serial()
-        line = self._sign("user", CertKind.USER, public_key, user, _logins(logins), now + ttl, extensions, serial)
+        critical = ((SOURCE_ADDRESS, ",".join(source_networks)),) if source_networks else ()
+        principals, before = _logins(logins), now + ttl
+        line = self._sign(
+            "user", CertKind.USER, public_key, user, principals, before, extensions, serial, critical=critical
+        )
         if self._sink is not None:
             self._sink.emit(self._created(identity, tuple(logins), now, now + ttl, serial))
         return line
@@ -266,7 +279,8 @@ class Authority:
         """
         before = min(self._clock.now() + TARGET_TTL, granted.expires)
         forwarded = Forwarded(door_of(granted.leaf.id), by, offers, _client(client_addr))
-        said = encode_claims(granted.identity, forwarded)
+        known = replace(granted.identity, requests=())  # they are looked after here; to the leaf they say nothing
+        said = encode_claims(known, forwarded)
         extensions = (*_permissions(None), (IDENTITY_EXTENSION, said), *encode_devices(granted.identity))
         user = _checked(parse_name, granted.identity.user)
         logins = _logins([granted.login or PORTAL_LOGIN])
@@ -296,6 +310,7 @@ class Authority:
         before: datetime,
         extensions: tuple[tuple[str, str | None], ...],
         serial: int | None = None,
+        critical: tuple[tuple[str, str | None], ...] = (),
     ) -> str:
         if not principals:  # OpenSSH would read it as "valid for everybody" (R14)
             raise Denied("a certificate needs at least one name", reason=f"no principals for {key_id!r}")
@@ -309,7 +324,7 @@ class Authority:
             principals=principals,
             valid_after=int((self._clock.now() - CLOCK_SKEW).timestamp()),
             valid_before=int(before.timestamp()),
-            critical_options=(),
+            critical_options=critical,
             extensions=extensions,
             authority=signer.public,
         )
@@ -330,6 +345,8 @@ class Authority:
         }
         if identity.device:
             facts["mfa_device_uuid"] = identity.device
+        if identity.requests:
+            facts["access_requests"] = ",".join(identity.requests)
         fields: dict[str, JsonValue] = {"cert_type": "user", "user": identity.user, "identity": facts}
         return AuditEvent(Kind.CERT_CREATE, now, self._entropy.uuid(), self._cluster, fields=fields)
 

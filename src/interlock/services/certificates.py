@@ -23,6 +23,7 @@ from interlock.core.ids import DaemonId, parse_login, parse_name, parse_session_
 from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.identity import RECOVERY, Claims, Forwarded, Identity, Joining, TunnelPass, parse_client
 from interlock.domain.modes import mode_at_node
+from interlock.domain.request import MAX_CARRIED
 
 IDENTITY_EXTENSION = "identity@interlock.dev"
 """Extension of our user certificates: JSON that names user, roles, cluster and, for forwarders, the hand-over."""
@@ -44,7 +45,9 @@ PERMISSIONS = frozenset(
 REMEMBERED = 256
 """Genuine certificates whose signature is not verified again, as long as the trusted authorities are the same."""
 
-_SOURCE_ADDRESS = "source-address"
+SOURCE_ADDRESS = "source-address"
+"""The critical option of OpenSSH: networks from which alone the certificate may be used."""
+
 _REFUSED = "your certificate was not accepted: run ilsh login"
 _EXPIRED = "your certificate has expired: run ilsh login"
 _EARLY = "your certificate is not valid yet: the servers' clocks differ; tell your administrator"
@@ -72,6 +75,7 @@ class _Identity(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     roles: tuple[str, ...]
     cluster: str
     forwarded: _Forwarded | None = None
+    requests: tuple[str, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(_Identity, strict=True)
@@ -87,7 +91,8 @@ def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
         hand_over = _Forwarded(
             forwarded.target, forwarded.by, forwarded.records, forwarded.client, access, joining
         )
-    return _ENCODER.encode(_Identity(identity.user, identity.roles, identity.cluster, hand_over)).decode()
+    said = _Identity(identity.user, identity.roles, identity.cluster, hand_over, identity.requests)
+    return _ENCODER.encode(said).decode()
 
 
 def encode_devices(identity: Identity) -> tuple[tuple[str, str], ...]:
@@ -195,6 +200,7 @@ def _claims(contents: Certificate) -> Claims:
             confirmed,
             certificate=str(contents.serial),
             keys=(contents.key.fingerprint, contents.authority.fingerprint),
+            requests=_requests(claimed.requests),
         ),
         logins=logins,
         valid_after=_moment(contents.valid_after),
@@ -203,6 +209,13 @@ def _claims(contents: Certificate) -> Claims:
         forwarded=None if claimed.forwarded is None else _hand_over(claimed.forwarded),
         source_networks=_source_networks(contents),
     )
+
+
+def _requests(said: tuple[str, ...]) -> tuple[str, ...]:
+    if len(said) > MAX_CARRIED or any(str(UUID(each)) != each for each in said):
+        msg = f"not {MAX_CARRIED} access requests at most"
+        raise ValueError(msg)
+    return said
 
 
 def _device(said: str | None) -> str:
@@ -235,7 +248,7 @@ def _hand_over(said: _Forwarded) -> Forwarded:
 def _source_networks(contents: Certificate) -> tuple[str, ...]:
     networks: tuple[str, ...] = ()
     for name, value in contents.critical_options:
-        if name != _SOURCE_ADDRESS or value is None:
+        if name != SOURCE_ADDRESS or value is None:
             msg = f"critical option {name[:64]!r} is not known here"
             raise ValueError(msg)
         networks = tuple(str(ip_network(each, strict=False)) for each in value.split(","))

@@ -37,11 +37,12 @@ from interlock.ports import (
     KnownClusters,
     LockSource,
     ModeSource,
+    RequestSource,
     RoleSource,
     TargetSource,
     UserSource,
 )
-from interlock.services.admission import RoleAdmission
+from interlock.services.admission import NO_REQUESTS, RoleAdmission
 from interlock.services.certificates import CertificateReader
 from interlock.services.locks import check_stored
 from interlock.services.outbox import Sleep
@@ -124,8 +125,17 @@ class FederatedAdmission(RoleAdmission):
         clock: Clock,
         cluster: Cluster,
         trusts: KnownClusters,
+        requests: RequestSource = NO_REQUESTS,
     ) -> None:
-        super().__init__(users=users, roles=roles, targets=targets, modes=modes, locks=locks, clock=clock)
+        super().__init__(
+            users=users,
+            roles=roles,
+            targets=targets,
+            modes=modes,
+            locks=locks,
+            clock=clock,
+            requests=requests,
+        )
         self._cluster = cluster
         self._trusts = trusts
 

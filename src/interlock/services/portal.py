@@ -26,6 +26,7 @@ from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for
 from interlock.domain.recording import Header, RecordingState
+from interlock.domain.request import AccessRequest
 from interlock.domain.tracker import Tracker
 from interlock.ports import (
     Clock,
@@ -39,9 +40,11 @@ from interlock.ports import (
     TargetSource,
     UserSource,
 )
-from interlock.services.admission import roles_now
+from interlock.services.admission import granted_by, roles_now
+from interlock.services.asking import Wanted, answer_access
 from interlock.services.caller import SIGN_WINDOW, Caller
 from interlock.services.emitter import EventFactory
+from interlock.services.requests import Requests
 from interlock.services.selfservice import SelfService
 
 DEFAULT_TTL = timedelta(hours=12)
@@ -50,6 +53,9 @@ DEFAULT_TTL = timedelta(hours=12)
 _log = structlog.get_logger()
 
 _STORED = frozenset({RecordingState.COMPLETE, RecordingState.CUT_OFF})
+
+NO_LOGIN = "interlock-no-login"
+"""The principal of a certificate for somebody without logins: there must be one, and no role has this one."""
 
 TOLD_AGAIN_S = 3600.0
 """Seconds for which one user's refusals are counted against `REFUSALS_TOLD`. A connection costs little."""
@@ -84,6 +90,8 @@ class UserCertifier(Protocol):
         ttl: timedelta,
         *,
         device: str = "",
+        requests: Sequence[str] = (),
+        source_networks: Sequence[str] = (),
     ) -> str:
         """A user certificate, OpenSSH one-line form; Denied if key, names or life are not acceptable."""
         ...
@@ -129,7 +137,9 @@ class Portal:
         factory: EventFactory,
         clock: Clock,
         unlock: Unlock | None = None,
+        access: Requests | None = None,
     ) -> None:
+        self._access = access  # None: nobody asks for anything
         self._cluster = cluster
         self._users = users
         self._roles = roles
@@ -179,6 +189,8 @@ class Portal:
                 return self._myself(caller, roles)
             case wire.OfOneself():
                 return await self._oneself.answer(caller, request)
+            case wire.AboutAccess():
+                return await self._about_access(caller, roles, request)
             case wire.Cluster():
                 return wire.ClusterInfo(cluster=self._cluster, host_ca=self._host_ca())
 
@@ -204,7 +216,27 @@ class Portal:
             account = await self._users.user(caller.user)
         except NotFound:
             raise Denied("access denied", reason=f"account {caller.user} does not exist any more") from None
-        return await roles_now(self._roles, account, account.roles if claims is None else claims.identity.roles)
+        if claims is None or self._access is None:
+            return await roles_now(
+                self._roles, account, account.roles if claims is None else claims.identity.roles
+            )
+        granted = await granted_by(self._access.store, claims.identity, self._clock.now())
+        return await roles_now(self._roles, account, claims.identity.roles, granted)
+
+    async def _about_access(
+        self, caller: Caller, roles: list[Role], request: Wanted | wire.UseAccess
+    ) -> wire.AnyReply:
+        if isinstance(request, wire.UseAccess):
+            return await self._use_access(caller, request)
+        reply, event = await answer_access(self._requests(), caller.user, roles, request, self._clock.now())
+        if event is not None:
+            self._events.emit(event)
+        return reply
+
+    def _requests(self) -> Requests:
+        if self._access is None:
+            raise Denied("roles cannot be asked for here")
+        return self._access
 
     async def _sign(self, caller: Caller, roles: list[Role], request: wire.Sign) -> wire.Signed:
         if caller.claims is not None:
@@ -215,22 +247,58 @@ class Portal:
         if now - caller.since > SIGN_WINDOW:
             public = "this sign-in is too old for a new certificate: sign in again with ilsh login"
             raise Denied(public, reason=f"{caller.user} signed in at {rfc3339(caller.since)}")
-        logins = _logins(roles)
-        if not logins:
-            public = "your roles allow no login anywhere: ask your administrator"
-            raise Denied(public, reason=f"the roles of {caller.user} have no logins")
-        names = tuple(role.name for role in roles)
         ttl = DEFAULT_TTL if request.ttl is None else timedelta(seconds=request.ttl)
+        approved = [] if self._access is None else await self._access.usable(caller.user)
+        return await self._certify(caller, [role.name for role in roles], approved, request.public_key, ttl)
+
+    async def _use_access(self, caller: Caller, request: wire.UseAccess) -> wire.Signed:
+        """A certificate like the one that was shown, with the roles of a request, and for no longer than that."""
+        claims = caller.claims
+        if claims is None:
+            raise Denied("sign in with ilsh login: it counts what was approved")
+        wanted = [*claims.identity.requests, request.id]
+        approved = [each for each in await self._requests().usable(caller.user) if each.id in wanted]
+        if request.id not in {each.id for each in approved}:
+            raise Denied("this request gives no access now: see ilsh request show ID")
+        ttl = claims.valid_before - self._clock.now()
+        return await self._certify(caller, claims.identity.roles, approved, request.public_key, ttl)
+
+    async def _certify(
+        self,
+        caller: Caller,
+        names: Sequence[str],
+        approved: Sequence[AccessRequest],
+        public_key: str,
+        ttl: timedelta,
+    ) -> wire.Signed:
+        """A certificate with these roles and those of requests, until the first of these ends.
+
+        What restricts the certificate that was shown, if there was one, restricts this one (R29).
+        """
+        account = await self._users.user(caller.user)
+        granted = [name for each in approved for name in each.roles]
+        roles = await roles_now(self._roles, account, [*names, *granted], granted)
+        roles = [role for role in roles if role.name in names or role.name in granted]
+        logins = _logins(roles) or (_nowhere(caller.user, roles),)
+        ttl = min([ttl, *(each.deadline - self._clock.now() for each in approved)])
+        before = caller.claims
         certificate = await self._authority.issue_user(
-            caller.user, names, logins, request.public_key, ttl, device=caller.device
+            caller.user,
+            [role.name for role in roles],
+            logins,
+            public_key,
+            ttl,
+            device=caller.device if before is None else before.identity.device,
+            requests=[each.id for each in approved],
+            source_networks=before.source_networks if before is not None else (),
         )
         return wire.Signed(
             certificate=certificate,
             host_ca=self._host_ca(),
             cluster=self._cluster,
             user=caller.user,
-            logins=list(logins),
-            roles=list(names),
+            logins=list(_logins(roles)),
+            roles=[role.name for role in roles],
             valid_until=_valid_until(certificate),
         )
 
@@ -395,6 +463,14 @@ def _session(tracker: Tracker, modes: tuple[JoinMode, ...]) -> wire.SessionItem:
 
 def _logins(roles: list[Role]) -> tuple[str, ...]:
     return tuple(sorted({login for role in roles for login in role.logins}))
+
+
+def _nowhere(user: str, roles: list[Role]) -> str:
+    """The principal of somebody without logins who may ask for roles, or decide; Denied to anybody else."""
+    if any(role.options.request_roles or role.options.review_roles for role in roles):
+        return NO_LOGIN
+    public = "your roles allow no login anywhere: ask your administrator"
+    raise Denied(public, reason=f"the roles of {user} have no logins")
 
 
 def _owner(info: RecordingInfo) -> str | None:

@@ -6,8 +6,8 @@ to be told what is a person's own, it proves that they are connected at this mom
 proxy that is not what it seems can act for people who are there, as they have asked, and for nobody else.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -17,11 +17,13 @@ from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.core.presence import Proof
+from interlock.domain.access import for_proxies
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
 from interlock.domain.duties import FORWARDER_DUTIES
 from interlock.domain.identity import Claims, Joining
 from interlock.domain.party import joinable_modes
 from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import (
@@ -166,7 +168,8 @@ class Proxies:
         claims = await self._claims(proxy, certificate)
         root = await self._admission.root_of(claims) if claims.identity.cluster != self._cluster.name else None
         roles = await self._admission.current_roles(claims)
-        return Standing(tuple(roles), await self._modes.mode_policy(), root)
+        modes, askable = await self._modes.mode_policy(), await self._admission.askable(roles)
+        return Standing(_told(roles), modes, root, _told(askable))
 
     async def find(self, proxy: HostIdentity, certificate: bytes, name: str) -> Target:
         """The target that the person names."""
@@ -413,6 +416,11 @@ class Proxies:
             return await self._targets.target(tracker.target_id)
         except InterlockError:
             return None
+
+
+def _told(roles: Iterable[Role]) -> tuple[Role, ...]:
+    """As a proxy is told of them."""
+    return tuple(replace(role, options=for_proxies(role.options)) for role in roles)
 
 
 def _proxy(where: DaemonId, tracker: Tracker) -> Target:

@@ -19,6 +19,7 @@ from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role, reaching
 from interlock.domain.target import Target
 from interlock.ports import Clock
+from interlock.services.admission import hinted
 from interlock.services.offline import Answers, Told, View
 
 FRESH_S = 2.0
@@ -32,6 +33,7 @@ class Standing:
     roles: tuple[Role, ...]  # those that count
     modes: ModePolicy
     root: TrustedCluster | None = None  # the cluster that the person comes from, if it is another one
+    askable: tuple[Role, ...] = ()  # roles that the person may ask for
 
 
 class StandingSource(Protocol):
@@ -74,7 +76,11 @@ class StandingAdmission:
     async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
         """Proof that the login is allowed, as far as auth will agree when it signs; Denied otherwise."""
         standing = await self._standing(claims, login, target)
-        permit = Permit.decide(claims, standing.roles, login, target, now=self._clock.now(), modes=standing.modes)
+        now = self._clock.now()
+        try:
+            permit = Permit.decide(claims, standing.roles, login, target, now=now, modes=standing.modes)
+        except Denied as error:
+            raise hinted(error, standing.askable, login, target) from None
         if login not in claims.logins:
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
             raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")

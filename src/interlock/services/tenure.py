@@ -155,13 +155,18 @@ class Tenure:
         if access.max_session_ttl is not None and now - self._began >= access.max_session_ttl:
             text = f"this connection has lasted {access.max_session_ttl} seconds, which is as long as it may"
             return Denied(text, reason=f"max_session_ttl: {text}")
-        if access.disconnect_expired_cert and self._shared.clock.now() >= expires:
+        if self._ends_with_certificate and self._shared.clock.now() >= expires:
             reason = f"disconnect_expired_cert: the certificate was valid until {rfc3339(expires)}"
             return Denied("your certificate has expired: run ilsh login", reason=reason)
         if access.client_idle_timeout is not None and now - self._moved >= access.client_idle_timeout:
             text = f"nothing was sent for {access.client_idle_timeout} seconds"
             return Denied(text, reason=f"client_idle_timeout: {text}")
         return None
+
+    @property
+    def _ends_with_certificate(self) -> bool:
+        """Roles that were given for a while end with it; a certificate with them is never valid for longer."""
+        return self._terms.access.disconnect_expired_cert or bool(self._terms.identity.requests)
 
     def _arm(self) -> None:
         """One timer, for whatever is next."""
@@ -172,7 +177,7 @@ class Tenure:
             return
         if access.max_session_ttl is not None:
             waits.append(self._began + access.max_session_ttl - now)
-        if access.disconnect_expired_cert:
+        if self._ends_with_certificate:
             left = (self._terms.expires - self._shared.clock.now()).total_seconds()
             waits.append(min(left, LONGEST_WAIT_S))
         if access.client_idle_timeout is not None:

@@ -36,6 +36,7 @@ _OF_A_USER = (
     schema.user_keys,
     schema.links,
     schema.browser_sign_ins,
+    schema.access_requests,
 )
 """What goes with the account, so that the next one of that name does not inherit it."""
 

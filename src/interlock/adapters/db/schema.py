@@ -234,6 +234,22 @@ confirmations = Table(  # sign-ins elsewhere that wait for a browser
     Index("confirmations_by_source", "source"),
 )
 
+access_requests = Table(
+    "access_requests",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("user", TEXT, nullable=False),
+    Column("roles", TEXT, nullable=False),  # JSON array
+    Column("reason", TEXT, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("ttl_s", Integer, nullable=False),  # of the access
+    Column("approvals", Integer, nullable=False),  # how many it takes
+    Column("state", KIND, nullable=False),  # `RequestState`; one that is not known here grants nothing
+    Column("reviews", TEXT, nullable=False),  # JSON array of objects
+    Column("until", Moment),  # the end of the access; null: not approved
+    Index("access_requests_by_user", "user", "created"),
+)
+
 roles = Table(
     "roles",
     metadata,

@@ -1,0 +1,18 @@
+"""What the messages of the portal have in common; see `interlock.core.portal`."""
+
+from typing import Annotated
+
+import msgspec
+
+MAX_LISTED = 1000
+"""Most sessions, recordings or requests that one reply lists."""
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)]
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """What a user may ask."""
+
+
+class Reply(msgspec.Struct, frozen=True, tag_field="type"):
+    """What the gateway answers."""

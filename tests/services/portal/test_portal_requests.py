@@ -1,0 +1,176 @@
+"""Requests for access by the portal: who asks, who decides, and what the certificate says then."""
+
+from base64 import b64decode
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from interlock.core import portal as wire
+from interlock.core.ids import DaemonId
+from interlock.domain.access import RoleOptions
+from interlock.domain.audit import Kind, rfc3339
+from interlock.domain.identity import Claims, Identity
+from interlock.domain.rbac import Role
+from interlock.ports import User
+from interlock.services.authority import Authority
+from interlock.services.caller import Caller
+from interlock.services.certificates import CertificateReader
+from interlock.services.emitter import EventFactory
+from interlock.services.portal import NO_LOGIN, Portal
+from interlock.services.requests import Requests
+from interlock.services.selfservice import SelfService
+from interlock.testing.clock import START, FakeClock
+from interlock.testing.entropy import FakeEntropy
+from interlock.testing.limits import MemoryLocks
+from interlock.testing.portal import KEY, Elsewhere, Events, World, certified, refused, signed_in
+from interlock.testing.requests import MemoryRequests
+from interlock.testing.signin import SignInDesk
+
+KNOWN = {
+    "dev": Role("dev", ("www",), {"env": "prod"}, RoleOptions(request_roles=("dba",))),
+    "asker": Role("asker", options=RoleOptions(request_roles=("dba",))),
+    "dba": Role("dba", ("postgres",), {"env": "db"}, RoleOptions(max_request_ttl=7200)),
+    "lead": Role("lead", options=RoleOptions(review_roles=("dba",))),
+}
+PEOPLE = {"alice": ("dev",), "newcomer": ("asker",), "bob": ("lead",), "eve": ("dev",)}
+
+
+class Office(World):
+    """People who ask, and one who decides."""
+
+    async def user(self, name: str) -> User:
+        return User(name, PEOPLE[name], None, must_change=False, created=START)
+
+    async def roles(self, names: Iterable[str]) -> list[Role]:
+        return [role for name, role in KNOWN.items() if name in set(names)]
+
+
+@pytest.fixture
+def store() -> MemoryRequests:
+    """Nobody has asked yet."""
+    return MemoryRequests()
+
+
+@pytest.fixture
+async def office(clock: FakeClock, events: Events, elsewhere: Elsewhere, store: MemoryRequests) -> Portal:
+    """The portal, where roles can be asked for."""
+    world, entropy = Office(), FakeEntropy()
+    factory = EventFactory(cluster="test", clock=clock, entropy=entropy)
+    authority = await Authority.load(world, cluster="test", daemon_id=DaemonId("p"), clock=clock, entropy=entropy)
+    return Portal(
+        oneself=SelfService(factors=SignInDesk().factors, clock=FakeClock()),
+        cluster="test",
+        users=world,
+        roles=world,
+        targets=world,
+        trackers=world,
+        recordings=world,
+        authority=authority,
+        leaves=elsewhere,
+        foreign=elsewhere,
+        events=events,
+        factory=factory,
+        clock=clock,
+        access=Requests(store, roles=world, locks=MemoryLocks(), factory=factory, clock=clock, entropy=entropy),
+    )
+
+
+async def ask(portal: Portal, caller: Caller, request: wire.AnyRequest) -> Any:
+    """The reply, which is no refusal."""
+    reply = await portal.answer(caller, request)
+    assert not isinstance(reply, wire.Refused), reply
+    return reply
+
+
+async def approved(office: Portal, user: str = "alice", role: str = "dev", **more: Any) -> wire.AccessItem:
+    """A request to which bob said yes."""
+    made = (await ask(office, certified(user, role), wire.AskAccess(["dba"], "incident", **more))).request
+    done = await ask(office, certified("bob", "lead"), wire.ReviewAccess(made.id, approve=True))
+    item: wire.AccessItem = done.request
+    return item
+
+
+def claims_of(office: Portal, signed: wire.Signed, clock: FakeClock) -> Claims:
+    """What the certificate says."""
+    reader = CertificateReader([office._authority.export("user")])
+    return reader.read(b64decode(signed.certificate.split()[1]), now=clock.now())
+
+
+async def test_a_request_goes_its_way(office: Portal, events: Events) -> None:
+    """Both sides see where it stands; each step is an event."""
+    done = await approved(office)
+    assert (done.state, done.yours, [each.by for each in done.reviews]) == ("approved", False, ["bob"])
+    listed = (await ask(office, certified("alice", "dev"), wire.Accesses())).requests
+    assert [(each.id, each.yours) for each in listed] == [(done.id, True)]
+    assert (await ask(office, certified("eve", "dev"), wire.Accesses())).requests == []
+    shown = (await ask(office, certified("alice", "dev"), wire.ShowAccess(done.id))).request
+    assert shown.expires == rfc3339(START + timedelta(hours=2))
+    await ask(office, certified("alice", "dev"), wire.CancelAccess(done.id))
+    kinds = [event.kind for event in events]
+    assert kinds == [Kind.ACCESS_REQUEST_CREATE, Kind.ACCESS_REQUEST_REVIEW, Kind.ACCESS_REQUEST_UPDATE]
+
+
+async def test_the_next_sign_in_has_the_roles(office: Portal, clock: FakeClock) -> None:
+    """With the request in the certificate, which ends with the access."""
+    done = await approved(office, ttl=600)
+    signed = await ask(office, signed_in(), wire.Sign(KEY))
+    assert (signed.roles, signed.logins) == (["dev", "dba"], ["postgres", "www"])
+    claims = claims_of(office, signed, clock)
+    assert claims.identity == Identity("alice", ("dev", "dba"), "test", requests=(done.id,))
+    assert claims.valid_before == (START + timedelta(seconds=600)).replace(microsecond=0)
+
+
+async def test_access_is_taken_without_signing_in_again(office: Portal, clock: FakeClock) -> None:
+    """R29: not for longer than the certificate that is shown, and with all that restricts it."""
+    done = await approved(office)
+    caller = certified("alice", "dev")
+    assert caller.claims is not None
+    shown = replace(
+        caller.claims,
+        identity=replace(caller.claims.identity, device="0b8f4a5e-1111-4222-8333-944445555666"),
+        source_networks=("192.0.2.7/32",),
+    )
+    signed = await ask(office, replace(caller, claims=shown), wire.UseAccess(done.id, KEY))
+    claims = claims_of(office, signed, clock)
+    assert claims.valid_before == shown.valid_before.replace(microsecond=0)
+    assert claims.source_networks == ("192.0.2.7/32",)
+    assert claims.identity == replace(shown.identity, roles=("dev", "dba"), requests=(done.id,))
+
+
+@pytest.mark.parametrize("how", ["pending", "denied", "another's", "expired", "password", "unknown"])
+async def test_what_gives_no_access_gives_no_certificate(office: Portal, clock: FakeClock, how: str) -> None:
+    """And a certificate does not renew itself by it."""
+    caller = certified("alice", "dev")
+    made = (await ask(office, caller, wire.AskAccess(["dba"], "incident"))).request
+    if how not in {"pending", "unknown"}:
+        await ask(office, certified("bob", "lead"), wire.ReviewAccess(made.id, approve=how != "denied"))
+    if how == "expired":
+        clock.advance(7200)
+        caller = replace(caller, claims=replace(caller.claims, valid_before=clock.now() + timedelta(hours=1)))  # type: ignore[type-var]  # it has claims
+    who = {"another's": certified("eve", "dev"), "password": signed_in()}.get(how, caller)
+    request_id = made.id if how != "unknown" else "nonsense"
+    assert (await refused(office, who, wire.UseAccess(request_id, KEY))).why == "denied"
+
+
+async def test_whoever_has_no_login_can_sign_in_to_ask(office: Portal, clock: FakeClock) -> None:
+    """With a principal that is nobody's; whoever may not even ask is refused as ever."""
+    signed = await ask(office, signed_in("newcomer"), wire.Sign(KEY))
+    assert signed.logins == []
+    assert claims_of(office, signed, clock).logins == (NO_LOGIN,)
+    await approved(office, "newcomer", "asker")
+    assert (await ask(office, signed_in("newcomer"), wire.Sign(KEY))).logins == ["postgres"]
+
+
+async def test_roles_by_request_count_at_the_portal_while_it_gives_them(
+    office: Portal, clock: FakeClock, store: MemoryRequests
+) -> None:
+    """Asked anew for every request."""
+    done = await approved(office)
+    claims = claims_of(office, await ask(office, signed_in(), wire.Sign(KEY)), clock)
+    caller = Caller("alice", claims, ("publickey",), START)
+    assert (await ask(office, caller, wire.WhoAmI())).roles == ["dev", "dba"]
+    await store.remove_request(done.id)
+    assert (await ask(office, caller, wire.WhoAmI())).roles == ["dev"]
