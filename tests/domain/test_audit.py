@@ -102,6 +102,23 @@ FIELD = {
     Kind.NODE_DELETE: ("node.delete", "ILN01I"),
     Kind.PROXY_DELETE: ("proxy.delete", "ILP00I"),
     Kind.TOKEN_DELETE: ("join_token.delete", "ILT01I"),
+    Kind.USER_SSO_LOGIN: ("user.login", "T1001I"),
+    Kind.USER_SSO_LOGIN_FAILURE: ("user.login", "T1001W"),
+    Kind.PASSWORD_CHANGE: ("user.password_change", "T1005I"),
+    Kind.RESET_TOKEN_CREATE: ("reset_password_token.create", "T6000I"),
+    Kind.SIGN_OUT: ("user.sign_out", "ILU00I"),
+    Kind.MFA_ADD: ("mfa.add", "T1006I"),
+    Kind.MFA_DELETE: ("mfa.delete", "T1007I"),
+    Kind.MFA_CONFIRM: ("mfa_auth_challenge.validate", "T1016I"),
+    Kind.MFA_CONFIRM_FAILURE: ("mfa_auth_challenge.validate", "T1016W"),
+    Kind.RECOVERY_CODES: ("recovery_code.generated", "T1008I"),
+    Kind.RECOVERY_CODE_USED: ("recovery_code.used", "T1009I"),
+    Kind.RECOVERY_CODE_FAILURE: ("recovery_code.used", "T1009W"),
+    Kind.KEY_ENROL: ("user.key.add", "ILU01I"),
+    Kind.KEY_REMOVE: ("user.key.delete", "ILU02I"),
+    Kind.ROTATION_BEGIN: ("certificate_authority.rotation.begin", "ILX00I"),
+    Kind.ROTATION_STEP: ("certificate_authority.rotation.step", "ILX01I"),
+    Kind.KEYS_UPDATE: ("cluster.keys.update", "ILK00I"),
 }
 
 
