@@ -13,7 +13,7 @@ from interlock.domain.lock import MAX_MESSAGE, NO_LOCKS, Lock, LockKind, LockLis
 from interlock.domain.target import SubKind, Target
 from interlock.testing.clock import START
 
-ALICE = Identity("alice", ("dev", "ops"), "demo", "device-1", "device-2", ("request-1",))
+ALICE = Identity("alice", ("dev", "ops"), "demo", "device-1", "device-2", requests=("request-1",))
 WEB = Target(DaemonId("11111111-0000-4000-8000-000000000001"), "web1", "10.0.0.5", 22, SubKind.NODE)
 SUBJECT = replace(Subject.of(ALICE, "root", WEB), session="s1")
 LOCK = Lock("l1", LockKind.USER, "alice", START)
