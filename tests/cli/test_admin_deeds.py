@@ -9,6 +9,7 @@ import getpass
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from interlock.daemons.web import keep_url
 from interlock.domain.audit import Kind
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.factor import Device, Totp
+from interlock.domain.request import AccessRequest
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.ports import MemberProxy, User
 from interlock.testing.clock import START
@@ -35,6 +37,7 @@ from interlock.testing.recordings import SID, made
 
 from .conftest import Ilctl
 
+REQUEST = "00000000-0000-4000-8000-00000000000a"
 PROXY = DaemonId("11111111-0000-4000-8000-000000000001")
 KEY = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 OWN = pyrage.x25519.Identity.generate()
@@ -77,6 +80,12 @@ async def an_export(local: Local, _tmp: Path) -> None:
 async def a_web_part(local: Local, _tmp: Path) -> None:
     """Browsers know where the gateway is."""
     keep_url(local.data_dir, WebConfig(listen="127.0.0.1:443", public_url="https://gate.example.com"))
+
+
+async def a_request(local: Local, _tmp: Path) -> None:
+    """Somebody asks for a role."""
+    now = SystemClock().now()
+    await local.requests.add_request(AccessRequest(REQUEST, "bob", ("dba",), "why", now, timedelta(hours=1)))
 
 
 async def a_device(local: Local, _tmp: Path) -> None:
@@ -179,6 +188,21 @@ DEEDS: dict[str, Deed] = {
     "users sign-out": Deed("users sign-out bob", Kind.SIGN_OUT, {"name": "bob"}, after=(ADD_USER,)),
     "users mfa rm": Deed("users mfa rm bob phone", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
     "users mfa reset": Deed("users mfa reset bob", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
+    "requests approve": Deed(
+        f"requests approve {REQUEST}",
+        Kind.ACCESS_REQUEST_REVIEW,
+        {"id": REQUEST, "requester": "bob", "proposed_state": "APPROVED"},
+        world=a_request,
+    ),
+    "requests deny": Deed(
+        f"requests deny {REQUEST} --reason no",
+        Kind.ACCESS_REQUEST_REVIEW,
+        {"proposed_state": "DENIED", "review_reason": "no"},
+        world=a_request,
+    ),
+    "requests rm": Deed(
+        f"requests rm {REQUEST}", Kind.ACCESS_REQUEST_DELETE, {"requester": "bob"}, world=a_request
+    ),
     "auth rotate": Deed("auth rotate --type user", Kind.ROTATION_BEGIN),
     "certs revoke": Deed("certs revoke 4711", Kind.LOCK_CREATE, {"target": {"certificate": "4711"}}),
     "keys seal": Deed(SEAL, Kind.KEYS_UPDATE, {"action": "seal"}),
@@ -220,6 +244,7 @@ READS = {
     "mode show",
     "mode rule ls",
     "offline show",
+    "requests ls",
 }
 """Commands that change nothing and show nobody's session."""
 

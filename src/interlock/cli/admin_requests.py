@@ -1,5 +1,6 @@
 """``ilctl requests``: who has asked for which roles, and an administrator's word on it."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from interlock.cli.output import Format, print_rows
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
+    from interlock.domain.audit import AuditEvent
     from interlock.domain.request import AccessRequest
     from interlock.services.requests import Requests
 
@@ -84,7 +86,7 @@ def remove_request(context: typer.Context, request: IdArgument) -> None:
     """Forget a request; live sessions by it end within two seconds."""
 
     async def work(local: "Local") -> None:
-        await local.audit.append([await _requests(local).remove(account(), request)])
+        await local.audit.append([_by_ilctl(await _requests(local).remove(account(), request))])
 
     in_local(context, work)
     print("The request was removed.")
@@ -93,10 +95,14 @@ def remove_request(context: typer.Context, request: IdArgument) -> None:
 def _decide(context: typer.Context, request_id: str, reason: str, *, approve: bool) -> "AccessRequest":
     async def work(local: "Local") -> "AccessRequest":
         done, event = await _requests(local).decide(account(), request_id, reason, approve=approve)
-        await local.audit.append([event])
+        await local.audit.append([_by_ilctl(event)])
         return done
 
     return in_local(context, work)
+
+
+def _by_ilctl(event: "AuditEvent") -> "AuditEvent":
+    return replace(event, fields={**event.fields, "method": "ilctl"})
 
 
 def _requests(local: "Local") -> "Requests":
