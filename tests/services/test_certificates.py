@@ -94,10 +94,10 @@ def test_requests_for_access_are_read(reader: CertificateReader) -> None:
     one = "11111111-0000-4000-8000-00000000000e"
     assert "requests" not in encode_claims(ALICE, None)
     identity = replace(ALICE, requests=(one,))
-    extensions = ((IDENTITY_EXTENSION, encode_claims(identity, None)),)
+    extensions = ((IDENTITY_EXTENSION, encode_claims(identity, None)), *ALL)
     assert reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW).identity == identity
     for wrong in (("nonsense",), (one,) * 9):
-        extensions = ((IDENTITY_EXTENSION, encode_claims(replace(ALICE, requests=wrong), None)),)
+        extensions = ((IDENTITY_EXTENSION, encode_claims(replace(ALICE, requests=wrong), None)), *ALL)
         with pytest.raises(Denied, match="not accepted"):
             reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW)
 
