@@ -105,6 +105,17 @@ def test_roles_deny_and_have_templates(ilctl: Ilctl) -> None:
     )
 
 
+def test_verbs_of_a_role(ilctl: Ilctl) -> None:
+    """Somebody who watches needs no login."""
+    arguments = ("--labels", "env=prod", "--option", "allow=recordings:list,recordings:play")
+    assert ilctl("roles", "add", "auditor", *arguments, "--deny-verbs", "recordings:own").code == 0
+    [row] = ilctl("roles", "ls", "--format", "json").json()
+    assert row["options"] == {"allow": "recordings:list,recordings:play"}
+    assert row["deny"] == {"verbs": "recordings:own"}
+    assert ilctl("roles", "set", "auditor", "--deny-verbs", "sessions:begin").code == 2
+    assert ilctl("roles", "set", "auditor", "--option", "allow=everything").code == 2
+
+
 def test_a_change_of_a_role_says_what_was_before(ilctl: Ilctl) -> None:
     """Of what has changed."""
     ilctl("roles", "add", "dev", "--logins", "root", "--labels", "*")

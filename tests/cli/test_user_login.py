@@ -28,7 +28,7 @@ from interlock.cli.user_profile import Login, Profile, write_key
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, SignInFailed, TargetError
 from interlock.services.caller import Caller
-from interlock.services.portal import Download
+from interlock.services.playback import Download
 from interlock.services.signin import Judgement, SignInResult
 from interlock.testing.clock import START
 from interlock.testing.ports import free_port

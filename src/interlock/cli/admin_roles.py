@@ -11,7 +11,7 @@ from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
 from interlock.cli.role_options import OptionOption, options, said
 from interlock.core.errors import InterlockError, NotFound
-from interlock.domain.access import Deny, dump_options
+from interlock.domain.access import Deny, Verb, dump_options
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.rbac import Role
 from interlock.domain.traits import check_role
@@ -46,6 +46,10 @@ DenyLabelsOption = Annotated[
         "--deny-labels", metavar="K=V,…", help="Only on these nodes; alone: every login on them is denied."
     ),
 ]
+DenyVerbsOption = Annotated[
+    str | None,
+    typer.Option("--deny-verbs", metavar="A,B", help=f"Of {', '.join(each.value for each in Verb)}."),
+]
 
 
 @roles.command("add")
@@ -56,11 +60,17 @@ def add_role(
     role_labels: LabelsOption = None,
     deny_logins: DenyLoginsOption = None,
     deny_labels: DenyLabelsOption = None,
+    deny_verbs: DenyVerbsOption = None,
     option: OptionOption = None,
 ) -> None:
     """Create a role."""
-    made = _changed(Role(role), role_logins, role_labels, deny_logins, deny_labels, option)
-    if bool(made.logins) != bool(made.node_labels) or made == Role(role):
+    made = _changed(Role(role), role_logins, role_labels, deny_logins, deny_labels, deny_verbs, option)
+    watches = made.options.allow or made.options.join_sessions
+    if (
+        bool(made.logins) > bool(made.node_labels)
+        or (made.node_labels and not (made.logins or watches))
+        or (made == Role(role))
+    ):
         msg = "a role without logins or labels allows nothing"
         raise typer.BadParameter(msg)
 
@@ -103,6 +113,7 @@ def set_role(
     role_labels: LabelsOption = None,
     deny_logins: DenyLoginsOption = None,
     deny_labels: DenyLabelsOption = None,
+    deny_verbs: DenyVerbsOption = None,
     option: OptionOption = None,
 ) -> None:
     """Change a role; what is empty is taken back. New sessions follow within five seconds."""
@@ -111,7 +122,7 @@ def set_role(
         found = {each.name: each for each in await local.roles.all_roles()}.get(role)
         if found is None:
             raise NotFound(f"there is no role called {role} that can be read")
-        changed = _changed(found, role_logins, role_labels, deny_logins, deny_labels, option)
+        changed = _changed(found, role_logins, role_labels, deny_logins, deny_labels, deny_verbs, option)
         await local.roles.replace_role(changed)
         before = {f"{key}_before": value for key, value in _facts(found).items() if key != "name"}
         after = _facts(changed)
@@ -139,6 +150,7 @@ def _changed(
     role_labels: str | None,
     deny_logins: str | None,
     deny_labels: str | None,
+    deny_verbs: str | None,
     option: list[str] | None,
 ) -> Role:
     """``before`` with what was said on the command line; BadParameter if that cannot be."""
@@ -152,11 +164,21 @@ def _changed(
         deny = msgspec.structs.replace(deny, logins=login_patterns(deny_logins) or None)
     if deny_labels is not None:
         deny = msgspec.structs.replace(deny, node_labels=labels(deny_labels) or None)
+    if deny_verbs is not None:
+        deny = msgspec.structs.replace(deny, verbs=_verbs(deny_verbs) or None)
     said_deny = None if deny == Deny() else deny
     try:
         return check_role(replace(changed, options=msgspec.structs.replace(changed.options, deny=said_deny)))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _verbs(text: str) -> tuple[Verb, ...]:
+    try:
+        return tuple(Verb(each.strip()) for each in text.split(",") if each.strip())
+    except ValueError:
+        msg = f"{text!r}: write verbs of {', '.join(each.value for each in Verb)}"
+        raise typer.BadParameter(msg) from None
 
 
 def _facts(role: Role) -> dict[str, JsonValue]:
@@ -172,7 +194,8 @@ def _denied(deny: Deny | None) -> dict[str, str]:
     if deny is None:
         return {}
     labels = ",".join(f"{key}={value}" for key, value in (deny.node_labels or {}).items())
-    found = {"logins": ",".join(deny.logins or ()), "node_labels": labels}
+    verbs = ",".join(each.value for each in deny.verbs or ())
+    found = {"logins": ",".join(deny.logins or ()), "node_labels": labels, "verbs": verbs}
     return {key: value for key, value in found.items() if value}
 
 

@@ -14,7 +14,7 @@ from interlock.domain.audit import rfc3339
 
 PageOption = Annotated[int, typer.Option("--limit", min=1, max=wire.MAX_LISTED, help="At most this many.")]
 
-sessions = typer.Typer(help="Live sessions: yours, and those that you may join.")
+sessions = typer.Typer(help="Live sessions: yours, and those that you may join or see.")
 recordings = typer.Typer(help="Recordings of your finished sessions.")
 
 
@@ -119,19 +119,34 @@ def list_sessions(
         more(f"--after {reply.next}")
 
 
+@sessions.command("end")
+def end_session(
+    session: Annotated[str, typer.Argument(metavar="SID", help="As ilsh sessions ls shows it.")],
+    message: Annotated[str, typer.Option(metavar="TEXT", help="What the people in it read.")] = "",
+    proxy: ProxyOption = None,
+) -> None:
+    """End a session of yours, or one that a role lets you end."""
+    request = wire.EndSession(session, message)
+    print(printable(with_portal(proxy, lambda portal: portal.ask(request, wire.Done)).what))
+
+
 @recordings.command("ls")
 def list_recordings(
     proxy: ProxyOption = None,
     limit: PageOption = wire.MAX_LISTED,
     after: AfterOption = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Those of others, too, as far as you may see them.")
+    ] = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """List the recordings of your sessions, the newest sessions first."""
-    request = wire.Recordings(after, limit)
+    request = wire.Recordings(after, limit, every)
     reply = with_portal(proxy, lambda portal: portal.ask(request, wire.RecordingList))
     rows = [{**item.meta, "sid": item.sid, "size": item.size, "stored": item.stored} for item in reply.recordings]
     columns = {
         "sid": "Session",
+        **({"user": "User"} if every else {}),
         "login": "Login",
         "hostname": "Node",
         "kind": "Kind",

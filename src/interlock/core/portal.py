@@ -78,11 +78,19 @@ class Sessions(Request, frozen=True, tag="sessions", omit_defaults=True):
     limit: Limit = MAX_LISTED
 
 
+class EndSession(Request, frozen=True, tag="end_session", omit_defaults=True):
+    """Please end this session, which is mine or which I may end."""
+
+    sid: str
+    message: str = ""  # for the people in it
+
+
 class Recordings(Request, frozen=True, tag="recordings", omit_defaults=True):
     """Which of my sessions are recorded? The newest sessions first."""
 
     after: str = ""  # `RecordingList.next` of the page before
     limit: Limit = MAX_LISTED
+    all: bool = False  # those of others, too, as far as I may see them
 
 
 class Recording(Request, frozen=True, tag="recording", omit_defaults=True):
@@ -129,7 +137,7 @@ class NewRecoveryCodes(OfOneself, frozen=True, tag="recovery_codes"):
 AnyRequest = (
     Sign | Nodes | Sessions | Recordings | Recording | WhoAmI | Cluster
     | Devices | AddTotp | RemoveDevice | NewRecoveryCodes
-    | AskAccess | Accesses | ShowAccess | ReviewAccess | CancelAccess | UseAccess
+    | EndSession | AskAccess | Accesses | ShowAccess | ReviewAccess | CancelAccess | UseAccess
 )  # fmt: skip
 
 

@@ -58,6 +58,7 @@ from interlock.services.claiming import Claiming, claim_own
 from interlock.services.claims import SessionClaims
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.ending import Ending
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
@@ -328,6 +329,14 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         factory=services.factory,
         clock=local.clock,
         unlock=opener(services.config),
+        ending=Ending(
+            trackers=local.trackers,
+            targets=local.inventory,
+            locks=local.locks,
+            factory=services.factory,
+            clock=local.clock,
+            entropy=local.entropy,
+        ),
         access=Requests(
             local.requests,
             roles=local.roles,

@@ -71,7 +71,8 @@ from interlock.services.locks import Locks
 from interlock.services.meters import Meters
 from interlock.services.offline import telling
 from interlock.services.outbox import GATHER_S
-from interlock.services.portal import Download, refusal
+from interlock.services.playback import Download
+from interlock.services.portal import refusal
 from interlock.services.sessions import Sessions
 from interlock.services.standing import StandingAdmission, TrustedClusters
 from interlock.services.tenure import Tenures

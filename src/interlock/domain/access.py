@@ -52,14 +52,26 @@ Seconds = int
 """A duration as options are stored; on the command line 90, 90s, 15m, 8h or 1d."""
 
 
+class Verb(Enum):
+    """What may be done with sessions and recordings of others, on nodes that a role reaches."""
+
+    LIST_SESSIONS = "sessions:list"
+    END_SESSIONS = "sessions:end"
+    LIST_RECORDINGS = "recordings:list"
+    PLAY_RECORDINGS = "recordings:play"
+    OWN_RECORDINGS = "recordings:own"  # one's own; everybody may unless it is denied
+
+
 class Deny(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a role takes away from everybody who has it, whatever other roles allow; None: not said.
 
-    Logins alone: on every target. Labels alone: with every login. Both: these logins there.
+    Logins alone: on every target. Labels alone: with every login. Both: these logins there. Verbs: these, on such
+    targets; then labels without logins deny no login.
     """
 
     logins: tuple[str, ...] | None = None  # patterns
     node_labels: dict[str, str] | None = None  # as roles have them
+    verbs: tuple[Verb, ...] | None = None
 
 
 class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -86,6 +98,7 @@ class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     require_moderators: int | None = None
     on_leave: OnLeave | None = None
     deny: Deny | None = None
+    allow: tuple[Verb, ...] | None = None
     request_roles: tuple[str, ...] | None = None  # patterns: roles that one may ask for (`domain.request`)
     review_roles: tuple[str, ...] | None = None  # patterns: roles of which one may decide who gets them
     approvals: int | None = None  # how many it takes to get this role by a request
@@ -181,10 +194,10 @@ MERGE: dict[str, Callable[[list[Any]], Any]] = {
 }
 """How the values of the roles that say something become one. What is not of a connection is in `APART`."""
 
-APART = ("deny", "request_roles", "review_roles", "approvals", "max_request_ttl")
+APART = ("deny", "allow", "request_roles", "review_roles", "approvals", "max_request_ttl")
 """What roles say that no connection carries: it is judged before there is one."""
 
-AT_AUTH = ("request_roles", "review_roles", "approvals", "max_request_ttl")
+AT_AUTH = ("allow", "request_roles", "review_roles", "approvals", "max_request_ttl")
 """What auth alone goes by. Proxies apart are not told, so that those which do not know it yet read the rest."""
 
 _POSITIVE = (

@@ -7,7 +7,7 @@ filled matches nothing.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from interlock.domain.access import Access, Deny, RoleOptions
+from interlock.domain.access import Access, Deny, RoleOptions, Verb
 from interlock.domain.pattern import matches
 from interlock.domain.target import Target
 
@@ -37,7 +37,7 @@ class Role:
     def denies(self, login: str, target: Target) -> bool:
         """Whether it takes the login there away from everybody who has the role."""
         deny = self.options.deny
-        if deny is None or (deny.logins is None and deny.node_labels is None):
+        if deny is None or (deny.logins is None and (deny.node_labels is None or deny.verbs is not None)):
             return False
         if deny.logins is not None and not any(matches(each, login) for each in deny.logins):
             return False
@@ -46,9 +46,16 @@ class Role:
     def shuts(self, target: Target) -> bool:
         """Whether it takes the whole target away, with every login."""
         deny = self.options.deny
-        if deny is None or deny.logins is not None or deny.node_labels is None:
+        if deny is None or deny.logins is not None or deny.node_labels is None or deny.verbs is not None:
             return False
         return labels_match(deny.node_labels, target)
+
+    def denies_verb(self, verb: Verb, target: Target | None) -> bool:
+        """Whether it takes away what may be done there; None: one's own, wherever it is."""
+        deny = self.options.deny
+        if deny is None or verb not in (deny.verbs or ()):
+            return False
+        return deny.node_labels is None or target is None or labels_match(deny.node_labels, target)
 
     def only_denying(self) -> "Role | None":
         """What it takes away, and nothing else; None if that is nothing."""
@@ -111,6 +118,24 @@ def reaching(roles: Iterable[Role], target: Target) -> list[Role]:
     if any(role.shuts(target) for role in asked):
         return []
     return [role for role in asked if role.matches(target)]
+
+
+def may(roles: Iterable[Role], verb: Verb, target: Target) -> bool:
+    """Whether the roles together let somebody do this with others' sessions or recordings there."""
+    asked = list(roles)
+    if any(role.denies_verb(verb, target) for role in asked):
+        return False
+    return any(verb in (role.options.allow or ()) for role in reaching(asked, target))
+
+
+def may_see_own(roles: Iterable[Role]) -> bool:
+    """Whether somebody may list and play recordings of their own sessions."""
+    return not any(role.denies_verb(Verb.OWN_RECORDINGS, None) for role in roles)
+
+
+def may_list(user: str, roles: Iterable[Role], owner: str, target: Target | None) -> bool:
+    """Whether the user may see that the owner has a session there; None: the target is not known any more."""
+    return user == owner or (target is not None and may(roles, Verb.LIST_SESSIONS, target))
 
 
 def logins_for(roles: Iterable[Role], target: Target) -> frozenset[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from interlock.core.ids import parse_login, parse_name
-from interlock.domain.access import Deny, RoleOptions
+from interlock.domain.access import RoleOptions
 from interlock.domain.pattern import OR, check_pattern, is_literal
 from interlock.domain.rbac import TEMPLATE, Role
 
@@ -130,9 +130,10 @@ def _without_templates(options: RoleOptions, traits: Traits, notes: list[str]) -
     if deny is None:
         return options
     logins, labels = deny.logins, deny.node_labels
-    filled_deny = Deny(
-        None if logins is None else _logins(logins, traits, _is_anything, notes),
-        None if labels is None else _labels(labels, traits, _is_anything, notes),
+    filled_deny = msgspec.structs.replace(
+        deny,
+        logins=None if logins is None else _logins(logins, traits, _is_anything, notes),
+        node_labels=None if labels is None else _labels(labels, traits, _is_anything, notes),
     )
     return msgspec.structs.replace(options, deny=filled_deny)
 

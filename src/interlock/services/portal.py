@@ -6,35 +6,29 @@ works on the stores), nor is the way to a node (the forwarder).
 """
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-import structlog
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
-from interlock.core.errors import Denied, InterlockError, NotFound, RecordingError, RemoteProtocolError, StoreError
+from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
 from interlock.core.extensions import JoinMode
-from interlock.core.ids import SessionId, parse_session_id
+from interlock.core.ids import SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
-from interlock.domain.container import FRONT, Decoder, Place, Unlock, needed, opened_for_player, place_of
+from interlock.domain.container import Unlock
 from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
-from interlock.domain.rbac import Role, logins_for
-from interlock.domain.recording import Header, RecordingState
+from interlock.domain.rbac import Role, logins_for, may_list
 from interlock.domain.request import AccessRequest
 from interlock.domain.tracker import Tracker
 from interlock.ports import (
     Clock,
     EventSink,
     LiveSessions,
-    OpenedRecording,
-    RecordingFilter,
-    RecordingInfo,
     Recordings,
     RoleSource,
     TargetSource,
@@ -44,15 +38,13 @@ from interlock.services.admission import granted_by, roles_now
 from interlock.services.asking import Wanted, answer_access
 from interlock.services.caller import SIGN_WINDOW, Caller
 from interlock.services.emitter import EventFactory
+from interlock.services.ending import Ending
+from interlock.services.playback import Download, Playback
 from interlock.services.requests import Requests
 from interlock.services.selfservice import SelfService
 
 DEFAULT_TTL = timedelta(hours=12)
 """A certificate's life when the user asks for none: one working day."""
-
-_log = structlog.get_logger()
-
-_STORED = frozenset({RecordingState.COMPLETE, RecordingState.CUT_OFF})
 
 NO_LOGIN = "interlock-no-login"
 """The principal of a certificate for somebody without logins: there must be one, and no role has this one."""
@@ -62,14 +54,6 @@ TOLD_AGAIN_S = 3600.0
 
 MAX_REFUSED = 10_000
 """Users whose refusals are counted; the one that was refused longest ago is forgotten first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """A reply that is followed by a recording's bytes."""
-
-    head: wire.Stream
-    pieces: AsyncGenerator[bytes, None]  # to be closed by whoever takes it
 
 
 @dataclass(slots=True)
@@ -138,6 +122,7 @@ class Portal:
         clock: Clock,
         unlock: Unlock | None = None,
         access: Requests | None = None,
+        ending: Ending | None = None,
     ) -> None:
         self._access = access  # None: nobody asks for anything
         self._cluster = cluster
@@ -145,8 +130,8 @@ class Portal:
         self._roles = roles
         self._targets = targets
         self._trackers = trackers
-        self._unlock = unlock  # None: whoever plays an encrypted recording needs an identity of his own
-        self._recordings = recordings
+        self._playback = Playback(recordings, targets=targets, unlock=unlock)
+        self._ending = ending  # None: nobody ends sessions from here
         self._authority = authority
         self._leaves = leaves
         self._foreign = foreign
@@ -182,9 +167,13 @@ class Portal:
             case wire.Sessions():
                 return await self._sessions(caller, roles, request)
             case wire.Recordings():
-                return await self._list_recordings(caller, request)
+                return await self._playback.recordings(caller.user, roles, request)
             case wire.Recording():
-                return await self._download(caller, request)
+                download, event = await self._playback.download(caller.user, roles, request)
+                self._emit(Kind.RECORDING_ACCESS, caller, event, sid=SessionId(download.head.sid))
+                return download
+            case wire.EndSession():
+                return await self._end_session(caller, roles, request)
             case wire.WhoAmI():
                 return self._myself(caller, roles)
             case wire.OfOneself():
@@ -232,6 +221,12 @@ class Portal:
         if event is not None:
             self._events.emit(event)
         return reply
+
+    async def _end_session(self, caller: Caller, roles: list[Role], request: wire.EndSession) -> wire.Done:
+        if self._ending is None:
+            raise Denied("sessions cannot be ended here")
+        self._events.emit(await self._ending.end(caller.user, roles, request))
+        return wire.Done(f"Session {request.sid} ends.")
 
     def _requests(self) -> Requests:
         if self._access is None:
@@ -327,68 +322,13 @@ class Portal:
                 target = targets.get(tracker.target_id)
                 modes = joinable_modes(caller.user, roles, owner=tracker.owner, target=target, login=tracker.login)
                 modes = modes if tracker.terminal else ()
-                if tracker.expired(now=now) or not (modes or tracker.owner == caller.user):
+                if tracker.expired(now=now) or not (modes or may_list(caller.user, roles, tracker.owner, target)):
                     continue
                 items.append(_session(tracker, modes))
                 if len(items) == request.limit:
                     return wire.SessionList(items, tracker.cursor)
             if not after:
                 return wire.SessionList(items)
-
-    async def _list_recordings(self, caller: Caller, request: wire.Recordings) -> wire.RecordingList:
-        page = await self._recordings.page(RecordingFilter(caller.user, request.after, request.limit))
-        items = [
-            wire.RecordingItem(sid=info.sid, size=info.size, stored=rfc3339(info.stored), meta=dict(info.meta))
-            for _, info in page.rows
-            if info.state in _STORED and _owner(info) == caller.user
-        ]
-        return wire.RecordingList(items, page.next)
-
-    async def _download(self, caller: Caller, request: wire.Recording) -> Download:
-        try:
-            sid = parse_session_id(request.sid)
-        except ValueError as error:
-            raise NotFound(f"{request.sid[:64]!r} is not a session ID") from error
-        download = await self._from(caller, sid, request.at) if request.at else None
-        download = download or await self._whole(caller, sid)
-        self._emit(Kind.RECORDING_ACCESS, caller, {"session_type": "ssh", "format": "ilr"}, sid=sid)
-        return download
-
-    async def _whole(self, caller: Caller, sid: SessionId) -> Download:
-        pieces = self._recordings.read(sid)
-        try:
-            held, header = await _front(pieces)
-            front = self._admitted(caller, sid, header, b"".join(held))
-        except InterlockError:
-            await _close(pieces)
-            raise
-        return Download(wire.Stream(sid), _chained(front, pieces))
-
-    async def _from(self, caller: Caller, sid: SessionId, at: int) -> Download | None:
-        """What is needed to play it from this moment on; None if that cannot be told, because it is damaged."""
-        file = await self._recordings.open(sid)
-        try:
-            found, seen = await _place(file, at)
-            front = b"" if found is None else self._admitted(caller, sid, found.header, found.front)
-        except BaseException:  # also when the person has gone
-            await file.close()
-            raise
-        if found is None:
-            await file.close()
-            return None
-        places = needed(seen, found, file.size)
-        return Download(wire.Stream(sid, places), _placed(file, places, front))
-
-    def _admitted(self, caller: Caller, sid: SessionId, header: Header | None, front: bytes) -> bytes:
-        """The beginning of the file as the caller may have it; Denied if it is not of a session of his."""
-        owner = (header.user or None) if header is not None and not header.origin_cluster else None
-        if owner != caller.user:
-            public = "access denied: this is not a recording of one of your sessions"
-            raise Denied(public, reason=f"{caller.user} asked for session {sid} of {owner or 'nobody known'}")
-        if self._unlock is not None:
-            with suppress(RecordingError):  # of other recipients: the player may be one of them
-                return opened_for_player(front, self._unlock)
-        return front
 
     def _myself(self, caller: Caller, roles: list[Role]) -> wire.Myself:
         return wire.Myself(
@@ -466,82 +406,12 @@ def _logins(roles: list[Role]) -> tuple[str, ...]:
 
 
 def _nowhere(user: str, roles: list[Role]) -> str:
-    """The principal of somebody without logins who may ask for roles, or decide; Denied to anybody else."""
-    if any(role.options.request_roles or role.options.review_roles for role in roles):
+    """The principal of somebody without logins who may do something else; Denied to anybody else."""
+    said = [role.options for role in roles]
+    if any(each.request_roles or each.review_roles or each.allow or each.join_sessions for each in said):
         return NO_LOGIN
     public = "your roles allow no login anywhere: ask your administrator"
     raise Denied(public, reason=f"the roles of {user} have no logins")
-
-
-def _owner(info: RecordingInfo) -> str | None:
-    """Which of our users' session it was; a header without a user belongs to nobody."""
-    owner = info.meta.get("user")
-    return owner if isinstance(owner, str) and owner and not info.meta.get("origin_cluster") else None
-
-
-async def _front(pieces: AsyncIterator[bytes]) -> tuple[list[bytes], Header | None]:
-    """Read as far as the recording's header, which says whose it is; NotFound if there is no recording.
-
-    Cheaper than looking through the list of all recordings, and it is the same header.
-    """
-    decoder, held = Decoder(blind=True), list[bytes]()
-    async for piece in pieces:
-        held.append(piece)
-        if any(True for _ in decoder.feed(piece)) or sum(map(len, held)) > FRONT:
-            break
-    return held, decoder.header
-
-
-async def _place(file: OpenedRecording, at: int) -> tuple[Place | None, list[tuple[int, int]]]:
-    """Where to begin for a moment, None if the recording is damaged; and what was read to find it."""
-    seen, asking = list[tuple[int, int]](), place_of(file.size, at, Decoder(blind=True))
-    try:
-        wanted = next(asking)
-        while True:
-            data = await file.read(*wanted)
-            seen.append((wanted[0], len(data)))
-            wanted = asking.send(data)
-    except StopIteration as end:
-        found: Place = end.value
-        return found, seen
-    except RecordingError as error:
-        _log.warning("portal.not_sought", reason=error.reason)
-        return None, seen
-
-
-async def _placed(
-    file: OpenedRecording, places: Sequence[tuple[int, int]], front: bytes
-) -> AsyncGenerator[bytes, None]:
-    """The bytes of all places, one after the other; ``front``: what the file's first bytes are to be."""
-    try:
-        for offset, size in places:
-            at, end = offset, offset + size
-            if not at:
-                yield front
-                at = len(front)
-            while at < end:
-                piece = await file.read(at, min(wire.CHUNK, end - at))
-                if not piece:
-                    raise RecordingError("the recording could not be read to its end")
-                yield piece
-                at += len(piece)
-    finally:
-        await file.close()
-
-
-async def _chained(front: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    try:
-        yield front
-        async for piece in pieces:
-            yield piece
-    finally:
-        await _close(pieces)
-
-
-async def _close(pieces: AsyncIterator[bytes]) -> None:
-    """Let a generator close its file now and not when it is collected."""
-    if isinstance(pieces, AsyncGenerator):
-        await pieces.aclose()
 
 
 def _valid_until(certificate: str) -> str:

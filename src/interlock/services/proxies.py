@@ -43,7 +43,7 @@ from interlock.services.caller import Caller
 from interlock.services.confirming import Asked, Collected
 from interlock.services.daemonca import HostIdentity
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
-from interlock.services.portal import Download
+from interlock.services.playback import Download
 from interlock.services.presence import Attendance, Seen
 from interlock.services.signin import Judgement, SignInResult
 from interlock.services.standing import Standing

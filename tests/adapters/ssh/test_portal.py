@@ -21,7 +21,7 @@ from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, PortalCl
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RecordingError, SignInFailed, StoreError
 from interlock.services.caller import Caller
-from interlock.services.portal import Download
+from interlock.services.playback import Download
 from interlock.services.signin import Judgement, SignInResult
 from interlock.testing.clock import START
 

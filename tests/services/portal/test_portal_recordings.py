@@ -10,7 +10,8 @@ from interlock.core.errors import RecordingError
 from interlock.domain.audit import Kind
 from interlock.domain.container import FRONT, decode, frames_from
 from interlock.domain.recording import Output, Stream
-from interlock.services.portal import Download, Portal
+from interlock.services.playback import Download
+from interlock.services.portal import Portal
 from interlock.testing.clock import FakeClock
 from interlock.testing.portal import OTHER_SID, SID, Events, World, recording, refused, signed_in
 from interlock.testing.recordings import CONTENT, HEADER, SECOND, long_recording, made
@@ -54,7 +55,7 @@ async def test_an_encrypted_recording_is_opened_for_who_may_play_it(
             raise RecordingError("encrypted for others")
         return CONTENT.key
 
-    portal._unlock = unlock
+    portal._playback._unlock = unlock
     locked = made([b"secret"], header=replace(HEADER, user="alice"), content=CONTENT)
     world.files[SID] = locked.data
     reply = await portal.answer(signed_in(), wire.Recording(SID))
@@ -87,7 +88,7 @@ async def test_of_a_recording_that_is_played_from_a_moment_comes_what_is_needed(
             raise RecordingError("encrypted for others")
         return CONTENT.key
 
-    portal._unlock = unlock
+    portal._playback._unlock = unlock
     content = None if fits is None else CONTENT
     whole = long_recording(60, header=replace(HEADER, user="alice"), content=content)
     world.files[SID] = whole

@@ -23,7 +23,7 @@ from interlock.domain.twin import Twin
 from interlock.ports import TargetCredential
 from interlock.services.caller import Caller
 from interlock.services.confirming import Asked, Collected
-from interlock.services.portal import Download
+from interlock.services.playback import Download
 from interlock.services.proxies import ForTarget
 from interlock.services.signin import Judgement, SignInResult
 from interlock.services.standing import Standing

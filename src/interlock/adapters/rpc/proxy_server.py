@@ -14,7 +14,8 @@ from interlock.core.errors import InterlockError
 from interlock.domain.target import Target
 from interlock.ports import TargetCredential, TwinStore
 from interlock.services.daemonca import HostIdentity
-from interlock.services.portal import Download, refusal
+from interlock.services.playback import Download
+from interlock.services.portal import refusal
 from interlock.services.proxies import Proxies
 from interlock.services.standing import Standing
 

@@ -17,7 +17,8 @@ import structlog
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, Locked, RemoteProtocolError, SignInFailed
 from interlock.services.caller import Caller
-from interlock.services.portal import Download, refusal
+from interlock.services.playback import Download
+from interlock.services.portal import refusal
 from interlock.services.signin import Judgement, SignInResult
 
 MAX_ATTEMPTS = 6
