@@ -109,6 +109,7 @@ class Deed:
 ADD_ROLE = "roles add ops --logins root --labels env=prod"
 ADD_NODE = "nodes add web1 --addr 10.0.0.1:22 --labels env=prod --host-key {tmp}/key.pub"
 ADD_USER = "users add bob --roles ops"
+BOT = "bots add robot --roles ops --logins root"
 SEAL = "keys seal --key-file {tmp}/passphrase"
 NAMED_OPS = {"name": "ops"}
 DEEDS: dict[str, Deed] = {
@@ -205,6 +206,10 @@ DEEDS: dict[str, Deed] = {
     ),
     "auth rotate": Deed("auth rotate --type user", Kind.ROTATION_BEGIN),
     "certs revoke": Deed("certs revoke 4711", Kind.LOCK_CREATE, {"target": {"certificate": "4711"}}),
+    "bots add": Deed(BOT, Kind.BOT_CREATE, {"name": "robot", "roles": ["ops"]}, after=(ADD_ROLE,)),
+    "bots token": Deed("bots token robot", Kind.BOT_TOKEN, {"name": "robot"}, after=(ADD_ROLE, BOT)),
+    "bots lock": Deed("bots lock robot", Kind.LOCK_CREATE, {"target": {"user": "robot"}}, after=(ADD_ROLE, BOT)),
+    "bots rm": Deed("bots rm robot", Kind.BOT_DELETE, {"name": "robot"}, after=(ADD_ROLE, BOT)),
     "keys seal": Deed(SEAL, Kind.KEYS_UPDATE, {"action": "seal"}),
     "keys rewrap": Deed("keys rewrap --key-file {tmp}/new", Kind.KEYS_UPDATE, {"action": "rewrap"}, after=(SEAL,)),
     "keys unseal": Deed("keys unseal", Kind.KEYS_UPDATE, {"action": "unseal"}, after=(SEAL,)),
@@ -229,6 +234,7 @@ READS = {
     "access explain",
     "auth export",  # public keys
     "auth status",
+    "bots ls",
     "certs ls",
     "certs revoked",
     "locks ls",

@@ -151,7 +151,7 @@ def test_every_command_of_administrators_says_what_the_audit_log_has_of_it() -> 
 def test_events_of_the_protocol_are_those_that_there_are() -> None:
     """By code and by name, both ways."""
     table = DOCS["docs/PROTOCOL.md"].split("## 6. ")[1].split("\n\n")[0]
-    told = set(re.findall(r"\b(?:IL[A-Z]|T|TS|TC|TLK|TJT|TCREC)\d+[A-Z]\b", table))
+    told = set(re.findall(r"\b(?:IL[A-Z]|T|TB|TC|TJ|TS|TLK|TJT|TCREC)\d+[A-Z]\b", table))
     exported = {"ILA02I"}  # a checkpoint: in exports only
     # The table says "TS0nnI, E" for each of the operations that it lists by their numbers.
     numbered = {kind.code for kind in Kind if re.match(r"TS0\d\d[IE]$", kind.code)}

@@ -12,6 +12,7 @@ from interlock.cli import (
     admin_access,
     admin_audit,
     admin_backup,
+    admin_bots,
     admin_certs,
     admin_clusters,
     admin_doctor,
@@ -49,6 +50,7 @@ app.add_typer(admin_nodes.app, name="nodes")
 app.add_typer(admin_proxies.app, name="proxies")
 app.add_typer(admin_tokens.app, name="tokens")
 app.add_typer(admin_clusters.app, name="clusters")
+app.add_typer(admin_bots.app, name="bots")
 app.add_typer(admin_certs.app, name="certs")
 app.add_typer(admin_trust.auth, name="auth")
 admin_trust.auth.command("status")(admin_rotation.status)

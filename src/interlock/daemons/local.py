@@ -18,6 +18,7 @@ from interlock.adapters.db import schema
 from interlock.adapters.db.accounts import SqlRoleStore, SqlUserStore
 from interlock.adapters.db.audit import SqlAuditLog
 from interlock.adapters.db.authorities import SqlAuthorityStore, SqlClusterStore
+from interlock.adapters.db.bots import SqlBotStore
 from interlock.adapters.db.browser import SqlBrowserStore
 from interlock.adapters.db.claims import SqlSharedClaims
 from interlock.adapters.db.clusters import SqlTrustStore
@@ -47,6 +48,7 @@ from interlock.domain.duties import RecordingMode
 from interlock.ports import Clock, Cluster, Entropy, EventSink, Sealing
 from interlock.services.admission import RoleAdmission
 from interlock.services.authority import Authority
+from interlock.services.bots import BotTokens
 from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.claiming import Claim
@@ -100,6 +102,7 @@ class Local:
     passwords: Passwords
     sealing: Sealing  # of what stores keep secret
     factor_store: SqlFactorStore
+    bots: SqlBotStore
 
     def sign_in(self, sink: EventSink) -> SignIn:
         """Sign-in by password, reporting to ``sink``."""
@@ -112,6 +115,7 @@ class Local:
             cluster=self.cluster.name,
             clock=self.clock,
             entropy=self.entropy,
+            bots=BotTokens(self.bots, self.clock),
         )
 
     def factors(self, sink: EventSink) -> Factors:
@@ -237,6 +241,7 @@ async def open_local(
             passwords=Passwords(),
             sealing=sealing,
             factor_store=SqlFactorStore(database, sealing),
+            bots=SqlBotStore(database),
         )
     finally:
         await database.close()

@@ -54,6 +54,7 @@ from interlock.ports import (
     TargetLookup,
     TrackerLookup,
 )
+from interlock.services.bots import Bots
 from interlock.services.claiming import Claiming, claim_own
 from interlock.services.claims import SessionClaims
 from interlock.services.desk import Desk
@@ -329,6 +330,15 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         factory=services.factory,
         clock=local.clock,
         unlock=opener(services.config),
+        bots=Bots(
+            local.bots,
+            local.authority,
+            local.locks,
+            events=services.emitter,
+            factory=services.factory,
+            clock=local.clock,
+            entropy=local.entropy,
+        ),
         ending=Ending(
             trackers=local.trackers,
             targets=local.inventory,

@@ -22,6 +22,7 @@ from interlock.ports.audit import (
     SessionLookup,
     TwinStore,
 )
+from interlock.ports.bots import BotStore
 from interlock.ports.clusters import (
     Cluster,
     ClusterStore,
@@ -130,6 +131,7 @@ __all__ = [
     "AuthorityKey",
     "AuthorityStore",
     "BegunSessions",
+    "BotStore",
     "CheckpointStore",
     "ClaimBoard",
     "ClaimsReader",

@@ -32,6 +32,7 @@ from interlock.core.errors import Denied, StoreError
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
+from interlock.domain.bot import Bot
 from interlock.domain.cluster import LeafPass, door_of
 from interlock.domain.identity import Forwarded, Identity, parse_client
 from interlock.domain.permit import Permit
@@ -49,6 +50,7 @@ from interlock.ports import (
     TrustBundle,
 )
 from interlock.services.certificates import (
+    BOT_EXTENSION,
     IDENTITY_EXTENSION,
     SOURCE_ADDRESS,
     TUNNEL_EXTENSION,
@@ -209,7 +211,6 @@ class Authority:
         if not timedelta(0) < ttl <= MAX_USER_TTL:
             hours = int(MAX_USER_TTL.total_seconds()) // 3600
             raise Denied(f"a certificate can be valid for at most {hours} hours", reason=f"{user} asked for {ttl}")
-        now = self._clock.now()
         names = tuple(_checked(parse_name, role) for role in roles)
         identity = Identity(_checked(parse_name, user), names, self._cluster, device, requests=tuple(requests))
         extensions = (
@@ -217,14 +218,38 @@ class Authority:
             (IDENTITY_EXTENSION, encode_claims(identity, None)),
             *encode_devices(identity),
         )
-        serial = self._serial()
         critical = ((SOURCE_ADDRESS, ",".join(source_networks)),) if source_networks else ()
-        principals, before = _logins(logins), now + ttl
-        line = self._sign(
-            "user", CertKind.USER, public_key, user, principals, before, extensions, serial, critical=critical
+        return self._issue(identity, logins, public_key, ttl, extensions, critical)
+
+    async def issue_bot(
+        self, bot: Bot, roles: Sequence[str], logins: Sequence[str], public_key: str, generation: int
+    ) -> str:
+        """`bots.BotCertifier`: for the bot's life, and from where it may come (R29)."""
+        names = tuple(_checked(parse_name, role) for role in roles)
+        identity = Identity(_checked(parse_name, bot.user), names, self._cluster)
+        extensions = (
+            *_permissions(None),
+            (IDENTITY_EXTENSION, encode_claims(identity, None)),
+            (BOT_EXTENSION, str(generation)),
         )
+        critical = ((SOURCE_ADDRESS, ",".join(bot.sources)),) if bot.sources else ()
+        return self._issue(identity, logins, public_key, bot.life, extensions, critical)
+
+    def _issue(
+        self,
+        identity: Identity,
+        logins: Sequence[str],
+        public_key: str,
+        ttl: timedelta,
+        extensions: tuple[tuple[str, str | None], ...],
+        critical: tuple[tuple[str, str | None], ...] = (),
+    ) -> str:
+        now, user, serial = self._clock.now(), identity.user, self._serial()
+        names, before = _logins(logins), self._clock.now() + ttl
+        kind = CertKind.USER
+        line = self._sign("user", kind, public_key, user, names, before, extensions, serial, critical=critical)
         if self._sink is not None:
-            self._sink.emit(self._created(identity, tuple(logins), now, now + ttl, serial))
+            self._sink.emit(self._created(identity, tuple(logins), now, before, serial))
         return line
 
     async def issue_for_target(

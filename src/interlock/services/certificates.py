@@ -37,6 +37,9 @@ DEVICE_EXTENSIONS = ("mfa-device@interlock.dev", "mfa-confirmed@interlock.dev")
 
 Apart from the identity, so that whoever does not know them takes the certificate for one without."""
 
+BOT_EXTENSION = "bot@interlock.dev"
+"""Extension of a bot's certificates: their number, in decimal."""
+
 PERMISSIONS = frozenset(
     {"permit-X11-forwarding", "permit-agent-forwarding", "permit-port-forwarding", "permit-pty", "permit-user-rc"}
 )
@@ -208,6 +211,7 @@ def _claims(contents: Certificate) -> Claims:
         serial=contents.serial,
         forwarded=None if claimed.forwarded is None else _hand_over(claimed.forwarded),
         source_networks=_source_networks(contents),
+        bot=_generation(extensions.get(BOT_EXTENSION)),
     )
 
 
@@ -223,6 +227,13 @@ def _device(said: str | None) -> str:
         msg = f"not a device: {said[:64]!r}"
         raise ValueError(msg)
     return said or ""
+
+
+def _generation(said: str | None) -> int:
+    if said is not None and (not said.isdecimal() or str(int(said)) != said or said == "0"):
+        msg = f"it has no number: {said[:32]!r}"
+        raise ValueError(msg)
+    return int(said or 0)
 
 
 def _tunnel_pass(contents: Certificate) -> TunnelPass:

@@ -19,6 +19,7 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.bot import BY_TOKEN, Bot
 from interlock.domain.container import Unlock
 from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
@@ -36,6 +37,7 @@ from interlock.ports import (
 )
 from interlock.services.admission import granted_by, roles_now
 from interlock.services.asking import Wanted, answer_access
+from interlock.services.bots import Bots
 from interlock.services.caller import SIGN_WINDOW, Caller
 from interlock.services.emitter import EventFactory
 from interlock.services.ending import Ending
@@ -45,6 +47,8 @@ from interlock.services.selfservice import SelfService
 
 DEFAULT_TTL = timedelta(hours=12)
 """A certificate's life when the user asks for none: one working day."""
+
+_OF_BOTS = (wire.Sign, wire.Nodes, wire.WhoAmI, wire.Cluster)
 
 NO_LOGIN = "interlock-no-login"
 """The principal of a certificate for somebody without logins: there must be one, and no role has this one."""
@@ -123,8 +127,10 @@ class Portal:
         unlock: Unlock | None = None,
         access: Requests | None = None,
         ending: Ending | None = None,
+        bots: Bots | None = None,
     ) -> None:
         self._access = access  # None: nobody asks for anything
+        self._bots = bots  # None: there are none here
         self._cluster = cluster
         self._users = users
         self._roles = roles
@@ -146,6 +152,7 @@ class Portal:
         try:
             if caller.claims is not None and caller.claims.forwarded is not None:
                 return await self._answer_foreign(caller.claims, request)
+            _check_bot(caller, request)
             roles = await self._current_roles(caller)
             return await self._answer(caller, roles, request)
         except Denied as error:
@@ -234,6 +241,9 @@ class Portal:
         return self._access
 
     async def _sign(self, caller: Caller, roles: list[Role], request: wire.Sign) -> wire.Signed:
+        bot = None if self._bots is None else await self._bots.find(caller.user)
+        if bot is not None:
+            return await self._sign_bot(bot, caller, roles, request)
         if caller.claims is not None:
             # Otherwise one sign-in would last for ever, and so would a stolen certificate.
             public = "a certificate cannot renew itself: sign in again with ilsh login"
@@ -294,6 +304,21 @@ class Portal:
             user=caller.user,
             logins=list(_logins(roles)),
             roles=[role.name for role in roles],
+            valid_until=_valid_until(certificate),
+        )
+
+    async def _sign_bot(self, bot: Bot, caller: Caller, roles: list[Role], request: wire.Sign) -> wire.Signed:
+        if self._bots is None:
+            raise Denied("there are no bots here")
+        names, allowed = tuple(role.name for role in roles), tuple(_logins(roles))
+        certificate, logins = await self._bots.sign(bot, caller, names, allowed, request.public_key)
+        return wire.Signed(
+            certificate=certificate,
+            host_ca=self._host_ca(),
+            cluster=self._cluster,
+            user=caller.user,
+            logins=list(logins),
+            roles=list(names),
             valid_until=_valid_until(certificate),
         )
 
@@ -368,6 +393,14 @@ class Portal:
     ) -> None:
         who: dict[str, JsonValue] = {"user": caller.user, "addr.remote": caller.source}
         self._events.emit(self._factory.make(kind, who | fields, sid=sid))
+
+
+def _check_bot(caller: Caller, request: wire.AnyRequest) -> None:
+    """Denied if a machine user asks for what is for people."""
+    is_bot = caller.device == BY_TOKEN if caller.claims is None else caller.claims.bot > 0
+    if is_bot and not isinstance(request, _OF_BOTS):
+        public = "bots can renew their certificate and list nodes, and nothing else"
+        raise Denied(public, reason=f"the bot {caller.user} asked for {type(request).__name__}")
 
 
 def refusal(error: InterlockError) -> wire.Refused:

@@ -18,8 +18,10 @@ from interlock.core.address import source_of
 from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
 from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.domain.bot import BY_TOKEN
 from interlock.domain.lock import Subject
 from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserStore
+from interlock.services.bots import BotTokens
 from interlock.services.brake import Brake, Key, Turns
 from interlock.services.factors import NOTHING_PROVEN, Factors, Proven
 from interlock.services.locks import check_stored
@@ -103,7 +105,9 @@ class SignIn:
         cluster: str,
         clock: Clock,
         entropy: Entropy,
+        bots: BotTokens | None = None,
     ) -> None:
+        self._bots = bots
         self._users = users
         self._passwords = passwords
         self._factors = factors
@@ -123,6 +127,11 @@ class SignIn:
         ``user.login`` is emitted for failures, and for successes unless something is still to be asked for.
         """
         account = await self._verified(user, password, source)
+        if self._bots is not None and await self._bots.is_bot(account.name):
+            self._brake.succeeded(_key(account.name, source))
+            await self._admit(account, source)
+            self._emit(Kind.USER_LOGIN, user, source, method="token")
+            return Judgement(SignInResult.OK, BY_TOKEN)
         if account.must_change:
             return await self._must_change(account, source)
         proven = await self._second(account, code, source)
@@ -231,7 +240,10 @@ class SignIn:
             account = await self._account(user)
             stored = account.password_hash if account is not None else None
             usable = len(password) <= MAX_PASSWORD
-            right = await self._passwords.verify(stored if usable else None, password[:MAX_PASSWORD])
+            if account is not None and self._bots is not None and await self._bots.is_bot(account.name):
+                right = await self._bots.spend(account.name, password, source=key[1])
+            else:
+                right = await self._passwords.verify(stored if usable else None, password[:MAX_PASSWORD])
         if account is None or not right:
             raise self._failed(user, source, _cause(account))
         return account
@@ -260,10 +272,11 @@ class SignIn:
         error: str = "",
         message: str = PUBLIC,
         proven: Proven = NOTHING_PROVEN,
+        method: str = "local",
     ) -> None:
         fields: dict[str, JsonValue] = {
             "user": user[:128],
-            "method": "local",
+            "method": method,
             "success": not error,
             "addr.remote": source,
         }

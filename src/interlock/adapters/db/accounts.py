@@ -31,6 +31,7 @@ _USER = Prepared(select(schema.users).where(schema.users.c.name == bindparam("na
 _ROLE = Prepared(select(schema.roles).where(schema.roles.c.name == bindparam("name")))
 
 _OF_A_USER = (
+    schema.bots,
     schema.mfa_devices,
     schema.recovery_codes,
     schema.user_keys,

@@ -250,6 +250,21 @@ access_requests = Table(
     Index("access_requests_by_user", "user", "created"),
 )
 
+bots = Table(
+    "bots",  # `domain.bot.Bot`; the account is in users, without a password
+    metadata,
+    Column("user", TEXT, primary_key=True),
+    Column("logins", TEXT, nullable=False),  # JSON array
+    Column("life_s", Integer, nullable=False),
+    Column("sources", TEXT, nullable=False),  # JSON array
+    Column("created", Moment, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("key", TEXT, nullable=False),
+    Column("signed", Moment),
+    Column("token_hash", LargeBinary),
+    Column("token_expires", Moment),
+)
+
 roles = Table(
     "roles",
     metadata,

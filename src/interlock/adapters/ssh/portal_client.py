@@ -5,6 +5,7 @@ may use, it is given. Opening sessions on nodes is the stock ssh client's work, 
 """
 
 import os
+from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 from interlock.core import portal as wire
 from interlock.core.address import format_address
 from interlock.core.browser import CHALLENGE, SUBMETHOD, address_in
+from interlock.core.certificate import SignedCertificate
 from interlock.core.errors import (
     ConfigError,
     Denied,
@@ -113,6 +115,25 @@ def new_key_pair(comment: str) -> KeyPair:
     """Make a key pair whose private half never leaves this machine."""
     key = asyncssh.generate_private_key("ssh-ed25519", comment=comment)
     return KeyPair(key.export_private_key().decode(), key.export_public_key().decode().strip())
+
+
+def key_pair_of(private: str) -> KeyPair:
+    """The same of a private key's file; ValueError if it is none."""
+    try:
+        key = asyncssh.import_private_key(private)
+    except asyncssh.KeyImportError as error:
+        raise ValueError(str(error)) from error
+    return KeyPair(private, key.export_public_key().decode().strip())
+
+
+def validity(line: str) -> tuple[datetime, datetime]:
+    """From when until when a certificate counts; ValueError if it is none."""
+    try:
+        found = SignedCertificate.parse(b64decode(line.split()[1])).certificate
+    except IndexError:
+        msg = "not a certificate"
+        raise ValueError(msg) from None
+    return datetime.fromtimestamp(found.valid_after, tz=UTC), datetime.fromtimestamp(found.valid_before, tz=UTC)
 
 
 def fingerprint(line: str) -> str:
