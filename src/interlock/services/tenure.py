@@ -107,6 +107,11 @@ class Tenure:
         if self._ending is not None:
             raise self._ending
 
+    def check(self) -> None:
+        """Denied if it has to end already: nothing may begin in it (R8, R28)."""
+        if self._ending is not None:
+            raise self._ending
+
     def serve(self, conduct: Conduct) -> None:
         """The connection is served from now on, so it can be ended in words."""
         self._conduct = conduct

@@ -96,7 +96,12 @@ class Passage:
             leaf = await self._parts.leaves.find(self._target_name)
             connection = await (self._reach() if leaf is None else self._reach_leaf(*leaf))
             self._claims.presence.forget()  # good for one dial
+            if self._tenure is not None:
+                self._tenure.check()  # a lock may have come meanwhile
         except InterlockError as error:
+            if connection is not None:
+                connection.abort()
+                connection = None
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
             refusal = Refusal(code, error.public, error.reason)
             self._maximum = error.maximum if isinstance(error, LimitReached) else None
