@@ -142,7 +142,7 @@ async def test_r13_a_restriction_is_that_of_the_key_that_signed(world: Gateway) 
     assert PROVEN not in await door.answers(*attempts)
 
 
-R14: dict[str, dict[str, object]] = {
+R14: dict[str, dict[str, Any]] = {
     "no principal": {"principals": ()},
     "a comma": {"principals": ("root,daemon",)},
     "an empty one": {"principals": ("",)},
