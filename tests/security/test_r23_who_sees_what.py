@@ -49,8 +49,9 @@ CALLERS = {
     "removed, certificate": by_certificate("nobody"),
     "another cluster's": by_certificate(forwarded=True),
 }
+NOBODY: frozenset[str] = frozenset()
 HERE = {"signed in", "signed in long ago", "certificate"}
-MAY: dict[type, set[str]] = {
+MAY: dict[type, set[str] | frozenset[str]] = {
     wire.Sign: {"signed in"},  # a certificate renews nothing, and a sign-in counts for minutes
     wire.Nodes: HERE | {"another cluster's"},
     wire.Sessions: HERE,
@@ -62,6 +63,9 @@ MAY: dict[type, set[str]] = {
     wire.AddTotp: {"signed in"},
     wire.RemoveDevice: {"signed in"},
     wire.NewRecoveryCodes: {"signed in"},
+    # The gateway here takes no requests for access; who may decide on them is tests/services/test_requests.py.
+    **dict.fromkeys((wire.AskAccess, wire.Accesses, wire.ShowAccess), NOBODY),
+    **dict.fromkeys((wire.ReviewAccess, wire.CancelAccess, wire.UseAccess), NOBODY),
 }
 """Who gets an answer. What is not here nobody may: a new request says here who."""
 
@@ -73,6 +77,11 @@ def asked(kind: type, sid: str) -> wire.AnyRequest:
         wire.Recording: wire.Recording(sid),
         wire.AddTotp: wire.AddTotp("phone", "A" * 32, pyotp.TOTP("A" * 32).now()),
         wire.RemoveDevice: wire.RemoveDevice("phone"),
+        wire.AskAccess: wire.AskAccess(["root"], "please"),
+        wire.ShowAccess: wire.ShowAccess(ID),
+        wire.ReviewAccess: wire.ReviewAccess(ID, approve=True),
+        wire.CancelAccess: wire.CancelAccess(ID),
+        wire.UseAccess: wire.UseAccess(ID, KEY),
     }
     made: wire.AnyRequest = samples[kind] if kind in samples else kind()
     return made
