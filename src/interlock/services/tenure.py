@@ -107,10 +107,10 @@ class Tenure:
         if self._ending is not None:
             raise self._ending
 
-    def check(self) -> None:
-        """Denied if it has to end already: nothing may begin in it (R8, R28)."""
-        if self._ending is not None:
-            raise self._ending
+    @property
+    def ends(self) -> bool:
+        """Whether it has to end already: nothing may begin in it (R8, R28)."""
+        return self._ending is not None
 
     def serve(self, conduct: Conduct) -> None:
         """The connection is served from now on, so it can be ended in words."""

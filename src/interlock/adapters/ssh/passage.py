@@ -96,12 +96,7 @@ class Passage:
             leaf = await self._parts.leaves.find(self._target_name)
             connection = await (self._reach() if leaf is None else self._reach_leaf(*leaf))
             self._claims.presence.forget()  # good for one dial
-            if self._tenure is not None:
-                self._tenure.check()  # a lock may have come meanwhile
         except InterlockError as error:
-            if connection is not None:
-                connection.abort()
-                connection = None
             code = wire.OPEN_ADMINISTRATIVELY_PROHIBITED if isinstance(error, Denied) else wire.OPEN_CONNECT_FAILED
             refusal = Refusal(code, error.public, error.reason)
             self._maximum = error.maximum if isinstance(error, LimitReached) else None
@@ -204,8 +199,8 @@ class Passage:
 
     def _grants(self) -> Grants:
         """What the roles let the client forward; where the node records, it judges that itself."""
-        if self._permit is None:
-            return NOTHING_FORWARDED
+        if self._permit is None or (self._tenure is not None and self._tenure.ends):
+            return NOTHING_FORWARDED  # also if a lock came while the target was being reached
         access = self._permit.access
         return Grants(
             local=access.local_forwarding,
