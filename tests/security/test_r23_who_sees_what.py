@@ -17,7 +17,7 @@ from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.access import RoleOptions
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.services.caller import SIGN_WINDOW, Caller
-from interlock.services.portal import Download
+from interlock.services.playback import Download
 from interlock.testing.plain_target import plain_target
 from interlock.testing.portal import KEY
 from interlock.testing.ssh_pair import LOGIN, USER, Gateway
