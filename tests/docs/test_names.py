@@ -9,6 +9,7 @@ import shlex
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from typer.main import get_command
 
 from interlock.adapters.rpc.guard import MAY_CALL
 from interlock.cli import admin, run, user
+from interlock.core import portal
 from interlock.daemons.config import Config
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import Kind
@@ -146,6 +148,15 @@ def test_every_command_of_administrators_says_what_the_audit_log_has_of_it() -> 
         f"ilctl {', ilctl '.join(new)}: not in {path}. If it changes something or opens a recording, it must "
         "leave an event (cli/admin_context.report), and have an entry in DEEDS; else name it in READS."
     )
+
+
+def test_every_request_of_people_says_who_may_ask_it() -> None:
+    """In the table of R23's test, which asks it as everybody."""
+    path = ROOT / "tests/security/test_r23_who_sees_what.py"
+    missing = [
+        each.__name__ for each in get_args(portal.AnyRequest) if f"wire.{each.__name__}" not in path.read_text()
+    ]
+    assert not missing, f"{', '.join(missing)}: say in the table MAY of {path} who gets an answer"
 
 
 def test_events_of_the_protocol_are_those_that_there_are() -> None:

@@ -63,7 +63,8 @@ MAY: dict[type, set[str] | frozenset[str]] = {
     wire.AddTotp: {"signed in"},
     wire.RemoveDevice: {"signed in"},
     wire.NewRecoveryCodes: {"signed in"},
-    # The gateway here takes no requests for access; who may decide on them is tests/services/test_requests.py.
+    # The gateway here takes no requests for access (tests/services/test_requests.py), nor ends it sessions.
+    wire.EndSession: NOBODY,
     **dict.fromkeys((wire.AskAccess, wire.Accesses, wire.ShowAccess), NOBODY),
     **dict.fromkeys((wire.ReviewAccess, wire.CancelAccess, wire.UseAccess), NOBODY),
 }
@@ -75,6 +76,7 @@ def asked(kind: type, sid: str) -> wire.AnyRequest:
     samples: dict[type, wire.AnyRequest] = {
         wire.Sign: wire.Sign(KEY),
         wire.Recording: wire.Recording(sid),
+        wire.EndSession: wire.EndSession(sid),
         wire.AddTotp: wire.AddTotp("phone", "A" * 32, pyotp.TOTP("A" * 32).now()),
         wire.RemoveDevice: wire.RemoveDevice("phone"),
         wire.AskAccess: wire.AskAccess(["root"], "please"),
