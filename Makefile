@@ -21,7 +21,7 @@ help:  ## Show what there is
 setup: .venv/.setup-done  ## Install what is missing: OpenSSH, uv, the locked Python packages
 
 .PHONY: tools
-tools: setup  ## Install the programs of others that only the interop tests drive: Dropbear, sshfs, Xvfb, PostgreSQL, Chromium
+tools: setup  ## Install the programs of others that only the interop tests drive: Dropbear, sshfs, Xvfb, PostgreSQL, Chromium, oidc-provider
 	@scripts/setup.sh --tools
 
 .PHONY: demo

@@ -87,6 +87,16 @@ if [ "${1:-}" = --tools ]; then
         say "PostgreSQL is missing and cannot be installed from here: install the package 'postgresql'"
         exit 1
     }
+    # npm's oidc-provider, by its lock file, beside the sources of others that linters would read.
+    need node nodejs
+    need npm npm
+    if ! cmp -s src/interlock/testing/oidc/package-lock.json .node/.installed; then
+        say "npm ci into .node"
+        mkdir -p .node
+        cp src/interlock/testing/oidc/package.json src/interlock/testing/oidc/package-lock.json .node/
+        (cd .node && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error >&2)
+        cp .node/package-lock.json .node/.installed
+    fi
     exit
 fi
 

@@ -88,6 +88,11 @@ async def a_request(local: Local, _tmp: Path) -> None:
     await local.requests.add_request(AccessRequest(REQUEST, "bob", ("dba",), "why", now, timedelta(hours=1)))
 
 
+async def a_vouched_user(local: Local, _tmp: Path) -> None:
+    """Somebody of an identity provider."""
+    await local.sso.adopt("https://id.example", "s", User("erin", (), None, must_change=False, created=START))
+
+
 async def a_device(local: Local, _tmp: Path) -> None:
     """A second factor of somebody's."""
     await local.users.add_user(User("bob", ("ops",), None, must_change=False, created=START))
@@ -108,6 +113,7 @@ class Deed:
 
 ADD_ROLE = "roles add ops --logins root --labels env=prod"
 ADD_NODE = "nodes add web1 --addr 10.0.0.1:22 --labels env=prod --host-key {tmp}/key.pub"
+ADD_PROVIDER = "oidc add company --issuer https://id.example --client-id us --client-secret-file {tmp}/passphrase"
 ADD_USER = "users add bob --roles ops"
 BOT = "bots add robot --roles ops --logins root"
 SEAL = "keys seal --key-file {tmp}/passphrase"
@@ -187,6 +193,12 @@ DEEDS: dict[str, Deed] = {
         "users reset bob", Kind.RESET_TOKEN_CREATE, {"name": "bob"}, after=(ADD_USER,), world=a_web_part
     ),
     "users sign-out": Deed("users sign-out bob", Kind.SIGN_OUT, {"name": "bob"}, after=(ADD_USER,)),
+    "oidc add": Deed(ADD_PROVIDER, Kind.OIDC_CREATE, {"name": "company", "issuer": "https://id.example"}),
+    "oidc set": Deed(
+        "oidc set company --map groups=a:ops", Kind.OIDC_UPDATE, {"name": "company"}, after=(ADD_PROVIDER,)
+    ),
+    "oidc rm": Deed("oidc rm company", Kind.OIDC_DELETE, {"name": "company"}, after=(ADD_PROVIDER,)),
+    "oidc forget": Deed("oidc forget erin", Kind.OIDC_FORGET, {"name": "erin"}, world=a_vouched_user),
     "users mfa rm": Deed("users mfa rm bob phone", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
     "users mfa reset": Deed("users mfa reset bob", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
     "requests approve": Deed(
@@ -226,6 +238,8 @@ READS = {
     "doctor",
     "users ls",
     "users mfa ls",
+    "oidc ls",
+    "oidc test",
     "roles ls",
     "nodes ls",
     "proxies ls",

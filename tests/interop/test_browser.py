@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, expect
 from interlock.testing.chromium import Person, chromium
 from interlock.testing.gateway import PASSWORD as KIT_PASSWORD
 from interlock.testing.gateway import Cluster
+from interlock.testing.oidc_provider import CLIENT, SECRET, oidc_provider
 from interlock.testing.openssh import clean_env
 from interlock.testing.ports import free_port
 from interlock.testing.procs import Daemon
@@ -69,6 +70,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings = f'[web]\nlisten = "127.0.0.1:{port}"\npublic_url = "{url}"\n'
     directory = tmp_path_factory.mktemp("browser")
     with Cluster(directory, with_node=False, workers=2, settings=settings) as cluster:
+        cluster.gateway.wait_port("127.0.0.1", port)
         yield Gateway(cluster, url)
 
 
@@ -192,3 +194,49 @@ def test_pages_fit_a_phone(gateway: Gateway, browser: Browser) -> None:
                 assert field.evaluate("each => each.labels.length") == 1
     finally:
         somebody.close()
+
+
+def test_a_real_identity_provider(gateway: Gateway, browser: Browser) -> None:
+    """Somebody whom it vouches for, and whom we did not know, gets a certificate; nobody without a role does."""
+    directory = gateway.cluster.directory
+    groups = {"olga": ["staff"]}
+    somebody = Person(browser)
+    with oidc_provider(directory, redirect=f"{gateway.url}/sso/callback", groups=groups) as provider:
+        secret = directory / "client-secret"
+        secret.write_text(SECRET + "\n")
+        where = ("--issuer", provider.issuer, "--client-id", CLIENT, "--client-secret-file", str(secret))
+        rules = ("--map", "groups=staff:access", "--scopes", "openid,profile,groups")
+        gateway.admin("oidc", "add", "company", *where, *rules)
+        assert f"{provider.issuer}/token" in gateway.admin("oidc", "test", "company")
+        page = somebody.page
+        ilsh = gateway.ilsh("olga", "--sso")
+        try:
+            page.goto(shown(ilsh))
+            page.get_by_role("link", name="Sign in by company").click()
+            page.get_by_placeholder("Enter any login").fill("olga")
+            page.get_by_placeholder("and password").fill("any")
+            page.get_by_role("button", name="Sign-in").click()
+            page.get_by_role("button", name="Continue").click()
+            expect(page.get_by_role("heading", name="Sign in at a terminal?")).to_be_visible()
+            page.get_by_role("button", name="Confirm").click()
+            expect(page.get_by_text("Confirmed.")).to_be_visible()
+            assert ilsh.wait() == 0, ilsh.log_tail()
+        finally:
+            ilsh.stop()
+        said = gateway.cluster.ilsh(directory / "home-olga", "status")
+        assert "olga" in said.check().stdout
+
+        nobody = Person(browser)
+        page = nobody.page
+        page.goto(f"{gateway.url}/sign-in")
+        page.get_by_role("link", name="Sign in by company").click()
+        page.get_by_placeholder("Enter any login").fill("eve")
+        page.get_by_placeholder("and password").fill("any")
+        page.get_by_role("button", name="Sign-in").click()
+        page.get_by_role("button", name="Continue").click()
+        expect(page.get_by_text("sign-in by your identity provider failed")).to_be_visible()
+        nobody.close()
+    somebody.close()
+    events = json.loads(gateway.admin("events", "ls", "--format", "json"))
+    told = [(each["code"], each["user"]) for each in events if each.get("method") == "oidc"]
+    assert told == [("T1002I", "olga"), ("T1001I", "olga"), ("T1001I", "olga"), ("T1001W", "")]

@@ -25,6 +25,7 @@ from interlock.cli import (
     admin_mode,
     admin_nodes,
     admin_offline,
+    admin_oidc,
     admin_proxies,
     admin_rekey,
     admin_requests,
@@ -69,6 +70,7 @@ app.add_typer(admin_holds.app, name="holds")
 app.add_typer(admin_exports.app, name="exports")
 app.add_typer(admin_mode.mode, name="mode")
 app.add_typer(admin_offline.app, name="offline")
+app.add_typer(admin_oidc.app, name="oidc")
 app.command("backup")(admin_backup.backup)
 app.command("restore")(admin_backup.restore)
 app.command("doctor")(admin_doctor.doctor)

@@ -7,6 +7,7 @@ import typer
 
 from interlock.cli.admin_context import change, name
 from interlock.cli.options import duration
+from interlock.core.errors import Denied
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.browser import LINK_LIFE, LinkPurpose
 
@@ -31,7 +32,8 @@ def reset_user(context: typer.Context, user: NameArgument, ttl: TtlOption = None
     life = ttl or LINK_LIFE
 
     async def work(local: "Local") -> str:
-        await local.users.user(user)
+        if await local.sso.is_vouched(await local.users.user(user)):
+            raise Denied(f"{user} signs in by an identity provider, and has no password here")
         return await link_for(local, user, LinkPurpose.RESET, life)
 
     print(change(context, Kind.RESET_TOKEN_CREATE, about_link(user, LinkPurpose.RESET, life), work))

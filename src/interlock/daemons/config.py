@@ -91,6 +91,7 @@ class WebConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls_cert: str = ""  # PEM files; without them it listens on this machine alone, or behind a reverse proxy
     tls_key: str = ""
     behind_proxy: tuple[str, ...] = ()  # networks of reverse proxies, whose X-Forwarded-For is believed
+    provider_ca: str = ""  # PEM file of the authorities of identity providers; default: the system's
 
 
 class RecordingsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -35,6 +35,7 @@ from interlock.adapters.db.proxies import SqlProxyStore
 from interlock.adapters.db.requests import SqlRequestStore
 from interlock.adapters.db.retention import SqlEventRetention
 from interlock.adapters.db.rotations import SqlRotationStore
+from interlock.adapters.db.sso import SqlSsoStore
 from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.adapters.db.twins import SqlTwinStore
@@ -77,6 +78,7 @@ class Local:
     roles: SqlRoleStore
     browsers: SqlBrowserStore
     requests: SqlRequestStore
+    sso: SqlSsoStore
     inventory: SqlInventory
     tokens: SqlTokenStore
     proxies: SqlProxyStore
@@ -199,6 +201,7 @@ async def open_local(
             roles=roles,
             browsers=SqlBrowserStore(database),
             requests=requests,
+            sso=SqlSsoStore(database, sealing),
             inventory=inventory,
             tokens=SqlTokenStore(database),
             proxies=SqlProxyStore(database),

@@ -18,10 +18,12 @@ from interlock.core.errors import ConfigError
 from interlock.daemons.config import Address, Config, WebConfig
 from interlock.daemons.local import Local
 from interlock.ports import EventSink
+from interlock.ports.sso import ProviderHttp
 from interlock.services.browsing import BrowserSignIns, Errands
 from interlock.services.confirming import Confirmations
 from interlock.services.links import Links
 from interlock.services.passkeys import Passkeys
+from interlock.services.sso import Sso
 
 if TYPE_CHECKING:
     from interlock.web.server import WebServer
@@ -160,8 +162,14 @@ async def web(config: Config, local: Local, sink: EventSink, passwords: Password
         server.close()
 
 
-def web_app(settings: WebConfig, local: Local, sink: EventSink, passwords: PasswordCheck) -> object:
-    """The pages, for a server that speaks ASGI."""
+def web_app(
+    settings: WebConfig,
+    local: Local,
+    sink: EventSink,
+    passwords: PasswordCheck,
+    http: ProviderHttp | None = None,
+) -> object:
+    """The pages, for a server that speaks ASGI. ``http``: how providers are asked, if not by the network."""
     from interlock.web.app import make_app
     from interlock.web.parts import Web
 
@@ -182,6 +190,7 @@ def web_app(settings: WebConfig, local: Local, sink: EventSink, passwords: Passw
     )
     factors, errands, site = local.factors(sink), Errands(local.browsers, clock), _site(settings, cluster)
     passkeys = Passkeys(
+        vouched=local.sso,
         devices=local.factor_store,
         factors=factors,
         users=local.users,
@@ -204,11 +213,34 @@ def web_app(settings: WebConfig, local: Local, sink: EventSink, passwords: Passw
             links=links,
             sign_ins=sign_ins,
             errands=errands,
+            sso=Sso(
+                connectors=local.sso,
+                vouched=local.sso,
+                users=local.users,
+                access=local.users,
+                locks=local.locks,
+                errands=errands,
+                http=http if http is not None else _providers(settings),
+                sink=sink,
+                cluster=cluster,
+                redirect_uri=f"{site.public_url}/sso/callback",
+                clock=clock,
+                entropy=entropy,
+            ),
             confirmations=confirmations(settings, local, sink),
             clock=clock,
             entropy=entropy,
         )
     )
+
+
+def _providers(settings: WebConfig) -> ProviderHttp:
+    from interlock.adapters.oidc import HttpsProviders
+
+    try:
+        return HttpsProviders(ca=settings.provider_ca)
+    except OSError as error:
+        raise ConfigError(f"web.provider_ca cannot be used: {error}") from error
 
 
 def _site(settings: WebConfig, cluster: str) -> "Site":

@@ -17,6 +17,7 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.factor import Device, Passkey
 from interlock.domain.lock import Subject
 from interlock.ports import Clock, DeviceSource, Entropy, EventSink, LockSource, User, UserSource
+from interlock.ports.sso import VouchedStore
 from interlock.services.brake import Brake
 from interlock.services.browsing import Errands
 from interlock.services.factors import Factors, Proven, check_label
@@ -46,6 +47,7 @@ class Passkeys:
         self,
         *,
         devices: DeviceSource,
+        vouched: VouchedStore,
         factors: Factors,
         users: UserSource,
         locks: LockSource,
@@ -60,6 +62,7 @@ class Passkeys:
     ) -> None:
         """``host``: the relying party's ID, to which passkeys are bound; ``origin``: where our pages are."""
         self._devices = devices
+        self._vouched = vouched
         self._factors = factors
         self._users = users
         self._locks = locks
@@ -216,6 +219,9 @@ class Passkeys:
             account: User = await self._users.user(device.user)
             subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=(device.id,))
             await check_stored(self._locks, subject, now=self._clock.now())
+            own = failure is Kind.USER_LOGIN_FAILURE  # a sign-in of its own, and no second factor
+            if own and await self._vouched.is_vouched(account):
+                raise self._failed(failure, device.user, source, "the account is an identity provider's")
         except NotFound:
             raise self._failed(failure, device.user, source, "the account was removed") from None
         except Locked as error:

@@ -21,6 +21,7 @@ from interlock.daemons.web import web_app
 from interlock.domain.audit import AuditEvent
 from interlock.domain.browser import LinkPurpose
 from interlock.ports import User
+from interlock.ports.sso import ProviderHttp
 from interlock.services.confirming import Confirmations
 from interlock.services.links import make_link
 from interlock.services.signin import Passwords
@@ -127,7 +128,9 @@ class WebDesk:
 
 
 @asynccontextmanager
-async def web_desk(directory: Path, *, settings: WebConfig | None = None) -> AsyncIterator[WebDesk]:
+async def web_desk(
+    directory: Path, *, settings: WebConfig | None = None, http: ProviderHttp | None = None
+) -> AsyncIterator[WebDesk]:
     """Open it on a directory that does not exist yet."""
     settings = settings or WebConfig(listen="127.0.0.1:0", public_url=URL, behind_proxy=("127.0.0.1",))
     directory.mkdir(mode=0o700)  # noqa: ASYNC240 - nobody waits for this loop
@@ -140,7 +143,7 @@ async def web_desk(directory: Path, *, settings: WebConfig | None = None) -> Asy
             local,
             clock,
             events,
-            web_app(settings, local, events, passwords),
+            web_app(settings, local, events, passwords, http),
             Confirmations(
                 store=local.browsers,
                 users=local.users,

@@ -22,6 +22,7 @@ _ARGUMENTS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--no-proxy-server",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 )
 
 

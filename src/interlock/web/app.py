@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
 from interlock.core.errors import Denied, InterlockError, LimitReached, NotFound, SignInFailed, StoreError
-from interlock.web import account, confirming, entry, signing_in
+from interlock.web import account, confirming, entry, signing_in, sso
 from interlock.web.parts import ACCOUNT, SIGN_IN, Web
 from interlock.web.visit import MAX_BODY, Answer, Visit, check_origin, client_of, parse_form, read_secret, to
 
@@ -56,6 +56,8 @@ ROUTES = (
     Route("POST", "/link/{secret:str}", Access.ANYONE, entry.set_password),
     Route("POST", "/link/{secret:str}/passkey/options", Access.ANYONE, entry.passkey_options),
     Route("POST", "/link/{secret:str}/passkey", Access.ANYONE, entry.passkey),
+    Route("GET", "/sso/start/{connector:str}", Access.ANYONE, sso.leave),
+    Route("GET", sso.CALLBACK, Access.ANYONE, sso.come_back),
     Route("GET", "/code", Access.ANYONE, confirming.ask),
     Route("GET", "/c/{code:str}", Access.ANYONE, confirming.show),
     Route("POST", "/c/{code:str}", Access.SIGNED_IN, confirming.decide),

@@ -12,6 +12,7 @@ from interlock.services.factors import Factors
 from interlock.services.links import Links
 from interlock.services.passkeys import Passkeys
 from interlock.services.signin import Judgement
+from interlock.services.sso import Sso
 from interlock.web.visit import Answer, Site, Visit, to
 
 SIGN_IN = "/sign-in"
@@ -37,6 +38,7 @@ class Web:
     links: Links
     sign_ins: BrowserSignIns
     errands: Errands
+    sso: Sso
     confirmations: Confirmations
     clock: Clock
     entropy: Entropy

@@ -23,7 +23,7 @@ async def show(web: Web, visit: Visit) -> Answer:
     """``GET /sign-in``."""
     if visit.signed_in is not None and not visit.said("again"):
         return to(afterwards(visit))
-    return _page(web, visit)
+    return await _page(web, visit)
 
 
 async def sign_in(web: Web, visit: Visit) -> Answer:
@@ -32,10 +32,10 @@ async def sign_in(web: Web, visit: Visit) -> Answer:
     try:
         judged = await web.passwords.check(user, visit.said("password"), source=visit.source, code=code)
     except (SignInFailed, Locked) as error:
-        return _page(web, visit, error=error.public, status=403)
+        return await _page(web, visit, error=error.public, status=403)
     match judged.result:
         case SignInResult.NEEDS_CODE:
-            return _page(web, visit, error=CODE_ASKED, status=403)
+            return await _page(web, visit, error=CODE_ASKED, status=403)
         case SignInResult.MUST_CHANGE:
             facts = {"user": user} | ({"again": "yes"} if judged.careful else {})
             await web.errands.begin(CHANGE, visit.secret, facts, source=visit.source)
@@ -54,7 +54,7 @@ async def passkey(web: Web, visit: Visit) -> Answer:
     try:
         device = await passkeys(web).sign_in(visit.secret, visit.said("credential"), source=visit.source)
     except (SignInFailed, Locked) as error:
-        return _page(web, visit, error=error.public, status=403)
+        return await _page(web, visit, error=error.public, status=403)
     return await entered(web, visit, device.user, device=device.id)
 
 
@@ -62,7 +62,7 @@ async def change(web: Web, visit: Visit) -> Answer:
     """``POST /sign-in/password``: a new one, in the place of a one-time password."""
     facts = await web.errands.finish(CHANGE, visit.secret)
     if facts is None:
-        return _page(web, visit, error=PUBLIC, status=403)
+        return await _page(web, visit, error=PUBLIC, status=403)
     user = facts["user"]
     try:
         await web.links.change_password(user, visit.said("new"), visit.said("again"), source=visit.source)
@@ -70,7 +70,7 @@ async def change(web: Web, visit: Visit) -> Answer:
         await web.errands.begin(CHANGE, visit.secret, facts, source=visit.source)
         return _change(web, visit, error=error.public)
     if "again" in facts:  # the password alone is not enough for this one
-        return _page(web, visit, done="Your password was changed: sign in with it.")
+        return await _page(web, visit, done="Your password was changed: sign in with it.")
     return await entered(web, visit, user)
 
 
@@ -86,7 +86,7 @@ def _hidden_code(visit: Visit) -> Html | None:
     return tag("input", type="hidden", name="code", value=code) if code else None
 
 
-def _page(web: Web, visit: Visit, *, error: str = "", done: str = "", status: int = 200) -> Answer:
+async def _page(web: Web, visit: Visit, *, error: str = "", done: str = "", status: int = 200) -> Answer:
     body = page(
         "Sign in",
         notice(error, bad=True),
@@ -111,10 +111,23 @@ def _page(web: Web, visit: Visit, *, error: str = "", done: str = "", status: in
         )
         if web.passkeys is not None
         else None,
+        await _providers(web, visit),
         cluster=web.site.cluster,
         script=True,
     )
     return Answer(body, status)
+
+
+async def _providers(web: Web, visit: Visit) -> Html | None:
+    """The ways to identity providers."""
+    names, code = await web.sso.names(), code_of(visit)
+    if not names:
+        return None
+    query = f"?code={code}" if code else ""
+    links = [
+        tag("a", f"Sign in by {each}", href=f"/sso/start/{each}{query}", class_="button quiet") for each in names
+    ]
+    return tag("div", *links, class_="stack")
 
 
 def _change(web: Web, visit: Visit, *, error: str = "") -> Answer:

@@ -62,15 +62,8 @@ class SqlUserStore:
 
     async def add_user(self, user: User) -> bool:
         """Create the account; False if the name is taken."""
-        row = {
-            "name": parse_name(user.name),
-            "password_hash": user.password_hash,
-            "must_change": user.must_change,
-            "roles": dump_strings(user.roles),
-            "traits": dump_role_map(check_traits(user.traits)),
-            "created": user.created,
-        }
-        return await self._database.change(insert(schema.users).values(row).on_conflict_do_nothing()) == 1
+        added = insert(schema.users).values(user_row(user)).on_conflict_do_nothing()
+        return await self._database.change(added) == 1
 
     async def set_password(self, name: str, password_hash: str, *, must_change: bool) -> None:
         """Replace the password; NotFound if there is no such account."""
@@ -129,6 +122,18 @@ class SqlRoleStore:
         """Delete the role; NotFound if there is none."""
         if not await self._database.change(delete(schema.roles).where(schema.roles.c.name == name)):
             raise NotFound(f"there is no role called {name}")
+
+
+def user_row(user: User) -> dict[str, object]:
+    """A new account as it is stored."""
+    return {
+        "name": parse_name(user.name),
+        "password_hash": user.password_hash,
+        "must_change": user.must_change,
+        "roles": dump_strings(user.roles),
+        "traits": dump_role_map(check_traits(user.traits)),
+        "created": user.created,
+    }
 
 
 def _no_user(name: str) -> NotFound:

@@ -265,6 +265,25 @@ bots = Table(
     Column("token_expires", Moment),
 )
 
+connectors = Table(  # identity providers
+    "connectors",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("issuer", TEXT, nullable=False, unique=True),
+    Column("client_id", TEXT, nullable=False),
+    Column("secret", TEXT, nullable=False),
+    Column("settings", TEXT, nullable=False),  # JSON; what is not known here voids the connector
+)
+
+vouched = Table(  # who somebody at a provider is here; outlives the account
+    "vouched",
+    metadata,
+    Column("issuer", TEXT, primary_key=True),
+    Column("subject", TEXT, primary_key=True),
+    Column("user", TEXT, nullable=False, unique=True),
+    Column("created", Moment, nullable=False),
+)
+
 roles = Table(
     "roles",
     metadata,

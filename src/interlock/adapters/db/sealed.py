@@ -25,7 +25,11 @@ MAX_WRAPPERS = 4
 _PREFIX = "sealed:"
 _CLEAR = b"\x00"
 
-SEALED: tuple[Column[Any], ...] = (schema.authorities.c.private_key, schema.mfa_devices.c.secret)
+SEALED: tuple[Column[Any], ...] = (
+    schema.authorities.c.private_key,
+    schema.mfa_devices.c.secret,
+    schema.connectors.c.secret,
+)
 """Every column whose values are sealed. A new one is named here, and its store uses `purpose_of`."""
 
 
