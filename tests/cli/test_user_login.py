@@ -29,7 +29,7 @@ from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, SignInFailed, TargetError
 from interlock.services.caller import Caller
 from interlock.services.playback import Download
-from interlock.services.signin import Judgement, SignInResult
+from interlock.services.signin import Confirmation, Judgement, SignInResult
 from interlock.testing.clock import START
 from interlock.testing.ports import free_port
 from interlock.testing.procs import Daemon, poll_until, run
@@ -62,6 +62,11 @@ class FakeGateway:
 
     async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         raise AssertionError(user, old, new, source, code)
+
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        raise AssertionError(user, code, source, certificate, session)
 
     async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
         assert isinstance(request, wire.Sign)

@@ -15,6 +15,7 @@ from interlock.domain.access import (
     FileTransfer,
     OnLeave,
     RoleOptions,
+    SecondFactor,
     Strictness,
     dump_options,
     load_options,
@@ -42,6 +43,7 @@ JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
     "join_sessions": [((JoinMode.PEER,), (JoinMode.OBSERVER,), (JoinMode.PEER, JoinMode.OBSERVER))],
     "require_moderators": [(1, 2, 2)],
     "on_leave": [(OnLeave.PAUSE, OnLeave.TERMINATE, OnLeave.TERMINATE)],
+    "second_factor": [(SecondFactor.SIGN_IN, SecondFactor.SESSION, SecondFactor.SESSION)],
 }
 
 

@@ -1,12 +1,14 @@
 """A ticket is good for the proxy that it was given to, as it was given, and for minutes."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
-from interlock.services.tickets import LIFE, Tickets
+from interlock.domain.identity import Claims, Identity
+from interlock.services.tickets import LIFE, FactorTickets, Tickets
 from interlock.testing.clock import START
 
 PROXY, OTHER = DaemonId("p1"), DaemonId("p2")
@@ -46,3 +48,28 @@ def test_it_is_no_standing_key() -> None:
     assert tickets.read(ticket, PROXY, START + LIFE)
     with pytest.raises(Denied, match="sign in again"):
         tickets.read(ticket, PROXY, START + LIFE + timedelta(seconds=1))
+
+
+CLAIMS = Claims(Identity("alice", ("dev",), "demo"), ("root",), START, START + timedelta(hours=1), serial=7)
+HERE, ELSEWHERE = b"digest of a session", b"digest of another one"
+
+
+def test_a_confirmation_is_for_one_certificate_one_connection_and_one_proxy() -> None:
+    """A proxy that has seen one code cannot use it for anybody else, or for another connection."""
+    tickets = FactorTickets(KEY)
+    ticket = tickets.give(CLAIMS, "d1", HERE, PROXY, START)
+    assert FactorTickets(KEY).read(ticket, CLAIMS, HERE, PROXY, START) == "d1"
+    assert tickets.read(ticket, CLAIMS, None, PROXY, START) == "d1"  # where no presence is asked for
+    bob = replace(CLAIMS, identity=replace(CLAIMS.identity, user="bob"))
+    for claims, session, proxy, shown in (
+        (bob, HERE, PROXY, ticket),
+        (replace(CLAIMS, serial=8), HERE, PROXY, ticket),
+        (CLAIMS, ELSEWHERE, PROXY, ticket),
+        (CLAIMS, HERE, OTHER, ticket),
+        (CLAIMS, HERE, PROXY, ticket.replace(b"d1", b"d2")),
+        (CLAIMS, HERE, PROXY, b""),
+    ):
+        with pytest.raises(Denied, match="connect again"):
+            tickets.read(shown, claims, session, proxy, START)
+    with pytest.raises(Denied, match="connect again"):
+        tickets.read(ticket, CLAIMS, HERE, PROXY, START + LIFE + timedelta(seconds=1))

@@ -9,7 +9,7 @@ Layout only; what is judged by it is `interlock.services.presence`.
 """
 
 from dataclasses import dataclass, field
-from hashlib import new
+from hashlib import new, sha256
 from typing import Self
 
 from interlock.core.errors import RemoteProtocolError
@@ -45,10 +45,17 @@ class Presence:
     """What a connection has to prove its person's presence with, until it was used or is of no use any more."""
 
     proof: Proof | None = None
+    ticket: bytes = b""  # of auth: that the person has confirmed the connection with a second factor
 
     def forget(self) -> None:
         """It is several kilobytes, and the shared secret of a connection."""
         self.proof = None
+
+    @property
+    def session(self) -> bytes:
+        """A digest of the session identifier; empty if there is nothing to prove."""
+        proof = self.proof
+        return b"" if proof is None else digest_of_session(new(proof.hash_name, proof.exchanged).digest())
 
 
 NO_PRESENCE = Presence()
@@ -95,6 +102,11 @@ class SignedRequest:
         signature = Reader(proof.signature)
         algorithm, value = signature.text(), signature.rest()
         return cls(session_id, beacon, host_key, user, key, string(session_id) + proof.request, algorithm, value)
+
+
+def digest_of_session(session_id: bytes) -> bytes:
+    """What stands for a session identifier where it need not be known."""
+    return sha256(session_id).digest()
 
 
 def marked(cookie: bytes, beacon: bytes) -> bytes:

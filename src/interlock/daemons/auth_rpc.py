@@ -20,7 +20,7 @@ from interlock.services.presence import PURPOSE as BEACONS
 from interlock.services.presence import Attendance, Beacons
 from interlock.services.proxies import Proxies
 from interlock.services.rotation import HeardOf
-from interlock.services.tickets import PURPOSE, Tickets
+from interlock.services.tickets import CONFIRMED, PURPOSE, FactorTickets, Tickets
 from interlock.services.trusting import Trusting
 
 SPOOL = "arriving"
@@ -126,6 +126,7 @@ def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) ->
             factory=services.factory,
             clock=local.clock,
         ),
+        confirmed=FactorTickets(ca.secret(CONFIRMED)),
         trackers=local.trackers,
         targets=local.inventory,
         proxies=local.proxies,

@@ -74,6 +74,7 @@ class SignIn(msgspec.Struct, frozen=True, tag="sign-in"):
     source: str
     new: str | None = None
     code: str = ""  # of a second factor
+    confirms: bool = False  # a connection: there is no password, a key was proven
 
 
 class Measure(msgspec.Struct, frozen=True, tag="measure"):
@@ -95,6 +96,8 @@ class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
     number: int
     result: str = ""  # a SignInResult
     device: str = ""  # `Identity.device`
+    question: str = ""  # see `signin.Confirmation`
+    prompt: str = ""
     error: str = ""  # a key of `ERRORS`; empty: none
     public: str = ""
     reason: str = ""

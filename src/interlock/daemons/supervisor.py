@@ -353,6 +353,12 @@ class Workers:
         """Passwords are judged here, so that who guesses is braked whichever worker he meets."""
         try:
             user, password, source, code = asked.user, asked.password, asked.source, asked.code
+            if asked.confirms:
+                found = await self._passwords.confirm(user, code, source=source)
+                control.send(
+                    Verdict(asked.number, device=found.device, question=found.question, prompt=found.prompt)
+                )
+                return
             if asked.new is None:
                 judged = await self._passwords.check(user, password, source=source, code=code)
             else:

@@ -49,7 +49,7 @@ from interlock.daemons.reloading import DRAINED, drain
 from interlock.daemons.shelf import worker_board
 from interlock.services.desk import Desk
 from interlock.services.joining import JoinSources
-from interlock.services.signin import Judgement, SignInResult
+from interlock.services.signin import Confirmation, Judgement, SignInResult
 
 _log = structlog.get_logger()
 
@@ -247,6 +247,14 @@ class _FarPasswords:
     async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """See `PasswordCheck.change`."""
         return await self._judged(SignIn(next(self._numbers), user, old, source, new, code))
+
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        """See `PasswordCheck.confirm`."""
+        del certificate, session
+        verdict = await self._ask(SignIn(next(self._numbers), user, "", source, code=code, confirms=True))
+        return Confirmation(verdict.device, verdict.question, verdict.prompt)
 
     async def _judged(self, question: SignIn) -> Judgement:
         verdict = await self._ask(question)

@@ -48,6 +48,13 @@ class OnLeave(Enum):
     TERMINATE = "terminate"
 
 
+class SecondFactor(Enum):
+    """When a role asks for a second factor."""
+
+    SIGN_IN = "sign_in"  # the certificate must come from a sign-in with one
+    SESSION = "session"  # each connection is confirmed with one, after the certificate
+
+
 Seconds = int
 """A duration as options are stored; on the command line 90, 90s, 15m, 8h or 1d."""
 
@@ -97,6 +104,7 @@ class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     join_sessions: tuple[JoinMode, ...] | None = None  # of others, on targets that the role reaches
     require_moderators: int | None = None
     on_leave: OnLeave | None = None
+    second_factor: SecondFactor | None = None
     deny: Deny | None = None
     allow: tuple[Verb, ...] | None = None
     request_roles: tuple[str, ...] | None = None  # patterns: roles that one may ask for (`domain.request`)
@@ -128,6 +136,7 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     join_sessions: tuple[JoinMode, ...] = ()
     require_moderators: int = 0
     on_leave: OnLeave = OnLeave.PAUSE
+    second_factor: SecondFactor | None = None  # what roles say; no permit has it, as who has one has satisfied it
 
     @property
     def guarded(self) -> bool:
@@ -191,6 +200,7 @@ MERGE: dict[str, Callable[[list[Any]], Any]] = {
     "join_sessions": _together,
     "require_moderators": max,
     "on_leave": _strictest(OnLeave),
+    "second_factor": _strictest(SecondFactor),
 }
 """How the values of the roles that say something become one. What is not of a connection is in `APART`."""
 

@@ -14,6 +14,8 @@ from interlock.core.address import format_address, parse_address
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.core.presence import NO_PRESENCE, Presence
+from interlock.domain.access import SecondFactor
+from interlock.domain.factor import check_factor
 from interlock.domain.identity import Claims, Identity
 
 ANY_ROLE = "*"
@@ -122,9 +124,20 @@ class LeafPass:
 
     @classmethod
     def decide(
-        cls, claims: Claims, roles: Iterable[str], leaf: TrustedCluster, *, login: str, node: str, now: datetime
+        cls,
+        claims: Claims,
+        roles: Iterable[str],
+        leaf: TrustedCluster,
+        *,
+        login: str,
+        node: str,
+        now: datetime,
+        required: SecondFactor | None = None,
     ) -> Self:
-        """Let a user with these current roles go there; Denied if the certificate is old or the names are none."""
+        """Let a user with these current roles go there; Denied if the certificate is old or the names are none.
+
+        ``required``: the second factor that these roles ask for.
+        """
         user = claims.identity.user
         if not claims.valid_after <= now < claims.valid_before:
             public = "your certificate has expired: run ilsh login"
@@ -138,6 +151,8 @@ class LeafPass:
                 parse_name(node)
         except ValueError as error:
             raise Denied("access denied: not a valid login or node", reason=str(error)) from None
+        if login:  # else nothing but a list is asked for
+            check_factor(required, claims.identity)
         identity = replace(claims.identity, roles=tuple(roles))
         shown, proof = claims.certificate, claims.presence
         return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, shown, proof)

@@ -1,10 +1,24 @@
 """Second factors: what a person has beside a password or a key, and shows when signing in."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from interlock.core.errors import Denied
 from interlock.core.ids import DeviceId
+from interlock.domain.access import Access, SecondFactor
+from interlock.domain.identity import Identity
+from interlock.domain.rbac import Role
+
+SIGN_IN_WITH_ONE = (
+    "access denied: this takes a sign-in with a second factor: run ilsh login (and ilsh mfa add before, "
+    "if you have none)"
+)
+CONFIRM_WITH_ONE = (
+    "access denied: each connection has to be confirmed with a second factor, which this way nobody can ask for: "
+    "connect through the gateway (and run ilsh mfa add before, if you have none)"
+)
 
 
 class DeviceKind(Enum):
@@ -59,3 +73,17 @@ class EnrolledKey:
     added: datetime
     expires: datetime | None = None  # None: until it is removed
     options: tuple[tuple[str, str], ...] = ()  # what restricts it, as `services.enrolment` reads it
+
+
+def required_by(roles: Iterable[Role]) -> SecondFactor | None:
+    """What these roles together ask for, wherever it is about: the strictest."""
+    return Access.of(role.options for role in roles).second_factor
+
+
+def check_factor(required: SecondFactor | None, identity: Identity) -> None:
+    """Denied unless the person has proved to be there as roles ask for it."""
+    match required:
+        case SecondFactor.SIGN_IN if not identity.devices:
+            raise Denied(SIGN_IN_WITH_ONE, reason=f"{identity.user} signed in without a second factor")
+        case SecondFactor.SESSION if not identity.confirmed:
+            raise Denied(CONFIRM_WITH_ONE, reason=f"{identity.user} has not confirmed this connection")

@@ -12,6 +12,7 @@ from interlock.core.presence import NO_PRESENCE, Presence
 from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
+from interlock.domain.factor import check_factor, required_by
 from interlock.domain.identity import Claims, Identity, Joining
 from interlock.domain.modes import ModePolicy
 from interlock.domain.party import JOIN_LOGIN
@@ -70,8 +71,9 @@ class Permit:
         if access is None:
             public = f"access denied: you may not log in as {login} on {target.hostname}"
             raise Denied(public, reason=_why_not(identity, judged))
+        check_factor(access.second_factor, identity)
         mode = modes.mode_for(target, access.recording)
-        access = msgspec.structs.replace(access, recording=mode.value)
+        access = msgspec.structs.replace(access, recording=mode.value, second_factor=None)
         return cls(
             identity,
             login,
@@ -84,11 +86,17 @@ class Permit:
         )
 
     @classmethod
-    def to_join(cls, claims: Claims, target: Target, joining: Joining, *, now: datetime) -> Self:
-        """To take part in a session on our node, which was judged by `domain.party`, and in nothing else there."""
+    def to_join(
+        cls, claims: Claims, roles: Iterable[Role], target: Target, joining: Joining, *, now: datetime
+    ) -> Self:
+        """To take part in a session on our node, which was judged by `domain.party`, and in nothing else there.
+
+        If any of the person's roles asks for a second factor, whatever it is about, joining takes it.
+        """
         if not claims.valid_after <= now < claims.valid_before:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {claims.identity.user} is not valid now")
+        check_factor(required_by(roles), claims.identity)
         access = msgspec.structs.replace(NOTHING_SPECIAL, recording=RecordingMode.NODE.value)
         before, shown, proof = claims.valid_before, claims.certificate, claims.presence
         return cls(claims.identity, JOIN_LOGIN, target, before, access, _DECIDER, joining, shown, proof)

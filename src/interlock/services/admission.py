@@ -10,12 +10,13 @@ from datetime import datetime
 
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId
-from interlock.domain.access import Access
+from interlock.domain.access import Access, SecondFactor
 from interlock.domain.duties import RecordingMode
+from interlock.domain.factor import required_by
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.permit import Permit
-from interlock.domain.rbac import Role, reaching
+from interlock.domain.rbac import Role, judge, reaching
 from interlock.domain.request import AccessRequest, hint, named_askable
 from interlock.domain.target import Target, unknown_node
 from interlock.domain.traits import filled
@@ -30,6 +31,14 @@ from interlock.ports import (
     UserSource,
 )
 from interlock.services.locks import check_stored
+
+HINT_S = 2.0
+"""Seconds for which it is remembered which roles ask for a second factor on each connection.
+
+The permit does not go by that: who was not asked, and should have been, is refused."""
+
+MAX_HINTS = 1000
+"""Roles of which it is remembered."""
 
 LISTED = 8
 """IDs that the refusal of an ambiguous name lists."""
@@ -75,6 +84,12 @@ def hinted(error: Denied, askable: Iterable[Role], login: str, target: Target) -
     return Denied(error.public + hint(askable, login, target), reason=error.reason)
 
 
+def asked_by(roles: Iterable[Role], login: str, target: Target) -> bool:
+    """Whether roles ask for a second factor on each connection to this login."""
+    access = judge(roles, login, target).access
+    return access is not None and access.second_factor is SecondFactor.SESSION
+
+
 class RoleAdmission:
     """`ports.Admission`, and the proxy's `permit`."""
 
@@ -96,6 +111,7 @@ class RoleAdmission:
         self._modes = modes
         self._locks = locks
         self._clock = clock
+        self._hints: dict[str, tuple[bool, float]] = {}  # by role: whether it asks, and until when that counts
 
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """What the user's current roles allow there; Denied if they do not allow the login."""
@@ -124,6 +140,44 @@ class RoleAdmission:
         """The roles that somebody with these roles may ask for, and does not have."""
         names = set(named_askable(roles)) - {role.name for role in roles}
         return await self._roles.roles(names) if names else []
+
+    async def asks(self, claims: Claims, login: str, name: str) -> bool:
+        """Whether a connection to this target has to be confirmed with a second factor.
+
+        False also if it is refused anyway. Asked before a client has been told that its key was right: for people
+        of whose roles none asks it costs nothing. Without login and name: whatever it is that their roles reach.
+        """
+        if not await self._may_ask(claims.identity.roles):
+            return False
+        try:
+            roles = await self.current_roles(claims)
+            if not name:
+                return required_by(roles) is SecondFactor.SESSION
+            target = await self.find(claims, name)
+        except (Denied, NotFound):
+            return False
+        return asked_by(roles, login, target)
+
+    async def asks_on(self, claims: Claims, target: Target) -> bool:
+        """The same of any login there."""
+        if not await self._may_ask(claims.identity.roles):
+            return False
+        return required_by(reaching(await self.current_roles(claims), target)) is SecondFactor.SESSION
+
+    async def _may_ask(self, names: Iterable[str]) -> bool:
+        """Whether one of these roles asks for a second factor on each connection."""
+        now = self._clock.monotonic()
+        unknown = [name for name in names if self._hints.get(name, (False, now))[1] <= now]
+        if unknown:
+            if len(self._hints) > MAX_HINTS:
+                self._hints.clear()
+            asking = {
+                role.name
+                for role in await self._roles.roles(unknown)
+                if role.options.second_factor is SecondFactor.SESSION
+            }
+            self._hints |= {name: (name in asking, now + HINT_S) for name in unknown}
+        return any(self._hints[name][0] for name in names if name in self._hints)
 
     async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
         """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""

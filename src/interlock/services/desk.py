@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.factor import check_factor, required_by
 from interlock.domain.identity import Claims, Joining
 from interlock.domain.party import Participant, Wish, choose_mode, joinable_modes
 from interlock.domain.permit import Permit
@@ -83,6 +84,7 @@ class Desk:
             public = f"sessions of the cluster {self._cluster} cannot be joined from another cluster"
             raise Denied(public, reason=f"{claims.identity.user} of {claims.identity.cluster} wanted {wish.sid}")
         roles = await self._current_roles(claims)
+        check_factor(required_by(roles), claims.identity)
         live = self._sessions.find(wish.sid)
         if live is not None:
             return self._here(claims, roles, live, wish, client_addr)
@@ -92,7 +94,7 @@ class Desk:
         modes = joinable_modes(user, roles, owner=owner, target=target, login=tracker.login)
         mode = choose_mode(user, modes, wish.mode, owner=owner)
         there = self._server(tracker, target)
-        permit = Permit.to_join(claims, there, Joining(wish.sid, modes), now=self._clock.now())
+        permit = Permit.to_join(claims, roles, there, Joining(wish.sid, modes), now=self._clock.now())
         return Elsewhere(permit, mode, target or there)
 
     def _server(self, tracker: Tracker, target: Target | None) -> Target:

@@ -23,6 +23,7 @@ from interlock.domain.cluster import (
     split_cluster,
 )
 from interlock.domain.duties import RecordingMode
+from interlock.domain.factor import required_by
 from interlock.domain.identity import Claims
 from interlock.domain.lock import Subject
 from interlock.domain.party import parse_wish
@@ -153,6 +154,10 @@ class FederatedAdmission(RoleAdmission):
         await check_stored(self._locks, Subject.of(here.identity, login, target), now=now)
         return Permit.decide(here, roles, login, target, now=now, modes=modes)
 
+    async def asks(self, claims: Claims, login: str, name: str) -> bool:
+        """Nobody from elsewhere is asked: their own gateway was the one to do so."""
+        return not self._foreign(claims) and await super().asks(claims, login, name)
+
     async def current_roles(self, claims: Claims) -> list[Role]:
         """The roles that count now: of somebody from a root, those that the mapping gives."""
         if not self._foreign(claims):
@@ -247,4 +252,5 @@ class Leaves:
             public = f"the cluster {leaf.name} is no leaf cluster of this gateway any more"
             raise Denied(public) from None
         names = tuple(role.name for role in roles)
-        return LeafPass.decide(claims, names, leaf, login=login, node=node, now=self._clock.now())
+        now, required = self._clock.now(), required_by(roles)
+        return LeafPass.decide(claims, names, leaf, login=login, node=node, now=now, required=required)

@@ -16,7 +16,7 @@ from interlock.core.address import parse_address
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
-from interlock.core.presence import Proof
+from interlock.core.presence import Proof, digest_of_session
 from interlock.domain.access import for_proxies
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
 from interlock.domain.duties import FORWARDER_DUTIES
@@ -45,9 +45,9 @@ from interlock.services.daemonca import HostIdentity
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.playback import Download
 from interlock.services.presence import Attendance, Seen
-from interlock.services.signin import Judgement, SignInResult
+from interlock.services.signin import Confirmation, Judgement, SignInResult
 from interlock.services.standing import Standing
-from interlock.services.tickets import Tickets
+from interlock.services.tickets import FactorTickets, Tickets
 
 JUMP_NAMES = 2
 """Names in a certificate for a jump's end: the one that the person used, and the target's own."""
@@ -106,6 +106,12 @@ class Judge(Protocol):
         """Replace it."""
         ...
 
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        """A second factor of somebody whose certificate was proven."""
+        ...
+
 
 class Confirms(Protocol):
     """services.confirming.Confirmations."""
@@ -137,6 +143,7 @@ class Proxies:
         confirmations: Confirms,
         tickets: Tickets,
         attendance: Attendance,
+        confirmed: FactorTickets,
         trackers: TrackerLookup,
         targets: TargetSource,
         proxies: ProxyStore,
@@ -155,6 +162,7 @@ class Proxies:
         self._confirmations = confirmations
         self._tickets = tickets
         self._attendance = attendance
+        self._confirmed = confirmed
         self._trackers = trackers
         self._targets = targets
         self._proxies = proxies
@@ -208,11 +216,21 @@ class Proxies:
         return self._attendance.beacon(proxy.id)
 
     async def issue_for_target(
-        self, proxy: HostIdentity, certificate: bytes, wanted: ForTarget, proof: Proof | None = None
+        self,
+        proxy: HostIdentity,
+        certificate: bytes,
+        wanted: ForTarget,
+        proof: Proof | None = None,
+        *,
+        ticket: bytes = b"",
     ) -> TargetCredential:
-        """A certificate for one dial; Denied unless the person is there and policy says so now."""
+        """A certificate for one dial; Denied unless the person is there and policy says so now.
+
+        ``ticket``: what `confirm` has given.
+        """
         claims = await self._claims(proxy, certificate)
         seen = self._attendance.see(self._members[proxy.id], claims, certificate, proof)
+        claims = self._with(claims, ticket, proxy, seen)
         if wanted.joining is None:
             target = await self._asked_for(claims, wanted, seen)
             permit = await self._admission.permit_for(claims, wanted.login, target)
@@ -240,6 +258,7 @@ class Proxies:
         offers: bool,
         client_addr: str,
         proof: Proof | None = None,
+        ticket: bytes = b"",
     ) -> TargetCredential:
         """A certificate for a leaf's door; Denied unless the person is there and may go there.
 
@@ -247,6 +266,7 @@ class Proxies:
         """
         claims = await self._claims(proxy, certificate)
         seen = self._attendance.see(self._members[proxy.id], claims, certificate, proof)
+        claims = self._with(claims, ticket, proxy, seen)
         if seen is not None and login:
             seen.to_leaf(login, node, leaf)
         elif seen is not None:
@@ -318,6 +338,28 @@ class Proxies:
         if found is None:
             return None, b""
         return found, self._tickets.give(found.user, proxy.id, self._clock.now(), device=found.device)
+
+    async def confirm(
+        self, proxy: HostIdentity, certificate: bytes, code: str, *, source: str, session: bytes
+    ) -> Confirmation:
+        """Judge a second factor, or say what is to be asked; with a ticket for this proxy and this connection."""
+        _check_source(proxy, source)
+        claims = await self._claims(proxy, certificate)
+        if claims.identity.cluster != self._cluster.name:
+            raise _refused(proxy, f"a second factor of {claims.identity.user} of {claims.identity.cluster}")
+        found = await self._passwords.confirm(claims.identity.user, code, source=source)
+        if not found.device:
+            return found
+        ticket = self._confirmed.give(claims, found.device, session, proxy.id, self._now())
+        return replace(found, ticket=ticket)
+
+    def _with(self, claims: Claims, ticket: bytes, proxy: HostIdentity, seen: Seen | None) -> Claims:
+        """The claims with what the ticket says of a second factor; Denied if it says nothing of them."""
+        if not ticket:
+            return claims
+        session = None if seen is None else digest_of_session(seen.session_id)
+        device = self._confirmed.read(ticket, claims, session, proxy.id, self._now())
+        return replace(claims, identity=replace(claims.identity, confirmed=device))
 
     async def portal(
         self,
@@ -409,7 +451,7 @@ class Proxies:
             raise _refused(proxy, f"{claims.identity.user} to join {wanted.sid} at {where} as {wanted.modes}")
         held_by_node = target is not None and target.id == where and target.sub_kind is SubKind.NODE
         there = target if target is not None and held_by_node else _proxy(where, tracker)
-        return Permit.to_join(claims, there, wanted, now=self._clock.now())
+        return Permit.to_join(claims, roles, there, wanted, now=self._clock.now())
 
     async def _target_of(self, tracker: Tracker) -> Target | None:
         try:

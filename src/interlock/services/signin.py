@@ -19,6 +19,7 @@ from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
 from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.bot import BY_TOKEN
+from interlock.domain.factor import DeviceKind
 from interlock.domain.lock import Subject
 from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserStore
 from interlock.services.bots import BotTokens
@@ -58,6 +59,22 @@ class Judgement:
     result: SignInResult
     device: str = ""  # `Identity.device` of who is signed in
     careful: bool = False  # whoever must change the password has a second factor, too
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What becomes of a connection that has to be confirmed: a question, or the device that has answered it."""
+
+    device: str = ""
+    question: str = ""  # for the person
+    prompt: str = ""  # before what is typed; empty: nothing is, and the text says what else to do
+    ticket: bytes = b""  # of auth, for a proxy apart
+
+
+NO_DEVICE = "This connection has to be confirmed with a second factor, and you have none: run ilsh mfa add."
+CONFIRM_ASKED = "Confirm this connection: type the code that your authenticator shows, or a recovery code."
+RECOVERY_ASKED = "Confirm this connection: type a recovery code. (Passkeys confirm sign-ins in browsers only.)"
+CODE_PROMPT = "Code: "
 
 
 class Passwords:
@@ -158,11 +175,17 @@ class SignIn:
         self._emit(Kind.USER_LOGIN, user, source, proven=proven)
         return Judgement(SignInResult.OK, proven.device)
 
-    async def confirm(self, user: str, code: str, *, source: str) -> Proven:
-        """A second factor of somebody whose key has proved who he is; SignInFailed if the code is not right.
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        """A second factor of somebody whose key has proved who he is; without a code, what to ask for it.
 
-        Locked if a lock keeps the device out.
+        SignInFailed if the code is not right, Locked if a lock keeps the device out. ``certificate``: with which
+        that was proved; whoever is asked here knows by itself.
         """
+        del certificate, session
+        if not code:
+            return await self._question(user)
         key = _key(user, source)
         if not self._brake.begin(key, self._clock.monotonic()):
             raise self._unconfirmed(user, source, "too many failures, the brake is on")
@@ -173,8 +196,16 @@ class SignIn:
         self._brake.succeeded(key)
         await self._admit(account, source, proven)
         fields: dict[str, JsonValue] = {"success": True, "mfa_device": proven.facts, "addr.remote": source}
-        self._sink.emit(self._event(Kind.MFA_CONFIRM, {"user": user} | fields))
-        return proven
+        self._sink.emit(self._event(Kind.MFA_CONFIRM, {"user": user, **fields}))
+        return Confirmation(proven.device)
+
+    async def _question(self, user: str) -> Confirmation:
+        devices = await self._factors.of(user)
+        if any(device.kind is DeviceKind.TOTP for device in devices):
+            return Confirmation(question=CONFIRM_ASKED, prompt=CODE_PROMPT)
+        if await self._factors.recovery_codes_left(user):
+            return Confirmation(question=RECOVERY_ASKED, prompt=CODE_PROMPT)
+        return Confirmation(question=NO_DEVICE)
 
     async def _must_change(self, account: User, source: str) -> Judgement:
         if await self._factors.of(account.name):

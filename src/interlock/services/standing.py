@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from interlock.core.errors import Denied, NotFound, StoreError
+from interlock.domain.access import SecondFactor
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.domain.duties import RecordingMode
+from interlock.domain.factor import required_by
 from interlock.domain.identity import Claims
 from interlock.domain.lock import Subject
 from interlock.domain.modes import ModePolicy
@@ -19,7 +21,7 @@ from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role, reaching
 from interlock.domain.target import Target
 from interlock.ports import Clock
-from interlock.services.admission import hinted
+from interlock.services.admission import asked_by, hinted
 from interlock.services.offline import Answers, Told, View
 
 FRESH_S = 2.0
@@ -85,6 +87,28 @@ class StandingAdmission:
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
             raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
         return permit
+
+    async def asks(self, claims: Claims, login: str, name: str) -> bool:
+        """Whether a connection has to be confirmed with a second factor; see `RoleAdmission.asks`.
+
+        Auth is asked no more than without it: who is let in is asked about in the same moment.
+        """
+        if claims.forwarded is not None:
+            return False
+        try:
+            standing = await self._standing(claims)
+            required = required_by(standing.roles)
+            if required is not SecondFactor.SESSION or not name:
+                return required is SecondFactor.SESSION
+            target = await self.find(claims, name)
+        except (Denied, NotFound):
+            return False
+        return asked_by(standing.roles, login, target)
+
+    async def asks_on(self, claims: Claims, target: Target) -> bool:
+        """The same of any login there."""
+        standing = await self._standing(claims, "", target)
+        return required_by(reaching(standing.roles, target)) is SecondFactor.SESSION
 
     async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
         """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""

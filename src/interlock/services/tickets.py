@@ -12,8 +12,12 @@ import msgspec
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
+from interlock.domain.identity import Claims
 
 PURPOSE = "sign-in tickets"
+
+CONFIRMED = "second-factor tickets"
+"""Purpose of another key, so that neither kind is ever taken for the other."""
 
 MAX_TICKET = 1024
 """Bytes."""
@@ -59,3 +63,46 @@ class Tickets:
             public = "this sign-in is too old: sign in again with ilsh login"
             raise Denied(public, reason=f"proxy {proxy} showed a ticket of {since.isoformat()} for {found.user}")
         return found.user, since, found.device
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What a ticket says for which somebody has confirmed one connection at one proxy."""
+
+    user: str
+    serial: int  # of the certificate that was proven before
+    proxy: DaemonId
+    device: str
+    session: bytes  # of the connection: `Presence.session`
+    since: float  # seconds since the epoch
+
+
+class FactorTickets:
+    """Gives and reads them. ``key``: `DaemonCa.secret` for `CONFIRMED`."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def give(self, claims: Claims, device: str, session: bytes, proxy: DaemonId, now: datetime) -> bytes:
+        """For somebody whose code was right on this connection."""
+        about = Confirmed(claims.identity.user, claims.serial, proxy, device, session, now.timestamp())
+        said = msgspec.msgpack.encode(about)
+        return hmac.digest(self._key, said, "sha256") + said
+
+    def read(self, ticket: bytes, claims: Claims, session: bytes | None, proxy: DaemonId, now: datetime) -> str:
+        """The device; Denied unless the ticket is this proxy's, for this certificate, and not too old.
+
+        ``session``: of the connection that is proven to be there; None if none is, as of older proxies.
+        """
+        seal, said = ticket[:_SEAL], ticket[_SEAL:MAX_TICKET]
+        public = "this connection was not confirmed with a second factor: connect again"
+        if not hmac.compare_digest(hmac.digest(self._key, said, "sha256"), seal):
+            raise Denied(public, reason=f"proxy {proxy} showed a ticket that is none")
+        found = msgspec.msgpack.decode(said, type=Confirmed)
+        whose = (found.user, found.serial, found.proxy)
+        here = session is None or hmac.compare_digest(session, found.session)
+        if whose != (claims.identity.user, claims.serial, proxy) or not here:
+            raise Denied(public, reason=f"proxy {proxy} showed a ticket of {found.user} at {found.proxy}")
+        if now - datetime.fromtimestamp(found.since, UTC) > LIFE:
+            raise Denied(public, reason=f"proxy {proxy} showed a ticket of {found.since} for {found.user}")
+        return found.device

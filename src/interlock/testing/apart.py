@@ -89,7 +89,7 @@ class Scene:
         """What a proxy that lies to itself has decided."""
         now = self.local.clock.now()
         if joining is not None:
-            return Permit.to_join(self.claims, target, joining, now=now)
+            return Permit.to_join(self.claims, [], target, joining, now=now)
         return Permit.decide(self.claims, [ANYTHING], login, target, now=now)
 
     async def refusals(self) -> list[str]:

@@ -53,7 +53,7 @@ from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
 from interlock.services.selfservice import SelfService
 from interlock.services.sessions import Sessions
-from interlock.services.signin import Judgement
+from interlock.services.signin import NO_DEVICE, Confirmation, Judgement
 from interlock.services.wheel import TICK_S, Wheel
 from interlock.testing.factors import no_factors
 from interlock.testing.hostile import Credential, RawSsh, connect_raw
@@ -108,8 +108,15 @@ class Directory:
         return list(self.known_targets.values())
 
 
+PHONE = "11111111-0000-4000-8000-00000000000d"
+"""The device of everybody who has a code."""
+
+
 class NoPasswords:
-    """Nobody signs in by password."""
+    """Nobody signs in by password; who is in ``codes`` has a second factor, which always shows the same."""
+
+    def __init__(self) -> None:
+        self.codes: dict[str, str] = {}
 
     async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
         """Refuse."""
@@ -118,6 +125,17 @@ class NoPasswords:
     async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """Refuse."""
         raise SignInFailed("sign-in failed", reason=f"{user} from {source}, {len(old)}, {len(new)}, {len(code)}")
+
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        """Ask for what the test has put into ``codes``, and take it."""
+        if not code:
+            asks = user in self.codes
+            return Confirmation(question="Confirm this." if asks else NO_DEVICE, prompt="Code: " if asks else "")
+        if self.codes.get(user) != code:
+            raise SignInFailed("wrong code", reason=f"{user} from {source}, {len(certificate)}, {len(session)}")
+        return Confirmation(PHONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +187,7 @@ class Gateway:
     locks: MemoryLocks
     leases: MemoryLeases
     twins: MemoryTwins
+    passwords: NoPasswords
     port: int = 0
     idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
 
@@ -322,6 +341,7 @@ async def gateway(
         cluster=cluster,
         trusts=trusts,
     )
+    passwords = NoPasswords()
     leaves = Leaves(federated, cluster=cluster, trusts=trusts, modes=users, clock=clock)
     certificates = CertificateReader([authority.export("user")])
     door = FederatedClaims(certificates, trusts, cluster)
@@ -343,7 +363,7 @@ async def gateway(
         hosts=authority,
         sessions=sessions,
         tenures=tenures,
-        passwords=NoPasswords(),
+        passwords=passwords,
         portal=Portal(
             oneself=SelfService(factors=no_factors(clock), clock=clock),
             cluster=cluster_name,
@@ -395,6 +415,7 @@ async def gateway(
         locks,
         leases,
         twins,
+        passwords,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(emitter.run(), name="gateway.emitter")

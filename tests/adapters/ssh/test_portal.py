@@ -22,7 +22,7 @@ from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RecordingError, SignInFailed, StoreError
 from interlock.services.caller import Caller
 from interlock.services.playback import Download
-from interlock.services.signin import Judgement, SignInResult
+from interlock.services.signin import Confirmation, Judgement, SignInResult
 from interlock.testing.clock import START
 
 
@@ -52,6 +52,11 @@ class Passwords:
         if judged.result is SignInResult.OK:
             self.known[user] = new
         return judged
+
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        raise AssertionError(user, code, source, certificate, session)
 
     def _second(self, user: str, code: str) -> Judgement:
         if user not in self.careful:

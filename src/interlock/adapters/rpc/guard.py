@@ -118,6 +118,7 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
     p.REPORT.name: _PROXY,  # of itself
     p.PEERS.name: _PROXY,
     p.BEACON.name: _PROXY,  # for itself
+    p.CONFIRM.name: _PROXY,  # for whoever has shown it a certificate, under the same brake
     p.PORTAL.name: _PROXY,  # for who has just signed at it, or whose fresh ticket it shows
 }
 """Which kinds of daemons may call a method, and what each of them may say there. What is not here nobody may."""

@@ -25,7 +25,7 @@ from interlock.services.caller import Caller
 from interlock.services.confirming import Asked, Collected
 from interlock.services.playback import Download
 from interlock.services.proxies import ForTarget
-from interlock.services.signin import Judgement, SignInResult
+from interlock.services.signin import Confirmation, Judgement, SignInResult
 from interlock.services.standing import Standing
 
 MAX_TICKETS = 10_000
@@ -68,8 +68,9 @@ class ProxyClient(AuthClient):
     ) -> TargetCredential:
         """`ports.TargetIssuer`: auth decides anew, by the person's certificate."""
         wanted = ForTarget(permit.login, permit.target.id, public_key, records, client_addr, permit.joining)
+        presence = permit.presence
         return await self._ask(
-            p.SIGN_FOR_TARGET, p.SignForTarget(permit.certificate, wanted, permit.presence.proof)
+            p.SIGN_FOR_TARGET, p.SignForTarget(permit.certificate, wanted, presence.proof, presence.ticket)
         )
 
     async def issue_for_leaf(
@@ -85,6 +86,7 @@ class ProxyClient(AuthClient):
             offers,
             client_addr,
             granted.presence.proof,
+            granted.presence.ticket,
         )
         return await self._ask(p.SIGN_FOR_LEAF, wanted)
 
@@ -115,6 +117,10 @@ class ProxyClient(AuthClient):
     async def collect_browser(self, asked_id: str) -> p.Collected:
         """Who has confirmed it."""
         return await self._ask(p.COLLECT_BROWSER, p.CollectBrowser(asked_id))
+
+    async def confirm(self, wanted: p.Confirm) -> Confirmation:
+        """A second factor of somebody who has proved a certificate."""
+        return await self._ask(p.CONFIRM, wanted)
 
     async def put_twin(self, twin: Twin) -> None:
         """Expect a node's twin of our session."""
@@ -194,6 +200,13 @@ class FarPortal:
     async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """See `PasswordCheck`."""
         return self._keep(user, await self._client.judge(p.Password(user, old, source, new, code)))
+
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        """See `PasswordCheck`: auth reads in the certificate who that is."""
+        del user
+        return await self._client.confirm(p.Confirm(certificate, code, source, session))
 
     async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
         """See `portal.Portal.answer`; StoreError if auth cannot be reached."""

@@ -14,6 +14,7 @@ from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
 from interlock.ports import TargetCredential
 from interlock.services.proxies import ForTarget
+from interlock.services.signin import Confirmation
 from interlock.services.standing import Standing
 
 
@@ -68,6 +69,7 @@ class SignForTarget:
     certificate: bytes
     wanted: ForTarget
     proof: Proof | None = None  # that the person is connected; here and below
+    ticket: bytes = b""  # that the connection was confirmed with a second factor
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class SignForLeaf:
     offers: bool
     client_addr: str
     proof: Proof | None = None
+    ticket: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,16 @@ class Collected:
     user: str
     device: str
     ticket: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Confirm:
+    """Judge a second factor of whoever has proved this certificate; without a code: what is to be asked?"""
+
+    certificate: bytes
+    code: str
+    source: str
+    session: bytes = b""  # `Presence.session`
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +251,7 @@ SIGN_FOR_JUMP = Method(AUTH_SERVICE, "SignForJump", SignForJump, HostCertificate
 PASSWORD = Method(AUTH_SERVICE, "Password", Password, Judged, once=True)
 ASK_BROWSER = Method(AUTH_SERVICE, "AskBrowser", AskBrowser, Asked, once=True)
 COLLECT_BROWSER = Method(AUTH_SERVICE, "CollectBrowser", CollectBrowser, Collected, once=True)
+CONFIRM = Method(AUTH_SERVICE, "ConfirmConnection", Confirm, Confirmation, once=True)
 PORTAL = Method(AUTH_SERVICE, "Portal", AskPortal, Piece)  # the reply is a stream
 REPORT = Method(AUTH_SERVICE, "Report", Report, Nothing)
 BEACON = Method(AUTH_SERVICE, "Beacon", AskBeacon, Beacon)

@@ -17,6 +17,7 @@ from interlock.services.daemonca import HostIdentity
 from interlock.services.playback import Download
 from interlock.services.portal import refusal
 from interlock.services.proxies import Proxies
+from interlock.services.signin import Confirmation
 from interlock.services.standing import Standing
 
 
@@ -46,6 +47,7 @@ class ProxyHandlers:
         service.unary(p.PASSWORD, self._password)
         service.unary(p.ASK_BROWSER, self._ask_browser)
         service.unary(p.COLLECT_BROWSER, self._collect_browser)
+        service.unary(p.CONFIRM, self._confirm)
         service.stream(p.PORTAL, self._portal)
 
     async def _standing(self, caller: HostIdentity, request: p.Who) -> Standing:
@@ -75,7 +77,9 @@ class ProxyHandlers:
         return m.Nothing()
 
     async def _sign_for_target(self, caller: HostIdentity, request: p.SignForTarget) -> TargetCredential:
-        return await self._proxies.issue_for_target(caller, request.certificate, request.wanted, request.proof)
+        return await self._proxies.issue_for_target(
+            caller, request.certificate, request.wanted, request.proof, ticket=request.ticket
+        )
 
     async def _sign_for_leaf(self, caller: HostIdentity, request: p.SignForLeaf) -> TargetCredential:
         return await self._proxies.issue_for_leaf(
@@ -88,6 +92,12 @@ class ProxyHandlers:
             offers=request.offers,
             client_addr=request.client_addr,
             proof=request.proof,
+            ticket=request.ticket,
+        )
+
+    async def _confirm(self, caller: HostIdentity, request: p.Confirm) -> Confirmation:
+        return await self._proxies.confirm(
+            caller, request.certificate, request.code, source=request.source, session=request.session
         )
 
     async def _sign_for_jump(self, caller: HostIdentity, request: p.SignForJump) -> p.HostCertificate:

@@ -52,6 +52,7 @@ class DoorServices:
     admitted: Callable[[ClientLegConnection], None]
     gone: Callable[[ClientLegConnection], None]
     joins: Callable[[ClientLegConnection], Joins | None]  # a connection that was routed to a session here
+    asks: Callable[[Claims, Route], Awaitable[bool]]  # whether a second factor has to confirm a connection there
 
 
 class Door(Guarded, TunnelHooks):
@@ -61,7 +62,7 @@ class Door(Guarded, TunnelHooks):
     """
 
     def __init__(self, gate: Gate, services: DoorServices) -> None:
-        super().__init__(gate)
+        super().__init__(gate, services.passwords)
         self._services = services
         self._route: Route | None = None
         self._node: NodeCaller | None = None  # set while the user name is a node's
@@ -113,6 +114,14 @@ class Door(Guarded, TunnelHooks):
         else:
             self._node.proven(certificate)
 
+    async def weigh(self, user: str, certificate: bytes) -> None:
+        """See `CertificateHooks.weigh`."""
+        if self._node is None:
+            await super().weigh(user, certificate)
+
+    async def _asks(self, claims: Claims) -> bool:
+        return self._route is not None and await self._services.asks(claims, self._route)
+
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge | Awaitable[Challenge]:
         """Ask for the password where one gets somewhere, or for a browser's word."""
         if self._route is not None or self._node is not None:
@@ -132,6 +141,8 @@ class Door(Guarded, TunnelHooks):
         self, username: str, responses: Sequence[str]
     ) -> Challenge | Awaitable[Challenge]:
         """Judge it."""
+        if self._route is not None or self._node is not None:
+            return super().validate_kbdint_response(username, responses)
         return self._answered(username, responses)
 
     async def _answered(self, username: str, responses: Sequence[str]) -> Challenge:
@@ -278,14 +289,20 @@ class JumpEnd(Guarded):
     def __init__(
         self,
         gate: Gate,
+        passwords: PasswordCheck,
+        asks: Callable[[Claims, str], Awaitable[bool]],
         jumper: Identity,
         client_addr: str,
         serve: Callable[[ClientLegConnection, Claims, str, str], None],
     ) -> None:
-        super().__init__(gate)
+        super().__init__(gate, passwords)
+        self._asked = asks
         self._jumper = jumper
         self._client_addr = client_addr
         self._serve = serve
+
+    async def _asks(self, claims: Claims) -> bool:
+        return await self._asked(claims, self.user_name)
 
     def client_addr(self) -> str:
         """The outer connection's: what the client says of itself in the channel open is worth nothing."""

@@ -1,13 +1,15 @@
 """What both doors check: a certificate against the clock, the locks and whoever is trusted."""
 
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 import asyncssh
 
-from interlock.adapters.ssh.portal import Challenge
+from interlock.adapters.ssh.portal import Challenge, PasswordCheck
 from interlock.adapters.ssh.seams.certificates import CertificateHooks
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
+from interlock.adapters.ssh.second import BANNER, SecondQuestion
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.audit import JsonValue, Kind
@@ -42,8 +44,11 @@ class Gate:
 class Guarded(CertificateHooks):
     """Certificate authentication, with refusals that are explained and audited once."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, passwords: PasswordCheck) -> None:
         self.gate = gate
+        self._passwords = passwords
+        self._weighed = (b"", False)  # a certificate, and whether it takes a second factor here
+        self._second: SecondQuestion | None = None  # set while that is to be answered
         self.connection: ClientLegConnection  # set by connection_made, the first callback
         self.claims: Claims | None = None  # set when the client has proven its certificate
         self.user_name = ""  # the SSH user name of the running attempt
@@ -63,13 +68,14 @@ class Guarded(CertificateHooks):
         return address(self.connection.get_extra_info("peername"))
 
     def begin_auth(self, username: str) -> bool:
-        """Authentication is always needed."""
+        """Authentication is always needed, and of another user name all of it."""
         self.user_name = username
+        self.claims = self._second = None
         return True
 
     def public_key_auth_supported(self) -> bool:
-        """Certificates are public keys to SSH."""
-        return True
+        """Certificates are public keys to SSH. After one that was proven only the second question is left."""
+        return self._second is None
 
     def kbdint_auth_supported(self) -> bool:
         """Asked last by stock clients, so it is where the lack of a certificate is explained."""
@@ -81,7 +87,9 @@ class Guarded(CertificateHooks):
         lang: str,  # noqa: ARG002
         submethods: str,  # noqa: ARG002
     ) -> Challenge | Awaitable[Challenge]:
-        """A question without questions: only its text matters."""
+        """The second question; or one without questions, of which only the text matters."""
+        if self._second is not None:
+            return self._second.challenge()
         if self._explained:
             return False
         self._explained = True
@@ -90,10 +98,17 @@ class Guarded(CertificateHooks):
     def validate_kbdint_response(
         self,
         username: str,  # noqa: ARG002
-        responses: Sequence[str],  # noqa: ARG002
+        responses: Sequence[str],
     ) -> Challenge | Awaitable[Challenge]:
-        """Nobody gets in by it."""
-        return False
+        """Nobody gets in by it alone."""
+        return False if self._second is None else self._confirm(self._second, responses)
+
+    async def _confirm(self, second: SecondQuestion, responses: Sequence[str]) -> Challenge:
+        verdict = await second.respond(responses)
+        if verdict is True and second is self._second:
+            self.claims = second.confirmed
+            return self.claims is not None
+        return False if verdict is True else verdict
 
     def judge(self, user: str, certificate: bytes) -> bool:
         """See `CertificateHooks.judge`."""
@@ -119,7 +134,28 @@ class Guarded(CertificateHooks):
         """See `CertificateHooks.proven`."""
         claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
         self._check(user, claims)
-        self.claims = replace(claims, presence=self.connection.take_presence())
+        claims = replace(claims, presence=self.connection.take_presence())
+        weighed, asks = self._weighed
+        if weighed != certificate:
+            raise asyncssh.PermissionDenied("another certificate was being looked at")
+        if asks:
+            self.connection.send_auth_banner(BANNER)
+            self._second = SecondQuestion(self._passwords, claims, self.client_addr())
+        else:
+            self.claims = claims
+
+    async def weigh(self, user: str, certificate: bytes) -> None:  # noqa: ARG002
+        """See `CertificateHooks.weigh`."""
+        claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
+        self._weighed = certificate, await self._asks(claims)
+
+    def unfinished(self) -> bool:
+        """See `CertificateHooks.unfinished`."""
+        return self._second is not None and self.claims is None
+
+    @abstractmethod
+    async def _asks(self, claims: Claims) -> bool:
+        """Whether a second factor has to confirm this connection."""
 
     def auth_completed(self) -> None:
         """Note that nothing was refused in the end."""

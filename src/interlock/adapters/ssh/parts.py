@@ -34,6 +34,14 @@ class Permits(Protocol):
         """Proof that the login is allowed; Denied otherwise."""
         ...
 
+    async def asks(self, claims: Claims, login: str, name: str) -> bool:
+        """Whether a connection to this target has to be confirmed with a second factor; without names, to any."""
+        ...
+
+    async def asks_on(self, claims: Claims, target: Target) -> bool:
+        """The same of any login on this target; Denied for whoever is nobody any more."""
+        ...
+
     async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
         """The strictest mode that any login there may have; Denied if no role reaches the target."""
         ...

@@ -19,7 +19,7 @@ from interlock.core.errors import Denied, InterlockError, Locked, RemoteProtocol
 from interlock.services.caller import Caller
 from interlock.services.playback import Download
 from interlock.services.portal import refusal
-from interlock.services.signin import Judgement, SignInResult
+from interlock.services.signin import CODE_PROMPT, Confirmation, Judgement, SignInResult
 
 MAX_ATTEMPTS = 6
 """Rounds of questions on one connection. OpenSSH asks three times (NumberOfPasswordPrompts)."""
@@ -30,8 +30,7 @@ HINT = (
 """What a person reads who asks the gateway itself for a shell."""
 
 CODE_ASKED = "Your account has a second factor: type the code that your authenticator shows, or a recovery code."
-CODE_PROMPT = "Code: "
-"""What is asked when a password or a key has been right."""
+"""What is asked when a password has been right."""
 
 _log = structlog.get_logger(__name__)
 
@@ -61,6 +60,12 @@ class PasswordCheck(Protocol):
 
     async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
         """Replace it; SignInFailed if the old one is wrong, Denied if the new one will not do."""
+        ...
+
+    async def confirm(
+        self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
+    ) -> Confirmation:
+        """A second factor of whoever has proved a certificate; SignInFailed if the code is wrong."""
         ...
 
 

@@ -74,6 +74,7 @@ class ProxyServer:
             self._strangers.left,
             self._gone,
             self._joins,
+            self._asks,
         )
 
     async def listen(self, host: str, port: int, *, share: bool = False) -> tuple[str, int]:
@@ -221,6 +222,13 @@ class ProxyServer:
             entrance = self._joining[connection] = Entrance(self._parts, connection, claims, wish, client_addr)
             self._serve(entrance)
 
+    async def _asks(self, claims: Claims, route: Route) -> bool:
+        """Whether a second factor has to confirm a connection; to what is no target here, if any role says so."""
+        if not await self._parts.permits.asks(claims, "", ""):  # hardly anybody is asked
+            return False
+        elsewhere = parse_wish(route) is not None or await self._parts.leaves.find(route.target) is not None
+        return elsewhere or await self._parts.permits.asks(claims, route.login, route.target)
+
     def _joins(self, connection: ClientLegConnection) -> Joins | None:
         entrance = self._joining.get(connection)
         return entrance.session if entrance is not None else None
@@ -239,7 +247,9 @@ class ProxyServer:
         if port not in (SSH_PORT, target.port):
             text = f"only the SSH port of {target.hostname} can be reached through this gateway"
             raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
-        if target.sub_kind is SubKind.NODE and not FORWARDER_DUTIES[mode, target.sub_kind].emits:
+        records = FORWARDER_DUTIES[mode, target.sub_kind].emits
+        asks = await self._parts.permits.asks_on(claims, target)  # which nobody could do across a bridge
+        if target.sub_kind is SubKind.NODE and not records and not asks:
             return await self._bridge(outer, claims, target)
         names = tuple(dict.fromkeys((host, target.hostname)))
         return await self._jump_end(claims, target.id, names, address(outer.get_extra_info("peername")))
@@ -284,8 +294,13 @@ class ProxyServer:
         def serve(connection: ClientLegConnection, own: Claims, login: str, addr: str) -> None:
             self._serve(Passage(self._parts, connection, own, login, target, addr))
 
+        async def asks(own: Claims, login: str) -> bool:
+            return await self._asks(own, Route(login, target))
+
         options = await self._options(
-            names, lambda: JumpEnd(self._parts.gate, claims.identity, client_addr, serve), keep=keep
+            names,
+            lambda: JumpEnd(self._parts.gate, self._parts.passwords, asks, claims.identity, client_addr, serve),
+            keep=keep,
         )
         inner = ClientLegConnection(asyncio.get_running_loop(), options)
         inner.accepted_at = self._parts.gate.clock.monotonic()

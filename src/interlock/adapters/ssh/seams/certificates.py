@@ -7,6 +7,7 @@ itself is true of this module as well.
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from functools import lru_cache
+from typing import Any
 
 import asyncssh
 from asyncssh.connection import SSHServerConnection
@@ -40,12 +41,31 @@ class CertificateHooks(asyncssh.SSHServer, ABC):
     def proven(self, user: str, certificate: bytes) -> None:
         """The client has signed with the certificate's key; called right before authentication succeeds."""
 
+    async def weigh(self, user: str, certificate: bytes) -> None:
+        """The client has signed: find out what else it has to show. It may take its time, and be cancelled."""
+
+    def unfinished(self) -> bool:
+        """Whether what was proven is not enough yet: the client is told of a partial success (RFC 4252 §5.1)."""
+        return False
+
     def plain_key(self, user: str) -> None:
         """A key without certificate was offered, and is refused. ssh tries the bare key before its certificate."""
 
 
 class CertifiedConnection(SSHServerConnection):
     """A client's connection on which only our own verdict on user certificates counts."""
+
+    _proven_options: Any = None  # of the certificate that was proven last
+
+    async def send_userauth_success(self) -> None:
+        """Only if nothing else is asked for."""
+        hooks = self._owner
+        if isinstance(hooks, CertificateHooks) and hooks.unfinished():
+            self.send_userauth_failure(True)
+            return
+        # asyncssh refuses what it does not permit, a PTY for example, and forgets it with each request (R13).
+        self._cert_options = self._proven_options
+        await super().send_userauth_success()
 
     def run(self, work: Coroutine[None, None, None]) -> None:
         """Do ``work`` in a task that this connection owns; it goes on to its end when the connection closes."""
@@ -77,7 +97,8 @@ class CertifiedConnection(SSHServerConnection):
         key.set_touch_required(True)
         if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
             return False
-        self._cert_options = certificate.options  # asyncssh refuses what it does not permit, a PTY for example
+        await hooks.weigh(username, key_data)
+        self._proven_options = certificate.options
         self.was_signed(msg, signature)
         hooks.proven(username, key_data)
         return True
