@@ -112,7 +112,7 @@ def print_rows(rows: Sequence[Row], columns: Mapping[str, str], form: Format) ->
 
 def more(options: str) -> None:
     """Say on stderr, where it is in the way of no program, how to see the next page of a list."""
-    print(f"There may be more: {options}", file=sys.stderr)
+    print(printable(f"There may be more: {options}"), file=sys.stderr)
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+"""What output, names and texts may try on the terminal of who looks at them, and what a terminal would answer."""
+
+HOSTILE = {
+    "device attributes": "\x1b[c",
+    "secondary device attributes": "\x1b[>c",
+    "tertiary device attributes": "\x1b[=c",
+    "identify": "\x1bZ",
+    "cursor report": "\x1b[6n",
+    "private status report": "\x1b[?6n",
+    "terminal version": "\x1b[>q",
+    "terminal parameters": "\x1b[x",
+    "answerback": "\x05",
+    "mode report": "\x1b[?1$p",
+    "settings report (DECRQSS)": '\x1bP$q"p\x1b\\',
+    "termcap report (XTGETTCAP)": "\x1bP+q544e\x1b\\",
+    "user-defined keys (DECUDK)": "\x1bP0;1|17/6c73\x1b\\",
+    "title report": "\x1b[21t",
+    "icon title report": "\x1b[20t",
+    "window size report": "\x1b[18t",
+    "window resize": "\x1b[8;200;200t",
+    "title": "\x1b]0;owned\x07",
+    "title by string terminator": "\x1b]2;owned\x1b\\",
+    "title of screen and tmux": "\x1bkowned\x1b\\",
+    "clipboard write": "\x1b]52;c;cm0gLXJmIC8K\x07",
+    "clipboard read": "\x1b]52;c;?\x07",
+    "colour query": "\x1b]11;?\x07",
+    "palette change": "\x1b]4;1;#000000\x07",
+    "hyperlink": "\x1b]8;;http://evil.example/\x1b\\",
+    "iTerm2 file download": "\x1b]1337;File=name=eA==;inline=0:eA==\x07",
+    "notification": "\x1b]777;notify;owned;owned\x07",
+    "kitty graphics": "\x1b_Ga=q,i=31,s=1,v=1;AAAA\x1b\\",
+    "kitty keyboard query": "\x1b[?u",
+    "kitty keyboard push": "\x1b[>1u",
+    "tmux passthrough": "\x1bPtmux;\x1b\x1b]52;c;eA==\x07\x1b\\",
+    "privacy message": "\x1b^hidden\x1b\\",
+    "start of string": "\x1bXhidden\x1b\\",
+    "mouse reports": "\x1b[?1000h",
+    "any-motion mouse reports": "\x1b[?1003h",
+    "focus reports": "\x1b[?1004h",
+    "bracketed paste": "\x1b[?2004h",
+    "highlight tracking": "\x1b[1;2;3;4;5T",
+    "application cursor keys": "\x1b[?1h",
+    "modify other keys": "\x1b[>4;2m",
+    "132 columns": "\x1b[?3h",
+    "print screen": "\x1b[i",
+    "printer on": "\x1b[5i",
+    "alignment pattern": "\x1b#8",
+    "other character coding": "\x1b%@",
+    "erase the scrollback": "\x1b[3J",
+    "endless repetition": "\x1b[999999999b",
+    "macro": "\x1b[1*z",
+    "checksum report": "\x1b[1;1;1;1;1;1*y",
+    "C1 control sequence": "\u009b6n",
+    "C1 OSC": "\u009d0;owned\u009c",
+    "C1 DCS": '\u0090$q"p\u009c',
+    "C1 identify": "\u009a",
+    "backwards text": "\u202e",
+    "isolated text": "\u2066",
+    "null": "\0",
+    "delete": "\x7f",
+}
+
+ANSWERED = [
+    name
+    for name in HOSTILE
+    if any(word in name for word in ("attributes", "report", "query", "read", "identify", "version", "answerback"))
+    and "mouse" not in name
+    and "focus" not in name
+]
+"""Those to which some terminal writes back."""
