@@ -79,6 +79,7 @@ if [ "${1:-}" = --tools ]; then
         exit 1
     }
     need chromium chromium
+    need softhsm2-util softhsm2
     need Xvfb xvfb
     need xauth xauth
     need xdpyinfo x11-utils

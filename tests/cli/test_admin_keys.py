@@ -1,14 +1,18 @@
 """``ilctl keys``."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from interlock.core.certificate import PublicKey
 from interlock.daemons.database import DATABASE
 from interlock.daemons.keys import KEY_FILE_VARIABLE
 from interlock.daemons.supervise import sole_user
+from interlock.testing.softhsm import PIN, forget_sessions, make_token, module
 
 Ilctl = Callable[..., Any]
 PRIVATE = b"BEGIN PRIVATE KEY"
@@ -93,3 +97,32 @@ def test_a_credential_is_read_where_systemd_puts_it(
     assert ilctl("keys", "status").code == 0
     monkeypatch.delenv("CREDENTIALS_DIRECTORY")
     assert KEY_FILE_VARIABLE in ilctl("keys", "status").err
+
+
+@pytest.mark.interop
+def test_authorities_in_a_token(ilctl: Ilctl, key_file: Path, tmp_path: Path) -> None:
+    """The token wraps the data key; an authority whose key is changed from then on has it in there, for good."""
+    label = f"interlock-{uuid4().hex[:12]}"
+    make_token(label)
+    key_file.write_text(f"{PIN}\n")
+    token = ("--pkcs11-module", module(), "--pkcs11-token", label)
+    assert ilctl("keys", "seal", "--ask", *token).code == 2
+    assert ilctl("keys", "seal", "--key-file", key_file, *token).code == 0
+    assert "sealed by a pkcs11" in ilctl("keys", "status").out
+    before = ilctl("auth", "export", "--type", "host").out
+    for _ in range(4):
+        assert ilctl("auth", "rotate", "--type", "host", "--force").code == 0
+    after = ilctl("auth", "export", "--type", "host").out
+    assert after != before
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "host"], check=True)
+    out = tmp_path / "host-cert.pub"
+    sign = ("auth", "sign", "--host", "web1", "--public-key", tmp_path / "host.pub", "--out", out)
+    assert ilctl(*sign).code == 0
+    shown = subprocess.run(["ssh-keygen", "-L", "-f", out], check=True, capture_output=True, text=True).stdout
+    assert PublicKey.parse(after).fingerprint in shown
+    passphrase = _passphrase(tmp_path / "new", "correct horse battery staple")
+    left = ilctl("keys", "rewrap", "--key-file", passphrase)
+    assert (left.code, "stay there" in left.err) == (4, True)
+    key_file.write_text("wrong-pin\n")
+    forget_sessions()
+    assert "the PIN is not that" in ilctl("keys", "status").err

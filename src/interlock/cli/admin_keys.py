@@ -26,6 +26,12 @@ KeyFile = Annotated[
     Path | None, typer.Option(help="File with the passphrase, mode 0600; the gateway reads it at each start.")
 ]
 Credential = Annotated[str, typer.Option(help="Name of the systemd credential with the passphrase.")]
+Module = Annotated[
+    str, typer.Option("--pkcs11-module", metavar="FILE", help="Library of a PKCS#11 token that wraps the key.")
+]
+TokenLabel = Annotated[
+    str, typer.Option("--pkcs11-token", metavar="LABEL", help="The token; its PIN is in the file or credential.")
+]
 Ask = Annotated[bool, typer.Option("--ask", help="Ask for the passphrase now and at each start.")]
 
 
@@ -56,13 +62,20 @@ def status(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
 
 
 @app.command("seal")
-def seal(context: typer.Context, key_file: KeyFile = None, credential: Credential = "", ask: Ask = False) -> None:
+def seal(
+    context: typer.Context,
+    key_file: KeyFile = None,
+    credential: Credential = "",
+    ask: Ask = False,
+    pkcs11_module: Module = "",
+    pkcs11_token: TokenLabel = "",
+) -> None:
     """Seal them. Say the same in [auth.keys] of the gateway's file if other machines have auths as well."""
 
     async def work(local: "Local") -> int:
         from interlock.daemons.resealing import seal_keys
 
-        return await seal_keys(local, *_way(local, key_file, credential, ask=ask))
+        return await seal_keys(local, *_way(local, key_file, credential, pkcs11_module, pkcs11_token, ask=ask))
 
     print(f"{_alone(context, 'seal', work)} secrets were sealed. Backups from before have them in the clear.")
 
@@ -73,6 +86,8 @@ def rewrap(
     key_file: KeyFile = None,
     credential: Credential = "",
     ask: Ask = False,
+    pkcs11_module: Module = "",
+    pkcs11_token: TokenLabel = "",
     new_data_key: Annotated[
         bool, typer.Option("--new-data-key", help="Somebody may have had the old one: seal everything anew.")
     ] = False,
@@ -82,7 +97,7 @@ def rewrap(
     async def work(local: "Local") -> int:
         from interlock.daemons.resealing import rewrap_keys
 
-        way = _way(local, key_file, credential, ask=ask)
+        way = _way(local, key_file, credential, pkcs11_module, pkcs11_token, ask=ask)
         return await rewrap_keys(local, *way, new_data_key=new_data_key)
 
     count = _alone(context, "rewrap", work)
@@ -101,13 +116,20 @@ def unseal(context: typer.Context) -> None:
     print(f"{_alone(context, 'unseal', work)} secrets are in the clear now.")
 
 
-def _way(local: "Local", key_file: Path | None, credential: str, *, ask: bool) -> "tuple[KeysConfig, Wrapping]":
+def _way(
+    local: "Local", key_file: Path | None, credential: str, module: str, label: str, *, ask: bool
+) -> "tuple[KeysConfig, Wrapping]":
+    from interlock.core.errors import ConfigError
     from interlock.daemons.keys import KeysConfig
 
-    settings = KeysConfig(str(key_file.absolute()) if key_file else "", credential, ask)
+    settings = KeysConfig(str(key_file.absolute()) if key_file else "", credential, ask, module, label)
     if [bool(key_file), bool(credential), ask].count(True) != 1:
         msg = "give one of --key-file, --credential and --ask"
         raise typer.BadParameter(msg)
+    try:
+        settings.check()
+    except ConfigError as error:
+        raise typer.BadParameter(error.public) from None
     return settings, settings.wrapping(local.entropy, "New passphrase of the cluster's keys: ")
 
 

@@ -15,9 +15,10 @@ import structlog
 
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.sealed import SqlKeyWrappers
+from interlock.adapters.token import Token, TokenWrapping
 from interlock.core.errors import ConfigError
 from interlock.ports import Clock, Entropy, KeyWrapper, Sealing, Wrapping
-from interlock.services.sealing import DATA_KEY, PASSPHRASE, ClearSealing, KeySealing, PassphraseWrapping
+from interlock.services.sealing import DATA_KEY, ClearSealing, KeySealing, PassphraseWrapping
 
 KEY_FILE_VARIABLE = "INTERLOCK_KEY_FILE"
 """A file with the passphrase, for ``ilctl`` where the daemon has it from elsewhere."""
@@ -31,14 +32,20 @@ _log = structlog.get_logger(__name__)
 class KeysConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Table ``[auth.keys]``: how the cluster's keys are opened. Sealing them is ``ilctl keys seal``."""
 
-    key_file: str = ""  # file with the passphrase, mode 0600
+    key_file: str = ""  # file with the passphrase, or with the token's PIN; mode 0600
     credential: str = ""  # name of a systemd credential with the passphrase
     ask: bool = False  # for the passphrase, on the terminal, at the start
+    pkcs11_module: str = ""  # library of a PKCS#11 token, which wraps the data key and holds new authorities' keys
+    pkcs11_token: str = ""  # its label
 
     def check(self) -> None:
         """ConfigError if the settings contradict each other."""
         if sum(map(bool, (self.key_file, self.credential, self.ask))) > 1:
             raise ConfigError("auth.keys: give one of key_file, credential and ask")
+        if bool(self.pkcs11_module) != bool(self.pkcs11_token):
+            raise ConfigError("auth.keys: pkcs11_module and pkcs11_token belong together")
+        if self.pkcs11_module and not (self.key_file or self.credential):
+            raise ConfigError("auth.keys: give the token's PIN by key_file or credential")
 
     @property
     def says(self) -> bool:
@@ -47,8 +54,22 @@ class KeysConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
     def wrapping(self, entropy: Entropy, prompt: str = "Passphrase of the cluster's keys: ") -> Wrapping:
         """The way that it says, ready to be used. ConfigError if that cannot be had."""
+        token = self.token()
+        return (
+            PassphraseWrapping(self._secret(prompt), entropy) if token is None else TokenWrapping(token, entropy)
+        )
+
+    def token(self) -> Token | None:
+        """The token, if one is named."""
+        if not self.pkcs11_module:
+            return None
+        return Token(Path(self.pkcs11_module), self.pkcs11_token, self._secret(""))
+
+    def _secret(self, prompt: str) -> bytes:
+        if named := os.environ.get(KEY_FILE_VARIABLE, ""):
+            return read_passphrase(Path(named))
         if self.key_file:
-            return PassphraseWrapping(read_passphrase(Path(self.key_file)), entropy)
+            return read_passphrase(Path(self.key_file))
         if self.credential:
             directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
             if not directory:
@@ -56,8 +77,8 @@ class KeysConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
                     f"there is no systemd credential {self.credential} here: is LoadCredential= in the unit? For "
                     f"ilctl, name a file with the passphrase in {KEY_FILE_VARIABLE}"
                 )
-            return PassphraseWrapping(read_passphrase(Path(directory) / self.credential), entropy)
-        return PassphraseWrapping(ask_passphrase(prompt), entropy)
+            return read_passphrase(Path(directory) / self.credential)
+        return ask_passphrase(prompt)
 
 
 def keep_keys(data_dir: Path, config: KeysConfig) -> None:
@@ -108,7 +129,7 @@ async def unlock(
             _log.warning("keys.not_sealed", consequence="the cluster's keys are in the clear: run ilctl keys seal")
             return ClearSealing()
         way = settings.wrapping(entropy)
-        await store.start(way.wrap(PASSPHRASE, entropy.token(DATA_KEY), now=clock.now()))
+        await store.start(way.wrap(way.kind, entropy.token(DATA_KEY), now=clock.now()))
         return KeySealing(_unwrap(await store.wrappers(), way), entropy)
     if not data_key:
         data_key = _unwrap(found, _way(settings, entropy))
@@ -116,9 +137,7 @@ async def unlock(
 
 
 def _way(settings: KeysConfig, entropy: Entropy) -> Wrapping:
-    if named := os.environ.get(KEY_FILE_VARIABLE, ""):
-        return PassphraseWrapping(read_passphrase(Path(named)), entropy)
-    if settings.says or sys.stdin.isatty():
+    if settings.says or os.environ.get(KEY_FILE_VARIABLE) or sys.stdin.isatty():
         return settings.wrapping(entropy)
     raise ConfigError(
         "the cluster's keys are sealed: say in [auth.keys] how they are opened, or name a file with the "

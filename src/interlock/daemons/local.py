@@ -43,7 +43,7 @@ from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.daemons.database import database_place
-from interlock.daemons.keys import unlock
+from interlock.daemons.keys import kept_keys, unlock
 from interlock.daemons.storage import open_recordings
 from interlock.domain.duties import RecordingMode
 from interlock.ports import Clock, Cluster, Entropy, EventSink, Sealing
@@ -180,7 +180,13 @@ async def open_local(
         authorities = SqlAuthorityStore(database, clock, sealing)
         rotations = SqlRotationStore(database, sealing)
         authority = await Authority.load(
-            authorities, rotations, cluster=cluster.name, daemon_id=daemon_id, clock=clock, entropy=entropy
+            authorities,
+            rotations,
+            token=kept_keys(data_dir).token(),
+            cluster=cluster.name,
+            daemon_id=daemon_id,
+            clock=clock,
+            entropy=entropy,
         )
         users, roles, inventory = SqlUserStore(database), SqlRoleStore(database), SqlInventory(database, clock)
         locks, requests = SqlLockStore(database), SqlRequestStore(database)

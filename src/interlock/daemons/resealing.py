@@ -28,6 +28,8 @@ async def rewrap_keys(local: Local, settings: KeysConfig, way: Wrapping, *, new_
     """
     if not isinstance(local.sealing, KeySealing):
         raise Denied("the cluster's keys are not sealed: run ilctl keys seal")
+    if not settings.pkcs11_module and local.authority.in_token:
+        raise Denied("authorities' keys are in the PKCS#11 token, and stay there: name it again")
     if not new_data_key:
         return await _replace(local, settings, way, local.sealing.data_key, None)
     data_key = local.entropy.token(DATA_KEY)
@@ -39,7 +41,8 @@ async def unseal_keys(local: Local) -> int:
     if not isinstance(local.sealing, KeySealing):
         raise Denied("the cluster's keys are not sealed")
     count = await SqlKeyWrappers(local.database).replace([], local.sealing, ClearSealing())
-    forget_keys(local.data_dir)
+    if not local.authority.in_token:
+        forget_keys(local.data_dir)
     return count
 
 

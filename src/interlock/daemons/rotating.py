@@ -29,6 +29,7 @@ def rotations_of(local: Local) -> Rotations:
         factory=factory,
         clock=local.clock,
         entropy=local.entropy,
+        token=local.authority.token,
     )
 
 

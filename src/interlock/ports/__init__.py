@@ -116,7 +116,7 @@ from interlock.ports.retention import (
     SignCut,
 )
 from interlock.ports.rotation import Heard, HeardStore, KeyRing, KeyRingSource, RotationStore
-from interlock.ports.sealing import KeyWrapper, Sealing, Wrapping
+from interlock.ports.sealing import KeyToken, KeyWrapper, Sealing, Wrapping
 from interlock.ports.system import (
     Clock,
     Entropy,
@@ -167,6 +167,7 @@ __all__ = [
     "KeyRingSource",
     "KeySource",
     "KeyStore",
+    "KeyToken",
     "KeyWrapper",
     "KnownClusters",
     "KnownTrackers",

@@ -29,6 +29,21 @@ class KeyWrapper:
     created: datetime
 
 
+class KeyToken(Protocol):
+    """Something that holds private keys and signs with them.
+
+    StoreError if it does not answer, ConfigError if it does not have a key.
+    """
+
+    def make_signing_key(self, name: str) -> bytes:
+        """Make an Ed25519 key there, for good; the raw public half. Blocks."""
+        ...
+
+    def sign(self, name: str, message: bytes) -> bytes:
+        """A signature by that key. Blocks for as long as the token needs."""
+        ...
+
+
 class Wrapping(Protocol):
     """One way to wrap a data key, with all that it takes at hand."""
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from interlock.core.certificate import Certificate, CertKind, PublicKey
-from interlock.core.errors import Denied, StoreError
+from interlock.core.errors import ConfigError, Denied, NotFound, StoreError
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
@@ -46,6 +46,7 @@ from interlock.ports import (
     Entropy,
     EventSink,
     KeyRingSource,
+    KeyToken,
     TargetCredential,
     TrustBundle,
 )
@@ -83,7 +84,11 @@ PORTAL_LOGIN = "portal"
 """The principal of a certificate for a leaf's portal: there must be one, and no login is asked for there."""
 
 RECORDINGS, AUDIT = "recordings", "audit"
-_KINDS = ("user", "host", "openssh", RECORDINGS, AUDIT)
+_IN_TOKEN = ("user", "host", "openssh")
+_KINDS = (*_IN_TOKEN, RECORDINGS, AUDIT)
+IN_TOKEN = "pkcs11:object="  # noqa: S105 - no password
+"""Before a key's name, in the place of a private key (RFC 7512)."""
+
 _PERMISSIONS: dict[str, Callable[[Access], bool]] = {
     "permit-X11-forwarding": lambda access: access.x11_forwarding,
     "permit-agent-forwarding": lambda access: access.agent_forwarding,
@@ -99,9 +104,17 @@ class Authority:
     """Signs with keys parsed once: `ports.HostIssuer`, `TargetIssuer`, `TunnelIssuer` and `TrustSource`."""
 
     def __init__(
-        self, keys: Sequence[AuthorityKey], *, cluster: str, daemon_id: DaemonId, clock: Clock, entropy: Entropy
+        self,
+        keys: Sequence[AuthorityKey],
+        *,
+        cluster: str,
+        daemon_id: DaemonId,
+        clock: Clock,
+        entropy: Entropy,
+        token: KeyToken | None = None,
     ) -> None:
-        self._signers = {key.kind: _Signer(key) for key in keys}  # those that sign now
+        self.token = token  # where new keys are made; None: in memory
+        self._signers = {key.kind: _Signer(key, token) for key in keys}  # those that sign now
         self._trusted: dict[str, tuple[_Signer, ...]]
         self._trusted = {kind: (signer,) for kind, signer in self._signers.items()}  # first the one that signs
         self._ring: KeyRingSource | None = None
@@ -122,13 +135,15 @@ class Authority:
         daemon_id: DaemonId,
         clock: Clock,
         entropy: Entropy,
+        token: KeyToken | None = None,
     ) -> Self:
         """Read the authorities' keys, making those that do not exist yet. ``daemon_id`` signs for itself.
 
-        ``ring``: where they are as they change; None: they do not.
+        ``ring``: where they are as they change; None: they do not. ``token``: has those that were made there, and
+        gets new ones.
         """
-        keys = [await store.ensure_authority(new_authority(kind, clock.now())) for kind in _KINDS]
-        made = cls(keys, cluster=cluster, daemon_id=daemon_id, clock=clock, entropy=entropy)
+        keys = [await _ensured(store, kind, clock.now(), token) for kind in _KINDS]
+        made = cls(keys, cluster=cluster, daemon_id=daemon_id, clock=clock, entropy=entropy, token=token)
         made._ring = ring
         await made.refresh()
         return made
@@ -145,9 +160,9 @@ class Authority:
         if seen == self._seen:
             return False
         trusted: dict[str, tuple[_Signer, ...]]
-        trusted = {kind: (_Signer(key),) for kind, key in ring.current.items() if kind in _KINDS}
+        trusted = {kind: (_Signer(key, self.token),) for kind, key in ring.current.items() if kind in _KINDS}
         for kind, key in ring.coming.items():
-            new, old = _Signer(key), trusted[kind][0]
+            new, old = _Signer(key, self.token), trusted[kind][0]
             trusted[kind] = (new, old) if ring.rotations[RotatedKind(kind)].signs_with_new else (old, new)
         self._trusted, self._seen = trusted, seen
         self._signers = {kind: signers[0] for kind, signers in trusted.items()}
@@ -167,6 +182,11 @@ class Authority:
     def export(self, kind: str) -> str:
         """The same as the lines of a file."""
         return "\n".join(self.trusted(kind))
+
+    @property
+    def in_token(self) -> bool:
+        """Whether a key is in a token, which has to be there from then on."""
+        return any(each.in_token for signers in self._trusted.values() for each in signers)
 
     @property
     def audit_key(self) -> SigningKey:
@@ -377,28 +397,48 @@ class Authority:
 
 
 class _Signer:
-    """One authority's key, ready to sign."""
+    """One authority's key, ready to sign: in memory, or in a token."""
 
-    def __init__(self, key: AuthorityKey) -> None:
+    def __init__(self, key: AuthorityKey, token: KeyToken | None) -> None:
+        self.in_token = key.private_key.startswith(IN_TOKEN)
+        if self.in_token:
+            if token is None:
+                public = f"the key of the {key.kind} authority is in a PKCS#11 token: name it in [auth.keys]"
+                raise ConfigError(public)
+            name = key.private_key.removeprefix(IN_TOKEN)
+            self.public = PublicKey.parse(key.public)
+            self._sign: Callable[[bytes], bytes] = lambda message: token.sign(name, message)
+            return
         private = load_pem_private_key(key.private_key.encode(), None)
         if not isinstance(private, Ed25519PrivateKey):
             raise StoreError(
                 "the gateway's keys cannot be read", reason=f"the {key.kind} authority is not Ed25519"
             )
-        self._private = private
+        self._sign = private.sign
         self.key = SigningKey(private)
         self.public = PublicKey("ssh-ed25519", (private.public_key().public_bytes_raw(),))
 
     def sign(self, certificate: Certificate) -> str:
-        return certificate.line(self._private.sign(certificate.signed_part()))
+        return certificate.line(self._sign(certificate.signed_part()))
 
 
-def new_authority(kind: str, now: datetime) -> AuthorityKey:
-    """A fresh key pair for an authority."""
+async def _ensured(store: AuthorityStore, kind: str, now: datetime, token: KeyToken | None) -> AuthorityKey:
+    if token is not None:  # no key is made there that nobody needs
+        with contextlib.suppress(NotFound):
+            return await store.authority(kind)
+    return await store.ensure_authority(new_authority(kind, now, token))
+
+
+def new_authority(kind: str, now: datetime, token: KeyToken | None = None) -> AuthorityKey:
+    """A fresh key pair for an authority; in the token if there is one and the key signs certificates."""
+    if token is not None and kind in _IN_TOKEN:
+        name = f"interlock-{kind}-{now:%Y%m%dT%H%M%S%f}"
+        public = PublicKey("ssh-ed25519", (token.make_signing_key(name),))
+        return AuthorityKey(kind, IN_TOKEN + name, public.line(), now.astimezone(UTC))
     private = Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    public = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    return AuthorityKey(kind, pem, public, now.astimezone(UTC))
+    line = private.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return AuthorityKey(kind, pem, line, now.astimezone(UTC))
 
 
 def _permissions(access: Access | None) -> tuple[tuple[str, str | None], ...]:

@@ -23,6 +23,7 @@ from interlock.ports import (
     Entropy,
     Heard,
     HeardStore,
+    KeyToken,
     LockStore,
     MemberProxy,
     RotationStore,
@@ -87,7 +88,9 @@ class Rotations:
         factory: EventFactory,
         clock: Clock,
         entropy: Entropy,
+        token: KeyToken | None = None,
     ) -> None:
+        self._token = token  # where new keys are made
         self._locks = locks
         self._entropy = entropy
         self._store = store
@@ -108,7 +111,7 @@ class Rotations:
         """Make a new key that is trusted beside the old one; Denied if there is one already."""
         now = self._clock.now()
         rotation = begin(kind, now, grace=grace, compromised=compromised)
-        await self._store.begin_rotation(rotation, new_authority(kind.value, now))
+        await self._store.begin_rotation(rotation, new_authority(kind.value, now, self._token))
         await self._tell(Kind.ROTATION_BEGIN, rotation, who)
         return rotation
 
