@@ -14,6 +14,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
+from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId
@@ -261,6 +262,10 @@ class Portal:
         claims = caller.claims
         if claims is None:
             raise Denied("sign in with ilsh login: it counts what was approved")
+        if _fingerprint(request.public_key) not in claims.identity.keys[:1]:
+            # Otherwise whoever passes the request on (a proxy apart), or has a stolen key, would have one more.
+            public = "access is added to the certificate that you show, for the same key"
+            raise Denied(public, reason=f"{caller.user} asked for another key than that of {claims.serial}")
         wanted = [*claims.identity.requests, request.id]
         approved = [each for each in await self._requests().usable(caller.user) if each.id in wanted]
         if request.id not in {each.id for each in approved}:
@@ -445,6 +450,13 @@ def _nowhere(user: str, roles: list[Role]) -> str:
         return NO_LOGIN
     public = "your roles allow no login anywhere: ask your administrator"
     raise Denied(public, reason=f"the roles of {user} have no logins")
+
+
+def _fingerprint(public_key: str) -> str:
+    try:
+        return PublicKey.parse(public_key).fingerprint
+    except ValueError as error:
+        raise Denied("this public key cannot be certified", reason=str(error)) from None
 
 
 def _valid_until(certificate: str) -> str:

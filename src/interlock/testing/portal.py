@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from interlock.core import portal as wire
+from interlock.core.certificate import PublicKey
 from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent
@@ -199,8 +200,9 @@ def signed_in(user: str = "alice") -> Caller:
 
 
 def certified(user: str = "alice", *roles: str) -> Caller:
-    """A user who came with a certificate of an hour."""
-    claims = Claims(Identity(user, roles, "test"), ("root",), START, START + timedelta(hours=1), serial=7)
+    """A user who came with a certificate of an hour, for `KEY`."""
+    identity = Identity(user, roles, "test", keys=(PublicKey.parse(KEY).fingerprint, "SHA256:ca"))
+    claims = Claims(identity, ("root",), START, START + timedelta(hours=1), serial=7)
     return Caller(user, claims, ("publickey",), START)
 
 

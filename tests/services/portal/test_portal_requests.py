@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from interlock.core import portal as wire
 from interlock.core.ids import DaemonId
@@ -153,6 +155,14 @@ async def test_what_gives_no_access_gives_no_certificate(office: Portal, clock: 
     who = {"another's": certified("eve", "dev"), "password": signed_in()}.get(how, caller)
     request_id = made.id if how != "unknown" else "nonsense"
     assert (await refused(office, who, wire.UseAccess(request_id, KEY))).why == "denied"
+
+
+async def test_access_is_for_the_key_that_is_shown_and_no_other(office: Portal) -> None:
+    """A proxy that passes the request on cannot put its own key in, and a thief of the key gets no second one."""
+    done = await approved(office)
+    another = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    for key in (another.decode(), "nonsense"):
+        assert (await refused(office, certified("alice", "dev"), wire.UseAccess(done.id, key))).why == "denied"
 
 
 async def test_whoever_has_no_login_can_sign_in_to_ask(office: Portal, clock: FakeClock) -> None:
