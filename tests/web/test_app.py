@@ -106,6 +106,16 @@ async def test_the_source_is_the_connections_unless_our_own_proxy_tells(desk: We
         assert desk.events.all[-1].fields["addr.remote"] == counts
 
 
+async def test_what_our_proxy_adds_counts_and_not_what_the_client_sent_before_it(desk: WebDesk) -> None:
+    """Some proxies do not lengthen the client's own header but add another one behind it."""
+    browser = desk.browser("127.0.0.1")
+    await browser.get("/sign-in")
+    fields = {"form": browser.token, "user": "alice", "password": "wrong"}
+    headers = [("origin", URL), ("x-forwarded-for", "203.0.113.66"), ("x-forwarded-for", "198.51.100.3")]
+    await browser.client.post("/sign-in", data=fields, headers=headers)
+    assert desk.events.all[-1].fields["addr.remote"] == "198.51.100.3"
+
+
 async def test_the_stylesheet_comes_from_here(desk: WebDesk) -> None:
     """And may be kept for a while."""
     answer = await desk.browser().client.get("/static/style.css")

@@ -1,6 +1,8 @@
 """What strangers may hold of the web part's server, over real sockets."""
 
 import asyncio
+import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,9 +24,11 @@ async def hello(_scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(app: App = hello, *, trusted: bool = False) -> AsyncIterator[tuple[str, int]]:
+async def serving(
+    app: App = hello, *, trusted: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """Where it listens."""
-    served = WebServer(app, tls=None, trusted=lambda _host: trusted)
+    served = WebServer(app, tls=tls, trusted=lambda _host: trusted)
     host, _, port = (await served.open("127.0.0.1", 0)).rpartition(":")
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(served.run())
@@ -68,6 +72,49 @@ async def test_who_brings_no_whole_request_is_disconnected(
     monkeypatch.setattr(server, "PATIENCE_S", 0.2)
     async with serving() as where, asyncio.timeout(10):
         assert b"200" not in await said(where, request_)
+
+
+async def test_the_next_request_has_to_come_in_time_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who was answered once cannot stay for ever with half a head; who goes on in time can."""
+    monkeypatch.setattr(server, "PATIENCE_S", 1.0)
+    async with serving() as where, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection(*where)
+        try:
+            for _ in range(3):
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b"200" in await reader.readuntil(b"ok")
+            writer.write(b"GET / HTTP/1.1\r\nHo")
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        finally:
+            writer.close()
+
+
+async def test_a_tls_handshake_that_does_not_end_is_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds a file descriptor of auth's process; who has gone gives the place back."""
+    monkeypatch.setattr(server, "MAX_OF_SOURCE", 3)
+    async with serving(tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)) as where, asyncio.timeout(10):
+        held = [await asyncio.open_connection(*where) for _ in range(3)]
+        assert not await stays(where)
+        for _, each in held:
+            each.close()
+        while not await stays(where):  # the server hears of their end a moment later
+            pass
+
+
+async def stays(where: tuple[str, int]) -> bool:
+    """Whether a connection that says nothing is let in."""
+    reader, writer = await asyncio.open_connection(*where)
+    try:
+        async with asyncio.timeout(0.2):
+            await reader.read()
+    except TimeoutError:
+        return True
+    except ConnectionResetError:
+        pass
+    finally:
+        writer.close()
+    return False
 
 
 async def test_a_head_is_bounded() -> None:

@@ -60,7 +60,8 @@ class WebServer:
     async def open(self, host: str, port: int) -> str:
         """Listen; the bound address. OSError if that fails."""
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=128)
+        plain = socket.create_server((host, port), family=family, backlog=128)
+        listening = _Listening(self._counts, plain)
         listening.setblocking(False)
         self._socket = listening
         return format_address(*listening.getsockname()[:2])
@@ -84,7 +85,7 @@ class WebServer:
             self._socket.close()
 
     def _protocol(self, **arguments: Any) -> "_Patient":
-        return _Patient(self._counts, **arguments)
+        return _Patient(**arguments)
 
 
 class _Server(uvicorn.Server):
@@ -119,42 +120,79 @@ class _Counts:
             del self._by_source[source]
 
 
+class _Listening(socket.socket):
+    """Counts whom it lets in from the first moment on: a TLS handshake that never ends is a connection, too."""
+
+    def __init__(self, counts: _Counts, plain: socket.socket) -> None:
+        super().__init__(plain.family, plain.type, plain.proto, plain.detach())
+        self._counts = counts
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next one that is not one too many."""
+        while True:
+            plain, where = super().accept()
+            source = self._counts.add(_plain(str(where[0])))
+            if source is not None:
+                return _Accepted(self._counts, source, plain), where
+            plain.close()
+
+
+class _Accepted(socket.socket):
+    """Counts until it is closed."""
+
+    def __init__(self, counts: _Counts, source: str, plain: socket.socket) -> None:
+        super().__init__(plain.family, plain.type, plain.proto, plain.detach())
+        self._counts = counts
+        self._source: str | None = source
+
+    def close(self) -> None:
+        """Close it, and count it no more."""
+        super().close()
+        source, self._source = self._source, None
+        if source is not None:
+            self._counts.remove(source)
+
+
 class _Patient(H11Protocol):
     """Closes who brings no whole request in time."""
 
-    def __init__(self, counts: _Counts, **arguments: Any) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._counts = counts
-        self._source: str | None = None
         self._patience: asyncio.TimerHandle | None = None
+        self._after: Any = None  # the request behind which the next one has begun to arrive
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it."""
+        """Begin to wait."""
         super().connection_made(transport)
-        peer = transport.get_extra_info("peername")
-        self._source = self._counts.add(_plain(str(peer[0]) if peer else ""))
-        if self._source is None:
-            transport.abort()
-            return
-        self._patience = self.loop.call_later(PATIENCE_S, self._judge)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Begin to wait anew with the first byte of each request."""
+        cycle: Any = self.cycle
+        if cycle is not None and cycle.response_complete and self._after is not cycle:
+            self._after = cycle
+            self._wait()
+        super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
         super().connection_lost(exc)
         if self._patience is not None:
             self._patience.cancel()
-        if self._source is not None:
-            self._counts.remove(self._source)
-            self._source = None
+
+    def _wait(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self.loop.call_later(PATIENCE_S, self._judge)
 
     def _judge(self) -> None:
         """A request that is being answered may take its time; one that is still arriving has had it."""
         cycle: Any = self.cycle  # None until the first request, which its type does not say
-        arriving = cycle is None or (cycle.more_body and not cycle.response_complete)
+        arriving = cycle is None or self._after is cycle or (cycle.more_body and not cycle.response_complete)
         if arriving:
             self.transport.abort()
             return
-        self._patience = self.loop.call_later(PATIENCE_S, self._judge)
+        self._wait()
 
 
 def _plain(host: str) -> str:

@@ -129,7 +129,8 @@ def client_of(site: Site, request: Request[Any, Any, Any]) -> str:
     """host:port of the browser: of the connection, or what our own reverse proxy says of it, and nobody else."""
     client = request.scope.get("client")
     host, port = (client[0], int(client[1])) if client else ("0.0.0.0", 0)  # noqa: S104 - not listened on
-    for said in reversed([each.strip() for each in request.headers.get("x-forwarded-for", "").split(",")]):
+    told = ",".join(request.headers.getall("x-forwarded-for", []))  # some proxies add a header of their own
+    for said in reversed([each.strip() for each in told.split(",")]):
         if not said or not _within(host, site.behind):
             break
         try:
