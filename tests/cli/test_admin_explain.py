@@ -51,6 +51,19 @@ def test_why_somebody_may_not(world: Ilctl) -> None:
     assert effects["own"][0] == "allows"
 
 
+def test_where_somebody_would_come_from(world: Ilctl) -> None:
+    """If it is said."""
+    world("roles", "set", "own", "--option", "source_networks=10.0.0.0/8,192.0.2.0/24")
+    assert (
+        "source_networks 10.0.0.0/8,192.0.2.0/24: from own"
+        in world("access", "explain", "alice", "al", "web1").out
+    )
+    assert world("access", "explain", "alice", "al", "web1", "--from", "10.0.0.7").code == 0
+    done = world("access", "explain", "alice", "al", "web1", "--from", "198.51.100.7")
+    assert (done.code, "your roles do not let you come from this address" in done.out) == (4, True)
+    assert world("roles", "set", "own", "--option", "source_networks=everywhere").code == 2
+
+
 def test_a_lock_is_named(world: Ilctl) -> None:
     """It refuses whatever the roles say."""
     world("locks", "add", "--user", "alice")

@@ -16,6 +16,7 @@ from interlock.domain.access import (
     OnLeave,
     RoleOptions,
     SecondFactor,
+    SessionKind,
     Strictness,
     dump_options,
     load_options,
@@ -44,6 +45,15 @@ JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
     "require_moderators": [(1, 2, 2)],
     "on_leave": [(OnLeave.PAUSE, OnLeave.TERMINATE, OnLeave.TERMINATE)],
     "second_factor": [(SecondFactor.SIGN_IN, SecondFactor.SESSION, SecondFactor.SESSION)],
+    "session_kinds": [
+        ((SessionKind.SHELL, SessionKind.EXEC), (SessionKind.EXEC, SessionKind.SFTP), (SessionKind.EXEC,)),
+        ((SessionKind.SHELL,), (SessionKind.SFTP,), ()),
+    ],
+    "source_networks": [
+        (("10.0.0.0/8", "192.0.2.0/24"), ("10.1.0.0/16", "2001:db8::/32"), ("10.1.0.0/16",)),
+        (("10.1.0.0/16", "10.2.0.0/16"), ("10.0.0.0/8",), ("10.1.0.0/16", "10.2.0.0/16")),
+        (("10.0.0.0/8",), ("192.0.2.0/24",), ()),
+    ],
 }
 
 
@@ -54,6 +64,7 @@ JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
         (RoleOptions(local_forwarding=True, max_sessions=1), False),
         (RoleOptions(file_transfer=FileTransfer.DOWNLOAD), True),
         (RoleOptions(require_moderators=1), True),
+        (RoleOptions(session_kinds=(SessionKind.SHELL,)), True),
     ],
 )
 def test_what_only_the_keeper_of_the_record_enforces(options: RoleOptions, guarded: bool) -> None:

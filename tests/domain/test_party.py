@@ -74,6 +74,14 @@ def test_who_is_denied_a_login_does_not_type_into_its_sessions(deny: Deny, modes
     assert joinable_modes("bob", roles, owner="alice", target=WEB, login="root") == modes
 
 
+def test_where_somebody_may_join_from() -> None:
+    """The roles that let one join say so."""
+    options = RoleOptions(join_sessions=(PEER,), source_networks=("10.0.0.0/8",))
+    roles = [Role("r", (), {"*": "*"}, options)]
+    for source, modes in (("10.0.0.7:22", (PEER,)), ("192.0.2.7:22", ()), ("", ())):
+        assert joinable_modes("bob", roles, owner="alice", target=WEB, login="root", source=source) == modes
+
+
 def test_ones_own_sessions_may_be_joined_but_not_moderated() -> None:
     """Whatever the roles say."""
     every = [role({"*": "*"}, *JoinMode)]

@@ -64,6 +64,32 @@ def test_a_denial_is_named_to_the_audit_log() -> None:
     assert caught.value.reason == "no-root of alice denies root on web1"
 
 
+@pytest.mark.parametrize(
+    ("networks", "source", "comes"),
+    [
+        (None, "", True),
+        (("10.0.0.0/8",), "10.1.2.3:4711", True),
+        (("10.0.0.0/8",), "10.1.2.3", True),
+        (("10.0.0.0/8",), "[::ffff:10.1.2.3]:22", True),
+        (("10.0.0.0/8", "2001:db8::/32"), "[2001:db8::7]:22", True),
+        (("10.0.0.0/8",), "192.0.2.7:22", False),
+        (("10.0.0.0/8",), "", False),
+        (("10.0.0.0/8",), "localhost", False),
+        ((), "10.1.2.3:4711", False),
+        (("10.0.0.0/8",), None, True),
+    ],
+)
+def test_where_somebody_may_come_from(networks: tuple[str, ...] | None, source: str | None, comes: bool) -> None:
+    """Who does not know it refuses; None leaves it to whoever gets the permit, who learns it."""
+    role = replace(OPS, options=RoleOptions(source_networks=networks))
+    if comes:
+        permit = Permit.decide(CLAIMS, [role], "root", WEB, now=NOW, source=source)
+        assert permit.access.source_networks == networks
+        return
+    with pytest.raises(Denied, match="your roles do not let you come from this address"):
+        Permit.decide(CLAIMS, [role], "root", WEB, now=NOW, source=source)
+
+
 def test_the_logins_in_the_certificate_open_nothing() -> None:
     """Current roles decide; what the certificate says of logins was true when it was made."""
     stale = replace(CLAIMS, logins=("root",))

@@ -96,13 +96,16 @@ def test_forbidden_login(cluster: Cluster, client: SshClient, target: str) -> No
 
 
 def test_node_that_no_role_reaches(cluster: Cluster, person: Person) -> None:
-    """A user without a role sees no node and reaches none."""
+    """A user without a role sees no node and reaches none, and does not learn whether there is one."""
     if "roleless" not in {user["name"] for user in cluster.json("users", "ls")}:
         cluster.admin("roles", "add", "nothing", "--logins", cluster.login_name, "--labels", "env=other")
         cluster.add_user("roleless", "nothing")
-    done = cluster.client("roleless", cluster.login("roleless")).run(*cluster.route(cluster.node_name), "true")
-    assert done.rc == 255
-    assert "you may not log in" in done.stderr
+    client = cluster.client("roleless", cluster.login("roleless"))
+    for road in (cluster.route, cluster.jump):
+        there, nowhere = (client.run(*road(name), "true") for name in (cluster.node_name, "nosuch"))
+        assert there.rc == 255
+        assert f"unknown node {cluster.node_name}: run `ilsh ls`" in there.stderr
+        assert there.stderr.replace(cluster.node_name, "nosuch") == nowhere.stderr
     assert person.name == cluster.user
 
 

@@ -158,6 +158,29 @@ async def test_templates_are_filled_with_the_users_traits(admission: RoleAdmissi
     assert (await admission.permit(CLAIMS, "root", "web1")).login == "root"
 
 
+async def test_who_reaches_nothing_there_learns_nothing_of_it(admission: RoleAdmission, world: World) -> None:
+    """What does not exist and what one does not reach are refused alike; the audit log knows which it was."""
+    with pytest.raises(NotFound) as unknown:
+        await admission.find(CLAIMS, "web9")
+    world.known["dev"] = replace(DEV, node_labels={"env": "other"})
+    with pytest.raises(NotFound) as hidden:
+        await admission.permit_for(CLAIMS, "root", WEB, named="web9")
+    assert hidden.value.public == unknown.value.public
+    assert hidden.value.reason == "no role of alice (dev) allows root on web1"
+    world.known["dev"] = DEV
+    with pytest.raises(Denied, match="you may not log in as nobody on web1"):
+        await admission.permit_for(CLAIMS, "nobody", WEB, named="web1")
+
+
+async def test_a_node_looks_itself_where_somebody_comes_from(admission: RoleAdmission, world: World) -> None:
+    """It alone sees that."""
+    world.known["dev"] = replace(DEV, options=RoleOptions(source_networks=("10.0.0.0/8",)))
+    assert (await admission.admit(CLAIMS, "root", WEB.id)).source_networks == ("10.0.0.0/8",)
+    assert (await admission.permit_for(CLAIMS, "root", WEB, source="10.0.0.7:22")).login == "root"
+    with pytest.raises(Denied, match="come from this address"):
+        await admission.permit_for(CLAIMS, "root", WEB, source="192.0.2.7:22")
+
+
 ASKED = AccessRequest(
     "00000000-0000-4000-8000-00000000000a", "alice", ("dba",), "why", START, timedelta(minutes=10)
 )
@@ -239,10 +262,10 @@ async def test_the_answer_says_where_it_is_recorded(admission: RoleAdmission, wo
 async def test_before_a_jump_the_strictest_login_counts(admission: RoleAdmission, world: World) -> None:
     """And nobody learns anything of a node that no role reaches."""
     world.known["dev"] = replace(DEV, options=RoleOptions(recording="proxy"))
-    assert await admission.mode_before_login(CLAIMS, WEB) is RecordingMode.PROXY
+    assert await admission.mode_before_login(CLAIMS, WEB, "web1") is RecordingMode.PROXY
     world.known["dev"] = replace(DEV, node_labels={"env": "prod"})
-    with pytest.raises(Denied, match="no role of yours reaches web1"):
-        await admission.mode_before_login(CLAIMS, WEB)
+    with pytest.raises(NotFound, match="unknown node web1: run"):
+        await admission.mode_before_login(CLAIMS, WEB, "web1")
 
 
 async def test_a_name_that_several_nodes_have_is_refused_with_their_ids(
@@ -258,7 +281,7 @@ async def test_a_name_that_several_nodes_have_is_refused_with_their_ids(
     assert hidden.id in refused.value.reason
     assert await admission.find(CLAIMS, twin.id) == twin
     world.live = [hidden, replace(hidden, id=twin.id)]
-    with pytest.raises(Denied, match="no role of yours reaches web1"):
+    with pytest.raises(NotFound, match="unknown node web1: run"):
         await admission.find(CLAIMS, "web1")
 
 

@@ -265,7 +265,7 @@ async def test_the_mapping_decides_what_somebody_is_here(world: World) -> None:
     assert permit.identity == Identity("alice", ("ops",), "main")
     assert permit.mode is RecordingMode.PROXY
     assert await world.admission.find(FOREIGN, "web1") == WEB
-    assert await world.admission.mode_before_login(FOREIGN, WEB) is RecordingMode.PROXY
+    assert await world.admission.mode_before_login(FOREIGN, WEB, "web1") is RecordingMode.PROXY
     assert await world.leaves.mode() is RecordingMode.PROXY
     with pytest.raises(Denied, match="the login root was not asked for"):
         await world.admission.permit_for(FOREIGN, "root", WEB)

@@ -74,7 +74,7 @@ async def test_one_connection_asks_once_and_the_next_soon_not_at_all() -> None:
         target = await admission.find(claims(), "web1")
         permit = await admission.permit_for(claims(), "root", target)
         assert permit.certificate == b"1"
-        assert await admission.mode_before_login(claims(), target) is RecordingMode.PROXY
+        assert await admission.mode_before_login(claims(), target, "web1") is RecordingMode.PROXY
     assert auth.asked == ["find web1 1", "standing 1"]
     await admission.permit_for(claims(2), "root", WEB)
     assert auth.asked[2:] == ["standing 2"]
@@ -137,7 +137,7 @@ async def test_what_auth_said_counts_while_it_is_away_for_as_long_as_policy_says
     clock.advance(timedelta(minutes=59))
     assert await admission.find(claims(), "web1") == WEB
     assert (await admission.permit_for(claims(), "root", WEB)).login == "root"
-    assert await admission.mode_before_login(claims(), WEB) is RecordingMode.PROXY
+    assert await admission.mode_before_login(claims(), WEB, "web1") is RecordingMode.PROXY
     assert [(who.user, who.login, who.nodes, given) for who, given in view.judged] == [
         ("alice", "root", ("web1", "n1"), START),
         ("alice", "", ("web1", "n1"), START),

@@ -27,13 +27,16 @@ def explain_access(
     user: Annotated[str, typer.Argument(metavar="USER", parser=name)],
     os_login: Annotated[str, typer.Argument(metavar="LOGIN", parser=login)],
     node: Annotated[str, typer.Argument(metavar="NODE", parser=name, help="Its name or ID.")],
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="ADDRESS", help="Where the person would come from.")
+    ] = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Say whether the user, signed in now, may log in there, and what each role has to do with it.
 
     Exit code 0 if so, 4 if not.
     """
-    found = in_local(context, lambda local: _explain(local, user, os_login, node))
+    found = in_local(context, lambda local: _explain(local, user, os_login, node, source))
     if form is Format.JSON:
         print_json(_plain(found))
     else:
@@ -42,7 +45,7 @@ def explain_access(
         raise typer.Exit(4)
 
 
-async def _explain(local: "Local", user: str, os_login: str, node: str) -> "Explanation":
+async def _explain(local: "Local", user: str, os_login: str, node: str, source: str | None) -> "Explanation":
     from interlock.services.explaining import Explainer
 
     explainer = Explainer(
@@ -55,7 +58,7 @@ async def _explain(local: "Local", user: str, os_login: str, node: str) -> "Expl
         locks=local.locks,
         clock=local.clock,
     )
-    return await explainer.explain(user, os_login, node)
+    return await explainer.explain(user, os_login, node, source=source)
 
 
 def _lines(found: "Explanation") -> list[str]:

@@ -8,7 +8,7 @@ import typer
 from interlock.cli.options import duration
 from interlock.domain.access import Deny, RoleOptions, check_options
 
-_DURATIONS = frozenset({"client_idle_timeout", "max_session_ttl", "max_request_ttl"})
+_DURATIONS = frozenset({"client_idle_timeout", "max_session_ttl", "max_request_ttl", "max_certificate_ttl"})
 _FIELDS = {
     field.name: field.type for field in msgspec.structs.fields(RoleOptions) if Deny not in get_args(field.type)
 }

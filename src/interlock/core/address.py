@@ -5,7 +5,8 @@ name or an IP address, never anything that begins with a dash. Names are not loo
 """
 
 import re
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Iterable
+from ipaddress import IPv6Address, ip_address, ip_network
 
 MAX_PORT = 0xFFFF
 
@@ -52,6 +53,16 @@ def source_of(text: str) -> str:
     if address.ipv4_mapped is not None:  # a listener for both families shows IPv4 clients like this
         return str(address.ipv4_mapped)
     return f"{IPv6Address(int(address) >> _SITE_BITS << _SITE_BITS)}/{_SITE_BITS}"
+
+
+def within(networks: Iterable[str], text: str) -> bool:
+    """Whether an IP address, with or without a port, is in one of the networks (CIDR); False if it is none."""
+    try:
+        address = ip_address(parse_address(text, default_port=1)[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in ip_network(each, strict=False) for each in networks)
 
 
 def _split(text: str, default_port: int | None) -> tuple[str, int]:

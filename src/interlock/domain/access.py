@@ -7,10 +7,12 @@ the target are asked. `MERGE` is that rule, option by option, and a test walks i
 
 from collections.abc import Callable, Iterable
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import msgspec
 
+from interlock.core.address import within
 from interlock.core.extensions import JoinMode
 from interlock.domain.pattern import check_pattern
 
@@ -53,6 +55,15 @@ class SecondFactor(Enum):
 
     SIGN_IN = "sign_in"  # the certificate must come from a sign-in with one
     SESSION = "session"  # each connection is confirmed with one, after the certificate
+
+
+class SessionKind(Enum):
+    """What a session channel may begin, as roles say it."""
+
+    SHELL = "shell"
+    EXEC = "exec"  # any command: scp -O, rsync and git, too, and a shell by its name
+    SFTP = "sftp"  # also what scp speaks unless it is told -O
+    SUBSYSTEM = "subsystem"  # any other one
 
 
 Seconds = int
@@ -105,12 +116,16 @@ class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     require_moderators: int | None = None
     on_leave: OnLeave | None = None
     second_factor: SecondFactor | None = None
+    session_kinds: tuple[SessionKind, ...] | None = None  # nothing else may begin
+    source_networks: tuple[str, ...] | None = None  # CIDR: from nowhere else
     deny: Deny | None = None
     allow: tuple[Verb, ...] | None = None
     request_roles: tuple[str, ...] | None = None  # patterns: roles that one may ask for (`domain.request`)
     review_roles: tuple[str, ...] | None = None  # patterns: roles of which one may decide who gets them
     approvals: int | None = None  # how many it takes to get this role by a request
     max_request_ttl: Seconds | None = None  # for how long it is had by a request
+    max_certificate_ttl: Seconds | None = None
+    pin_source_ip: bool | None = None  # certificates count from the address alone from which one has signed in
 
 
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -137,11 +152,18 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     require_moderators: int = 0
     on_leave: OnLeave = OnLeave.PAUSE
     second_factor: SecondFactor | None = None  # what roles say; no permit has it, as who has one has satisfied it
+    session_kinds: tuple[SessionKind, ...] | None = None  # None: all
+    source_networks: tuple[str, ...] | None = None  # None: from anywhere; none: from nowhere
+
+    def allows_source(self, address: str) -> bool:
+        """Whether a client there, with or without a port, may come."""
+        return self.source_networks is None or within(self.source_networks, address)
 
     @property
     def guarded(self) -> bool:
         """Whether something is said that only whoever has a session's record enforces."""
-        return self.file_transfer is not FileTransfer.BOTH or self.require_moderators > 0
+        restricts = self.file_transfer is not FileTransfer.BOTH or self.session_kinds is not None
+        return restricts or self.require_moderators > 0
 
     @classmethod
     def of(cls, roles: Iterable[RoleOptions]) -> "Access":
@@ -153,6 +175,11 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 NOTHING_SPECIAL = Access()
 """What roles without options come to."""
+
+MAX_NETWORKS = 64
+"""Networks that a role may name."""
+
+_Network = IPv4Network | IPv6Network
 
 RECORDING_ORDER = ("off", "node", "proxy", "node-sync", "proxy-sync")
 """Recording modes, each stricter than the ones before."""
@@ -182,6 +209,25 @@ def _together(values: list[tuple[JoinMode, ...]]) -> tuple[JoinMode, ...]:
     return tuple(mode for mode in JoinMode if mode in granted)
 
 
+def _in_common(values: list[tuple[SessionKind, ...]]) -> tuple[SessionKind, ...]:
+    return tuple(kind for kind in SessionKind if all(kind in kinds for kinds in values))
+
+
+def _in_all(values: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Of two networks one is in the other, or they share nothing: the smaller ones that all lists have."""
+    found = [ip_network(each, strict=False) for each in values[0]]
+    for others in values[1:]:
+        theirs = [ip_network(each, strict=False) for each in others]
+        found = [small for one in found for other in theirs if (small := _smaller(one, other)) is not None]
+    return tuple(dict.fromkeys(map(str, found)))
+
+
+def _smaller(one: _Network, other: _Network) -> _Network | None:
+    if one.version != other.version or not one.overlaps(other):
+        return None
+    return max(one, other, key=lambda each: each.prefixlen)
+
+
 MERGE: dict[str, Callable[[list[Any]], Any]] = {
     "local_forwarding": any,
     "remote_forwarding": any,
@@ -201,13 +247,24 @@ MERGE: dict[str, Callable[[list[Any]], Any]] = {
     "require_moderators": max,
     "on_leave": _strictest(OnLeave),
     "second_factor": _strictest(SecondFactor),
+    "session_kinds": _in_common,
+    "source_networks": _in_all,
 }
 """How the values of the roles that say something become one. What is not of a connection is in `APART`."""
 
-APART = ("deny", "allow", "request_roles", "review_roles", "approvals", "max_request_ttl")
+APART = (
+    "deny",
+    "allow",
+    "request_roles",
+    "review_roles",
+    "approvals",
+    "max_request_ttl",
+    "max_certificate_ttl",
+    "pin_source_ip",
+)
 """What roles say that no connection carries: it is judged before there is one."""
 
-AT_AUTH = ("allow", "request_roles", "review_roles", "approvals", "max_request_ttl")
+AT_AUTH = tuple(name for name in APART if name != "deny")
 """What auth alone goes by. Proxies apart are not told, so that those which do not know it yet read the rest."""
 
 _POSITIVE = (
@@ -217,6 +274,7 @@ _POSITIVE = (
     "max_session_ttl",
     "approvals",
     "max_request_ttl",
+    "max_certificate_ttl",
 )
 _PATTERNS = ("request_roles", "review_roles")
 _NOT_NEGATIVE = ("exec_output_limit", "require_moderators")
@@ -234,6 +292,11 @@ def check_options(options: RoleOptions) -> RoleOptions:
         if value is not None and value < 0:
             msg = f"{name} must not be negative"
             raise ValueError(msg)
+    for network in options.source_networks or ():
+        ip_network(network, strict=False)
+    if len(options.source_networks or ()) > MAX_NETWORKS:
+        msg = f"source_networks can be {MAX_NETWORKS} at most"
+        raise ValueError(msg)
     for name in _PATTERNS:
         for pattern in getattr(options, name) or ():
             check_pattern(pattern)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
-from interlock.core.address import parse_address
+from interlock.core.address import parse_address, within
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.presence import NO_PRESENCE, Presence
@@ -102,11 +102,4 @@ class Claims:
 
     def allows_source(self, address: str) -> bool:
         """Whether a client at this IP address may use the certificate; the SSH servers must ask (R12)."""
-        if not self.source_networks:
-            return True
-        try:
-            client = ip_address(address)
-        except ValueError:
-            return False
-        mapped = getattr(client, "ipv4_mapped", None)
-        return any((mapped or client) in ip_network(each, strict=False) for each in self.source_networks)
+        return not self.source_networks or within(self.source_networks, address)

@@ -49,15 +49,19 @@ class Participant:
 
 
 def joinable_modes(
-    user: str, roles: Iterable[Role], *, owner: str, target: Target | None, login: str
+    user: str, roles: Iterable[Role], *, owner: str, target: Target | None, login: str, source: str = ""
 ) -> tuple[JoinMode, ...]:
-    """How the user may take part in the owner's session as a login on a target; None: it is not known any more."""
+    """How the user may take part in the owner's session as a login on a target; None: it is not known any more.
+
+    ``source``: the user's address, with or without a port.
+    """
     if user == owner:
         return OWN_MODES
     asked = list(roles)
     if target is None or any(role.denies(login, target) for role in asked):
         return ()
-    return Access.of(role.options for role in reaching(asked, target)).join_sessions
+    access = Access.of(role.options for role in reaching(asked, target))
+    return access.join_sessions if access.allows_source(source) else ()
 
 
 def parse_wish(route: Route) -> Wish | None:

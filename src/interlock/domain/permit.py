@@ -57,10 +57,13 @@ class Permit:
         *,
         now: datetime,
         modes: ModePolicy = ModePolicy(),  # noqa: B008 - immutable
+        source: str | None = "",
     ) -> Self:
         """Judge one login by the user's current roles; Denied if any check fails.
 
-        ``modes``: what the cluster says of recording; the result is in ``access.recording``, for the node to see.
+        ``source``: the person's address, with or without a port; empty: not known; None: whoever gets the permit
+        looks at ``access.source_networks`` itself. ``modes``: what the cluster says of recording; the result is in
+        ``access.recording``, for the node to see.
         """
         identity = claims.identity
         if not claims.valid_after <= now < claims.valid_before:
@@ -72,6 +75,8 @@ class Permit:
             public = f"access denied: you may not log in as {login} on {target.hostname}"
             raise Denied(public, reason=_why_not(identity, judged))
         check_factor(access.second_factor, identity)
+        if source is not None:
+            check_source(identity, access, source)
         mode = modes.mode_for(target, access.recording)
         access = msgspec.structs.replace(access, recording=mode.value, second_factor=None)
         return cls(
@@ -109,6 +114,14 @@ class Permit:
         """
         access = msgspec.structs.replace(access, recording=mode.value, max_connections=None)
         return cls(granted.identity, granted.login, target, granted.expires, access, _DECIDER)
+
+
+def check_source(identity: Identity, access: Access, source: str) -> None:
+    """Denied unless roles let the person come from this address."""
+    if not access.allows_source(source):
+        networks = ", ".join(access.source_networks or ()) or "nowhere"
+        public = "access denied: your roles do not let you come from this address"
+        raise Denied(public, reason=f"{identity.user} came from {source or 'somewhere'}, and may from {networks}")
 
 
 def _why_not(identity: Identity, judged: Judgement) -> str:

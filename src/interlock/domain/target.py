@@ -40,9 +40,9 @@ class Target:
         return "" if self.tunnel else format_address(self.host, self.port)
 
 
-def unknown_node(name: str) -> NotFound:
-    """There is no live target of this hostname or ID."""
-    return NotFound(f"unknown node {name}: run `ilsh ls` to see the nodes you can reach")
+def unknown_node(name: str, *, reason: str = "") -> NotFound:
+    """There is no live target of this hostname or ID, or none that the person may know of (``reason``)."""
+    return NotFound(f"unknown node {name}: run `ilsh ls` to see the nodes you can reach", reason=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
-from interlock.core.errors import Denied, NotFound
+from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access, SecondFactor
 from interlock.domain.duties import RecordingMode
@@ -79,9 +79,19 @@ async def roles_now(
     return filled((role for role in counting if role is not None), user.traits)
 
 
-def hinted(error: Denied, askable: Iterable[Role], login: str, target: Target) -> Denied:
-    """The same refusal, with the way out for whoever may ask for a role that allows it."""
-    return Denied(error.public + hint(askable, login, target), reason=error.reason)
+def refused(
+    error: Denied, roles: Sequence[Role], askable: Iterable[Role], login: str, target: Target, named: str
+) -> InterlockError:
+    """The refusal as the person may read it: with the way out for whoever may ask for a role that allows it.
+
+    Who does not reach the node reads what one reads of a node that does not exist, if it was ``named``.
+    """
+    if judge(roles, login, target).allowed:  # the refusal is about something else
+        return error
+    way_out = hint(askable, login, target)
+    if named and not way_out and not reaching(roles, target):
+        return unknown_node(named, reason=error.reason)
+    return Denied(error.public + way_out, reason=error.reason)
 
 
 def asked_by(roles: Iterable[Role], login: str, target: Target) -> bool:
@@ -115,22 +125,29 @@ class RoleAdmission:
 
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """What the user's current roles allow there; Denied if they do not allow the login."""
-        return (await self.permit(claims, login, target)).access
+        found = await self._targets.target(target)
+        return (await self.permit_for(claims, login, found, source=None)).access  # the node sees from where
 
     async def permit(self, claims: Claims, login: str, target_name: str) -> Permit:
         """Proof that this user may log in there now; Denied, or NotFound for a target that is not live."""
         target = await self._targets.target(target_name)
         return await self.permit_for(claims, login, target)
 
-    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
-        """The same for a target that was looked up already."""
+    async def permit_for(
+        self, claims: Claims, login: str, target: Target, *, source: str | None = "", named: str = ""
+    ) -> Permit:
+        """The same for a target that was looked up already. ``source``: see `Permit.decide`.
+
+        ``named``: how the person has named it, if one who does not reach it is not to learn that there is such a
+        node: NotFound then.
+        """
         roles = await self._roles_of(claims)
         await check_stored(self._locks, Subject.of(claims.identity, login, target), now=self._clock.now())
         modes = await self._modes.mode_policy()
         try:
-            permit = Permit.decide(claims, roles, login, target, now=self._clock.now(), modes=modes)
+            permit = Permit.decide(claims, roles, login, target, now=self._clock.now(), modes=modes, source=source)
         except Denied as error:
-            raise hinted(error, await self.askable(roles), login, target) from None
+            raise refused(error, roles, await self.askable(roles), login, target, named) from None
         if login not in claims.logins:  # asked last, because signing in again helps only if the roles allow it
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
             raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
@@ -179,20 +196,21 @@ class RoleAdmission:
             self._hints |= {name: (name in asking, now + HINT_S) for name in unknown}
         return any(self._hints[name][0] for name in names if name in self._hints)
 
-    async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
-        """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
+    async def mode_before_login(self, claims: Claims, target: Target, named: str) -> RecordingMode:
+        """The strictest recording mode that any login of this user has there; NotFound if no role reaches it."""
         roles = await self.current_roles(claims)
         if not reaching(roles, target):
-            public = f"access denied: no role of yours reaches {target.hostname}"
             names = ", ".join(role.name for role in roles) or "no role"
-            raise Denied(public, reason=f"{claims.identity.user} has {names}")
+            raise unknown_node(
+                named, reason=f"{claims.identity.user} has {names}, and reaches no {target.hostname}"
+            )
         return (await self._modes.mode_policy()).mode_before_login(target, roles)
 
     async def find(self, claims: Claims, name: str) -> Target:
         """The target that a person names: by ID, or by a hostname that only one live target has.
 
         NotFound otherwise; of several nodes with one name, the text lists the IDs of those that the person's roles
-        reach, and Denied if they reach none.
+        reach.
         """
         found = await self._targets.named(name)
         if len(found) == 1:
@@ -203,7 +221,7 @@ class RoleAdmission:
         ids = [target.id for target in found if reaching(roles, target)]
         reason = f"{len(found)} live targets are called {name}: {', '.join(each.id for each in found[:LISTED])}"
         if not ids:
-            raise Denied(f"access denied: no role of yours reaches {name}", reason=reason)
+            raise unknown_node(name, reason=reason)
         listed = ", ".join(ids[:LISTED]) + (", …" if len(ids) > LISTED else "")
         raise NotFound(f"several nodes are called {name}: use the ID of one as its name: {listed}", reason=reason)
 

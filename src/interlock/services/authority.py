@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Self
 
+import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -293,9 +294,8 @@ class Authority:
         before = min(now + TARGET_TTL, permit.expires)
         kind, extensions = "openssh", _permissions(permit.access)  # our node judges by `access` itself
         if permit.target.sub_kind is SubKind.NODE:
-            forwarded = Forwarded(
-                permit.target.id, by, records, _client(client_addr), permit.access, permit.joining
-            )
+            access = msgspec.structs.replace(permit.access, source_networks=None)  # that was judged
+            forwarded = Forwarded(permit.target.id, by, records, _client(client_addr), access, permit.joining)
             kind, extensions = (
                 "user",
                 (

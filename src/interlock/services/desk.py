@@ -91,7 +91,7 @@ class Desk:
         tracker = await self._tracker(wish)
         target = await self._target(tracker)
         user, owner = claims.identity.user, tracker.owner
-        modes = joinable_modes(user, roles, owner=owner, target=target, login=tracker.login)
+        modes = joinable_modes(user, roles, owner=owner, target=target, login=tracker.login, source=client_addr)
         mode = choose_mode(user, modes, wish.mode, owner=owner)
         there = self._server(tracker, target)
         permit = Permit.to_join(claims, roles, there, Joining(wish.sid, modes), now=self._clock.now())
@@ -126,7 +126,9 @@ class Desk:
     def _here(self, claims: Claims, roles: list[Role], live: LiveSession, wish: Wish, client_addr: str) -> Here:
         user, owner = claims.identity.user, live.ctx.identity.named(self._cluster)
         self._check_ours(live)
-        modes = joinable_modes(user, roles, owner=owner, target=live.ctx.target, login=live.ctx.login)
+        modes = joinable_modes(
+            user, roles, owner=owner, target=live.ctx.target, login=live.ctx.login, source=client_addr
+        )
         mode = choose_mode(user, modes, wish.mode, owner=owner)
         live.parties.check_open()
         return Here(live, Participant(claims.identity, mode, client_addr), modes)

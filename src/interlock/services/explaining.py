@@ -66,13 +66,16 @@ class Explainer:
         self._locks = locks
         self._clock = clock
 
-    async def explain(self, user: str, login: str, node: str) -> Explanation:
-        """Why; NotFound for a user or a node that there is not, or a name of several nodes."""
+    async def explain(self, user: str, login: str, node: str, *, source: str | None = None) -> Explanation:
+        """Why; NotFound for a user or a node that there is not, or a name of several nodes.
+
+        ``source``: the address that the person would come from; None: that does not matter.
+        """
         account, target = await self._users.user(user), await self._target(node)
         roles = [fill(role, account.traits) for role in await self._roles.roles(account.roles)]
         judged, findings = explain(roles, login, target)
         claims = self._signed_in(account, login)
-        permit, refused = await self._decide(claims, login, target)
+        permit, refused = await self._decide(claims, login, target, source)
         allowing = judged.allowing if judged.allowed else ()
         subject = Subject.of(claims.identity, login, target)
         now = self._clock.now()
@@ -90,9 +93,11 @@ class Explainer:
             locks=tuple(each for each in in_force(await self._locks.locks(), now) if each.concerns(subject)),
         )
 
-    async def _decide(self, claims: Claims, login: str, target: Target) -> tuple[Permit | None, Denied | None]:
+    async def _decide(
+        self, claims: Claims, login: str, target: Target, source: str | None
+    ) -> tuple[Permit | None, Denied | None]:
         try:
-            return await self._admission.permit_for(claims, login, target), None
+            return await self._admission.permit_for(claims, login, target, source=source), None
         except Denied as error:
             return None, error
 

@@ -43,7 +43,7 @@ from interlock.ports import (
     TargetSource,
     UserSource,
 )
-from interlock.services.admission import NO_REQUESTS, RoleAdmission
+from interlock.services.admission import NO_REQUESTS, RoleAdmission, refused
 from interlock.services.certificates import CertificateReader
 from interlock.services.locks import check_stored
 from interlock.services.outbox import Sleep
@@ -140,10 +140,12 @@ class FederatedAdmission(RoleAdmission):
         self._cluster = cluster
         self._trusts = trusts
 
-    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
-        """Proof that the login is allowed; Denied otherwise."""
+    async def permit_for(
+        self, claims: Claims, login: str, target: Target, *, source: str | None = "", named: str = ""
+    ) -> Permit:
+        """Proof that the login is allowed; Denied otherwise. See `RoleAdmission.permit_for`."""
         if not self._foreign(claims):
-            return await super().permit_for(claims, login, target)
+            return await super().permit_for(claims, login, target, source=source, named=named)
         roles = await self.current_roles(claims)
         if login not in claims.logins:
             public = f"access denied: the login {login} was not asked for"
@@ -152,7 +154,10 @@ class FederatedAdmission(RoleAdmission):
         here = replace(claims, identity=replace(claims.identity, roles=tuple(role.name for role in roles)))
         now = self._clock.now()
         await check_stored(self._locks, Subject.of(here.identity, login, target), now=now)
-        return Permit.decide(here, roles, login, target, now=now, modes=modes)
+        try:
+            return Permit.decide(here, roles, login, target, now=now, modes=modes, source=source)
+        except Denied as error:
+            raise refused(error, roles, (), login, target, named) from None
 
     async def asks(self, claims: Claims, login: str, name: str) -> bool:
         """Nobody from elsewhere is asked: their own gateway was the one to do so."""

@@ -21,6 +21,7 @@ from interlock.domain.session import Exit, SessionContext, SessionKind, Start, W
 from interlock.domain.tracker import TrackerState
 from interlock.ports import Clock, PartReader
 from interlock.services.emitter import Journal
+from interlock.services.kinds import kind_disallowed
 from interlock.services.parties import Parties
 from interlock.services.recording import NoRecorder, SessionRecorder
 from interlock.services.screens import Recorded, Remembered, Screens, Source
@@ -213,6 +214,10 @@ class LiveSession:
 
     def _judge(self, start: Start) -> SftpCommand | ScpCommand | None:
         """How it moves files, if it does and whoever emits its events is this daemon, who then enforces, too."""
+        if self.ctx.duties.emits and (not_begun := kind_disallowed(start, self.ctx.access)) is not None:
+            kind, denied = not_begun
+            self.journal.add(kind, self._common | start.fields() | rejection(denied.public, denied.reason))
+            raise denied
         command = transfer_command(start.kind.value, start.command) if self.ctx.duties.emits else None
         refused = disallowed(command, self.ctx.access, terminal=start.interactive) if command is not None else None
         if refused is not None:

@@ -9,11 +9,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from typing import Protocol
 
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
+from interlock.core.address import parse_address
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
 from interlock.core.extensions import JoinMode
@@ -290,7 +292,11 @@ class Portal:
         roles = await roles_now(self._roles, account, [*names, *granted], granted)
         roles = [role for role in roles if role.name in names or role.name in granted]
         logins = _logins(roles) or (_nowhere(caller.user, roles),)
-        ttl = min([ttl, *(each.deadline - self._clock.now() for each in approved)])
+        longest = [
+            role.options.max_certificate_ttl for role in roles if role.options.max_certificate_ttl is not None
+        ]
+        ends = (each.deadline - self._clock.now() for each in approved)
+        ttl = min([ttl, *ends, *(timedelta(seconds=each) for each in longest)])
         before = caller.claims
         certificate = await self._authority.issue_user(
             caller.user,
@@ -300,7 +306,7 @@ class Portal:
             ttl,
             device=caller.device if before is None else before.identity.device,
             requests=[each.id for each in approved],
-            source_networks=before.source_networks if before is not None else (),
+            source_networks=_pinned(caller.source, roles) if before is None else before.source_networks,
         )
         return wire.Signed(
             certificate=certificate,
@@ -350,7 +356,14 @@ class Portal:
             page, after = await self._trackers.live(after=after, limit=wire.MAX_LISTED)
             for tracker in page:
                 target = targets.get(tracker.target_id)
-                modes = joinable_modes(caller.user, roles, owner=tracker.owner, target=target, login=tracker.login)
+                modes = joinable_modes(
+                    caller.user,
+                    roles,
+                    owner=tracker.owner,
+                    target=target,
+                    login=tracker.login,
+                    source=caller.source,
+                )
                 modes = modes if tracker.terminal else ()
                 if tracker.expired(now=now) or not (modes or may_list(caller.user, roles, tracker.owner, target)):
                     continue
@@ -441,6 +454,16 @@ def _session(tracker: Tracker, modes: tuple[JoinMode, ...]) -> wire.SessionItem:
 
 def _logins(roles: list[Role]) -> tuple[str, ...]:
     return tuple(sorted({login for role in roles for login in role.logins}))
+
+
+def _pinned(source: str, roles: list[Role]) -> tuple[str, ...]:
+    """Where alone the certificate counts from, if a role says so; Denied if nobody knows where the person is."""
+    if not any(role.options.pin_source_ip for role in roles):
+        return ()
+    try:
+        return (str(ip_network(parse_address(source, default_port=1)[0])),)
+    except ValueError:
+        raise Denied("your address is not known, and your roles bind certificates to it", reason=source) from None
 
 
 def _nowhere(user: str, roles: list[Role]) -> str:

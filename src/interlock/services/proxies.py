@@ -233,12 +233,12 @@ class Proxies:
         claims = self._with(claims, ticket, proxy, seen)
         if wanted.joining is None:
             target = await self._asked_for(claims, wanted, seen)
-            permit = await self._admission.permit_for(claims, wanted.login, target)
+            permit = await self._admission.permit_for(claims, wanted.login, target, source=wanted.client_addr)
             self._check_records(proxy, claims, permit, records=wanted.records)
         else:
             if seen is not None:
                 seen.to_session(wanted.joining)
-            permit = await self._to_join(proxy, claims, wanted.target, wanted.joining)
+            permit = await self._to_join(proxy, claims, wanted.target, wanted.joining, wanted.client_addr)
             if wanted.records:
                 raise _refused(proxy, f"who joins {wanted.joining.sid} is not recorded once more")
         await self._attendance.use(seen, wanted.public_key)
@@ -436,7 +436,9 @@ class Proxies:
             reason = f"proxy {proxy.id} asked to record instead of {permit.target.id} in mode {permit.mode.value}"
             raise Denied("where this session is recorded has just been changed: try again", reason=reason)
 
-    async def _to_join(self, proxy: HostIdentity, claims: Claims, where: DaemonId, wanted: Joining) -> Permit:
+    async def _to_join(
+        self, proxy: HostIdentity, claims: Claims, where: DaemonId, wanted: Joining, source: str
+    ) -> Permit:
         if claims.identity.cluster != self._cluster.name:
             raise _refused(proxy, f"{claims.identity.user} of {claims.identity.cluster} to join {wanted.sid}")
         roles = await self._admission.current_roles(claims)
@@ -445,7 +447,7 @@ class Proxies:
             raise NotFound("this session has ended")
         target = await self._target_of(tracker)
         modes = joinable_modes(
-            claims.identity.user, roles, owner=tracker.owner, target=target, login=tracker.login
+            claims.identity.user, roles, owner=tracker.owner, target=target, login=tracker.login, source=source
         )
         if not wanted.modes or not set(wanted.modes) <= set(modes) or where != tracker.daemon_id:
             raise _refused(proxy, f"{claims.identity.user} to join {wanted.sid} at {where} as {wanted.modes}")

@@ -19,9 +19,9 @@ from interlock.domain.lock import Subject
 from interlock.domain.modes import ModePolicy
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role, reaching
-from interlock.domain.target import Target
+from interlock.domain.target import Target, unknown_node
 from interlock.ports import Clock
-from interlock.services.admission import asked_by, hinted
+from interlock.services.admission import asked_by, refused
 from interlock.services.offline import Answers, Told, View
 
 FRESH_S = 2.0
@@ -75,14 +75,18 @@ class StandingAdmission:
         key = (*_person(claims), name)
         return await self._found.ask(key, _subject(claims), lambda: self._source.find(claims.certificate, name))
 
-    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
-        """Proof that the login is allowed, as far as auth will agree when it signs; Denied otherwise."""
+    async def permit_for(
+        self, claims: Claims, login: str, target: Target, *, source: str | None = "", named: str = ""
+    ) -> Permit:
+        """Proof that the login is allowed, as far as auth will agree when it signs. See `RoleAdmission`."""
         standing = await self._standing(claims, login, target)
         now = self._clock.now()
         try:
-            permit = Permit.decide(claims, standing.roles, login, target, now=now, modes=standing.modes)
+            permit = Permit.decide(
+                claims, standing.roles, login, target, now=now, modes=standing.modes, source=source
+            )
         except Denied as error:
-            raise hinted(error, standing.askable, login, target) from None
+            raise refused(error, standing.roles, standing.askable, login, target, named) from None
         if login not in claims.logins:
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
             raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
@@ -110,12 +114,14 @@ class StandingAdmission:
         standing = await self._standing(claims, "", target)
         return required_by(reaching(standing.roles, target)) is SecondFactor.SESSION
 
-    async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
-        """The strictest recording mode that any login of this user has there; Denied if no role reaches it."""
+    async def mode_before_login(self, claims: Claims, target: Target, named: str) -> RecordingMode:
+        """The strictest recording mode that any login of this user has there; NotFound if no role reaches it."""
         standing = await self._standing(claims, "", target)
         if not reaching(standing.roles, target):
-            public = f"access denied: no role of yours reaches {target.hostname}"
-            raise Denied(public, reason=f"{claims.identity.user} has {len(standing.roles)} roles that count")
+            reason = (
+                f"{claims.identity.user} has {len(standing.roles)} roles that count, none for {target.hostname}"
+            )
+            raise unknown_node(named, reason=reason)
         return standing.modes.mode_before_login(target, standing.roles)
 
     async def current_roles(self, claims: Claims) -> list[Role]:

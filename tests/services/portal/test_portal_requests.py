@@ -174,6 +174,24 @@ async def test_whoever_has_no_login_can_sign_in_to_ask(office: Portal, clock: Fa
     assert (await ask(office, signed_in("newcomer"), wire.Sign(KEY))).logins == ["postgres"]
 
 
+async def test_a_role_binds_certificates_to_an_address_and_a_time(
+    office: Portal, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the sign-in; and nobody signs in from nowhere."""
+    options = RoleOptions(pin_source_ip=True, max_certificate_ttl=3600)
+    monkeypatch.setitem(KNOWN, "dev", Role("dev", ("www",), {"env": "prod"}, options))
+    for ttl in (None, 7200):
+        claims = claims_of(office, await ask(office, signed_in(), wire.Sign(KEY, ttl)), clock)
+        assert claims.source_networks == ("192.0.2.7/32",)
+        assert claims.valid_before == (START + timedelta(hours=1)).replace(microsecond=0)
+    short = claims_of(office, await ask(office, signed_in(), wire.Sign(KEY, 60)), clock)
+    assert short.valid_before == (START + timedelta(seconds=60)).replace(microsecond=0)
+    assert (
+        "your address is not known"
+        in (await refused(office, replace(signed_in(), source=""), wire.Sign(KEY))).message
+    )
+
+
 async def test_roles_by_request_count_at_the_portal_while_it_gives_them(
     office: Portal, clock: FakeClock, store: MemoryRequests
 ) -> None:

@@ -18,6 +18,7 @@ from interlock.domain.cluster import TrustedCluster
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
+from interlock.domain.rbac import Role
 from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer
 from interlock.services.desk import Desk
@@ -30,8 +31,13 @@ from interlock.services.timers import CallLater, call_later
 class Permits(Protocol):
     """The proxy's questions to policy."""
 
-    async def permit_for(self, claims: Claims, login: str, target: Target) -> Permit:
-        """Proof that the login is allowed; Denied otherwise."""
+    async def permit_for(
+        self, claims: Claims, login: str, target: Target, *, source: str | None, named: str
+    ) -> Permit:
+        """Proof that the login is allowed from the address ``source``; Denied otherwise.
+
+        NotFound to somebody whose roles do not reach the target, which is ``named`` so.
+        """
         ...
 
     async def asks(self, claims: Claims, login: str, name: str) -> bool:
@@ -42,8 +48,12 @@ class Permits(Protocol):
         """The same of any login on this target; Denied for whoever is nobody any more."""
         ...
 
-    async def mode_before_login(self, claims: Claims, target: Target) -> RecordingMode:
-        """The strictest mode that any login there may have; Denied if no role reaches the target."""
+    async def mode_before_login(self, claims: Claims, target: Target, named: str) -> RecordingMode:
+        """The strictest mode that any login there may have; NotFound if no role reaches the target."""
+        ...
+
+    async def current_roles(self, claims: Claims) -> list[Role]:
+        """The roles that count now; Denied if the account is gone, Locked if a lock says so."""
         ...
 
     async def find(self, claims: Claims, name: str) -> Target:

@@ -193,7 +193,9 @@ class Passage:
         return bool(self._recorded_in) and not self._target_cluster
 
     async def _judge(self, target: Target) -> Permit:
-        self._permit = await self._parts.permits.permit_for(self._claims, self._login, target)
+        self._permit = await self._parts.permits.permit_for(
+            self._claims, self._login, target, source=self.client_addr, named=self._target_name
+        )
         self._judged = self._parts.gate.clock.monotonic()
         return self._permit
 

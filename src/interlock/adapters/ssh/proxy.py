@@ -243,16 +243,24 @@ class ProxyServer:
         if await self._parts.leaves.find(host) is not None:
             return await self._jump_to_leaf(outer, claims, host, port)
         target = await self._parts.permits.find(claims, host)
-        mode = await self._parts.permits.mode_before_login(claims, target)
+        mode = await self._parts.permits.mode_before_login(claims, target, host)
         if port not in (SSH_PORT, target.port):
             text = f"only the SSH port of {target.hostname} can be reached through this gateway"
             raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
         records = FORWARDER_DUTIES[mode, target.sub_kind].emits
         asks = await self._parts.permits.asks_on(claims, target)  # which nobody could do across a bridge
-        if target.sub_kind is SubKind.NODE and not records and not asks:
+        bound = asks or await self._bound_to_source(claims)
+        if target.sub_kind is SubKind.NODE and not records and not bound:
             return await self._bridge(outer, claims, target)
         names = tuple(dict.fromkeys((host, target.hostname)))
         return await self._jump_end(claims, target.id, names, address(outer.get_extra_info("peername")))
+
+    async def _bound_to_source(self, claims: Claims) -> bool:
+        """Whether it matters where the person is: behind a bridge a node takes our address for theirs."""
+        if claims.source_networks:
+            return True
+        roles = await self._parts.permits.current_roles(claims)
+        return any(role.options.source_networks is not None for role in roles)
 
     async def _jump_to_leaf(self, outer: ClientLegConnection, claims: Claims, host: str, port: int) -> Jump:
         """Always answered here: the leaf does not know the person's certificate."""

@@ -16,6 +16,7 @@ from interlock.domain.access import Access
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.modes import mode_at_node
+from interlock.domain.permit import check_source
 from interlock.domain.target import Target
 from interlock.ports import Admission, Clock
 
@@ -55,7 +56,9 @@ class Guest:
 class Judgement:
     """The decision on one connection. ``claims`` are proven; ``login`` is what the client asked for."""
 
-    def __init__(self, court: Court, claims: Claims, login: str) -> None:
+    def __init__(self, court: Court, claims: Claims, login: str, client: str) -> None:
+        """``client``: the IP address that the person comes from."""
+        self._client = client
         self._court = court
         self.claims = claims
         self.login = login
@@ -100,6 +103,7 @@ class Judgement:
                 reason = f"certificate {claims.serial} was valid until {claims.valid_before}"
                 raise Denied("your certificate has expired: run ilsh login", reason=reason)
             access = await self._court.admission.admit(claims, login, target.id)
+            check_source(claims.identity, access, self._client)
         elif claims.forwarded.target != target.id:
             public = f"access denied: the certificate was issued for another node than {target.hostname}"
             raise Denied(public, reason=f"forwarder's certificate names target {claims.forwarded.target}")

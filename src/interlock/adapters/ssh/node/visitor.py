@@ -146,7 +146,7 @@ class Visitor(NodeHooks):
         """Decide whether it may be here. Channels that are opened meanwhile wait for the verdict."""
         try:
             if self._claims is not None:
-                self._judgement = Judgement(self._house, self._claims, self._login)
+                self._judgement = Judgement(self._house, self._claims, self._login, self._client[0])
             verdict = await self._verdict()
             if isinstance(verdict, Guest) and self._connection is not None:
                 verdict = await self._stay.begin(self._connection, verdict) or verdict
