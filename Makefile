@@ -76,6 +76,11 @@ matrix: setup  ## Only the matrices: mode x target x route, and old and new daem
 faults: setup tools  ## Kill, fail and cut off at every call and upload of a session, set clocks (an hour; make test has a few)
 	INTERLOCK_FAULTS=all $(PYTEST) -n $(JOBS) tests/faults
 
+.PHONY: fuzz
+fuzz: setup  ## Send every message number in every state, on both legs and to a node: half an hour, or HOURS=n of each
+	INTERLOCK_FUZZ=all INTERLOCK_FUZZ_HOURS=$(or $(HOURS),0) INTERLOCK_FUZZ_SEED=$(or $(SEED),1) \
+	$(PYTEST) -n $(JOBS) tests/security/test_fuzz.py
+
 .PHONY: bench
 bench: setup  ## Measure direct, ssh -J and Interlock in one interleaved run; writes bench/results.json and .svg
 	$(BIN)/python -m bench

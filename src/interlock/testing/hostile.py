@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -103,6 +104,9 @@ class RawSsh:
         self.session_id = b""  # of the first key exchange
         self.guesses = False  # whether our KEXINIT comes with a wrong guess (RFC 4253 §7)
         self.follows = True  # whether a key exchange that the other side begins is carried out
+        self.before_key = b""  # what is said in the next key exchanges behind both KEXINITs
+        self.before_newkeys = b""  # and before our NEWKEYS
+        self.heard: Counter[int] = Counter()  # numbers of the messages that came
         self._version = version
         self.remote_version = b""
         self._in: _Direction | None = None
@@ -169,6 +173,7 @@ class RawSsh:
             raise Gone("") from error
         payload = plain[1 : len(plain) - plain[0]]
         self.log.add("<", payload)
+        self.heard[payload[0] if payload else -1] += 1
         return payload
 
     def stop_reading(self) -> None:
@@ -223,6 +228,8 @@ class RawSsh:
     async def _exchange(self, remote: bytes) -> None:
         if not self._own_kexinit:
             self.begin_exchange()
+        if self.before_key:
+            self.send(self.before_key)
         key = X25519PrivateKey.generate()
         public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         if self.host_key is not None:
@@ -238,6 +245,8 @@ class RawSsh:
             shared = key.exchange(X25519PublicKey.from_public_bytes(theirs))
             digest = self._hash(remote, host_key, public, theirs, shared)
         self.session_id = self.session_id or digest
+        if self.before_newkeys:
+            self.send(self.before_newkeys)
         self.send(bytes([NEWKEYS]))
         to_server, to_client = self._keys(shared, digest)
         self._out = to_client if self.host_key is not None else to_server
