@@ -183,6 +183,31 @@ def test_a_stock_client_at_a_terminal(gateway: Gateway, person: Person) -> None:
         terminal.expect(r"This is the Interlock gateway")
 
 
+def test_a_stock_client_is_confirmed_with_a_passkey(gateway: Gateway, person: Person) -> None:
+    """A role asks for a second factor on each connection: ``ssh`` shows an address, and a passkey lets it on."""
+    cluster, page = gateway.cluster, person.page
+    option = ("--option", "second_factor=session")
+    gateway.admin("roles", "add", "careful", "--logins", cluster.login_name, "--labels", "env=test", *option)
+    gateway.admin(
+        "users", "add", "theo", "--roles", "careful", "--password-file", str(cluster.directory / "password")
+    )
+    page.goto(f"{gateway.url}/sign-in")
+    page.get_by_label("User name").fill("theo")
+    page.get_by_label("Password", exact=True).fill(KIT_PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    theo = cluster.login("theo")
+    page.get_by_label("Name of the new passkey").fill("phone")
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.get_by_text("passkey, since")).to_be_visible()
+    asks = ("-o", "BatchMode=no", "-o", "KbdInteractiveAuthentication=yes")
+    with cluster.terminal(theo, *asks, *cluster.route(cluster.agentless_name), "echo let in") as terminal:
+        address = terminal.expect(r"http://localhost:\d+/c/[A-Z2-9-]+").group().decode()
+        page.goto(address)
+        page.get_by_role("button", name="Confirm with your passkey").click()
+        expect(page.get_by_text("Confirmed.")).to_be_visible()
+        terminal.expect("let in")
+
+
 def test_pages_fit_a_phone(gateway: Gateway, browser: Browser) -> None:
     """Nothing sticks out, and every input has a name that is read aloud."""
     somebody = Person(browser, phone=True)

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from pyotp import TOTP
 
-from interlock.domain.browser import FRESH, LinkPurpose
+from interlock.core.errors import SignInFailed
+from interlock.domain.browser import FRESH, LinkPurpose, Purpose
 from interlock.domain.factor import Passkey
 from interlock.domain.lock import Lock, LockKind
 from interlock.services.browsing import ERRAND_LIFE
@@ -292,3 +293,46 @@ async def test_an_authenticator_app_and_recovery_codes(desk: WebDesk) -> None:
         assert (other.page.url.path == "/account") is (attempt == 0)
         await other.send("/sign-out")
         desk.clock.advance(timedelta(minutes=2))
+
+
+async def test_a_passkey_confirms_a_connection_of_its_own_person(desk: WebDesk) -> None:
+    """Without a sign-in in this browser; nothing but the passkey does, and nobody else's."""
+    key, other = Authenticator(), Authenticator()
+    await desk.person("bob")
+    mine = await added(desk, key)
+    theirs = await added(desk, other, "bob")
+    asked = await desk.confirmations.ask("alice", source="198.51.100.9:1", purpose=Purpose.FACTOR)
+    path = f"/c/{asked.code}"
+    await mine.get(path)
+    assert "Confirm with your passkey" in mine.text
+    assert "198.51.100.9:1" in mine.text
+    await mine.send(path, verdict="confirm")
+    assert mine.page.status_code == 403
+    await theirs.get(path)
+    await theirs.send(f"{path}/passkey", credential=other.sign(await options(theirs, f"{path}/passkey")))
+    assert theirs.page.status_code == 403
+    assert await desk.confirmations.collect_factor(asked.id, "alice") is None
+    browser = desk.browser("192.0.2.9")
+    await browser.get(path)
+    question = json.loads(await options(browser, f"{path}/passkey"))
+    assert len(question["allowCredentials"]) == 1
+    await browser.send(f"{path}/passkey", credential=key.sign(json.dumps(question)))
+    assert "Confirmed" in browser.text
+    assert desk.events.codes[-1] == "T1016I"
+    with pytest.raises(SignInFailed):
+        await desk.confirmations.collect(asked.id)
+    [device] = await desk.local.factor_store.devices("alice")
+    assert await desk.confirmations.collect_factor(asked.id, "alice") == device.id
+    with pytest.raises(SignInFailed):
+        await desk.confirmations.collect_factor(asked.id, "alice")
+
+
+async def test_a_sign_in_is_not_confirmed_by_a_passkey_that_is_used_as_a_second_factor(desk: WebDesk) -> None:
+    """It would let in whoever has the code of somebody else's sign-in."""
+    key = Authenticator()
+    browser = await added(desk, key)
+    asked = await desk.confirmations.ask("alice", source="198.51.100.9:1")
+    answer = await browser.client.post(
+        f"/c/{asked.code}/passkey/options", data={"form": browser.token}, headers={"origin": URL}
+    )
+    assert answer.status_code == 403

@@ -98,6 +98,7 @@ class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
     device: str = ""  # `Identity.device`
     question: str = ""  # see `signin.Confirmation`
     prompt: str = ""
+    waits: str = ""
     error: str = ""  # a key of `ERRORS`; empty: none
     public: str = ""
     reason: str = ""

@@ -49,7 +49,7 @@ from interlock.daemons.shelf import Shelf
 from interlock.daemons.storage import check_store, keep_place, tend_store
 from interlock.daemons.supervise import sole_user
 from interlock.daemons.supervisor import Workers
-from interlock.daemons.web import WebPart, check_web, keep_url, web
+from interlock.daemons.web import WebPart, check_web, keep_url, signing_in, web
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
 from interlock.services.completer import Completer
@@ -180,7 +180,7 @@ async def _serve(
     config, local, sessions, tenures = services.config, services.local, services.sessions, services.tenures
     await sessions.prepare()
     names = proxy_names(config) if composition.with_proxy else ()
-    sources, passwords = JoinSources(), local.sign_in(services.emitter)
+    sources, passwords = JoinSources(), signing_in(config.web, local, services.emitter)
     lives_here = services.claims.held
     checkpoints = signer_of_checkpoints(local)
     sweeper = Sweeper(

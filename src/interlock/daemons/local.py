@@ -53,6 +53,7 @@ from interlock.services.bots import BotTokens
 from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.claiming import Claim
+from interlock.services.confirming import Confirmations
 from interlock.services.factors import Factors
 from interlock.services.outbox import Sleep
 from interlock.services.signin import Passwords, SignIn
@@ -106,8 +107,8 @@ class Local:
     factor_store: SqlFactorStore
     bots: SqlBotStore
 
-    def sign_in(self, sink: EventSink) -> SignIn:
-        """Sign-in by password, reporting to ``sink``."""
+    def sign_in(self, sink: EventSink, browsers: Confirmations | None = None) -> SignIn:
+        """Sign-in by password, reporting to ``sink``. ``browsers``: what passkeys confirm at."""
         return SignIn(
             users=self.users,
             passwords=self.passwords,
@@ -118,6 +119,7 @@ class Local:
             clock=self.clock,
             entropy=self.entropy,
             bots=BotTokens(self.bots, self.clock),
+            browsers=browsers,
         )
 
     def factors(self, sink: EventSink) -> Factors:

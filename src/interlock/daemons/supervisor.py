@@ -355,9 +355,8 @@ class Workers:
             user, password, source, code = asked.user, asked.password, asked.source, asked.code
             if asked.confirms:
                 found = await self._passwords.confirm(user, code, source=source)
-                control.send(
-                    Verdict(asked.number, device=found.device, question=found.question, prompt=found.prompt)
-                )
+                said = {"question": found.question, "prompt": found.prompt, "waits": found.waits}
+                control.send(Verdict(asked.number, device=found.device, **said))
                 return
             if asked.new is None:
                 judged = await self._passwords.check(user, password, source=source, code=code)

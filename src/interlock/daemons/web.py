@@ -23,6 +23,7 @@ from interlock.services.browsing import BrowserSignIns, Errands
 from interlock.services.confirming import Confirmations
 from interlock.services.links import Links
 from interlock.services.passkeys import Passkeys
+from interlock.services.signin import SignIn
 from interlock.services.sso import Sso
 
 if TYPE_CHECKING:
@@ -104,6 +105,11 @@ def confirmations(config: WebConfig, local: Local, sink: EventSink) -> Confirmat
         clock=local.clock,
         entropy=local.entropy,
     )
+
+
+def signing_in(config: WebConfig, local: Local, sink: EventSink) -> SignIn:
+    """Passwords and second factors, for which passkeys may be asked in a browser."""
+    return local.sign_in(sink, confirmations(config, local, sink))
 
 
 class WebPart:

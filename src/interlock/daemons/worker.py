@@ -254,7 +254,7 @@ class _FarPasswords:
         """See `PasswordCheck.confirm`."""
         del certificate, session
         verdict = await self._ask(SignIn(next(self._numbers), user, "", source, code=code, confirms=True))
-        return Confirmation(verdict.device, verdict.question, verdict.prompt)
+        return Confirmation(verdict.device, verdict.question, verdict.prompt, waits=verdict.waits)
 
     async def _judged(self, question: SignIn) -> Judgement:
         verdict = await self._ask(question)

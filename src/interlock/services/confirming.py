@@ -24,6 +24,9 @@ MAX_WAITING = 1000
 MAX_OF_SOURCE = 20
 """and of one source."""
 
+BY_PASSKEY = "passkey"
+"""The method of whoever has confirmed with one."""
+
 NOT_VALID = "this code is not valid (any more): start again at the terminal"
 """The one text for every code that nobody waits for."""
 
@@ -96,8 +99,28 @@ class Confirmations:
 
     async def collect(self, asked_id: str) -> Collected | None:
         """Who has signed in by it, to be told once; None: nobody yet. SignInFailed if nobody will, Locked."""
+        found = await self._collected(asked_id, Purpose.SIGN_IN)
+        if found is None:
+            return None
+        await self._admit(found)
+        self._emit(Kind.USER_LOGIN, found)
+        return Collected(found.by, found.device)
+
+    async def collect_factor(self, asked_id: str, user: str) -> str | None:
+        """The passkey with which this user has confirmed it, told once; None: not yet. SignInFailed: nobody will.
+
+        Whoever asks judges account and locks, and tells the audit log.
+        """
+        found = await self._collected(asked_id, Purpose.FACTOR)
+        if found is None:
+            return None
+        if found.by != user:
+            raise SignInFailed(NOT_CONFIRMED, reason=f"{user} showed a confirmation of {found.by}")
+        return found.device
+
+    async def _collected(self, asked_id: str, purpose: Purpose) -> Confirmation | None:
         waiting = await self._store.confirmation(asked_id)
-        if waiting is None or self._clock.now() >= waiting.expires:
+        if waiting is None or waiting.purpose is not purpose or self._clock.now() >= waiting.expires:
             raise self._failed(waiting, "not confirmed in time")
         match waiting.verdict:
             case Verdict.PENDING:
@@ -105,9 +128,7 @@ class Confirmations:
             case Verdict.REFUSED:
                 raise self._failed(waiting, f"refused by {waiting.by}")
             case Verdict.CONFIRMED if await self._store.spend_confirmation(asked_id):
-                await self._admit(waiting)
-                self._emit(Kind.USER_LOGIN, waiting)
-                return Collected(waiting.by, waiting.device)
+                return waiting
             case _:
                 raise self._failed(waiting, "collected twice")
 
@@ -129,6 +150,8 @@ class Confirmations:
 
     async def decide(self, waiting: Confirmation, verdict: Verdict, *, by: str, method: str, device: str) -> None:
         """Confirm or refuse; Denied if it waits for somebody else, SignInFailed if it is too late."""
+        if waiting.purpose is Purpose.FACTOR and method != BY_PASSKEY:
+            raise Denied("confirm this with your passkey", reason=f"{by} confirmed a second factor without one")
         if waiting.user and waiting.user != by:
             public = f"this sign-in is for {waiting.user}, and you are signed in here as {by}"
             raise Denied(public, reason=f"{by} tried to confirm a sign-in of {waiting.user} from {waiting.source}")

@@ -19,11 +19,13 @@ from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
 from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.bot import BY_TOKEN
+from interlock.domain.browser import Purpose
 from interlock.domain.factor import DeviceKind
 from interlock.domain.lock import Subject
 from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserStore
 from interlock.services.bots import BotTokens
 from interlock.services.brake import Brake, Key, Turns
+from interlock.services.confirming import Confirmations
 from interlock.services.factors import NOTHING_PROVEN, Factors, Proven
 from interlock.services.locks import check_stored
 
@@ -69,11 +71,22 @@ class Confirmation:
     question: str = ""  # for the person
     prompt: str = ""  # before what is typed; empty: nothing is, and the text says what else to do
     ticket: bytes = b""  # of auth, for a proxy apart
+    waits: str = ""  # a browser may confirm it: `in_browser` of this is the code that asks whether it has
 
 
+def in_browser(waits: str) -> str:
+    """The code of whoever has typed none, and waits for a browser."""
+    return f"{IN_BROWSER}{waits}"
+
+
+IN_BROWSER = "browser:"
 NO_DEVICE = "This connection has to be confirmed with a second factor, and you have none: run ilsh mfa add."
 CONFIRM_ASKED = "Confirm this connection: type the code that your authenticator shows, or a recovery code."
-RECOVERY_ASKED = "Confirm this connection: type a recovery code. (Passkeys confirm sign-ins in browsers only.)"
+RECOVERY_ASKED = "Confirm this connection: type a recovery code."
+PASSKEY_ASKED = (
+    "Confirm this connection with your passkey: open {url} in a browser. It has to show the code {code}."
+)
+OR_CODE = " Then press Enter; or type a code here."
 CODE_PROMPT = "Code: "
 
 
@@ -123,8 +136,11 @@ class SignIn:
         clock: Clock,
         entropy: Entropy,
         bots: BotTokens | None = None,
+        browsers: Confirmations | None = None,
     ) -> None:
+        """``browsers``: None if passkeys, which only browsers know, can confirm nothing."""
         self._bots = bots
+        self._browsers = browsers
         self._users = users
         self._passwords = passwords
         self._factors = factors
@@ -185,7 +201,9 @@ class SignIn:
         """
         del certificate, session
         if not code:
-            return await self._question(user)
+            return await self._question(user, source)
+        if code.startswith(IN_BROWSER) and self._browsers is not None:
+            return await self._in_browser(self._browsers, user, code.removeprefix(IN_BROWSER), source)
         key = _key(user, source)
         if not self._brake.begin(key, self._clock.monotonic()):
             raise self._unconfirmed(user, source, "too many failures, the brake is on")
@@ -199,13 +217,32 @@ class SignIn:
         self._sink.emit(self._event(Kind.MFA_CONFIRM, {"user": user, **fields}))
         return Confirmation(proven.device)
 
-    async def _question(self, user: str) -> Confirmation:
-        devices = await self._factors.of(user)
-        if any(device.kind is DeviceKind.TOTP for device in devices):
+    async def _question(self, user: str, source: str) -> Confirmation:
+        kinds = {device.kind for device in await self._factors.of(user)}
+        typed = DeviceKind.TOTP in kinds or await self._factors.recovery_codes_left(user) > 0
+        if DeviceKind.PASSKEY in kinds and self._browsers is not None and self._browsers.offered:
+            asked = await self._browsers.ask(user, source=source, purpose=Purpose.FACTOR)
+            text = PASSKEY_ASKED.format(url=asked.url, code=asked.code)
+            prompt = CODE_PROMPT if typed else ""
+            return Confirmation(question=text + (OR_CODE if typed else ""), prompt=prompt, waits=asked.id)
+        if DeviceKind.TOTP in kinds:
             return Confirmation(question=CONFIRM_ASKED, prompt=CODE_PROMPT)
-        if await self._factors.recovery_codes_left(user):
-            return Confirmation(question=RECOVERY_ASKED, prompt=CODE_PROMPT)
-        return Confirmation(question=NO_DEVICE)
+        return (
+            Confirmation(question=RECOVERY_ASKED, prompt=CODE_PROMPT)
+            if typed
+            else Confirmation(question=NO_DEVICE)
+        )
+
+    async def _in_browser(self, browsers: Confirmations, user: str, waits: str, source: str) -> Confirmation:
+        """Whether it has been confirmed there; the browser's side has told the audit log, if so."""
+        device = await browsers.collect_factor(waits, user)
+        if device is None:
+            return Confirmation(waits=waits)
+        account = await self._account(user)
+        if account is None:
+            raise self._unconfirmed(user, source, _cause(account))
+        await self._admit(account, source, Proven(device))
+        return Confirmation(device)
 
     async def _must_change(self, account: User, source: str) -> Judgement:
         if await self._factors.of(account.name):

@@ -61,6 +61,8 @@ ROUTES = (
     Route("GET", "/code", Access.ANYONE, confirming.ask),
     Route("GET", "/c/{code:str}", Access.ANYONE, confirming.show),
     Route("POST", "/c/{code:str}", Access.SIGNED_IN, confirming.decide),
+    Route("POST", "/c/{code:str}/passkey/options", Access.ANYONE, confirming.passkey_options),
+    Route("POST", "/c/{code:str}/passkey", Access.ANYONE, confirming.passkey),
     Route("GET", ACCOUNT, Access.SIGNED_IN, account.show),
     Route("POST", f"{ACCOUNT}/password", Access.SIGNED_IN, account.change_password),
     Route("POST", f"{ACCOUNT}/passkey/options", Access.FRESH, account.passkey_options),

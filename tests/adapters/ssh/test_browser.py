@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from interlock.adapters.ssh.browser import HINT, Nowhere, Questions
 from interlock.adapters.ssh.portal import KeyboardInteractive
+from interlock.adapters.ssh.second import SecondQuestion
 from interlock.core.browser import ANYBODY, CHALLENGE, SUBMETHOD, address_in
 from interlock.domain.browser import CONFIRM_LIFE, Purpose
+from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, LockKind
 from interlock.services.confirming import MAX_OF_SOURCE, NOT_CONFIRMED, NOT_VALID
-from interlock.testing.browsing import PASSWORD, WebDesk, web_desk
+from interlock.testing.authenticator import Authenticator
+from interlock.testing.browsing import PASSWORD, URL, WebDesk, web_desk
+from interlock.testing.clock import START
 
 SOURCE = "198.51.100.9:40000"
 
@@ -201,3 +206,101 @@ async def test_what_waits_says_what_it_is_for(desk: WebDesk) -> None:
     """A sign-in, unless it is said otherwise."""
     code = (await Terminal(desk).begin()).removeprefix("/c/")
     assert (await desk.confirmations.look(code, source=SOURCE)).purpose is Purpose.SIGN_IN
+
+
+def proven(user: str = "alice") -> Claims:
+    """What somebody's certificate says, with which the connection began."""
+    identity = Identity(user, ("dev",), "interlock")
+    return Claims(identity, ("root",), START, START + timedelta(hours=1), 1)
+
+
+class Second:
+    """The question after a certificate."""
+
+    def __init__(self, desk: WebDesk) -> None:
+        self.patient = 0
+        self.looked = asyncio.Event()
+        signing = desk.local.sign_in(desk.events, desk.confirmations)
+        self.question = SecondQuestion(signing, proven(), SOURCE, patience=self._patience, sleep=self._sleep)
+
+    def _patience(self) -> None:
+        self.patient += 1
+
+    async def _sleep(self, _seconds: float) -> None:
+        self.looked.set()
+        await asyncio.sleep(0)
+
+
+async def with_passkey(desk: WebDesk, key: Authenticator) -> str:
+    """Give alice a passkey; its ID."""
+    browser = await desk.signed_in()
+    asked = await browser.client.post(
+        "/account/passkey/options", data={"form": browser.token}, headers={"origin": URL}
+    )
+    await browser.send("/account/passkey", name="phone", credential=key.make(asked.text))
+    [device] = await desk.local.factor_store.devices("alice")
+    return device.id
+
+
+async def touch(desk: WebDesk, path: str, key: Authenticator) -> None:
+    """Confirm with it, in a browser in which nobody is signed in."""
+    browser = desk.browser("192.0.2.9")
+    await browser.get(path)
+    asked = await browser.client.post(
+        f"{path}/passkey/options", data={"form": browser.token}, headers={"origin": URL}
+    )
+    await browser.send(f"{path}/passkey", credential=key.sign(asked.text))
+    assert "Confirmed" in browser.text
+
+
+async def test_a_passkey_answers_the_question_after_a_certificate(desk: WebDesk) -> None:
+    """Nothing is typed; the connection goes on by itself, for the passkey's own person, and knows the device."""
+    key, second = Authenticator(), Second(desk)
+    device = await with_passkey(desk, key)
+    asked = await second.question.challenge()
+    assert isinstance(asked, tuple)
+    assert asked[3] == []
+    assert second.patient == 1
+    path = address_in(asked[1]).removeprefix("https://gate.example")
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(second.question.respond([]))
+        await second.looked.wait()
+        await touch(desk, path, key)
+    assert waiting.result() is True
+    assert second.question.confirmed is not None
+    assert second.question.confirmed.identity.confirmed == device
+    assert desk.events.codes[-1] == "T1016I"
+    again = Second(desk)
+    shown = await again.question.challenge()
+    assert isinstance(shown, tuple)
+    assert address_in(shown[1]) != f"https://gate.example{path}"
+
+
+async def test_a_code_may_be_typed_instead(desk: WebDesk) -> None:
+    """By who has one; an empty answer waits for the browser, and not for ever."""
+    key, second = Authenticator(), Second(desk)
+    await with_passkey(desk, key)
+    [code, *_] = await desk.local.factors(desk.events).new_recovery_codes("alice")
+    asked = await second.question.challenge()
+    assert isinstance(asked, tuple)
+    assert asked[3] == [("Code: ", True)]
+    assert await second.question.respond([code]) is True
+    late = Second(desk)
+    await late.question.challenge()
+    desk.clock.advance(CONFIRM_LIFE)
+    assert await late.question.respond([""]) is False
+    assert late.question.confirmed is None
+
+
+async def test_a_locked_passkey_confirms_nothing(desk: WebDesk) -> None:
+    """A lock on it counts here as well, if it came after it was used."""
+    key, second = Authenticator(), Second(desk)
+    device = await with_passkey(desk, key)
+    asked = await second.question.challenge()
+    assert isinstance(asked, tuple)
+    await touch(desk, address_in(asked[1]).removeprefix("https://gate.example"), key)
+    await desk.local.locks.add_lock(Lock("l", LockKind.MFA_DEVICE, device, desk.clock.now(), "gone fishing"))
+    told = await second.question.respond([])
+    assert isinstance(told, tuple)
+    assert "gone fishing" in told[1]
+    assert second.question.confirmed is None

@@ -21,7 +21,6 @@ from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.browser import CONFIRM_LIFE
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
@@ -133,7 +132,7 @@ class Door(Guarded, TunnelHooks):
                 self._services.confirming,
                 username,
                 source,
-                patience=self._wait_longer,
+                patience=self._be_patient,
             )
         return self._questions.challenge(username, submethods)
 
@@ -152,10 +151,6 @@ class Door(Guarded, TunnelHooks):
         if verdict is True:
             self._signed_in, self._device = self._questions.user, self._questions.device
         return verdict
-
-    def _wait_longer(self) -> None:
-        if isinstance(self.connection, DoorConnection):
-            self.connection.wait_longer(CONFIRM_LIFE.total_seconds())
 
     def auth_completed(self) -> None:
         """Let a route go its way; a portal waits for channels."""

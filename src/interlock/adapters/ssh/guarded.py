@@ -13,6 +13,7 @@ from interlock.adapters.ssh.second import BANNER, SecondQuestion
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.browser import CONFIRM_LIFE
 from interlock.domain.identity import Claims, Forwarded
 from interlock.domain.lock import Subject
 from interlock.ports import ClaimsReader, Clock, EventSink
@@ -140,7 +141,7 @@ class Guarded(CertificateHooks):
             raise asyncssh.PermissionDenied("another certificate was being looked at")
         if asks:
             self.connection.send_auth_banner(BANNER)
-            self._second = SecondQuestion(self._passwords, claims, self.client_addr())
+            self._second = SecondQuestion(self._passwords, claims, self.client_addr(), patience=self._be_patient)
         else:
             self.claims = claims
 
@@ -152,6 +153,10 @@ class Guarded(CertificateHooks):
     def unfinished(self) -> bool:
         """See `CertificateHooks.unfinished`."""
         return self._second is not None and self.claims is None
+
+    def _be_patient(self) -> None:
+        """Somebody needs a browser, and time for it."""
+        self.connection.wait_longer(CONFIRM_LIFE.total_seconds())
 
     @abstractmethod
     async def _asks(self, claims: Claims) -> bool:

@@ -184,6 +184,11 @@ class ClientLegConnection(RelayedConnection, AttestedConnection):
 
     accepted_at: float | None = None  # by the monotonic clock; of a jump's inner connection, when the jump began
 
+    def wait_longer(self, seconds: float) -> None:
+        """Give the client so long from now on to authenticate."""
+        self._cancel_login_timer()
+        self._login_timer = self._loop.call_later(seconds, self._login_timer_callback)
+
     def create_tcp_channel(
         self,
         encoding: str | None = None,

@@ -98,11 +98,6 @@ class DoorConnection(ClientLegConnection):
             self._peer_addr, self._peer_port = self._origin
         super()._connection_made()
 
-    def wait_longer(self, seconds: float) -> None:
-        """Give the client so long from now on to authenticate."""
-        self._cancel_login_timer()
-        self._login_timer = self._loop.call_later(seconds, self._login_timer_callback)
-
     def count_channels(self) -> int:
         """Those that the remote has opened: what we open in a tunnel is not its offence."""
         return len(self._channels) - self.visits
