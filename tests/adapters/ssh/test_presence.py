@@ -1,5 +1,6 @@
 """What a connection proves of its person, by every key exchange and every type of key that we take."""
 
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,6 +15,8 @@ from interlock.adapters.ssh.seams.presence import AttestedConnection
 from interlock.adapters.system import SystemClock
 from interlock.core.certificate import PublicKey, SignedCertificate
 from interlock.core.presence import BEACON, NO_PRESENCE, Presence, Proof, SignedRequest
+from interlock.core.wire import CHANNEL_OPEN_CONFIRMATION, string, uint32
+from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.permit import Permit
 from interlock.ports import MemberProxy, TargetCredential
 from interlock.services.authority import Authority
@@ -21,13 +24,15 @@ from interlock.services.emitter import EventFactory
 from interlock.services.presence import Attendance, Beacons, Seen
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.hostile import connect_raw
+from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_REQUEST, USERAUTH_SUCCESS, connect_raw
 from interlock.testing.node import FakeSink
+from interlock.testing.offences import open_session
 from interlock.testing.plain_target import plain_target
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import DAEMON_ID, LOGIN, USER, Gateway, gateway
 from interlock.testing.stores import MemoryProofs
 
+INFO_REQUEST, INFO_RESPONSE = 60, 61
 BEACONS = Beacons(b"secret")
 KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
@@ -119,6 +124,39 @@ async def test_the_end_of_a_jump_proves_of_itself(scene: Scene, host_key: str) -
     seen = scene.seen()
     assert seen.user == LOGIN
     assert seen.names == (frozenset({"plain1"}) if trusted else None)
+
+
+async def test_who_signs_again_proves_again(scene: Scene) -> None:
+    """Half admitted under one name, and then under another: the proof is of what was signed last."""
+    world, route = scene.world, f"{LOGIN}%plain1"
+    world.add_person("carol", RoleOptions(second_factor=SecondFactor.SESSION))
+    world.passwords.codes["carol"] = "123456"
+    world.add_target("plain2", 1)
+    credential = await world.credential("carol")
+    async with await connect_raw(LOOPBACK, world.port) as client:
+        await client.handshake()
+        await client.request_service()
+        for name in (f"{LOGIN}%plain2", route):
+            client.sign(name, credential)
+            await client.expect(USERAUTH_FAILURE)
+        ask = string(route) + string("ssh-connection") + string("keyboard-interactive") + string("") * 2
+        client.send(bytes([USERAUTH_REQUEST]) + ask)
+        await client.expect(INFO_REQUEST)
+        client.send(bytes([INFO_RESPONSE]) + uint32(1) + string("123456"))
+        await client.expect(USERAUTH_SUCCESS)
+        client.send(open_session())
+        await client.expect(CHANNEL_OPEN_CONFIRMATION)
+    assert scene.seen().user == route
+
+
+async def test_nothing_is_kept_of_what_was_hashed(scene: Scene) -> None:
+    """Once somebody is admitted nobody signs any more, and the shared secret is nobody's business."""
+    async with await scene.world.client("plain1", **await scene.person()) as client:
+        await client.run("exit 0", check=True)
+        connections = [each for each in gc.get_objects() if isinstance(each, AttestedConnection)]
+        (ours,) = [each for each in connections if each.beacon and not each.is_closed()]
+        assert (ours._exchanged, ours._proof) == (None, None)
+    scene.seen()
 
 
 async def test_later_key_exchanges_change_nothing(scene: Scene) -> None:

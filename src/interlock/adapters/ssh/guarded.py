@@ -165,6 +165,7 @@ class Guarded(CertificateHooks):
     def auth_completed(self) -> None:
         """Note that nothing was refused in the end."""
         self._admitted = True
+        self.connection.forget_exchange()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """A client that was refused a certificate and never got in is worth an audit event."""

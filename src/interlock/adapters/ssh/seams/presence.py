@@ -44,6 +44,10 @@ class AttestedConnection(CertifiedConnection):
             self._proof = Proof(*self._exchanged, request, signature)
 
     def take_presence(self) -> Presence:
-        """The proof of whoever has just signed, of which the connection keeps nothing then."""
-        proof, self._proof, self._exchanged = self._proof, None, None
+        """The proof of whoever has just signed. They may sign again, as somebody else, until they are admitted."""
+        proof, self._proof = self._proof, None
         return NO_PRESENCE if proof is None else Presence(proof)
+
+    def forget_exchange(self) -> None:
+        """Nobody signs any more: keep nothing of what there was to prove with."""
+        self._exchanged = self._proof = None
