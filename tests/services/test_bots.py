@@ -7,10 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.core.certificate import PublicKey
-from interlock.core.errors import ConfigError, Denied
+from interlock.core.errors import ConfigError, Denied, SignInFailed
 from interlock.daemons.database import DATABASE
 from interlock.daemons.local import Local, open_local
 from interlock.domain.audit import Kind
@@ -102,6 +103,25 @@ async def test_a_token_counts_once_for_its_bot_from_its_networks(desk: Desk) -> 
     later = await new_token(desk.local.bots, BOT, pin="SHA256:x", clock=desk.clock, entropy=FakeEntropy())
     desk.clock.advance(TOKEN_LIFE)
     assert not await spend("backup", later.text, source=SOURCE)
+
+
+@pytest.mark.parametrize("source", ["[2001:db8:7::1]:4000", "[2001:db8:7:1::9]:4000"])
+async def test_a_bot_signs_in_from_an_ipv6_network(desk: Desk, source: str) -> None:
+    """By the address itself: what the brake counts as one source is no address."""
+    token = await desk.add(replace(BOT, sources=("2001:db8:7::/48",)))
+    judged = await desk.local.sign_in(desk.sink).check("backup", token.text, source=source)
+    assert judged.device == BY_TOKEN
+
+
+async def test_a_wrong_token_costs_what_a_wrong_password_does(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that it takes tells nobody which names are bots'."""
+    await desk.add()
+    verified: list[str] = []
+    monkeypatch.setattr(PasswordHasher, "verify", lambda _, stored, __: verified.append(stored))
+    for user in ("backup", "ghost"):
+        with pytest.raises(SignInFailed):
+            await desk.local.sign_in(desk.sink).check(user, "wrong", source=SOURCE)
+    assert len(verified) == 2
 
 
 async def test_certificates_count_on_and_keep_their_restrictions(desk: Desk) -> None:

@@ -34,6 +34,8 @@ def reset_user(context: typer.Context, user: NameArgument, ttl: TtlOption = None
     async def work(local: "Local") -> str:
         if await local.sso.is_vouched(await local.users.user(user)):
             raise Denied(f"{user} signs in by an identity provider, and has no password here")
+        if await local.bots.bot(user) is not None:
+            raise Denied(f"{user} is a bot, which signs in by a token: ilctl bots token {user}")
         return await link_for(local, user, LinkPurpose.RESET, life)
 
     print(change(context, Kind.RESET_TOKEN_CREATE, about_link(user, LinkPurpose.RESET, life), work))

@@ -13,6 +13,7 @@ from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Protocol
 
+from interlock.core.address import parse_address
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import ConfigError, Denied
 from interlock.core.ids import parse_name
@@ -82,7 +83,10 @@ class BotTokens:
         return await self._store.bot(user) is not None
 
     async def spend(self, user: str, text: str, *, source: str) -> bool:
-        """Whether this is the token of this bot, here and now; it does not count again."""
+        """Whether this is the token of this bot, here and now; it does not count again.
+
+        ``source``: where it comes from, with or without a port.
+        """
         try:
             token = BotToken.parse(text)
         except ValueError:
@@ -222,7 +226,7 @@ def _comes_from(source: str, networks: Sequence[str]) -> bool:
     if not networks:
         return True
     try:
-        client = ip_address(source)
+        client = ip_address(parse_address(source, default_port=1)[0])
     except ValueError:
         return False
     mapped = getattr(client, "ipv4_mapped", None)

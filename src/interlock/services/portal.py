@@ -22,7 +22,7 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind, rfc3339
-from interlock.domain.bot import BY_TOKEN, Bot
+from interlock.domain.bot import Bot
 from interlock.domain.container import Unlock
 from interlock.domain.identity import Claims
 from interlock.domain.party import joinable_modes
@@ -155,7 +155,7 @@ class Portal:
         try:
             if caller.claims is not None and caller.claims.forwarded is not None:
                 return await self._answer_foreign(caller.claims, request)
-            _check_bot(caller, request)
+            await self._check_bot(caller, request)
             roles = await self._current_roles(caller)
             return await self._answer(caller, roles, request)
         except Denied as error:
@@ -221,6 +221,18 @@ class Portal:
             )
         granted = await granted_by(self._access.store, claims.identity, self._clock.now())
         return await roles_now(self._roles, account, claims.identity.roles, granted)
+
+    async def _check_bot(self, caller: Caller, request: wire.AnyRequest) -> None:
+        """Denied if a machine user asks for what is for people, however it was signed in."""
+        if isinstance(request, _OF_BOTS):
+            return
+        if caller.claims is not None:
+            is_bot = caller.claims.bot > 0
+        else:
+            is_bot = self._bots is not None and await self._bots.find(caller.user) is not None
+        if is_bot:
+            public = "bots can renew their certificate and list nodes, and nothing else"
+            raise Denied(public, reason=f"the bot {caller.user} asked for {type(request).__name__}")
 
     async def _about_access(
         self, caller: Caller, roles: list[Role], request: Wanted | wire.UseAccess
@@ -411,14 +423,6 @@ class Portal:
     ) -> None:
         who: dict[str, JsonValue] = {"user": caller.user, "addr.remote": caller.source}
         self._events.emit(self._factory.make(kind, who | fields, sid=sid))
-
-
-def _check_bot(caller: Caller, request: wire.AnyRequest) -> None:
-    """Denied if a machine user asks for what is for people."""
-    is_bot = caller.device == BY_TOKEN if caller.claims is None else caller.claims.bot > 0
-    if is_bot and not isinstance(request, _OF_BOTS):
-        public = "bots can renew their certificate and list nodes, and nothing else"
-        raise Denied(public, reason=f"the bot {caller.user} asked for {type(request).__name__}")
 
 
 def refusal(error: InterlockError) -> wire.Refused:

@@ -160,7 +160,7 @@ class SignIn:
         ``user.login`` is emitted for failures, and for successes unless something is still to be asked for.
         """
         account = await self._verified(user, password, source)
-        if self._bots is not None and await self._bots.is_bot(account.name):
+        if await self._is_bot(account):
             self._brake.succeeded(_key(account.name, source))
             await self._admit(account, source)
             self._emit(Kind.USER_LOGIN, user, source, method="token")
@@ -306,15 +306,18 @@ class SignIn:
                 self._brake.undo(key)
                 raise self._failed(user, source, "too many attempts wait to be judged")
             account = await self._account(user)
-            stored = account.password_hash if account is not None else None
+            bots = self._bots if account is not None and await self._is_bot(account) else None
+            stored = account.password_hash if account is not None and bots is None else None
             usable = len(password) <= MAX_PASSWORD
-            if account is not None and self._bots is not None and await self._bots.is_bot(account.name):
-                right = await self._bots.spend(account.name, password, source=key[1])
-            else:
-                right = await self._passwords.verify(stored if usable else None, password[:MAX_PASSWORD])
+            right = await self._passwords.verify(stored if usable else None, password[:MAX_PASSWORD])
+            if account is not None and bots is not None:  # after the same work as for everybody else
+                right = await bots.spend(account.name, password, source=source)
         if account is None or not right:
             raise self._failed(user, source, _cause(account))
         return account
+
+    async def _is_bot(self, account: User) -> bool:
+        return self._bots is not None and await self._bots.is_bot(account.name)
 
     async def _account(self, user: str) -> User | None:
         try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from interlock.core.errors import Denied, SignInFailed
+from interlock.domain.bot import BY_TOKEN
 from interlock.domain.browser import parse_code
 from interlock.ports import Clock, Entropy
 from interlock.services.browsing import BrowserSignIns, Errands
@@ -11,7 +12,7 @@ from interlock.services.confirming import Confirmations
 from interlock.services.factors import Factors
 from interlock.services.links import Links
 from interlock.services.passkeys import Passkeys
-from interlock.services.signin import Judgement
+from interlock.services.signin import PUBLIC, Judgement
 from interlock.services.sso import Sso
 from interlock.web.visit import Answer, Site, Visit, to
 
@@ -67,6 +68,8 @@ def afterwards(visit: Visit) -> str:
 
 async def enter(web: Web, visit: Visit, user: str, *, method: str = "local", device: str = "") -> str:
     """Somebody has proved who he is: the cookie for the browser. The sign-in before ends."""
+    if device == BY_TOKEN:
+        raise SignInFailed(PUBLIC, reason=f"the bot {user} has no business in a browser")
     if visit.cookie:
         await web.sign_ins.end(visit.cookie)
     secret = await web.sign_ins.begin(user, method=method, device=device, source=visit.source)

@@ -14,6 +14,7 @@ from interlock.core import portal as wire
 from interlock.core.ids import DaemonId
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import Kind, rfc3339
+from interlock.domain.bot import BY_TOKEN, Bot
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.rbac import Role
 from interlock.ports import User
@@ -190,6 +191,24 @@ async def test_a_role_binds_certificates_to_an_address_and_a_time(
         "your address is not known"
         in (await refused(office, replace(signed_in(), source=""), wire.Sign(KEY))).message
     )
+
+
+class Machines:
+    """`Bots`, as far as the portal asks who is one."""
+
+    async def find(self, user: str) -> Bot | None:
+        """Alice is."""
+        return Bot("alice", ("www",), timedelta(hours=1), (), START) if user == "alice" else None
+
+
+async def test_a_bot_is_one_however_it_was_signed_in(office: Portal) -> None:
+    """By a link or a passkey in a browser as well: nothing of what is for people."""
+    office._bots = Machines()  # type: ignore[assignment]  # the rest of it is not asked for
+    for device in ("", "0b8f4a5e-1111-4222-8333-944445555666", BY_TOKEN):
+        caller = replace(signed_in(), device=device)
+        for request in (wire.Accesses(), wire.Recordings(), wire.Devices()):
+            assert "bots" in (await refused(office, caller, request)).message
+    assert not isinstance(await office.answer(signed_in("bob"), wire.Accesses()), wire.Refused)
 
 
 async def test_roles_by_request_count_at_the_portal_while_it_gives_them(
