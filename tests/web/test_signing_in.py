@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from interlock.domain.bot import Bot
 from interlock.domain.browser import FRESH, IDLE, LIFE
 from interlock.domain.lock import Lock, LockKind
+from interlock.services.bots import add_bot
+from interlock.services.browsing import BrowserSignIns
 from interlock.services.signin import PUBLIC
 from interlock.testing.browsing import PASSWORD, URL, WebDesk
 from interlock.testing.factors import Authenticator, phone_of
@@ -85,6 +88,35 @@ async def test_a_one_time_password_has_to_be_changed_at_once(desk: WebDesk) -> N
     assert "T1005I" in desk.events.codes
 
 
+async def test_a_one_time_password_changes_nothing_once_there_is_another(desk: WebDesk) -> None:
+    """Whoever had stolen it and has its page open is too late when its owner comes in by a link."""
+    await desk.person("bob", must_change=True)
+    thief, owner = desk.browser(), desk.browser("192.0.2.8")
+    await thief.get("/sign-in")
+    await thief.send("/sign-in", user="bob", password=PASSWORD)
+    link = await desk.link("bob")
+    await owner.get(link)
+    await owner.send(link, new=NEW, again=NEW)
+    await thief.send("/sign-in/password", new=NEW + "er", again=NEW + "er")
+    assert PUBLIC in thief.text
+    assert (await owner.get("/account")).url.path == "/account"
+    assert await desk.local.passwords.verify((await desk.local.users.user("bob")).password_hash, NEW)
+
+
+async def test_a_bots_token_opens_no_browser(desk: WebDesk) -> None:
+    """It would be a sign-in of hours, in which certificates are had as often as somebody likes."""
+    bot = Bot("backup", ("root",), timedelta(hours=1), (), desk.clock.now())
+    local = desk.local
+    token = await add_bot(
+        local.bots, local.users, bot, ["dev"], pin="SHA256:x", clock=desk.clock, entropy=local.entropy
+    )
+    browser = desk.browser()
+    await browser.get("/sign-in")
+    await browser.send("/sign-in", user="backup", password=token.text)
+    assert PUBLIC in browser.text
+    assert (await browser.get("/account")).url.path == "/sign-in"
+
+
 async def test_nobody_changes_a_password_without_having_shown_one(desk: WebDesk) -> None:
     """The errand is the browser's that began it, and taken once."""
     await desk.person("bob", must_change=True)
@@ -150,6 +182,27 @@ async def test_a_password_is_changed_by_who_knows_the_old_one(desk: WebDesk) -> 
     assert "differ" in browser.text
     await browser.send("/account/password", old=PASSWORD, new=NEW, again=NEW)
     assert "was changed" in browser.text
+
+
+async def test_a_one_time_password_is_changed_with_the_second_factor(desk: WebDesk) -> None:
+    """Also in a browser that somebody has left alone, whose owner came in by a passkey."""
+    await desk.person("carol", must_change=True)
+    await desk.local.factor_store.add_device(phone_of("carol"))
+    cookie = await BrowserSignIns(
+        store=desk.local.browsers,
+        users=desk.local.users,
+        locks=desk.local.locks,
+        cluster=desk.local.cluster.name,
+        clock=desk.clock,
+        entropy=desk.local.entropy,
+    ).begin("carol", method="local", device="passkey", source="192.0.2.7")
+    browser = desk.browser()
+    browser.client.cookies.set("__Host-interlock-signin", cookie, domain="gate.example")
+    desk.clock.advance(FRESH)
+    await browser.get("/account")
+    await browser.send("/account/password", old=PASSWORD, new=NEW, again=NEW)
+    assert "code of your second factor" in browser.text
+    assert (await desk.local.users.user("carol")).must_change
 
 
 async def test_where_somebody_goes_afterwards_is_a_place_of_ours(desk: WebDesk) -> None:

@@ -76,6 +76,10 @@ class Links:
         self._emit(Kind.PASSWORD_CHANGE, link.user, source)
         return link.user
 
+    async def mark(self, user: str) -> str:
+        """Stands for the password that somebody has now: another one, another mark. NotFound."""
+        return digest_of("password", (await self._users.user(user)).password_hash or "").hex()
+
     async def change_password(self, user: str, new: str, again: str, *, source: str) -> None:
         """For somebody who has just proved who he is, and not by a link. His sign-ins in browsers end."""
         check_twice(new, again)

@@ -35,7 +35,7 @@ async def change_password(web: Web, visit: Visit) -> Answer:
     judged = await web.passwords.check(
         here.user, visit.said("old"), source=visit.source, code=visit.said("factor")
     )
-    if judged.result is SignInResult.NEEDS_CODE and not here.fresh:
+    if (judged.result is SignInResult.NEEDS_CODE or judged.careful) and not here.fresh:
         return await _page(web, visit, error="Type the code of your second factor as well.")
     try:
         await web.links.change_password(here.user, visit.said("new"), visit.said("again"), source=visit.source)

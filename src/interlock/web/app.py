@@ -18,7 +18,7 @@ from litestar.response.base import ASGIResponse
 
 from interlock.core.errors import Denied, InterlockError, LimitReached, NotFound, SignInFailed, StoreError
 from interlock.web import account, confirming, entry, signing_in, sso
-from interlock.web.parts import ACCOUNT, SIGN_IN, Web
+from interlock.web.parts import ACCOUNT, SIGN_IN, Web, code_of
 from interlock.web.visit import MAX_BODY, Answer, Visit, check_origin, client_of, parse_form, read_secret, to
 
 _log = structlog.get_logger()
@@ -60,7 +60,7 @@ ROUTES = (
     Route("GET", sso.CALLBACK, Access.ANYONE, sso.come_back),
     Route("GET", "/code", Access.ANYONE, confirming.ask),
     Route("GET", "/c/{code:str}", Access.ANYONE, confirming.show),
-    Route("POST", "/c/{code:str}", Access.SIGNED_IN, confirming.decide),
+    Route("POST", "/c/{code:str}", Access.FRESH, confirming.decide),
     Route("POST", "/c/{code:str}/passkey/options", Access.ANYONE, confirming.passkey_options),
     Route("POST", "/c/{code:str}/passkey", Access.ANYONE, confirming.passkey),
     Route("GET", ACCOUNT, Access.SIGNED_IN, account.show),
@@ -148,7 +148,8 @@ async def _answer(web: Web, route: Route, request: Request[Any, Any, Any], secre
     if route.access is not Access.ANYONE and (
         signed_in is None or (route.access is Access.FRESH and not signed_in.fresh)
     ):
-        return to(f"{SIGN_IN}?again=1" if signed_in is not None else SIGN_IN)
+        code = code_of(visit)
+        return to(f"{SIGN_IN}?again=1" + (f"&code={code}" if code else "") if signed_in is not None else SIGN_IN)
     return await route.work(web, visit)
 
 

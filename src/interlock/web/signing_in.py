@@ -37,7 +37,8 @@ async def sign_in(web: Web, visit: Visit) -> Answer:
         case SignInResult.NEEDS_CODE:
             return await _page(web, visit, error=CODE_ASKED, status=403)
         case SignInResult.MUST_CHANGE:
-            facts = {"user": user} | ({"again": "yes"} if judged.careful else {})
+            facts = {"user": user, "instead_of": await web.links.mark(user)}
+            facts |= {"again": "yes"} if judged.careful else {}
             await web.errands.begin(CHANGE, visit.secret, facts, source=visit.source)
             return _change(web, visit)
         case SignInResult.OK:
@@ -65,6 +66,8 @@ async def change(web: Web, visit: Visit) -> Answer:
         return await _page(web, visit, error=PUBLIC, status=403)
     user = facts["user"]
     try:
+        if await web.links.mark(user) != facts["instead_of"]:
+            return await _page(web, visit, error=PUBLIC, status=403)
         await web.links.change_password(user, visit.said("new"), visit.said("again"), source=visit.source)
     except Denied as error:
         await web.errands.begin(CHANGE, visit.secret, facts, source=visit.source)

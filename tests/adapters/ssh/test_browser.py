@@ -11,7 +11,7 @@ from interlock.adapters.ssh.browser import HINT, Nowhere, Questions
 from interlock.adapters.ssh.portal import KeyboardInteractive
 from interlock.adapters.ssh.second import SecondQuestion
 from interlock.core.browser import ANYBODY, CHALLENGE, SUBMETHOD, address_in
-from interlock.domain.browser import CONFIRM_LIFE, Purpose
+from interlock.domain.browser import CONFIRM_LIFE, FRESH, Purpose
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, LockKind
 from interlock.services.confirming import MAX_OF_SOURCE, NOT_CONFIRMED, NOT_VALID
@@ -108,6 +108,21 @@ async def test_nobody_confirms_for_somebody_else(desk: WebDesk) -> None:
     assert "is for alice" in browser.text
     await browser.send(path, verdict="confirm")
     assert browser.page.status_code == 403
+
+
+async def test_who_confirms_has_proved_who_he_is_a_moment_ago(desk: WebDesk) -> None:
+    """A browser that was left alone brings no certificate, nor a sign-in that may change second factors."""
+    terminal = Terminal(desk)
+    browser = await desk.signed_in()
+    desk.clock.advance(FRESH)
+    path = await terminal.begin()
+    await browser.get(path)
+    await browser.send(path, verdict="confirm")
+    assert (browser.page.url.path, "Confirmed" in browser.text) == ("/sign-in", False)
+    await browser.send("/sign-in", user="alice", password=PASSWORD, code=path.removeprefix("/c/"))
+    assert browser.page.url.path == path
+    await browser.send(path, verdict="confirm")
+    assert await terminal.questions.respond("alice", []) is True
 
 
 @pytest.mark.parametrize("how", ["refused", "late", "removed", "locked"])
