@@ -21,7 +21,7 @@ def module() -> str:
 
 def make_token(label: str) -> None:
     """A new token with this label, whose user PIN is `PIN`."""
-    _store()
+    os.environ["SOFTHSM2_CONF"] = str(settings_file())
     command = ["softhsm2-util", "--init-token", "--free", "--label", label, "--pin", PIN, "--so-pin", "1234567890"]
     subprocess.run(command, check=True, capture_output=True)
     forget_sessions()
@@ -33,12 +33,12 @@ def forget_sessions() -> None:
 
 
 @cache
-def _store() -> None:
-    """One for the process: the library reads its configuration once."""
+def settings_file() -> Path:
+    """Of the one store of this process, since the library reads it once; for processes that use the same."""
     directory = Path(mkdtemp(prefix="interlock-softhsm-"))
     (directory / "tokens").mkdir(0o700)
     settings = directory / "softhsm2.conf"
     settings.write_text(
         f"directories.tokendir = {directory}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n"
     )
-    os.environ["SOFTHSM2_CONF"] = str(settings)
+    return settings
