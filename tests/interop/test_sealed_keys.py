@@ -1,4 +1,4 @@
-"""A gateway of two workers whose keys are sealed from its first start on, by a token that its authorities sign in."""
+"""A gateway of two workers, its keys sealed from the first start on by a token in which its authorities sign."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_people_work_and_no_private_key_is_on_the_disk(sealed: Cluster) -> None:
     sealed.gateway.stop()
     pin = Path(sealed.data.parent.parent / "pin")
     pin.rename(pin.with_name("elsewhere"))
-    argv = [
+    argv: list[str | Path] = [
         sealed.programs / "interlock",
         "start",
         "-c",

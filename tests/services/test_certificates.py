@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
+from interlock.core.wire import string
 from interlock.domain.identity import RECOVERY, Forwarded, Identity
 from interlock.services.certificates import (
     DEVICE_EXTENSIONS,
@@ -185,6 +186,34 @@ def test_a_signature_by_somebody_else_is_refused(reader: CertificateReader) -> N
     assert "signature does not match" in caught.value.reason
 
 
+@pytest.mark.parametrize(
+    "algorithm", ["ssh-rsa", "rsa-sha2-256", "ecdsa-sha2-nistp256", "ssh-ed25519-cert-v01@openssh.com", ""]
+)
+def test_a_signature_of_another_kind_is_refused(reader: CertificateReader, algorithm: str) -> None:
+    """RSA with SHA-1 above all: our authorities are Ed25519, whatever the signature calls itself."""
+    part = RIGHT.signed_part()
+    blob = part + string(string(algorithm) + string(CA.sign(part)))
+    with pytest.raises(Denied) as caught:
+        reader.read(blob, now=NOW)
+    assert "signature of type" in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"principals": tuple(f"login{number}" for number in range(4000))},
+        {"key_id": "a" * 20_000},
+        {"extensions": (*RIGHT.extensions, ("x@example.com", "a" * 20_000))},
+        {"nonce": bytes(20_000)},
+    ],
+)
+def test_an_overlong_field_is_refused_unread(reader: CertificateReader, change: dict[str, object]) -> None:
+    """Though it is signed: nobody can make us keep it."""
+    with pytest.raises(Denied, match="not accepted") as caught:
+        reader.read(signed(replace(RIGHT, **change)), now=NOW)  # type: ignore[arg-type]  # fields of Certificate
+    assert "too long" in caught.value.reason
+
+
 def test_every_byte_is_covered_by_the_signature(reader: CertificateReader) -> None:
     """One flipped bit anywhere, and the certificate is refused."""
     blob = signed(RIGHT)
@@ -234,7 +263,8 @@ def test_trust_can_change(reader: CertificateReader) -> None:
         ("192.0.2.1", False),
         ("::1", False),
         ("", False),
-        ("10.1.2.3:22", False),
+        ("10.1.2.3:22", True),  # a peer as it is named in events
+        ("10.1.2.3:x", False),
     ],
 )
 def test_source_addresses_are_claims_that_servers_can_ask(

@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Protocol
 
-from interlock.core.address import parse_address
+from interlock.core.address import within
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import ConfigError, Denied
 from interlock.core.ids import parse_name
@@ -92,7 +92,7 @@ class BotTokens:
         except ValueError:
             return False
         bot = await self._store.bot(user)
-        if bot is None or token.user != user or not _comes_from(source, bot.sources):
+        if bot is None or token.user != user or (bot.sources and not within(bot.sources, source)):
             return False
         return await self._store.spend_token(user, token.hash, self._clock.now())
 
@@ -220,17 +220,6 @@ def check_bot(bot: Bot) -> None:
             ip_network(each)
     except ValueError as error:
         raise ConfigError(f"not a network: {error}") from None
-
-
-def _comes_from(source: str, networks: Sequence[str]) -> bool:
-    if not networks:
-        return True
-    try:
-        client = ip_address(parse_address(source, default_port=1)[0])
-    except ValueError:
-        return False
-    mapped = getattr(client, "ipv4_mapped", None)
-    return any((mapped or client) in ip_network(each) for each in networks)
 
 
 def _encoded(text: str) -> str:
