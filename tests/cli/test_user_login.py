@@ -1,5 +1,6 @@
 """Logging in: who answers, whom to trust, and what comes back must fit."""
 
+import asyncio
 import io
 import os
 import shutil
@@ -14,10 +15,12 @@ from typing import Any
 import asyncssh
 import pytest
 
+from interlock.adapters.ssh.browser import HINT, Questions
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PortalSession
 from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, connect, new_key_pair
 from interlock.cli.user_login import (
     LoginTrust,
+    PersonsBrowser,
     StdinAnswers,
     TerminalAnswers,
     add_to_agent,
@@ -28,6 +31,7 @@ from interlock.cli.user_profile import Login, Profile, write_key
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, SignInFailed, TargetError
 from interlock.services.caller import Caller
+from interlock.services.confirming import Asked, Collected
 from interlock.services.playback import Download
 from interlock.services.signin import Confirmation, Judgement, SignInResult
 from interlock.testing.clock import START
@@ -53,6 +57,7 @@ class FakeGateway:
     refuses: bool = False
     names: tuple[str, ...] = ("127.0.0.1",)
     signs: asyncssh.SSHKey = CA
+    old: bool = True  # it knows nothing of browsers
     ttl: int | None = None  # set by the request
 
     async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
@@ -79,6 +84,18 @@ class FakeGateway:
         return wire.Signed(certificate, self.host_ca, "test", caller.user, ["root"], ["access"], "unused")
 
 
+class Browsers:
+    """`Confirming` of a gateway where somebody confirms at once."""
+
+    offered = True
+
+    async def ask(self, user: str, *, source: str) -> Asked:
+        return Asked("id", "ABCD-EFGH-JKLM", f"https://gate.example/c/ABCD-EFGH-JKLM?{user}{source}")
+
+    async def collect(self, asked_id: str) -> Collected | None:
+        return Collected("alice", asked_id)
+
+
 class Server(asyncssh.SSHServer):
     """Plain users, as the proxy does it."""
 
@@ -93,11 +110,14 @@ class Server(asyncssh.SSHServer):
     def kbdint_auth_supported(self) -> bool:
         return True
 
-    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Challenge:  # noqa: ARG002
-        return self._questions.challenge(username)
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002
+        if self._gateway.old:
+            return self._questions.challenge(username)
+        self._newer = Questions(self._questions, Browsers(), username, "192.0.2.1:1", patience=lambda: None)
+        return self._newer.challenge(username, submethods)
 
     def validate_kbdint_response(self, username: str, responses: Any) -> Awaitable[Challenge]:
-        return self._questions.respond(username, responses)
+        return (self._questions if self._gateway.old else self._newer).respond(username, responses)
 
     def session_requested(self) -> PortalSession:
         return PortalSession(self._gateway, Caller(self._user, None, (), START))
@@ -296,3 +316,51 @@ def test_the_agent_holds_key_and_certificate_until_logout(tmp_path: Path, monkey
         assert "ED25519-CERT" in run(["ssh-add", "-l"]).stdout
         assert remove_from_agent(login)
         assert "no identities" in run(["ssh-add", "-l"]).stdout
+
+
+async def test_a_browser_is_led_to_what_the_gateway_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Opened here if there is one and it is wanted; printed in any case."""
+    opened = tmp_path / "opened"
+    program = tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\necho "$1" >> {opened}\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("BROWSER", str(program))
+    for opens in (True, False):
+        person = PersonsBrowser(at_once=True, opens=opens)
+        async with served(FakeGateway(old=False)) as gateway:
+            certified = await sign_in(gateway, LoginTrust("gw", [line(CA)]), None, None, person)
+        assert certified.signed.user == "alice"
+        assert person.used
+        assert "https://gate.example/c/ABCD-EFGH-JKLM" in capsys.readouterr().err
+    await asyncio.to_thread(poll_until, opened.exists, "the browser")
+    assert len(opened.read_text().splitlines()) == 1
+
+
+async def test_an_empty_password_leads_to_the_browser() -> None:
+    """If the person is asked for one; the gateway's hint is shown."""
+
+    class Asks(StdinAnswers):
+        said = ""
+
+        def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:
+            self.said += instruction
+            return super().answer(instruction, prompt, echo=echo)
+
+    answers, person = Asks(io.StringIO("\n")), PersonsBrowser(at_once=False, opens=False)
+    async with served(FakeGateway(old=False)) as gateway:
+        await sign_in(gateway, LoginTrust("gw", [line(CA)]), answers, None, person)
+    assert person.used
+    assert answers.said == HINT
+
+
+async def test_a_gateway_without_a_browsers_side_says_so() -> None:
+    """An old one asks for a password, which is not what was wanted; who expects none fails in words."""
+    person = PersonsBrowser(at_once=True, opens=False)
+    async with served(FakeGateway()) as gateway:
+        with pytest.raises(SignInFailed, match="no sign-in by browser"):
+            await sign_in(gateway, LoginTrust("gw", [line(CA)]), typed("right"), None, person)
+    async with served(FakeGateway(old=False)) as gateway:
+        with pytest.raises(SignInFailed, match="Open https://"):
+            await sign_in(gateway, LoginTrust("gw", [line(CA)]), typed(""), None)

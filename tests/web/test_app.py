@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from interlock.core.ids import DeviceId
+from interlock.domain.factor import Device, Totp
 from interlock.testing.browsing import URL, WebDesk
 from interlock.web.app import ROUTES, Access, Route
 from interlock.web.visit import MAX_BODY, STALE_FORM
@@ -121,3 +123,30 @@ async def test_the_stylesheet_comes_from_here(desk: WebDesk) -> None:
     answer = await desk.browser().client.get("/static/style.css")
     assert answer.headers["content-type"].startswith("text/css")
     assert "max-age" in answer.headers["cache-control"]
+
+
+async def test_who_somebody_is_is_said_by_no_header(desk: WebDesk) -> None:
+    """CVE-2026-63329: neither by a stranger's nor by a reverse proxy's."""
+    told = dict.fromkeys(("x-forwarded-user", "x-remote-user", "remote-user", "authorization"), "alice")
+    for source in ("192.0.2.7", "127.0.0.1"):
+        answer = await desk.browser(source).client.get("/account", headers=told)
+        assert answer.headers["location"] == "/sign-in"
+
+
+async def test_what_people_choose_becomes_no_markup(desk: WebDesk) -> None:
+    """R25: a device's name, a role's, whatever comes with a request."""
+    browser = await desk.signed_in()
+    evil = "<script>alert(1)</script>"
+    await desk.local.factor_store.add_device(
+        Device(DeviceId("d"), "alice", evil, desk.clock.now(), Totp(bytes(20)))
+    )
+    await desk.local.users.set_access("alice", ('"><img src=x>',), {})
+    await browser.get(f"/account?done={evil}&error={evil}")
+    assert "&lt;script&gt;" in browser.page.text
+    for page in (
+        browser.page.text,
+        (await browser.get(f"/code?code={evil}")).text,
+        (await browser.get(f"/{evil}")).text,
+    ):
+        assert "<script>" not in page
+        assert "<img" not in page

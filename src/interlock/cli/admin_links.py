@@ -32,7 +32,12 @@ def reset_user(context: typer.Context, user: NameArgument, ttl: TtlOption = None
     life = ttl or LINK_LIFE
 
     async def work(local: "Local") -> str:
-        if await local.sso.is_vouched(await local.users.user(user)):
+        from interlock.services.bots import BotTokens
+
+        account = await local.users.user(user)
+        if await BotTokens(local.bots, local.clock).is_bot(user):
+            raise Denied(f"{user} is a machine: see ilctl bots")
+        if await local.sso.is_vouched(account):
             raise Denied(f"{user} signs in by an identity provider, and has no password here")
         if await local.bots.bot(user) is not None:
             raise Denied(f"{user} is a bot, which signs in by a token: ilctl bots token {user}")

@@ -53,6 +53,7 @@ from interlock.daemons.proxy import (
 from interlock.daemons.reloading import DRAINED, Reloads, drain
 from interlock.daemons.shelf import own_sockets
 from interlock.daemons.storage import open_room
+from interlock.daemons.web import check_no_web
 from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
@@ -108,6 +109,7 @@ async def run_proxy(
     """
     prepare_data_dir(data_dir)
     check_proxy(config)
+    check_no_web(config.web)
     file, names = IdentityFile(data_dir), _own_names(config)
     identity = _usable(file.load(), names, join_by, clock)
     if identity is None:

@@ -64,6 +64,12 @@ def check_web(config: WebConfig) -> None:
     networks(config)
 
 
+def check_no_web(config: WebConfig) -> None:
+    """ConfigError if a daemon apart from auth is to have a web part."""
+    if config.listen:
+        raise ConfigError("web.listen: the web part is auth's: set it in the file of the gateway that has auth")
+
+
 def keep_url(data_dir: Path, config: WebConfig) -> None:
     """Note in the directory how browsers call the gateway; ConfigError if that cannot be."""
     kept = data_dir / _KEPT

@@ -60,7 +60,8 @@ async def test_the_oldest_sign_ins_of_a_user_give_way(store: SqlBrowserStore) ->
     assert (touched.used, touched.proved) == (LATER, START)
     await store.remove_sign_in(b"4")
     assert await store.remove_sign_ins("alice") == 2
-    assert await store.sign_in(b"bob") is not None
+    await store.put_sign_in(replace(SIGN_IN, digest=b"carol", user="carol", created=START + timedelta(1)), most=3)
+    assert await store.sign_in(b"bob") is None, "nobody has it any more: it ended half a day ago"
 
 
 async def test_errands_are_taken_once_and_bounded(store: SqlBrowserStore) -> None:

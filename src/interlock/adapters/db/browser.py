@@ -12,7 +12,7 @@ from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
 from interlock.core.address import source_of
 from interlock.core.ids import parse_name
-from interlock.domain.browser import BrowserSignIn, Confirmation, Errand, Link, LinkPurpose, Purpose, Verdict
+from interlock.domain.browser import LIFE, BrowserSignIn, Confirmation, Errand, Link, LinkPurpose, Purpose, Verdict
 
 _LINKS, _SIGN_INS, _ERRANDS, _WAITING = schema.links, schema.browser_sign_ins, schema.errands, schema.confirmations
 _CONFIRMATION = Prepared(select(_WAITING).where(_WAITING.c.id == bindparam("id")))
@@ -65,6 +65,7 @@ class SqlBrowserStore:
         newest = select(table.c.digest).where(table.c.user == sign_in.user).order_by(table.c.created.desc())
 
         def put(connection: Connection) -> None:
+            connection.execute(delete(table).where(table.c.created <= sign_in.created - LIFE))
             others = [each.digest for each in connection.execute(newest.offset(most - 1))]
             connection.execute(delete(table).where(table.c.digest.in_(others)))
             connection.execute(insert(table).values(row))
