@@ -36,6 +36,7 @@ def test_a_proxy_is_listed_and_removed(ilctl: Ilctl, tmp_path: Path) -> None:
 
     asyncio.run(join())
     [row] = ilctl("proxies", "ls", "--format", "json").json()
+    assert not row["proves"]
     assert (row["id"], row["names"], row["lives"], row["tunnels"]) == (GATE.id, ["gate.example.com"], False, 0)
     assert ilctl("proxies", "rm", GATE.id).code == 0
     assert ilctl("proxies", "ls", "--format", "json").json() == []

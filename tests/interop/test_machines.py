@@ -84,6 +84,11 @@ def the_session(cluster: Machines) -> str:
     return str(row["sid"])
 
 
+def all_sessions(cluster: Machines) -> set[str]:
+    """The IDs of those that live."""
+    return {str(row["sid"]) for row in cluster.json("sessions", "ls")}
+
+
 @contextlib.contextmanager
 def hung(daemon: Daemon) -> Iterator[None]:
     """It does nothing, while its machine accepts connections for it."""
@@ -303,8 +308,7 @@ def test_an_auth_that_hangs_is_no_auth(machines: Machines) -> None:
         try:
             with ssh_as(machines, machines.person, "-tt", *machines.route("plain1"), ECHO) as synced:
                 synced.expect("begun")
-                rows = machines.json("sessions", "ls")
-                (synced_sid,) = {str(row["sid"]) for row in rows} - {sid}
+                (synced_sid,) = poll_until(lambda: all_sessions(machines) - {sid}, "the second session")
                 with hung(machines.gateway):
                     for each in (synced, terminal):
                         each.send("alone\r")

@@ -30,11 +30,19 @@ def list_proxies(context: typer.Context, form: FormatOption = Format.TEXT) -> No
                 "peer": proxy.peer,
                 "tunnels": len(proxy.tunnels),
                 "lives": proxy.lives(now=now),
+                "proves": bool(proxy.host_key),
             }
             for proxy in await local.proxies.proxies()
         ]
 
-    columns = {"names": "Names", "lives": "Lives", "peer": "For peers", "tunnels": "Tunnels", "id": "ID"}
+    columns = {
+        "names": "Names",
+        "lives": "Lives",
+        "proves": "Proves presence",
+        "peer": "For peers",
+        "tunnels": "Tunnels",
+        "id": "ID",
+    }
     print_rows(in_local(context, work), columns, form)
 
 

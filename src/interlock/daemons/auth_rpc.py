@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+import structlog
+
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
 from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.core.errors import NotFound
@@ -24,6 +26,8 @@ from interlock.services.tickets import CONFIRMED, PURPOSE, FactorTickets, Ticket
 from interlock.services.trusting import Trusting
 
 SPOOL = "arriving"
+
+_log = structlog.get_logger()
 
 
 async def auth_rpc_server(
@@ -103,7 +107,9 @@ async def auth_rpc_server(
 
 def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) -> Proxies:
     """What auth does for them. ``passwords``: with the brake that all proxies share."""
-    local = services.local
+    local, required = services.local, services.config.auth.presence == "required"
+    if not required:
+        _log.warning("presence.when_offered", text="proxies that never proved that people are there are believed")
     admission = local_admission(local)
     leaves = Leaves(admission, cluster=local.cluster, trusts=local.trusts, modes=local.clusters, clock=local.clock)
     return Proxies(
@@ -121,7 +127,7 @@ def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) ->
         attendance=Attendance(
             Beacons(ca.secret(BEACONS)),
             local.proofs,
-            required=services.config.auth.presence == "required",
+            required=required,
             events=services.emitter,
             factory=services.factory,
             clock=local.clock,
