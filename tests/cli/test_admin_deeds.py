@@ -31,6 +31,7 @@ from interlock.domain.factor import Device, Totp
 from interlock.domain.request import AccessRequest
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.ports import MemberProxy, User
+from interlock.services.enrolment import Enrolment
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.recordings import SID, made
@@ -91,6 +92,21 @@ async def a_request(local: Local, _tmp: Path) -> None:
 async def a_vouched_user(local: Local, _tmp: Path) -> None:
     """Somebody of an identity provider."""
     await local.sso.adopt("https://id.example", "s", User("erin", (), None, must_change=False, created=START))
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKrA4Yz3dXnFPfyTxM3Uu7GWkpLh1bZrzmq8cCHWjAh laptop"
+
+
+async def a_person_with_a_key_file(local: Local, tmp: Path) -> None:
+    """Somebody, and their public key."""
+    await local.users.add_user(User("bob", ("ops",), None, must_change=False, created=START))
+    (tmp / "own.pub").write_text(KEY)
+
+
+async def a_key(local: Local, tmp: Path) -> None:
+    """A key that somebody has enrolled."""
+    await a_person_with_a_key_file(local, tmp)
+    await Enrolment(local.factor_store, local.clock).add("bob", KEY)
 
 
 async def a_device(local: Local, _tmp: Path) -> None:
@@ -201,6 +217,13 @@ DEEDS: dict[str, Deed] = {
     "oidc forget": Deed("oidc forget erin", Kind.OIDC_FORGET, {"name": "erin"}, world=a_vouched_user),
     "users mfa rm": Deed("users mfa rm bob phone", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
     "users mfa reset": Deed("users mfa reset bob", Kind.MFA_DELETE, {"name": "bob"}, world=a_device),
+    "users keys add": Deed(
+        "users keys add bob {tmp}/own.pub",
+        Kind.KEY_ENROL,
+        {"name": "bob", "key_name": "laptop"},
+        world=a_person_with_a_key_file,
+    ),
+    "users keys rm": Deed("users keys rm bob laptop", Kind.KEY_REMOVE, {"name": "bob"}, world=a_key),
     "requests approve": Deed(
         f"requests approve {REQUEST}",
         Kind.ACCESS_REQUEST_REVIEW,
@@ -238,6 +261,7 @@ READS = {
     "doctor",
     "users ls",
     "users mfa ls",
+    "users keys ls",
     "oidc ls",
     "oidc test",
     "roles ls",

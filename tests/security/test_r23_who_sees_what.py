@@ -63,6 +63,9 @@ MAY: dict[type, set[str] | frozenset[str]] = {
     wire.AddTotp: {"signed in"},
     wire.RemoveDevice: {"signed in"},
     wire.NewRecoveryCodes: {"signed in"},
+    wire.Keys: HERE,
+    wire.AddKey: {"signed in"},
+    wire.RemoveKey: {"signed in"},
     # The gateway here takes no requests for access (tests/services/test_requests.py), nor ends it sessions.
     wire.EndSession: NOBODY,
     **dict.fromkeys((wire.AskAccess, wire.Accesses, wire.ShowAccess), NOBODY),
@@ -79,6 +82,8 @@ def asked(kind: type, sid: str) -> wire.AnyRequest:
         wire.EndSession: wire.EndSession(sid),
         wire.AddTotp: wire.AddTotp("phone", "A" * 32, pyotp.TOTP("A" * 32).now()),
         wire.RemoveDevice: wire.RemoveDevice("phone"),
+        wire.AddKey: wire.AddKey(KEY),
+        wire.RemoveKey: wire.RemoveKey("laptop"),
         wire.AskAccess: wire.AskAccess(["root"], "please"),
         wire.ShowAccess: wire.ShowAccess(ID),
         wire.ReviewAccess: wire.ReviewAccess(ID, approve=True),

@@ -7,11 +7,12 @@ import pytest
 
 from interlock.core import portal as wire
 from interlock.core.errors import Denied
+from interlock.domain.audit import Kind
 from interlock.services.caller import SIGN_WINDOW, Caller
 from interlock.services.factors import RECOVERY_CODES
 from interlock.services.selfservice import SelfService
 from interlock.testing.clock import START
-from interlock.testing.factors import SECRET, Authenticator, phone_of
+from interlock.testing.factors import SECRET, Authenticator, phone_of, self_service
 from interlock.testing.portal import certified, signed_in
 from interlock.testing.signin import SignInDesk
 
@@ -29,7 +30,7 @@ def desk() -> SignInDesk:
 @pytest.fixture
 def service(desk: SignInDesk) -> SelfService:
     """What answers."""
-    return SelfService(factors=desk.factors, clock=desk.clock)
+    return self_service(desk.factors, desk.store, desk.sink, desk.clock)
 
 
 async def test_the_first_device_brings_recovery_codes(desk: SignInDesk, service: SelfService) -> None:
@@ -54,7 +55,8 @@ def replace_name(request: wire.AddTotp, name: str) -> wire.AddTotp:
     return wire.AddTotp(name, request.secret, request.code)
 
 
-CHANGES = (ADD, wire.RemoveDevice("phone"), wire.NewRecoveryCodes())
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKrA4Yz3dXnFPfyTxM3Uu7GWkpLh1bZrzmq8cCHWjAh laptop"
+CHANGES = (ADD, wire.RemoveDevice("phone"), wire.NewRecoveryCodes(), wire.AddKey(KEY), wire.RemoveKey("laptop"))
 
 
 @pytest.mark.parametrize("request_", CHANGES, ids=lambda each: type(each).__name__)
@@ -101,3 +103,20 @@ async def test_a_secret_that_is_none_is_refused(service: SelfService) -> None:
     """In words."""
     with pytest.raises(Denied, match="base32"):
         await service.answer(signed_in(), wire.AddTotp("app", "not base32!", CODE))
+
+
+async def test_keys_are_enrolled_listed_and_removed(desk: SignInDesk, service: SelfService) -> None:
+    """Each change is told, with the fingerprint."""
+    line = f'from="10.0.0.0/8" {KEY}'
+    assert await service.answer(signed_in(), wire.AddKey(line)) == wire.Done(
+        "laptop counts without a certificate from now on."
+    )
+    listed = await service.answer(certified(), wire.Keys())
+    assert isinstance(listed, wire.KeyList)
+    [key] = listed.keys
+    assert (key.name, key.options, key.expires) == ("laptop", ["from=10.0.0.0/8"], None)
+    await service.answer(signed_in(), wire.RemoveKey(key.fingerprint))
+    assert desk.store.keys == {}
+    assert [(event.kind, event.fields["fingerprint"]) for event in desk.sink.events] == [
+        (Kind.KEY_ENROL, key.fingerprint), (Kind.KEY_REMOVE, key.fingerprint)
+    ]  # fmt: skip

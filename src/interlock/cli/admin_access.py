@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli import admin_mfa
+from interlock.cli import admin_mfa, admin_user_keys
 from interlock.cli.admin_context import change, in_local, name, names, report
 from interlock.cli.admin_links import TtlOption, about_link, link_for, reset_user, sign_out
 from interlock.cli.options import FormatOption
@@ -86,6 +86,7 @@ def add_user(
 
 
 users.add_typer(admin_mfa.app, name="mfa")
+users.add_typer(admin_user_keys.app, name="keys")
 
 
 @users.command("ls")

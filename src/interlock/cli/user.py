@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 
 import typer
 
-from interlock.cli import user_bot, user_lists, user_mfa, user_requests
+from interlock.cli import user_bot, user_keys, user_lists, user_mfa, user_requests
 from interlock.cli.options import IdentityOption, duration, moment
 from interlock.cli.output import EXIT_CODES, run_app
 from interlock.cli.user_context import (
@@ -54,6 +54,7 @@ app = typer.Typer(
 app.add_typer(user_lists.sessions, name="sessions")
 app.add_typer(user_lists.recordings, name="recordings")
 app.add_typer(user_mfa.app, name="mfa")
+app.add_typer(user_keys.app, name="keys")
 app.add_typer(user_requests.app, name="request")
 app.add_typer(user_bot.app, name="bot")
 app.command("status")(user_lists.status)

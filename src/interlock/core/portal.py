@@ -130,13 +130,30 @@ class RemoveDevice(OfOneself, frozen=True, tag="mfa_remove"):
     device: str  # its ID or name
 
 
+class Keys(OfOneself, frozen=True, tag="keys"):
+    """Which keys of mine count without a certificate?"""
+
+
+class AddKey(OfOneself, frozen=True, tag="key_add"):
+    """This key of mine is to count without a certificate."""
+
+    line: str  # as in authorized_keys, with options
+    name: str = ""  # empty: by its comment
+
+
+class RemoveKey(OfOneself, frozen=True, tag="key_remove"):
+    """This one is to count no more."""
+
+    key: str  # its name or fingerprint
+
+
 class NewRecoveryCodes(OfOneself, frozen=True, tag="recovery_codes"):
     """Please make me new ones."""
 
 
 AnyRequest = (
     Sign | Nodes | Sessions | Recordings | Recording | WhoAmI | Cluster
-    | Devices | AddTotp | RemoveDevice | NewRecoveryCodes
+    | Devices | AddTotp | RemoveDevice | NewRecoveryCodes | Keys | AddKey | RemoveKey
     | EndSession | AskAccess | Accesses | ShowAccess | ReviewAccess | CancelAccess | UseAccess
 )  # fmt: skip
 
@@ -266,6 +283,22 @@ class DeviceAdded(Reply, frozen=True, tag="mfa_added"):
     recovery_codes: list[str] = []  # noqa: RUF012 - msgspec copies it; made because there were none
 
 
+class KeyItem(msgspec.Struct, frozen=True):
+    """A key that counts without a certificate."""
+
+    name: str
+    fingerprint: str
+    options: list[str]
+    added: str  # RFC 3339
+    expires: str | None  # the same; None: until it is removed
+
+
+class KeyList(Reply, frozen=True, tag="keys"):
+    """In the order in which they were added."""
+
+    keys: list[KeyItem]
+
+
 class RecoveryCodes(Reply, frozen=True, tag="recovery_codes"):
     """A set, which replaces the one before. Nobody can show it again."""
 
@@ -291,7 +324,7 @@ class Refused(Reply, frozen=True, tag="refused"):
 
 AnyReply = (
     Signed | NodeList | SessionList | RecordingList | Stream | Streamed | Myself | ClusterInfo | Refused
-    | DeviceList | DeviceAdded | RecoveryCodes | Done
+    | DeviceList | DeviceAdded | RecoveryCodes | KeyList | Done
     | AccessList | AccessOne
 )  # fmt: skip
 

@@ -133,6 +133,7 @@ def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) ->
             clock=local.clock,
         ),
         confirmed=FactorTickets(ca.secret(CONFIRMED)),
+        keys=local.enrolled_keys(),
         trackers=local.trackers,
         targets=local.inventory,
         proxies=local.proxies,

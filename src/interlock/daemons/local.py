@@ -54,6 +54,7 @@ from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.claiming import Claim
 from interlock.services.confirming import Confirmations
+from interlock.services.enrolment import EnrolledKeys
 from interlock.services.factors import Factors
 from interlock.services.outbox import Sleep
 from interlock.services.signin import Passwords, SignIn
@@ -120,6 +121,16 @@ class Local:
             entropy=self.entropy,
             bots=BotTokens(self.bots, self.clock),
             browsers=browsers,
+        )
+
+    def enrolled_keys(self) -> EnrolledKeys:
+        """Whose a plain key is."""
+        return EnrolledKeys(
+            keys=self.factor_store,
+            users=self.users,
+            roles=self.roles,
+            cluster=self.cluster.name,
+            clock=self.clock,
         )
 
     def factors(self, sink: EventSink) -> Factors:

@@ -48,6 +48,7 @@ from interlock.ports import (
     ContentKeys,
     Entropy,
     HostIssuer,
+    KeyReader,
     LeafIssuer,
     SessionLookup,
     TargetIssuer,
@@ -60,6 +61,7 @@ from interlock.services.claims import SessionClaims
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
 from interlock.services.ending import Ending
+from interlock.services.enrolment import Enrolment
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.leases import Leases
 from interlock.services.locks import Locks
@@ -102,6 +104,7 @@ class ProxyPorts:
     targets: TargetLookup
     lookup: SessionLookup
     current_roles: Callable[[Claims], Awaitable[list[Role]]]
+    keys: KeyReader
     host_authorities: HostAuthorities
     is_peer: Callable[[DaemonId], bool] = lambda _daemon: False  # see `Desk`
     beacon: Callable[[], bytes] = lambda: b""  # see `Gate`: in auth's own process there is nobody to prove to
@@ -293,6 +296,7 @@ def local_ports(services: Services, passwords: PasswordCheck) -> ProxyPorts:
         targets=local.inventory,
         lookup=local.audit,
         current_roles=local.admission.current_roles,
+        keys=local.enrolled_keys(),
         host_authorities=services.following.host_authorities,
     )
 
@@ -325,7 +329,13 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         authority=local.authority,
         leaves=leaves,
         foreign=federated,
-        oneself=SelfService(factors=local.factors(services.emitter), clock=local.clock),
+        oneself=SelfService(
+            factors=local.factors(services.emitter),
+            enrolment=Enrolment(local.factor_store, local.clock),
+            events=services.emitter,
+            factory=services.factory,
+            clock=local.clock,
+        ),
         events=services.emitter,
         factory=services.factory,
         clock=local.clock,
@@ -391,6 +401,7 @@ def proxy_parts(
             services.factory,
             services.tenures.locks,
             door_of(services.cluster.id),
+            ports.keys,
             ports.beacon,
         ),
         permits=ports.permits,

@@ -16,7 +16,14 @@ import msgspec
 import structlog
 
 from interlock.adapters.blob.files import FileRecordings
-from interlock.adapters.rpc.proxy_client import FarPortal, FarSessions, FarStandings, FarTwins, ProxyClient
+from interlock.adapters.rpc.proxy_client import (
+    FarKeys,
+    FarPortal,
+    FarSessions,
+    FarStandings,
+    FarTwins,
+    ProxyClient,
+)
 from interlock.adapters.rpc.tls import split_address, split_addresses
 from interlock.adapters.ssh.algorithms import FAST_CIPHERS
 from interlock.adapters.ssh.hostkey import HostAuthorities, parse_host_key
@@ -344,6 +351,7 @@ class _Proxy:
             targets=client,
             lookup=sessions,
             current_roles=permits.current_roles,
+            keys=FarKeys(client, clock),
             host_authorities=self._host_authorities,
             is_peer=self._peering.is_peer,
             beacon=self._beacon,

@@ -99,6 +99,8 @@ class Claims:
     bot: int = 0  # number of a bot's certificate (`services.bots`); 0: a person's
     certificate: bytes = field(default=b"", repr=False, compare=False)  # kept by a proxy that must show it to auth
     presence: Presence = field(default=NO_PRESENCE, repr=False, compare=False)  # likewise
+    enrolled: bool = False  # by a key that its user has enrolled: there is no certificate
+    verified: bool = False  # that key has to have verified its person, not only to have been touched
 
     def allows_source(self, address: str) -> bool:
         """Whether a client at this IP address may use the certificate; the SSH servers must ask (R12)."""

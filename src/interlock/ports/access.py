@@ -57,6 +57,14 @@ class ClaimsReader(Protocol):
         ...
 
 
+class KeyReader(Protocol):
+    """Plain keys that count without a certificate."""
+
+    async def claims(self, blob: bytes) -> Claims:
+        """What a key in wire form stands for now; NotFound if it is nobody's, Denied if it does not count now."""
+        ...
+
+
 class Admission(Protocol):
     """The decision for a node whose client did not come with a forwarder's certificate."""
 

@@ -362,7 +362,7 @@ class Authority:
         signer = self._signers[authority]
         certificate = Certificate(
             nonce=self._entropy.token(32),
-            key=_subject(public_key),
+            key=certifiable(public_key),
             serial=self._serial() if serial is None else serial,
             kind=kind,
             key_id=key_id,
@@ -479,8 +479,8 @@ def _parse_host(text: str) -> str:
     return str(ip_address(text))
 
 
-def _subject(line: str) -> PublicKey:
-    """The key to be certified; Denied if it is weak, malformed, or itself a certificate (R15)."""
+def certifiable(line: str) -> PublicKey:
+    """A public key, one line, that may count for somebody; Denied if weak, malformed, or a certificate (R15)."""
     try:
         key = PublicKey.parse(line)
         parsed = load_ssh_public_key(key.line().encode())

@@ -30,6 +30,7 @@ from interlock.ports import (
     Clock,
     Cluster,
     HostIssuer,
+    KeyReader,
     KnownClusters,
     MemberProxy,
     ModeSource,
@@ -42,9 +43,10 @@ from interlock.ports import (
 from interlock.services.caller import Caller
 from interlock.services.confirming import Asked, Collected
 from interlock.services.daemonca import HostIdentity
+from interlock.services.enrolment import is_plain_key
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.playback import Download
-from interlock.services.presence import Attendance, Seen
+from interlock.services.presence import NOT_SHOWN, Attendance, Seen
 from interlock.services.signin import Confirmation, Judgement, SignInResult
 from interlock.services.standing import Standing
 from interlock.services.tickets import FactorTickets, Tickets
@@ -144,6 +146,7 @@ class Proxies:
         tickets: Tickets,
         attendance: Attendance,
         confirmed: FactorTickets,
+        keys: KeyReader,
         trackers: TrackerLookup,
         targets: TargetSource,
         proxies: ProxyStore,
@@ -163,6 +166,7 @@ class Proxies:
         self._tickets = tickets
         self._attendance = attendance
         self._confirmed = confirmed
+        self._keys = keys
         self._trackers = trackers
         self._targets = targets
         self._proxies = proxies
@@ -229,7 +233,7 @@ class Proxies:
         ``ticket``: what `confirm` has given.
         """
         claims = await self._claims(proxy, certificate)
-        seen = self._attendance.see(self._members[proxy.id], claims, certificate, proof)
+        seen = self._see(proxy, claims, certificate, proof)
         claims = self._with(claims, ticket, proxy, seen)
         if wanted.joining is None:
             target = await self._asked_for(claims, wanted, seen)
@@ -265,7 +269,7 @@ class Proxies:
         Without a login it is for the leaf's portal, and is given as often as the person's own portal answers.
         """
         claims = await self._claims(proxy, certificate)
-        seen = self._attendance.see(self._members[proxy.id], claims, certificate, proof)
+        seen = self._see(proxy, claims, certificate, proof)
         claims = self._with(claims, ticket, proxy, seen)
         if seen is not None and login:
             seen.to_leaf(login, node, leaf)
@@ -353,6 +357,18 @@ class Proxies:
         ticket = self._confirmed.give(claims, found.device, session, proxy.id, self._now())
         return replace(found, ticket=ticket)
 
+    async def enrolled(self, proxy: HostIdentity, blob: bytes) -> Claims:
+        """Whose a plain key is; NotFound."""
+        await self._check_member(proxy)
+        return await self._keys.claims(blob)
+
+    def _see(self, proxy: HostIdentity, claims: Claims, shown: bytes, proof: Proof | None) -> Seen | None:
+        """See `Attendance.see`. Public keys are no secret, so who comes by one has to be there in any case."""
+        seen = self._attendance.see(self._members[proxy.id], claims, shown, proof)
+        if seen is None and claims.enrolled:
+            raise Denied(NOT_SHOWN, reason=f"proxy {proxy.id} showed an enrolled key without a proof of presence")
+        return seen
+
     def _with(self, claims: Claims, ticket: bytes, proxy: HostIdentity, seen: Seen | None) -> Claims:
         """The claims with what the ticket says of a second factor; Denied if it says nothing of them."""
         if not ticket:
@@ -386,7 +402,7 @@ class Proxies:
             caller = Caller(user, None, methods, since, source, device)
         else:
             claims = await self._claims(proxy, shown)
-            seen = self._attendance.see(self._members[proxy.id], claims, shown, proof)
+            seen = self._see(proxy, claims, shown, proof)
             if seen is not None:
                 seen.to_portal(claims.identity.user, proxy.id)
             if isinstance(asked, wire.Sign):
@@ -400,6 +416,8 @@ class Proxies:
     async def _claims(self, proxy: HostIdentity, certificate: bytes) -> Claims:
         """What a person's certificate says; Denied if it is not genuine or valid, or was made for a forwarder."""
         await self._check_member(proxy)
+        if is_plain_key(certificate):
+            return await self._keys.claims(certificate)
         claims = self._believes.read(certificate, now=self._clock.now())
         if claims.identity.cluster == self._cluster.name and claims.forwarded is not None:
             raise _refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")

@@ -6,18 +6,25 @@ from datetime import datetime
 
 from interlock.core import portal as wire
 from interlock.core.errors import Denied
-from interlock.domain.audit import rfc3339
-from interlock.domain.factor import Device
-from interlock.ports import Clock
+from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.factor import Device, EnrolledKey
+from interlock.ports import Clock, EventSink
 from interlock.services.caller import SIGN_WINDOW, Caller
+from interlock.services.emitter import EventFactory
+from interlock.services.enrolment import Enrolment, fingerprint_of, key_facts
 from interlock.services.factors import Factors
 
 
 class SelfService:
     """Answers requests about oneself."""
 
-    def __init__(self, *, factors: Factors, clock: Clock) -> None:
+    def __init__(
+        self, *, factors: Factors, enrolment: Enrolment, events: EventSink, factory: EventFactory, clock: Clock
+    ) -> None:
         self._factors = factors
+        self._enrolment = enrolment
+        self._events = events
+        self._factory = factory
         self._clock = clock
 
     async def answer(self, caller: Caller, request: wire.OfOneself) -> wire.AnyReply:
@@ -33,6 +40,18 @@ class SelfService:
                 await self._check_fresh(caller)
                 gone = await self._factors.remove(user, device, source=source)
                 return wire.Done(f"{gone.name} does not count any more.")
+            case wire.Keys():
+                return wire.KeyList([_key_item(key) for key in await self._enrolment.of(user)])
+            case wire.AddKey(line, name):
+                await self._check_fresh(caller)
+                key = await self._enrolment.add(user, line, name=name)
+                self._emit(Kind.KEY_ENROL, caller, key)
+                return wire.Done(f"{key.name} counts without a certificate from now on.")
+            case wire.RemoveKey(wanted):
+                await self._check_fresh(caller)
+                key = await self._enrolment.remove(user, wanted)
+                self._emit(Kind.KEY_REMOVE, caller, key)
+                return wire.Done(f"{key.name} does not count any more.")
             case wire.NewRecoveryCodes():
                 await self._check_fresh(caller)
                 return wire.RecoveryCodes(await self._factors.new_recovery_codes(user, source=source))
@@ -53,6 +72,10 @@ class SelfService:
             codes = await self._factors.new_recovery_codes(caller.user, source=caller.source)
         return wire.DeviceAdded(device.id, codes)
 
+    def _emit(self, kind: Kind, caller: Caller, key: EnrolledKey) -> None:
+        fields: dict[str, JsonValue] = {"user": caller.user, "addr.remote": caller.source, **key_facts(key)}
+        self._events.emit(self._factory.make(kind, fields))
+
     async def _check_fresh(self, caller: Caller) -> None:
         """Denied unless the person has just signed in, with a second factor if there is one.
 
@@ -69,6 +92,11 @@ class SelfService:
 
 def _item(device: Device) -> wire.DeviceItem:
     return wire.DeviceItem(device.id, device.name, device.kind.value, rfc3339(device.added), _moment(device.used))
+
+
+def _key_item(key: EnrolledKey) -> wire.KeyItem:
+    options = [f"{name}={value}" if value else name for name, value in key.options]
+    return wire.KeyItem(key.name, fingerprint_of(key), options, rfc3339(key.added), _moment(key.expires))
 
 
 def _moment(when: datetime | None) -> str | None:

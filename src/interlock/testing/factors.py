@@ -10,8 +10,11 @@ from interlock.core.errors import NotFound
 from interlock.core.ids import DeviceId
 from interlock.domain.audit import AuditEvent
 from interlock.domain.factor import Device, EnrolledKey, Passkey, Totp
-from interlock.ports import Clock
+from interlock.ports import Clock, EventSink
+from interlock.services.emitter import EventFactory
+from interlock.services.enrolment import Enrolment
 from interlock.services.factors import Factors
+from interlock.services.selfservice import SelfService
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 
@@ -35,6 +38,14 @@ def no_factors(clock: Clock) -> Factors:
     store = MemoryFactors()
     return Factors(
         devices=store, recovery=store, sink=Nowhere(), cluster="test", clock=clock, entropy=FakeEntropy()
+    )
+
+
+def self_service(factors: Factors, store: "MemoryFactors", events: EventSink, clock: Clock) -> SelfService:
+    """What people change themselves, on what is in memory."""
+    factory = EventFactory(cluster="test", clock=clock, entropy=FakeEntropy())
+    return SelfService(
+        factors=factors, enrolment=Enrolment(store, clock), events=events, factory=factory, clock=clock
     )
 
 

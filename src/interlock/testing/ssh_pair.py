@@ -48,14 +48,14 @@ from interlock.services.catalogue import Catalogue
 from interlock.services.certificates import CertificateReader
 from interlock.services.desk import Desk
 from interlock.services.emitter import Emitter, EventFactory
+from interlock.services.enrolment import EnrolledKeys
 from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
 from interlock.services.joining import JoinSources
 from interlock.services.portal import Portal
-from interlock.services.selfservice import SelfService
 from interlock.services.sessions import Sessions
 from interlock.services.signin import NO_DEVICE, Confirmation, Judgement
 from interlock.services.wheel import TICK_S, Wheel
-from interlock.testing.factors import no_factors
+from interlock.testing.factors import MemoryFactors, no_factors, self_service
 from interlock.testing.hostile import Credential, RawSsh, connect_raw
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.node import FakeAuthorityStore
@@ -188,6 +188,7 @@ class Gateway:
     leases: MemoryLeases
     twins: MemoryTwins
     passwords: NoPasswords
+    enrolled: MemoryFactors
     port: int = 0
     idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
 
@@ -342,6 +343,8 @@ async def gateway(
         trusts=trusts,
     )
     passwords = NoPasswords()
+    enrolled = MemoryFactors()
+    keys = EnrolledKeys(keys=enrolled, users=users, roles=users, cluster=cluster_name, clock=clock)
     leaves = Leaves(federated, cluster=cluster, trusts=trusts, modes=users, clock=clock)
     certificates = CertificateReader([authority.export("user")])
     door = FederatedClaims(certificates, trusts, cluster)
@@ -353,7 +356,7 @@ async def gateway(
     )
     proxy_parts = ProxyParts(
         daemon_id=DAEMON_ID,
-        gate=Gate(door, clock, emitter, factory, tenures.locks, door_of(cluster.id), lambda: beacon),
+        gate=Gate(door, clock, emitter, factory, tenures.locks, door_of(cluster.id), keys, lambda: beacon),
         permits=federated,
         leaves=leaves,
         leaf_dialler=LeafDialler(authority, ciphers, dial_timeout),
@@ -365,7 +368,7 @@ async def gateway(
         tenures=tenures,
         passwords=passwords,
         portal=Portal(
-            oneself=SelfService(factors=no_factors(clock), clock=clock),
+            oneself=self_service(no_factors(clock), enrolled, emitter, clock),
             cluster=cluster_name,
             users=users,
             roles=users,
@@ -416,6 +419,7 @@ async def gateway(
         leases,
         twins,
         passwords,
+        enrolled,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(emitter.run(), name="gateway.emitter")

@@ -7,11 +7,10 @@ from interlock.ports import RecordingInfo
 from interlock.services.authority import Authority
 from interlock.services.emitter import EventFactory
 from interlock.services.portal import Portal
-from interlock.services.selfservice import SelfService
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.factors import MemoryFactors, no_factors, self_service
 from interlock.testing.portal import OTHER_SID, SID, Elsewhere, Events, World, recording
-from interlock.testing.signin import SignInDesk
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ async def portal(world: World, clock: FakeClock, events: Events, elsewhere: Else
         world, cluster="test", daemon_id=DaemonId("proxy"), clock=clock, entropy=entropy
     )
     return Portal(
-        oneself=SelfService(factors=SignInDesk().factors, clock=FakeClock()),
+        oneself=self_service(no_factors(clock), MemoryFactors(), events, clock),
         cluster="test",
         users=world,
         roles=world,

@@ -24,13 +24,12 @@ from interlock.services.certificates import CertificateReader
 from interlock.services.emitter import EventFactory
 from interlock.services.portal import NO_LOGIN, Portal
 from interlock.services.requests import Requests
-from interlock.services.selfservice import SelfService
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.factors import MemoryFactors, Nowhere, no_factors, self_service
 from interlock.testing.limits import MemoryLocks
 from interlock.testing.portal import KEY, Elsewhere, Events, World, certified, refused, signed_in
 from interlock.testing.requests import MemoryRequests
-from interlock.testing.signin import SignInDesk
 
 KNOWN = {
     "dev": Role("dev", ("www",), {"env": "prod"}, RoleOptions(request_roles=("dba",))),
@@ -64,7 +63,7 @@ async def office(clock: FakeClock, events: Events, elsewhere: Elsewhere, store: 
     factory = EventFactory(cluster="test", clock=clock, entropy=entropy)
     authority = await Authority.load(world, cluster="test", daemon_id=DaemonId("p"), clock=clock, entropy=entropy)
     return Portal(
-        oneself=SelfService(factors=SignInDesk().factors, clock=FakeClock()),
+        oneself=self_service(no_factors(clock), MemoryFactors(), Nowhere(), clock),
         cluster="test",
         users=world,
         roles=world,

@@ -20,9 +20,9 @@ from interlock.services.emitter import EventFactory
 from interlock.services.ending import MAX_ENDED, Ending
 from interlock.services.playback import Download
 from interlock.services.portal import Portal
-from interlock.services.selfservice import SelfService
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.factors import MemoryFactors, Nowhere, no_factors, self_service
 from interlock.testing.limits import MemoryLocks
 from interlock.testing.portal import (
     OTHER_SID,
@@ -36,7 +36,6 @@ from interlock.testing.portal import (
     target,
     tracker,
 )
-from interlock.testing.signin import SignInDesk
 
 OTHERS = tuple(verb for verb in Verb if verb is not Verb.OWN_RECORDINGS)
 
@@ -94,7 +93,7 @@ async def office(
         watched, cluster="test", daemon_id=DaemonId("p"), clock=clock, entropy=entropy
     )
     return Portal(
-        oneself=SelfService(factors=SignInDesk().factors, clock=FakeClock()),
+        oneself=self_service(no_factors(clock), MemoryFactors(), Nowhere(), clock),
         cluster="test",
         users=watched,
         roles=watched,

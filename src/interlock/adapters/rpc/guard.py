@@ -118,6 +118,7 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
     p.REPORT.name: _PROXY,  # of itself
     p.PEERS.name: _PROXY,
     p.BEACON.name: _PROXY,  # for itself
+    p.ENROLLED.name: _PROXY,  # to whom it was offered; without a proof of presence it gets nothing by it
     p.CONFIRM.name: _PROXY,  # for whoever has shown it a certificate, under the same brake
     p.PORTAL.name: _PROXY,  # for who has just signed at it, or whose fresh ticket it shows
 }

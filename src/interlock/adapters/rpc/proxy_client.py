@@ -7,26 +7,35 @@ Implements `standing.StandingSource` and `TrustedSource`, `ports.TargetIssuer`, 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from dataclasses import replace
+from hashlib import sha256
 
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc import proxy_messages as p
 from interlock.adapters.rpc.calling import subscribe
 from interlock.adapters.rpc.client import AuthClient
 from interlock.core import portal as wire
-from interlock.core.errors import LocalProtocolError, RemoteProtocolError, Rule, StoreError
+from interlock.core.errors import LocalProtocolError, NotFound, RemoteProtocolError, Rule, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.cluster import LeafPass, TrustedCluster
+from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
-from interlock.ports import TargetCredential
+from interlock.ports import Clock, TargetCredential
 from interlock.services.caller import Caller
 from interlock.services.confirming import Asked, Collected
 from interlock.services.playback import Download
 from interlock.services.proxies import ForTarget
 from interlock.services.signin import Confirmation, Judgement, SignInResult
 from interlock.services.standing import Standing
+
+STRANGE_S = 10.0
+"""Seconds for which a key is taken for nobody's: so long may one that was just enrolled not count yet."""
+
+MAX_STRANGE = 10_000
+"""Such keys; the longest unseen is forgotten first."""
 
 MAX_TICKETS = 10_000
 """People whose tickets are kept; they are good for minutes. Whoever signed in longest ago is forgotten first."""
@@ -118,6 +127,10 @@ class ProxyClient(AuthClient):
         """Who has confirmed it."""
         return await self._ask(p.COLLECT_BROWSER, p.CollectBrowser(asked_id))
 
+    async def enrolled(self, blob: bytes) -> Claims:
+        """Whose a plain key is."""
+        return await self._ask(p.ENROLLED, p.Who(blob))
+
     async def confirm(self, wanted: p.Confirm) -> Confirmation:
         """A second factor of somebody who has proved a certificate."""
         return await self._ask(p.CONFIRM, wanted)
@@ -144,6 +157,33 @@ class FarStandings:
     async def find(self, certificate: bytes, name: str) -> Target:
         """See `StandingSource`."""
         return await self._client.find_target(certificate, name)
+
+
+class FarKeys:
+    """`ports.KeyReader`. It remembers for a while which keys are nobody's: people offer theirs each time.
+
+    Of those that are somebody's it remembers nothing, so what is removed counts no more at once.
+    """
+
+    def __init__(self, client: ProxyClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._strange: OrderedDict[bytes, float] = OrderedDict()  # until when, by digest
+
+    async def claims(self, blob: bytes) -> Claims:
+        """See `ports.KeyReader`."""
+        now, digest = self._clock.monotonic(), sha256(blob).digest()
+        if self._strange.get(digest, now) > now:
+            raise NotFound("nobody has enrolled this key")
+        try:
+            claims = await self._client.enrolled(blob)
+        except NotFound:
+            self._strange[digest] = now + STRANGE_S
+            self._strange.move_to_end(digest)
+            if len(self._strange) > MAX_STRANGE:
+                self._strange.popitem(last=False)
+            raise
+        return replace(claims, certificate=blob)
 
 
 class FarSessions:

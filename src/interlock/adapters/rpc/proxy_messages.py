@@ -9,6 +9,7 @@ from interlock.adapters.rpc.messages import AUTH_SERVICE, Method, Nothing
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.presence import Proof
 from interlock.domain.cluster import TrustedCluster
+from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
@@ -251,6 +252,7 @@ SIGN_FOR_JUMP = Method(AUTH_SERVICE, "SignForJump", SignForJump, HostCertificate
 PASSWORD = Method(AUTH_SERVICE, "Password", Password, Judged, once=True)
 ASK_BROWSER = Method(AUTH_SERVICE, "AskBrowser", AskBrowser, Asked, once=True)
 COLLECT_BROWSER = Method(AUTH_SERVICE, "CollectBrowser", CollectBrowser, Collected, once=True)
+ENROLLED = Method(AUTH_SERVICE, "EnrolledKey", Who, Claims)
 CONFIRM = Method(AUTH_SERVICE, "ConfirmConnection", Confirm, Confirmation, once=True)
 PORTAL = Method(AUTH_SERVICE, "Portal", AskPortal, Piece)  # the reply is a stream
 REPORT = Method(AUTH_SERVICE, "Report", Report, Nothing)

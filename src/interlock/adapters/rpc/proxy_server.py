@@ -11,6 +11,7 @@ from interlock.adapters.rpc.guard import SessionOwners, bounded
 from interlock.adapters.rpc.serving import Service
 from interlock.core import portal as wire
 from interlock.core.errors import InterlockError
+from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.ports import TargetCredential, TwinStore
 from interlock.services.daemonca import HostIdentity
@@ -47,6 +48,7 @@ class ProxyHandlers:
         service.unary(p.PASSWORD, self._password)
         service.unary(p.ASK_BROWSER, self._ask_browser)
         service.unary(p.COLLECT_BROWSER, self._collect_browser)
+        service.unary(p.ENROLLED, self._enrolled)
         service.unary(p.CONFIRM, self._confirm)
         service.stream(p.PORTAL, self._portal)
 
@@ -94,6 +96,9 @@ class ProxyHandlers:
             proof=request.proof,
             ticket=request.ticket,
         )
+
+    async def _enrolled(self, caller: HostIdentity, request: p.Who) -> Claims:
+        return await self._proxies.enrolled(caller, request.certificate)
 
     async def _confirm(self, caller: HostIdentity, request: p.Confirm) -> Confirmation:
         return await self._proxies.confirm(

@@ -106,6 +106,10 @@ class Door(Guarded, TunnelHooks):
             return False
         return True
 
+    async def judge_key(self, user: str, key: bytes) -> int | None:
+        """See `CertificateHooks.judge_key`."""
+        return await super().judge_key(user, key) if self._node is None else None
+
     def proven(self, user: str, certificate: bytes) -> None:
         """See `CertificateHooks.proven`."""
         if self._node is None:

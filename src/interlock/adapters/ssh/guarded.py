@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 import asyncssh
 
 from interlock.adapters.ssh.portal import Challenge, PasswordCheck
-from interlock.adapters.ssh.seams.certificates import CertificateHooks
+from interlock.adapters.ssh.seams.certificates import TOUCHED, VERIFIED, CertificateHooks
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.second import BANNER, SecondQuestion
-from interlock.core.errors import Denied
+from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.browser import CONFIRM_LIFE
 from interlock.domain.identity import Claims, Forwarded
 from interlock.domain.lock import Subject
-from interlock.ports import ClaimsReader, Clock, EventSink
+from interlock.ports import ClaimsReader, Clock, EventSink, KeyReader
 from interlock.services.emitter import EventFactory
 from interlock.services.locks import Locks
 
@@ -26,7 +26,9 @@ MAX_ATTEMPTS = 20
 MAX_REASONS = 5
 """Different reasons that the audit event of a refused client names."""
 
-NO_CERTIFICATE = "This gateway admits by certificate, and yours is missing or not valid: run ilsh login."
+NO_CERTIFICATE = (
+    "This gateway admits by certificate or enrolled key, and yours is missing or not valid: run ilsh login."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Gate:
     factory: EventFactory
     locks: Locks
     door_id: DaemonId  # what certificates of a root cluster's forwarders call this proxy
+    keys: KeyReader
     beacon: Callable[[], bytes] = lambda: b""  # what connections carry for auth; empty: it asks for no proof
 
 
@@ -49,6 +52,7 @@ class Guarded(CertificateHooks):
         self.gate = gate
         self._passwords = passwords
         self._weighed = (b"", False)  # a certificate, and whether it takes a second factor here
+        self._enrolled: tuple[bytes, Claims | None] = (b"", None)  # a key that was offered, and whose it is
         self._second: SecondQuestion | None = None  # set while that is to be answered
         self.connection: ClientLegConnection  # set by connection_made, the first callback
         self.claims: Claims | None = None  # set when the client has proven its certificate
@@ -121,10 +125,23 @@ class Guarded(CertificateHooks):
             return False
         return True
 
-    def plain_key(self, user: str) -> None:  # noqa: ARG002
-        """No reason for a banner: the certificate may come next; if it does not, the last question explains."""
+    async def judge_key(self, user: str, key: bytes) -> int | None:
+        """See `CertificateHooks.judge_key`."""
         self._count_attempt()
-        self._note("a key without a certificate was offered")
+        try:
+            claims = await self.gate.keys.claims(key)
+            self._check(user, claims)
+        except NotFound:  # no reason for a banner: the certificate may come next, or the last question explains
+            self._note("a key without a certificate was offered")
+            return None
+        except Denied as error:
+            self.explain(error)
+            return None
+        except InterlockError as error:
+            self._note(error.reason)
+            return None
+        self._enrolled = key, claims
+        return TOUCHED | VERIFIED if claims.verified else TOUCHED
 
     def _count_attempt(self) -> None:
         self._attempts += 1
@@ -133,9 +150,8 @@ class Guarded(CertificateHooks):
 
     def proven(self, user: str, certificate: bytes) -> None:
         """See `CertificateHooks.proven`."""
-        claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
+        claims = replace(self._read(certificate), presence=self.connection.take_presence())
         self._check(user, claims)
-        claims = replace(claims, presence=self.connection.take_presence())
         weighed, asks = self._weighed
         if weighed != certificate:
             raise asyncssh.PermissionDenied("another certificate was being looked at")
@@ -147,8 +163,14 @@ class Guarded(CertificateHooks):
 
     async def weigh(self, user: str, certificate: bytes) -> None:  # noqa: ARG002
         """See `CertificateHooks.weigh`."""
-        claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
-        self._weighed = certificate, await self._asks(claims)
+        self._weighed = certificate, await self._asks(self._read(certificate))
+
+    def _read(self, shown: bytes) -> Claims:
+        """Of the certificate, or the enrolled key, that was shown and has signed."""
+        key, claims = self._enrolled
+        if key == shown and claims is not None:
+            return claims
+        return self.gate.claims.read(shown, now=self.gate.clock.now())
 
     def unfinished(self) -> bool:
         """See `CertificateHooks.unfinished`."""

@@ -249,7 +249,7 @@ class ProxyServer:
             raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
         records = FORWARDER_DUTIES[mode, target.sub_kind].emits
         asks = await self._parts.permits.asks_on(claims, target)  # which nobody could do across a bridge
-        bound = asks or await self._bound_to_source(claims)
+        bound = asks or claims.enrolled or await self._bound_to_source(claims)  # nor does a node know plain keys
         if target.sub_kind is SubKind.NODE and not records and not bound:
             return await self._bridge(outer, claims, target)
         names = tuple(dict.fromkeys((host, target.hostname)))

@@ -12,7 +12,13 @@ from typing import Any
 import asyncssh
 from asyncssh.connection import SSHServerConnection
 from asyncssh.packet import String
-from asyncssh.public_key import KeyImportError, SSHOpenSSHCertificate, decode_ssh_certificate
+from asyncssh.public_key import (
+    KeyImportError,
+    SSHKey,
+    SSHOpenSSHCertificate,
+    decode_ssh_certificate,
+    decode_ssh_public_key,
+)
 
 from interlock.core.errors import RemoteProtocolError
 from interlock.core.wire import Reader
@@ -21,6 +27,14 @@ _CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
 
 _WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
 """SHA-1 signatures, which OpenSSH refuses since 8.8."""
+
+_SECURITY_KEY = b"sk-"
+
+TOUCHED = 1
+"""Flag of a security key's signature (PROTOCOL.u2f): somebody has touched it. We always ask for that."""
+
+VERIFIED = 4
+"""And it has verified its person, by PIN or finger."""
 
 REMEMBERED = 256
 """Genuine certificates that need not be decoded again: a client shows its own two times per connection."""
@@ -48,8 +62,13 @@ class CertificateHooks(asyncssh.SSHServer, ABC):
         """Whether what was proven is not enough yet: the client is told of a partial success (RFC 4252 §5.1)."""
         return False
 
-    def plain_key(self, user: str) -> None:
-        """A key without certificate was offered, and is refused. ssh tries the bare key before its certificate."""
+    async def judge_key(self, user: str, key: bytes) -> int | None:
+        """Whether a key without certificate (wire form) may do; ssh tries the bare key before its certificate.
+
+        None if not; else the flags that a security key's signature has to have. Grants nothing, as above.
+        """
+        del user, key
+        return None
 
 
 class CertifiedConnection(SSHServerConnection):
@@ -86,19 +105,23 @@ class CertifiedConnection(SSHServerConnection):
         hooks = self._owner
         if not isinstance(hooks, CertificateHooks):
             return False
+        options, flags = None, TOUCHED
+        key: SSHKey | None = None
         if not _is_certificate(key_data):
-            hooks.plain_key(username)
-            return False
-        if not hooks.judge(username, key_data) or (certificate := _user_certificate(key_data)) is None:
+            wanted = await hooks.judge_key(username, key_data)
+            if wanted is not None:  # only what is known is looked into
+                key, flags = _plain_key(key_data), wanted
+        elif hooks.judge(username, key_data) and (certificate := _user_certificate(key_data)) is not None:
+            key, options = certificate.key, certificate.options
+        if key is None:
             return False
         if not msg:
             return True
-        key = certificate.key
         key.set_touch_required(True)
-        if not _strong(signature) or not key.verify(String(self._session_id) + msg, signature):
+        if not _strong(signature, flags) or not key.verify(String(self._session_id) + msg, signature):
             return False
         await hooks.weigh(username, key_data)
-        self._proven_options = certificate.options
+        self._proven_options = options
         self.was_signed(msg, signature)
         hooks.proven(username, key_data)
         return True
@@ -120,8 +143,24 @@ def _is_certificate(key_data: bytes) -> bool:
         return False
 
 
-def _strong(signature: bytes) -> bool:
+@lru_cache(maxsize=REMEMBERED)
+def _plain_key(key_data: bytes) -> SSHKey | None:
     try:
-        return Reader(signature).string() not in _WEAK_SIGNATURES
+        return decode_ssh_public_key(key_data)
+    except KeyImportError:
+        return None
+
+
+def _strong(signature: bytes, flags: int) -> bool:
+    """Whether it is of a type that counts; of a security key, whether it says all that it has to (R16)."""
+    try:
+        reader = Reader(signature)
+        algorithm = reader.string()
+        if algorithm.startswith(_SECURITY_KEY):
+            reader.string()
+            said = reader.byte()
+        else:
+            said = flags
     except RemoteProtocolError:
         return False
+    return algorithm not in _WEAK_SIGNATURES and said & flags == flags

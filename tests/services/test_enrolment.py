@@ -1,0 +1,157 @@
+"""Keys of people's own: what is taken, what a restriction becomes, what is refused and not dropped (R6)."""
+
+from base64 import b64encode
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from interlock.core.errors import Denied, NotFound
+from interlock.core.wire import string
+from interlock.domain.access import RoleOptions
+from interlock.domain.factor import EnrolledKey
+from interlock.domain.rbac import Role
+from interlock.ports import User
+from interlock.services.enrolment import LIFE, EnrolledKeys, Enrolment, fingerprint_of, parse_line
+from interlock.testing.clock import START, FakeClock
+from interlock.testing.factors import MemoryFactors
+from interlock.testing.ssh_pair import Directory
+
+ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKrA4Yz3dXnFPfyTxM3Uu7GWkpLh1bZrzmq8cCHWjAh"
+_POINT = Ed25519PrivateKey.from_private_bytes(b"s" * 32).public_key().public_bytes_raw()
+SK_BLOB = string("sk-ssh-ed25519@openssh.com") + string(_POINT) + string("ssh:")
+SK = f"sk-ssh-ed25519@openssh.com {b64encode(SK_BLOB).decode()}"
+
+
+def rsa_line(bits: int) -> str:
+    """A fresh RSA key."""
+    key = rsa.generate_private_key(65537, bits).public_key()
+    return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "comment", "options", "expires"),
+    [
+        (ED25519, "", (), None),
+        (f"  {ED25519} alice@laptop work \n", "alice@laptop work", (), None),
+        (f'from="10.1.2.3/8,2001:db8::1" {ED25519}', "", (("from", "10.0.0.0/8,2001:db8::1/128"),), None),
+        (f'expiry-time="20270102" {ED25519}', "", (), datetime(2027, 1, 2, tzinfo=UTC)),
+        (f'expiry-time="202701020304Z",from="::1" {ED25519}', "", (("from", "::1/128"),),
+         datetime(2027, 1, 2, 3, 4, tzinfo=UTC)),
+        (f"verify-required {SK} token", "token", (("verify-required", ""),), None),
+    ],
+)  # fmt: skip
+def test_lines_are_read_as_sshd_reads_them(
+    text: str, comment: str, options: tuple[tuple[str, str], ...], expires: datetime | None
+) -> None:
+    """sshd(8), as far as we honour it."""
+    line = parse_line(text)
+    assert (line.comment, line.options, line.expires) == (comment, options, expires)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "cannot be read"),
+        ("hello", "cannot be read"),
+        (f"{ED25519}\n{ED25519}", "one line"),
+        (f"no-touch-required {SK}", "has to be touched"),
+        (f"verify-required {ED25519}", "cannot be honoured"),
+        (f"restrict {ED25519}", "roles say"),
+        (f'no-port-forwarding,from="::1" {ED25519}', "roles say"),
+        (f'command="ls" {ED25519}', "roles say"),
+        (f"cert-authority {ED25519}", "own authority"),
+        (f"brand-new-option {ED25519}", "cannot be honoured"),
+        (f'from="*.example.org" {ED25519}', "no names"),
+        (f'from="!10.0.0.1,10.0.0.0/8" {ED25519}', "no names"),
+        (f'from="::1",from="::2" {ED25519}', "twice"),
+        (f'expiry-time="tomorrow" {ED25519}', "YYYYMMDD"),
+        (f'expiry-time="20271332" {ED25519}', "YYYYMMDD"),
+        (f'from="::1 {ED25519}', "cannot be read"),
+        (rsa_line(1024), "2048"),
+        ("ssh-dss AAAAB3NzaC1kc3MAAACBAP==", "cannot be certified"),
+        (f"ssh-ed25519-cert-v01@openssh.com {ED25519.split()[1]}", "cannot be certified"),
+        ("x" * 20_000, "one line"),
+    ],
+)
+def test_what_is_not_honoured_is_refused(text: str, why: str) -> None:
+    """In words."""
+    with pytest.raises(Denied, match=why):
+        parse_line(text)
+
+
+class Desk:
+    """Where keys are enrolled and shown."""
+
+    def __init__(self) -> None:
+        self.clock, self.store, self.users = FakeClock(), MemoryFactors(), Directory()
+        self.users.people["alice"] = User("alice", ("dev",), None, must_change=False, created=START)
+        self.users.known_roles["dev"] = Role("dev", ("root", "web"), {"*": "*"}, RoleOptions())
+        self.enrolment = Enrolment(self.store, self.clock)
+        self.keys = EnrolledKeys(
+            keys=self.store, users=self.users, roles=self.users, cluster="demo", clock=self.clock
+        )
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """Alice has an account and no key."""
+    return Desk()
+
+
+async def test_a_key_stands_for_its_user_as_he_is_now(desk: Desk) -> None:
+    """Roles and logins of this moment; for a day and a night, or until it expires."""
+    key = await desk.enrolment.add("alice", f'from="10.0.0.0/8" {ED25519} laptop')
+    claims = await desk.keys.claims(key.blob)
+    assert (claims.identity.user, claims.identity.roles, claims.logins) == ("alice", ("dev",), ("root", "web"))
+    assert claims.identity.keys == (fingerprint_of(key),)
+    assert claims.source_networks == ("10.0.0.0/8",)
+    assert (claims.enrolled, claims.verified) == (True, False)
+    assert claims.valid_before == START + LIFE
+    assert not claims.allows_source("192.0.2.1")
+    desk.users.people["alice"] = replace(desk.users.people["alice"], roles=())
+    assert (await desk.keys.claims(key.blob)).logins == ()
+
+
+async def test_a_key_ends_when_it_was_said_to(desk: Desk) -> None:
+    """By its line or by whoever enrols it: the earlier."""
+    line = f'expiry-time="20990101" {ED25519}'
+    key = await desk.enrolment.add("alice", line, expires=START + timedelta(hours=1))
+    assert (await desk.keys.claims(key.blob)).valid_before == START + timedelta(hours=1)
+    desk.clock.advance(3600)
+    with pytest.raises(Denied, match="expired"):
+        await desk.keys.claims(key.blob)
+    with pytest.raises(Denied, match="expired"):
+        await desk.enrolment.add("alice", f'expiry-time="20000101" {SK}')
+
+
+async def test_a_key_is_one_persons_and_nobodys_afterwards(desk: Desk) -> None:
+    """Names are one's own; what was removed counts no more."""
+    key = await desk.enrolment.add("alice", ED25519, name="laptop")
+    with pytest.raises(Denied, match="already"):
+        await desk.enrolment.add("bob", ED25519)
+    with pytest.raises(NotFound):
+        await desk.enrolment.remove("bob", "laptop")
+    await desk.enrolment.remove("alice", fingerprint_of(key))
+    for blob in (key.blob, b"", b"\0\0\0\x0bssh-ed25519"):
+        with pytest.raises(NotFound):
+            await desk.keys.claims(blob)
+
+
+async def test_the_key_of_somebody_who_is_gone_is_nobodys(desk: Desk) -> None:
+    """The account goes with its keys; this is the moment between."""
+    key = await desk.enrolment.add("alice", ED25519)
+    del desk.users.people["alice"]
+    with pytest.raises(NotFound):
+        await desk.keys.claims(key.blob)
+
+
+async def test_a_restriction_that_a_newer_version_has_stored_voids_the_key(desk: Desk) -> None:
+    """R6."""
+    blob = parse_line(ED25519).key.blob
+    desk.store.keys[blob] = EnrolledKey(blob, "alice", "laptop", START, None, (("only-on-mondays", ""),))
+    with pytest.raises(Denied, match="not accepted"):
+        await desk.keys.claims(blob)
