@@ -7,7 +7,7 @@ works on the stores), nor is the way to a node (the forwarder).
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Protocol
@@ -304,12 +304,10 @@ class Portal:
         roles = await roles_now(self._roles, account, [*names, *granted], granted)
         roles = [role for role in roles if role.name in names or role.name in granted]
         logins = _logins(roles) or (_nowhere(caller.user, roles),)
-        longest = [
-            role.options.max_certificate_ttl for role in roles if role.options.max_certificate_ttl is not None
-        ]
         ends = (each.deadline - self._clock.now() for each in approved)
-        ttl = min([ttl, *ends, *(timedelta(seconds=each) for each in longest)])
+        ttl = min([ttl, *ends, *_longest(roles)])
         before = caller.claims
+        bound = before.source_networks if before is not None else ()
         certificate = await self._authority.issue_user(
             caller.user,
             [role.name for role in roles],
@@ -318,7 +316,7 @@ class Portal:
             ttl,
             device=caller.device if before is None else before.identity.device,
             requests=[each.id for each in approved],
-            source_networks=_pinned(caller.source, roles) if before is None else before.source_networks,
+            source_networks=bound or _pinned(caller.source, roles),
         )
         return wire.Signed(
             certificate=certificate,
@@ -334,6 +332,8 @@ class Portal:
         if self._bots is None:
             raise Denied("there are no bots here")
         names, allowed = tuple(role.name for role in roles), tuple(_logins(roles))
+        pinned = _pinned(caller.source, roles)
+        bot = replace(bot, life=min([bot.life, *_longest(roles)]), sources=pinned or bot.sources)
         certificate, logins = await self._bots.sign(bot, caller, names, allowed, request.public_key)
         return wire.Signed(
             certificate=certificate,
@@ -458,6 +458,12 @@ def _session(tracker: Tracker, modes: tuple[JoinMode, ...]) -> wire.SessionItem:
 
 def _logins(roles: list[Role]) -> tuple[str, ...]:
     return tuple(sorted({login for role in roles for login in role.logins}))
+
+
+def _longest(roles: list[Role]) -> list[timedelta]:
+    """For how long at most roles let a certificate live."""
+    said = (role.options.max_certificate_ttl for role in roles)
+    return [timedelta(seconds=each) for each in said if each is not None]
 
 
 def _pinned(source: str, roles: list[Role]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Requests for access by the portal: who asks, who decides, and what the certificate says then."""
 
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from interlock.core import portal as wire
+from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import Kind, rfc3339
@@ -192,12 +193,47 @@ async def test_a_role_binds_certificates_to_an_address_and_a_time(
     )
 
 
+async def test_a_role_by_request_binds_the_certificate_too(
+    office: Portal, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the address and the time that it wants, without signing in again."""
+    options = RoleOptions(max_request_ttl=7200, pin_source_ip=True, max_certificate_ttl=600)
+    monkeypatch.setitem(KNOWN, "dba", Role("dba", ("postgres",), {"env": "db"}, options))
+    done = await approved(office)
+    caller = replace(certified("alice", "dev"), source="192.0.2.7:4000")
+    claims = claims_of(office, await ask(office, caller, wire.UseAccess(done.id, KEY)), clock)
+    assert claims.source_networks == ("192.0.2.7/32",)
+    assert claims.valid_before == (START + timedelta(seconds=600)).replace(microsecond=0)
+
+
 class Machines:
-    """`Bots`, as far as the portal asks who is one."""
+    """`Bots`, as far as the portal asks for it."""
+
+    def __init__(self) -> None:
+        self.signed: list[Bot] = []
+
+    async def sign(
+        self, bot: Bot, caller: Caller, roles: Sequence[str], allowed: Sequence[str], public_key: str
+    ) -> tuple[str, tuple[str, ...]]:
+        """Nothing: it is enough to know for what."""
+        self.signed.append(bot)
+        raise Denied("no", reason=f"{caller.user}, {roles}, {allowed}, {public_key}")
 
     async def find(self, user: str) -> Bot | None:
         """Alice is."""
         return Bot("alice", ("www",), timedelta(hours=1), (), START) if user == "alice" else None
+
+
+async def test_what_roles_say_of_certificates_counts_for_bots(
+    office: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shorter life, and the address that it comes from."""
+    options = RoleOptions(pin_source_ip=True, max_certificate_ttl=600)
+    monkeypatch.setitem(KNOWN, "dev", Role("dev", ("www",), {"env": "prod"}, options))
+    machines = office._bots = Machines()  # type: ignore[assignment]  # the rest of it is not asked for
+    await refused(office, replace(signed_in(), source="192.0.2.7:4000"), wire.Sign(KEY))
+    [bot] = machines.signed
+    assert (bot.life, bot.sources) == (timedelta(minutes=10), ("192.0.2.7/32",))
 
 
 async def test_a_bot_is_one_however_it_was_signed_in(office: Portal) -> None:
