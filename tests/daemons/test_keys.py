@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from interlock.core.errors import ConfigError
+from interlock.adapters.db.sealed import SqlKeyWrappers
+from interlock.core.errors import ConfigError, StoreError
 from interlock.daemons.config import load_config
 from interlock.daemons.database import DATABASE
-from interlock.daemons.keys import KeysConfig, keep_keys, kept_keys
+from interlock.daemons.keys import KeysConfig, forget_sealed, keep_keys, kept_keys
 from interlock.daemons.local import open_local
-from interlock.services.sealing import KeySealing
+from interlock.services.sealing import ClearSealing, KeySealing
 from interlock.testing.database import put_database
 
 
@@ -55,6 +56,23 @@ async def test_without_settings_or_a_terminal_the_start_says_what_to_do(data_dir
     with pytest.raises(ConfigError, match=r"\[auth.keys\]"):
         async with open_local(data_dir):
             pytest.fail("it was opened")
+
+
+async def test_who_writes_to_the_database_cannot_say_that_nothing_is_sealed(data_dir: Path) -> None:
+    """Without its wrapper, keys of their own in the clear would count; an administrator unseals them."""
+    async with open_local(data_dir) as local:
+        assert isinstance(local.sealing, KeySealing)
+        data_key = local.sealing.data_key
+        await SqlKeyWrappers(local.database).replace([], local.sealing, ClearSealing())
+    with pytest.raises(ConfigError, match="were sealed, and the database says"):
+        async with open_local(data_dir):
+            pytest.fail("it was opened")
+    with pytest.raises(StoreError, match="not sealed"):
+        async with open_local(data_dir, data_key=data_key):
+            pytest.fail("it was opened")
+    forget_sealed(data_dir)
+    async with open_local(data_dir) as local:
+        assert not isinstance(local.sealing, KeySealing)
 
 
 async def test_keys_that_were_there_before_stay_as_they_are(data_dir: Path) -> None:

@@ -24,6 +24,7 @@ KEY_FILE_VARIABLE = "INTERLOCK_KEY_FILE"
 """A file with the passphrase, for ``ilctl`` where the daemon has it from elsewhere."""
 
 _KEPT = "keys.json"
+_SEALED = "keys-sealed"  # in the data directory: whoever writes to the database alone cannot take it back
 _LONGEST = 4096  # bytes of a file with a passphrase
 
 _log = structlog.get_logger(__name__)
@@ -101,6 +102,11 @@ def forget_keys(data_dir: Path) -> None:
     (data_dir / _KEPT).unlink(missing_ok=True)
 
 
+def forget_sealed(data_dir: Path) -> None:
+    """An administrator has unsealed them."""
+    (data_dir / _SEALED).unlink(missing_ok=True)
+
+
 def kept_keys(data_dir: Path) -> KeysConfig:
     """What was noted; ConfigError if it cannot be read."""
     kept = data_dir / _KEPT
@@ -119,10 +125,17 @@ async def unlock(
 
     A new cluster's are sealed from the beginning if the settings say how. ``data_key``: known already.
     """
+    if data_key:
+        return KeySealing(data_key, entropy)
     store = SqlKeyWrappers(database)
     found = await store.wrappers()
-    settings = kept_keys(data_dir)
+    settings, seen = kept_keys(data_dir), data_dir / _SEALED
     if not found:
+        if seen.exists():
+            raise ConfigError(
+                "the cluster's keys were sealed, and the database says that they are not. If that was you (ilctl "
+                f"keys unseal on another machine, or an old backup), remove {seen}; else somebody has changed it"
+            )
         if not settings.says:
             return ClearSealing()
         if not await store.fresh():
@@ -130,9 +143,13 @@ async def unlock(
             return ClearSealing()
         way = settings.wrapping(entropy)
         await store.start(way.wrap(way.kind, entropy.token(DATA_KEY), now=clock.now()))
-        return KeySealing(_unwrap(await store.wrappers(), way), entropy)
-    if not data_key:
+        data_key = _unwrap(await store.wrappers(), way)
+    else:
         data_key = _unwrap(found, _way(settings, entropy))
+    try:
+        seen.touch(0o600)
+    except OSError as error:
+        raise ConfigError(f"cannot write {seen}: {error.strerror}", reason=str(error)) from error
     return KeySealing(data_key, entropy)
 
 

@@ -6,7 +6,7 @@ administrator knows.
 
 from interlock.adapters.db.sealed import SqlKeyWrappers
 from interlock.core.errors import ConfigError, Denied
-from interlock.daemons.keys import KeysConfig, forget_keys, keep_keys
+from interlock.daemons.keys import KeysConfig, forget_keys, forget_sealed, keep_keys
 from interlock.daemons.local import Local
 from interlock.ports import Sealing, Wrapping
 from interlock.services.sealing import DATA_KEY, ClearSealing, KeySealing
@@ -41,6 +41,7 @@ async def unseal_keys(local: Local) -> int:
     if not isinstance(local.sealing, KeySealing):
         raise Denied("the cluster's keys are not sealed")
     count = await SqlKeyWrappers(local.database).replace([], local.sealing, ClearSealing())
+    forget_sealed(local.data_dir)
     if not local.authority.in_token:
         forget_keys(local.data_dir)
     return count
