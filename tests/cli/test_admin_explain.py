@@ -1,9 +1,15 @@
 """``ilctl access explain``."""
 
+import asyncio
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from interlock.daemons.local import open_local
+from interlock.domain.request import AccessRequest, Act
 
 Ilctl = Callable[..., Any]
 
@@ -62,6 +68,32 @@ def test_where_somebody_would_come_from(world: Ilctl) -> None:
     done = world("access", "explain", "alice", "al", "web1", "--from", "198.51.100.7")
     assert (done.code, "your roles do not let you come from this address" in done.out) == (4, True)
     assert world("roles", "set", "own", "--option", "source_networks=everywhere").code == 2
+
+
+def test_the_way_by_a_request(world: Ilctl, tmp_path: Path) -> None:
+    """What the user may ask for, and what a request gives."""
+    world(
+        "roles", "add", "dba", "--logins", "root,pg", "--labels", "env=prod", "--option", "second_factor=session"
+    )
+    world("roles", "set", "dev", "--option", "request_roles=dba")
+    refused = world("access", "explain", "alice", "pg", "web1")
+    assert (refused.code, "the user may ask for dba, which would allow it" in refused.out) == (4, True)
+    request_id = "00000000-0000-4000-8000-00000000000a"
+
+    async def given() -> None:
+        async with open_local(tmp_path / "data") as local:
+            now = local.clock.now()
+            asked = AccessRequest(request_id, "alice", ("dba",), "why", now, timedelta(hours=1))
+            await local.requests.add_request(asked.act(Act.APPROVE, "bob", "", now=now))
+
+    asyncio.run(given())
+    done = world("access", "explain", "alice", "pg", "web1")
+    assert done.code == 0
+    assert f"request {request_id} gives dba until" in done.out
+    assert "  role dba allows: pg is one of its logins, and its labels match" in done.out
+    assert "  second_factor session: from dba" in done.out
+    world("locks", "add", "--access-request", request_id)
+    assert world("access", "explain", "alice", "pg", "web1").code == 4
 
 
 def test_a_lock_is_named(world: Ilctl) -> None:

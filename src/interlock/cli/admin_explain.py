@@ -7,6 +7,7 @@ import typer
 from interlock.cli.admin_context import in_local, login, name
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_json, printable
+from interlock.domain.audit import rfc3339
 from interlock.domain.explain import Finding
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ async def _explain(local: "Local", user: str, os_login: str, node: str, source: 
         targets=local.inventory,
         modes=local.clusters,
         locks=local.locks,
+        requests=local.requests,
         clock=local.clock,
     )
     return await explainer.explain(user, os_login, node, source=source)
@@ -72,6 +74,12 @@ def _lines(found: "Explanation") -> list[str]:
         lines += [f"    {note}" for note in each.notes]
     lines += [f"  role {each} does nothing: it does not exist" for each in found.missing]
     lines += [f"  lock {each.id} on the {each.kind.value} {each.name} is in force" for each in found.locks]
+    lines += [
+        f"  request {each.id} gives {', '.join(each.roles)} until {rfc3339(each.deadline)}"
+        for each in found.requests
+    ]
+    if found.askable:
+        lines.append(f"  the user may ask for {', '.join(found.askable)}, which would allow it")
     if found.access is not None:
         lines.append(f"  recording {found.access.recording}: {'; '.join(found.mode_why)}")
         for option, roles in found.said_by.items():
@@ -101,6 +109,8 @@ def _plain(found: "Explanation") -> dict[str, object]:
         "reason": found.reason,
         "roles": [_role(each) for each in found.findings],
         "missing_roles": found.missing,
+        "requests": [{"id": each.id, "roles": each.roles} for each in found.requests],
+        "may_ask_for": found.askable,
         "locks": [{"id": each.id, "kind": each.kind.value, "name": each.name} for each in found.locks],
         "access": None if found.access is None else msgspec.to_builtins(found.access),
         "options_from": found.said_by,

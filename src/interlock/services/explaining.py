@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+import msgspec
+
 from interlock.core.errors import Denied, NotFound
 from interlock.domain.access import MERGE, Access
 from interlock.domain.explain import Finding, explain
@@ -14,10 +16,17 @@ from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, Subject, in_force
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role, labels_match
+from interlock.domain.request import AccessRequest
 from interlock.domain.target import Target
-from interlock.domain.traits import fill
-from interlock.ports import Clock, LockSource, ModeSource, RoleSource, TargetSource, User, UserSource
+from interlock.domain.traits import fill, filled
+from interlock.ports import Clock, LockSource, ModeSource, RequestStore, RoleSource, TargetSource, User, UserSource
 from interlock.services.admission import RoleAdmission
+
+LISTED = 1000
+"""Requests of the user that are looked through for those that give access now."""
+
+ASSUMED = "assumed"
+"""Stands for the second-factor devices of somebody of whom it is only asked what if."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +44,9 @@ class Explanation:
     said_by: Mapping[str, tuple[str, ...]]  # of each option that counts: which roles say it
     mode_why: tuple[str, ...]
     locks: tuple[Lock, ...]  # those that concern it
-
-    @property
-    def access(self) -> Access | None:
-        """What would be allowed on the connection."""
-        return None if self.permit is None else self.permit.access
+    access: Access | None  # what would be allowed on the connection; None if there is no permit
+    requests: tuple[AccessRequest, ...]  # by which the user has roles beside
+    askable: tuple[str, ...]  # roles that would allow it, and that the user may ask for
 
 
 class Explainer:
@@ -55,8 +62,10 @@ class Explainer:
         targets: TargetSource,
         modes: ModeSource,
         locks: LockSource,
+        requests: RequestStore,
         clock: Clock,
     ) -> None:
+        self._requests = requests
         self._admission = admission
         self._cluster = cluster
         self._users = users
@@ -72,13 +81,19 @@ class Explainer:
         ``source``: the address that the person would come from; None: that does not matter.
         """
         account, target = await self._users.user(user), await self._target(node)
-        roles = [fill(role, account.traits) for role in await self._roles.roles(account.roles)]
+        now = self._clock.now()
+        requests = [
+            each for each in await self._requests.requests(user=user, limit=LISTED) if each.grants(user, now)
+        ]
+        names = dict.fromkeys((*account.roles, *(name for each in requests for name in each.roles)))
+        roles = [fill(role, account.traits) for role in await self._roles.roles(names)]
         judged, findings = explain(roles, login, target)
-        claims = self._signed_in(account, login)
+        claims = self._signed_in(account, login, tuple(names), requests)
         permit, refused = await self._decide(claims, login, target, source)
         allowing = judged.allowing if judged.allowed else ()
         subject = Subject.of(claims.identity, login, target)
-        now = self._clock.now()
+        found = await self._admission.askable([each.role for each in roles])
+        askable = [role for role in filled(found, account.traits) if role.allows(login, target)]
         return Explanation(
             user=user,
             login=login,
@@ -87,10 +102,13 @@ class Explainer:
             public=refused.public if refused is not None else "",
             reason=refused.reason if refused is not None else "",
             findings=tuple(findings),
-            missing=tuple(name for name in account.roles if name not in {each.role.name for each in roles}),
+            missing=tuple(name for name in names if name not in {each.role.name for each in roles}),
             said_by=_said_by(allowing),
             mode_why=await self._mode_why(allowing, target),
             locks=tuple(each for each in in_force(await self._locks.locks(), now) if each.concerns(subject)),
+            access=self._access(permit, allowing),
+            requests=tuple(requests),
+            askable=tuple(role.name for role in askable) if permit is None else (),
         )
 
     async def _decide(
@@ -101,10 +119,21 @@ class Explainer:
         except Denied as error:
             return None, error
 
-    def _signed_in(self, account: User, login: str) -> Claims:
-        """As a certificate would say that is made now."""
+    def _access(self, permit: Permit | None, allowing: Sequence[Role]) -> Access | None:
+        """With the second factor that roles ask for, which no permit has."""
+        if permit is None:
+            return None
+        asked = Access.of(role.options for role in allowing).second_factor
+        return msgspec.structs.replace(permit.access, second_factor=asked)
+
+    def _signed_in(
+        self, account: User, login: str, roles: tuple[str, ...], requests: Sequence[AccessRequest]
+    ) -> Claims:
+        """As a certificate would say that is made now, of somebody with every second factor that is asked for."""
         now = self._clock.now()
-        identity = Identity(account.name, account.roles, self._cluster)
+        identity = Identity(
+            account.name, roles, self._cluster, ASSUMED, ASSUMED, requests=tuple(each.id for each in requests)
+        )
         return Claims(identity, (login,), now, now + timedelta(minutes=1), serial=0)
 
     async def _target(self, node: str) -> Target:
