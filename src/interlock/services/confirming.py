@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from interlock.core.address import source_of
 from interlock.core.errors import Denied, LimitReached, NotFound, SignInFailed
+from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.browser import CONFIRM_LIFE, Confirmation, Purpose, Verdict, make_code, parse_code
 from interlock.domain.lock import Subject
@@ -88,9 +89,13 @@ class Confirmations:
         """Begin to wait. ``user``: who is to sign in; empty: whoever confirms. LimitReached if too many wait."""
         if not self.offered:
             raise Denied("this gateway has no sign-in by browser")
+        try:
+            name = parse_name(user) if user else ""
+        except ValueError:
+            raise Denied("that is no user name", reason=f"a sign-in by browser of {user[:64]!r}") from None
         code, now = make_code(self._entropy.token(16)), self._clock.now()
         waiting = Confirmation(
-            self._entropy.uuid(), digest_of(code), purpose, user[:128], source, now, now + CONFIRM_LIFE
+            self._entropy.uuid(), digest_of(code), purpose, name, source, now, now + CONFIRM_LIFE
         )
         if not await self._store.put_confirmation(waiting, now=now, most=MAX_WAITING, of_source=MAX_OF_SOURCE):
             public = "too many sign-ins wait to be confirmed: try again in a few minutes"

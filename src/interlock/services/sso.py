@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_plus, urlencode
 
 from interlock.core.errors import Denied, InterlockError, Locked, NotFound, SignInFailed
+from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.lock import Subject
 from interlock.domain.sso import Claims, Connector
@@ -80,7 +81,10 @@ class Sso:
 
     async def leave(self, name: str, browser: str, *, source: str, code: str = "") -> str:
         """Where the browser goes; NotFound for no connector, Away."""
-        connector, _ = await self._connectors.connector(name)
+        try:
+            connector, _ = await self._connectors.connector(parse_name(name))
+        except ValueError:
+            raise NotFound("there is no such identity provider") from None
         provider = await self._providers.provider(connector)
         state, nonce, verifier = (new_secret(self._entropy) for _ in range(3))
         facts = {"connector": name, "nonce": nonce, "verifier": verifier, "code": code}

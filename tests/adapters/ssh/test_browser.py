@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from interlock.adapters.ssh.browser import HINT, Nowhere, Questions
+from interlock.adapters.ssh.browser import HINT, MAX_SHOWN, Nowhere, Questions
 from interlock.adapters.ssh.portal import KeyboardInteractive
 from interlock.adapters.ssh.second import SecondQuestion
 from interlock.core.browser import ANYBODY, CHALLENGE, SUBMETHOD, address_in
@@ -189,6 +189,22 @@ async def test_who_may_wait_is_bounded(desk: WebDesk) -> None:
     assert asked[0] == ""
     assert "too many" in asked[1]
     assert (await desk.confirmations.ask("alice", source="198.51.100.10:1")).code
+
+
+async def test_a_connection_is_shown_so_many_addresses(desk: WebDesk) -> None:
+    """And gets time for a browser once: it holds a place among those who have not authenticated."""
+    terminal = Terminal(desk)
+    for _ in range(MAX_SHOWN):
+        await terminal.begin()
+    assert await terminal.questions.challenge("alice", SUBMETHOD) is False
+    assert terminal.patient == 1
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "-tunnel", "a" * 200])
+async def test_what_is_no_name_is_asked_for_nowhere(desk: WebDesk, name: str) -> None:
+    """No page shows it, and no database has to keep it."""
+    asked = await Terminal(desk, name).questions.challenge(name, SUBMETHOD)
+    assert asked == ("", "that is no user name", "", [])
 
 
 async def test_an_empty_password_asks_for_the_browser_and_for_nothing_else(desk: WebDesk) -> None:

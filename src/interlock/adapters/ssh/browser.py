@@ -19,6 +19,9 @@ from interlock.services.outbox import Sleep
 LOOK_S = 0.5
 """Seconds between two looks at whether it was confirmed: a person's click may take so much longer."""
 
+MAX_SHOWN = 6
+"""Addresses that one connection is shown. Time for a browser it gets with the first one, and once."""
+
 HINT = "Leave the password empty to sign in with your browser."
 
 _log = structlog.get_logger(__name__)
@@ -76,6 +79,7 @@ class Questions:
         self._patience = patience
         self._sleep = sleep
         self._asked: Asked | None = None  # what the client has been shown
+        self._shown = 0  # how many addresses
         self._first = False  # the question before it is the first one for a password
         self.user = ""  # who is signed in
         self.device = ""  # `Identity.device` of that one
@@ -111,6 +115,9 @@ class Questions:
         return verdict
 
     async def _show(self) -> Challenge:
+        self._shown += 1
+        if self._shown > MAX_SHOWN:
+            return False
         try:
             self._asked = await self._confirming.ask(
                 "" if self._user == ANYBODY else self._user, source=self._source
@@ -118,7 +125,8 @@ class Questions:
         except InterlockError as error:
             _log.info("browser.not_asked", user=self._user[:64], reason=error.reason)
             return "", error.public, "", []
-        self._patience()
+        if self._shown == 1:
+            self._patience()
         text = (
             f"Open {self._asked.url} in a browser, sign in there, and confirm.\r\n"
             f"It has to show the code {self._asked.code} and your address, {self._source}."

@@ -29,7 +29,10 @@ HINT = (
 )
 """What a person reads who asks the gateway itself for a shell."""
 
-CODE_ASKED = "Your account has a second factor: type the code that your authenticator shows, or a recovery code."
+CODE_ASKED = (
+    "Your account has a second factor: type the code that your authenticator shows, or a recovery code. "
+    "(With a passkey, sign in by ilsh login --browser.)"
+)
 """What is asked when a password has been right."""
 
 _log = structlog.get_logger(__name__)
