@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from interlock.cli.admin_clusters import proxy, relation, role_map
+from interlock.core.certificate import PublicKey
 from interlock.daemons.local import Local, open_local
 from interlock.domain.cluster import Relation, TrustedCluster
 from interlock.testing.clock import START
@@ -82,6 +83,28 @@ def test_a_trust_is_changed(ilctl: Ilctl, tmp_path: Path) -> None:
     told = ilctl("events", "ls", "--type", "trusted_cluster.update", "--format", "json").json()
     assert [(each["name"], each["enabled"]) for each in told] == [("main", False), ("branch", True)]
     assert (told[0]["role_map"], told[0]["insists_on_recording"]) == ("admin:ops,*:guest", True)
+
+
+@pytest.mark.usefixtures("trusting")
+def test_the_other_ones_authorities_are_replaced(ilctl: Ilctl, tmp_path: Path) -> None:
+    """By what its administrator has exported there: two while they change. Never by our own, nor by nothing."""
+    other = f"{KEY[:-4]}ISEi"
+    path = tmp_path / "authorities"
+    path.write_text(f"{KEY} interlock-user-ca@main\n{other}\n\n")
+    for name in ("main", "branch"):
+        assert ilctl("clusters", "set", name, "--authorities", path).code == 0
+    root = on(tmp_path, lambda local: local.trusts.trusted_cluster(Relation.ROOT, "main"))
+    leaf = on(tmp_path, lambda local: local.trusts.trusted_cluster(Relation.LEAF, "branch"))
+    assert (root.user_cas, root.host_cas) == ((KEY, other), ())
+    assert (leaf.user_cas, leaf.host_cas) == ((), (KEY, other))
+    told = ilctl("events", "ls", "--type", "trusted_cluster.update", "--format", "json").json()
+    assert told[0]["authorities"] == [PublicKey.parse(each).fingerprint for each in (KEY, other)]
+    for kind in ("user", "host"):
+        path.write_text(ilctl("auth", "export", "--type", kind).out)
+        assert "authorities of this cluster" in ilctl("clusters", "set", "main", "--authorities", path).err
+    for wrong in ("", "no key\n"):
+        path.write_text(wrong)
+        assert ilctl("clusters", "set", "main", "--authorities", path).code == 4
 
 
 @pytest.mark.usefixtures("trusting")

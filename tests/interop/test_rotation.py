@@ -116,3 +116,36 @@ def _signed_by_new(cluster: Cluster) -> bool:
     line = (person.profile / "id-cert.pub").read_text()
     authority = SignedCertificate.parse(b64decode(line.split()[1])).certificate.authority
     return authority.fingerprint == keys[0]
+
+
+def test_clusters_that_trust_each_other(tmp_path: Path) -> None:
+    """Their administrators hand the keys over in `init` and at the end, and nobody is shut out meanwhile."""
+    with (
+        Cluster(tmp_path / "root", name="main", with_node=False) as root,
+        Cluster(tmp_path / "leaf", name="branch") as leaf,
+    ):
+        leaf.become_leaf_of(root, "access:access")
+        way = root.route(f"{leaf.node_name}.branch")
+
+        def handed_over() -> None:
+            for there, kind, here, name in ((root, "user", leaf, "main"), (leaf, "host", root, "branch")):
+                path = tmp_path / f"{name}-{kind}"
+                path.write_text(there.admin("auth", "export", "--type", kind))
+                here.admin("clusters", "set", name, "--authorities", path)
+
+        def works() -> None:
+            hosts = root.admin("auth", "export", "--type", "host")
+            root.host_ca.write_text(hosts)
+            client = _client(root, "leaf", root.login(), hosts)
+            poll_until(lambda: client.run(*way, "true").rc == 0 or None, "the way into the leaf")
+
+        works()
+        before = root.admin("auth", "export", "--type", "user"), leaf.admin("auth", "export", "--type", "host")
+        for number in range(4):
+            _rotate(root)
+            _rotate(leaf)
+            if number in (0, 3):
+                handed_over()
+            works()
+        after = root.admin("auth", "export", "--type", "user"), leaf.admin("auth", "export", "--type", "host")
+        assert not set(before) & set(after)

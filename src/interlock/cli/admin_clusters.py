@@ -1,6 +1,7 @@
 """``ilctl clusters``: the root clusters that this one trusts, and the leaf clusters that its people reach."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +10,8 @@ from interlock.cli.admin_context import in_local, report
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
 from interlock.core.address import format_address, parse_address
-from interlock.core.errors import NotFound
+from interlock.core.certificate import PublicKey
+from interlock.core.errors import ConfigError, NotFound
 from interlock.domain.audit import Kind
 from interlock.domain.cluster import Relation, RoleMap, TrustedCluster, format_role_map, parse_role_map
 
@@ -155,13 +157,24 @@ def change_cluster(
         str | None,
         typer.Option("--proxy", parser=proxy, metavar="HOST[:PORT]", help="Where a leaf's proxy is now."),
     ] = None,
+    authorities: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with its authorities now, while it changes them: of a root what ilctl auth export --type "
+            "user prints there, of a leaf --type host."
+        ),
+    ] = None,
     kind: RelationOption = None,
 ) -> None:
     """Change what holds for another cluster from now on."""
-    from interlock.services.trusting import trust_fields
+    from interlock.services.trusting import trust_fields, with_authorities
+
+    lines = None if authorities is None else _lines(authorities)
 
     async def work(local: "Local") -> None:
         found = await _find(local, name, kind)
+        if lines is not None:
+            found = with_authorities(found, lines, await local.authority.trust())
         wrong = "--proxy" if found.relation is Relation.ROOT and own_proxy else None
         if found.relation is Relation.LEAF and (mapping is not None or insist is not None):
             wrong = "--map and --insist-on-recording"
@@ -176,7 +189,11 @@ def change_cluster(
             proxy=own_proxy or found.proxy,
         )
         await local.trusts.put_trust(changed)
-        await report(local, Kind.CLUSTER_UPDATE, trust_fields(changed))
+        facts = trust_fields(changed)
+        if lines is not None:
+            theirs = changed.user_cas + changed.host_cas
+            facts["authorities"] = [PublicKey.parse(each).fingerprint for each in theirs]
+        await report(local, Kind.CLUSTER_UPDATE, facts)
 
     in_local(context, work)
     print(f"The cluster {name} was changed.")
@@ -198,6 +215,13 @@ def remove_cluster(
 
     in_local(context, work)
     print(f"The cluster {name} was removed.")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for each in path.read_text().splitlines() if (line := each.strip())]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}", reason=str(error)) from error
 
 
 async def _find(local: "Local", name: str, kind: object) -> TrustedCluster:

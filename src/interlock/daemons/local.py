@@ -146,7 +146,7 @@ class Local:
 
     def lock_feed(self, *, strict: bool) -> SqlLockFeed:
         """The locks as whoever changes them writes them; for the one daemon that tells all others."""
-        nap = self.database.changes.nap(schema.locks.name)
+        nap = self.database.changes.nap(schema.locks.name, schema.authorities.name, schema.rotations.name)
         return SqlLockFeed(self.database, self.locks, strict=strict, clock=self.clock, sleep=nap)
 
     @property
@@ -185,11 +185,11 @@ async def open_local(
     daemon_id = _daemon_id(data_dir / _DAEMON_ID, entropy)
     database = await open_database(database_place(data_dir))
     try:
+        sealing = await unlock(data_dir, database, clock=clock, entropy=entropy, data_key=data_key)
         clusters = SqlClusterStore(database)
         cluster = await clusters.ensure_cluster(
             Cluster(entropy.uuid(), cluster_name, RecordingMode.NODE, clock.now())
         )
-        sealing = await unlock(data_dir, database, clock=clock, entropy=entropy, data_key=data_key)
         authorities = SqlAuthorityStore(database, clock, sealing)
         rotations = SqlRotationStore(database, sealing)
         authority = await Authority.load(

@@ -6,7 +6,7 @@ authority and where its proxy is. Each stores that and can undo it alone. Transp
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -134,6 +134,19 @@ def checked_root(
     if set(user_cas) & set(_authorities(own.user_cas)):  # our own people would be taken for the root's
         raise Denied("the root cluster cannot be trusted: it calls our own authority its own")
     return TrustedCluster(name, cluster_id, Relation.ROOT, now, user_cas=user_cas, roles=roles, insists=insists)
+
+
+def with_authorities(cluster: TrustedCluster, lines: Sequence[str], own: TrustBundle) -> TrustedCluster:
+    """The cluster with other authorities, as its administrator has exported them; Denied if they cannot be."""
+    try:
+        found = _authorities(tuple(lines))
+    except ValueError as error:
+        raise Denied(f"these are no authorities of a cluster: {error}") from None
+    if set(found) & {*_authorities(own.user_cas), *_authorities(own.host_cas)}:
+        raise Denied("these are authorities of this cluster: export them at the other one")
+    if cluster.relation is Relation.ROOT:
+        return replace(cluster, user_cas=found)
+    return replace(cluster, host_cas=found)
 
 
 def trust_fields(cluster: TrustedCluster) -> dict[str, JsonValue]:
