@@ -116,6 +116,17 @@ async def test_a_key_stands_for_its_user_as_he_is_now(desk: Desk) -> None:
     assert (await desk.keys.claims(key.blob)).logins == ()
 
 
+async def test_what_roles_say_of_certificates_counts_for_keys(desk: Desk) -> None:
+    """A key would be the way around: the shorter life, and an address that it is bound to."""
+    options = RoleOptions(pin_source_ip=True, max_certificate_ttl=600)
+    desk.users.known_roles["dev"] = replace(desk.users.known_roles["dev"], options=options)
+    bare = await desk.enrolment.add("alice", ED25519)
+    with pytest.raises(Denied, match="bind you to an address"):
+        await desk.keys.claims(bare.blob)
+    bound = await desk.enrolment.add("alice", f'from="10.0.0.7" {SK}', name="token")
+    assert (await desk.keys.claims(bound.blob)).valid_before == START + timedelta(minutes=10)
+
+
 async def test_a_key_ends_when_it_was_said_to(desk: Desk) -> None:
     """By its line or by whoever enrols it: the earlier."""
     line = f'expiry-time="20990101" {ED25519}'

@@ -49,6 +49,14 @@ def touched(kind: str, flags: int) -> tuple[PublicKey, str, bytes]:
     return public, kind, string(value) + bytes([flags]) + uint32(7)
 
 
+@pytest.mark.parametrize("kind", ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"])
+@pytest.mark.parametrize(("flags", "enough"), [(TOUCHED, False), (4, False), (TOUCHED | 4, True)])
+def test_a_key_that_has_to_verify_its_person(kind: str, flags: int, *, enough: bool) -> None:
+    """Touched and verified, where its owner wants it."""
+    key, algorithm, value = touched(kind, flags)
+    assert is_signed(key, algorithm, value, DATA, verified=True) is enough
+
+
 @pytest.mark.parametrize(("kind", "algorithm"), ALGORITHMS)
 def test_a_signature_is_of_its_key_and_its_data(kind: str, algorithm: str) -> None:
     """And of nothing else, nor by another algorithm's name."""

@@ -144,14 +144,22 @@ class EnrolledKeys:
         options = dict(key.options)
         if not set(options) <= {FROM, VERIFIED}:
             raise Denied("your key was not accepted", reason=f"key {key.name} of {key.user}: {options}")
+        networks = tuple(filter(None, options.get(FROM, "").split(",")))
+        if not networks and any(role.options.pin_source_ip for role in roles):
+            public = (
+                "your roles bind you to an address, and this key to none: run ilsh login, or enrol it with from="
+            )
+            raise Denied(public, reason=f"key {key.name} of {key.user} has no from, and its roles pin_source_ip")
+        said = [role.options.max_certificate_ttl for role in roles]
+        ends = [now + LIFE, *(now + timedelta(seconds=each) for each in said if each is not None)]
         logins = tuple(sorted({login for role in roles for login in role.logins}))
         return Claims(
             identity=Identity(key.user, account.roles, self._cluster, keys=(fingerprint_of(key),)),
             logins=logins,
             valid_after=now - CLOCK_SKEW,
-            valid_before=min(now + LIFE, key.expires or now + LIFE),
+            valid_before=min(*ends, key.expires or now + LIFE),
             serial=int.from_bytes(sha256(blob).digest()[:8], "big"),
-            source_networks=tuple(filter(None, options.get(FROM, "").split(","))),
+            source_networks=networks,
             enrolled=True,
             verified=VERIFIED in options,
         )

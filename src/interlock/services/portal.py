@@ -274,7 +274,7 @@ class Portal:
     async def _use_access(self, caller: Caller, request: wire.UseAccess) -> wire.Signed:
         """A certificate like the one that was shown, with the roles of a request, and for no longer than that."""
         claims = caller.claims
-        if claims is None:
+        if claims is None or claims.enrolled:  # what restricts a key is its owner's word, and in no certificate
             raise Denied("sign in with ilsh login: it counts what was approved")
         if _fingerprint(request.public_key) not in claims.identity.keys[:1]:
             # Otherwise whoever passes the request on (a proxy apart), or has a stolen key, would have one more.

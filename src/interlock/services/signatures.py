@@ -22,23 +22,23 @@ _CURVES: dict[str, tuple[ec.EllipticCurve, hashes.HashAlgorithm]] = {
 }
 _RSA: dict[str, hashes.HashAlgorithm] = {"rsa-sha2-256": hashes.SHA256(), "rsa-sha2-512": hashes.SHA512()}
 _SK_ED25519, _SK_ECDSA = "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"
-_PRESENT = 1
-"""The flag of a signature for which the key was touched."""
+_PRESENT, _VERIFIED = 1, 4
+"""The flags of a signature for which the key was touched, and has verified its person."""
 
 
-def is_signed(key: PublicKey, algorithm: str, signature: bytes, data: bytes) -> bool:
+def is_signed(key: PublicKey, algorithm: str, signature: bytes, data: bytes, *, verified: bool = False) -> bool:
     """Whether the key has signed the data. ``signature``: what follows the algorithm's name in its wire form.
 
-    Not by SHA-1, and not by a security key that was not touched.
+    Not by SHA-1, and not by a security key that was not touched, or, if ``verified``, has not verified its person.
     """
     try:
-        _verify(key, algorithm, Reader(signature), data)
+        _verify(key, algorithm, Reader(signature), data, _PRESENT | _VERIFIED if verified else _PRESENT)
     except (InvalidSignature, RemoteProtocolError, ValueError):
         return False
     return True
 
 
-def _verify(key: PublicKey, algorithm: str, signature: Reader, data: bytes) -> None:
+def _verify(key: PublicKey, algorithm: str, signature: Reader, data: bytes, flags: int) -> None:
     value = signature.string()
     match key.algorithm:
         case "ssh-ed25519":
@@ -57,16 +57,16 @@ def _verify(key: PublicKey, algorithm: str, signature: Reader, data: bytes) -> N
             point.verify(_dss(value), data, ec.ECDSA(hashed))
         case name if name in (_SK_ED25519, _SK_ECDSA):
             _expect(algorithm == name)
-            _verify_touched(key, value, signature, data)
+            _verify_touched(key, value, signature, data, flags)
         case _:
             _expect(False)
     signature.end()
 
 
-def _verify_touched(key: PublicKey, value: bytes, signature: Reader, data: bytes) -> None:
+def _verify_touched(key: PublicKey, value: bytes, signature: Reader, data: bytes, wanted: int) -> None:
     flags = signature.byte()
     counter = signature.take(4)
-    _expect(bool(flags & _PRESENT))
+    _expect(flags & wanted == wanted)
     application = hashlib.sha256(key.fields[-1]).digest()
     said = application + bytes([flags]) + counter + hashlib.sha256(data).digest()
     if key.algorithm == _SK_ED25519:

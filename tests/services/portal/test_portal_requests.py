@@ -166,6 +166,15 @@ async def test_access_is_for_the_key_that_is_shown_and_no_other(office: Portal) 
         assert (await refused(office, certified("alice", "dev"), wire.UseAccess(done.id, key))).why == "denied"
 
 
+async def test_a_key_without_certificate_gets_none_by_it(office: Portal) -> None:
+    """R29: what restricts it, such as verify-required, would be lost."""
+    done = await approved(office)
+    caller = certified("alice", "dev")
+    assert caller.claims is not None
+    caller = replace(caller, claims=replace(caller.claims, enrolled=True, verified=True))
+    assert "ilsh login" in (await refused(office, caller, wire.UseAccess(done.id, KEY))).message
+
+
 async def test_whoever_has_no_login_can_sign_in_to_ask(office: Portal, clock: FakeClock) -> None:
     """With a principal that is nobody's; whoever may not even ask is refused as ever."""
     signed = await ask(office, signed_in("newcomer"), wire.Sign(KEY))
