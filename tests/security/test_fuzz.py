@@ -13,9 +13,9 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from structlog.testing import capture_logs
 
+from interlock.adapters.ssh.node import judgement
+from interlock.adapters.ssh.node.accounts import find_account
 from interlock.adapters.ssh.seams.certificates import CertifiedConnection
 from interlock.core.wire import CHANNEL_OPEN_CONFIRMATION, IGNORE, string
 from interlock.testing import fuzz_states
@@ -52,13 +54,16 @@ from interlock.testing.hostile import (
 )
 from interlock.testing.node import node_world
 from interlock.testing.plain_target import plain_target
-from interlock.testing.ssh_pair import LOGIN, USER, gateway, public_blob
+from interlock.testing.ssh_pair import LOGIN, USER, Gateway, gateway, public_blob
 
 EVERYTHING = os.environ.get("INTERLOCK_FUZZ") == "all"
 SEED = int(os.environ.get("INTERLOCK_FUZZ_SEED", "1"))
 HOURS = float(os.environ.get("INTERLOCK_FUZZ_HOURS", "0"))
+LANES = 8
+"""Hostile peers at once: most of them wait for something most of the time."""
+
 WITNESS_EVERY = 25
-"""Cases between two visits of somebody who has done nothing wrong."""
+"""Cases of one of them between two visits of somebody who has done nothing wrong."""
 
 DIAL_S = 0.5
 """Seconds for which the gateway waits for a target that does not speak."""
@@ -123,22 +128,33 @@ class Witness:
         self.forget()
 
 
-async def send_all(states: Iterable[str], one: Callable[[Case], Awaitable[str]], witness: Witness) -> None:
-    """A sample, or everything until the time is over; AssertionError naming the case."""
+One = Callable[[Case], Awaitable[str]]
+"""Sends one case, and says what is wrong with what came of it."""
+
+
+async def send_all(states: Iterable[str], lanes: Sequence[One], witness: Witness) -> None:
+    """A sample, or everything until the time is over, side by side; AssertionError naming the case."""
     until, seed, chosen = time.monotonic() + HOURS * 3600, SEED, list(states)
     while True:
-        for number, case in enumerate(cases(chosen, seed, every=EVERYTHING)):
-            try:
-                wrong = await one(case)
-            except TimeoutError:
-                wrong = "hung"
-            assert not wrong, f"{case}: {wrong}"
-            if number % WITNESS_EVERY == 0:
-                await witness.visit()
-        await witness.visit()
+        waiting = cases(chosen, seed, every=EVERYTHING)
+        async with asyncio.TaskGroup() as tasks:
+            for lane in lanes:
+                tasks.create_task(_send(waiting, lane, witness), name="fuzz.lane")
         seed += 1
         if time.monotonic() > until:
             return
+
+
+async def _send(waiting: Iterator[Case], one: One, witness: Witness) -> None:
+    for number, case in enumerate(waiting):
+        try:
+            wrong = await one(case)
+        except TimeoutError:
+            wrong = "hung"
+        assert not wrong, f"{case}: {wrong}"
+        if number % WITNESS_EVERY == 0:
+            await witness.visit()
+    await witness.visit()
 
 
 async def silent(peer: RawSsh) -> None:
@@ -159,7 +175,7 @@ async def test_whatever_a_client_says(tmp_path: Path, monkeypatch: pytest.Monkey
             with nothing_unhandled(monkeypatch):
                 async with nothing_kept():
                     states = [each for each in CLIENT_STATES if phase_of(each) is phase]
-                    await send_all(states, lambda case: visit(case, visitor), witness)
+                    await send_all(states, [lambda case: visit(case, visitor)] * LANES, witness)
         await world.wait_clean()
         if phase is not Phase.ADMITTED:
             assert len(await world.events("session.start")) == witness.served
@@ -173,52 +189,63 @@ NOT_AT_A_NODE = frozenset(("while asked", "while a channel is opened", "at the p
 async def test_whatever_a_client_says_to_a_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: Phase
 ) -> None:
-    """Which is reached without a gateway as well."""
+    """Which is reached without a gateway as well. Shells run without anybody's profile."""
+    home = str(tmp_path)
+    monkeypatch.setattr(judgement, "find_account", lambda login: replace(find_account(login), home=home))
     async with node_world(tmp_path) as world:
         key = await world.key()
         private = load_ssh_private_key(key.path.read_bytes(), None)
         assert isinstance(private, Ed25519PrivateKey)
         blob = public_blob(key.certificate.read_text())
         visitor = Visitor(world.port, world.login, Credential("ssh-ed25519-cert-v01@openssh.com", blob, private))
+
+        def forget() -> None:
+            world.sessions.all[:] = [live for live in world.sessions.all if not live.ended.is_set()]
+
         async with world.connect() as other:
-            witness = Witness(lambda: other.run("true", check=True), world.sessions.all.clear)
+            witness = Witness(lambda: other.run("true", check=True), forget)
             with nothing_unhandled(monkeypatch):
                 async with nothing_kept():
                     states = [each for each in CLIENT_STATES if phase_of(each) is phase]
                     chosen = [each for each in states if each not in NOT_AT_A_NODE]
-                    await send_all(chosen, lambda case: visit(case, visitor), witness)
+                    await send_all(chosen, [lambda case: visit(case, visitor)] * LANES, witness)
 
 
 async def test_whatever_a_target_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the gateway that dials it, and through it to the client that is led on."""
-    key, playing = HostKey(), list[Case]()
-
-    async def script(peer: RawSsh) -> None:
-        await receive_visit(playing[-1], peer)
-
-    async with (
-        gateway(tmp_path, dial_timeout=DIAL_S) as world,
-        raw_server(script, key) as port,
-        plain_target(world),
-    ):
-        world.add_target("evil1", port, host_keys=[key.line])
-        visitor = Visitor(world.port, f"{LOGIN}%evil1", await world.credential())
-
-        async def play(case: Case) -> str:
-            playing.append(case)
-            confirmed, wrong = await be_led_on(visitor)
-            if confirmed and case.state in EXCHANGES and case.state != "before the version":
-                return "was believed after a message that has no place in a strict key exchange"
-            if confirmed and (case.state, case.number) == ("before it accepts the service", USERAUTH_SUCCESS):
-                return "admitted us before it was asked"
-            return wrong
-
+    async with AsyncExitStack() as stack:
+        world = await stack.enter_async_context(gateway(tmp_path, dial_timeout=DIAL_S))
+        lanes = [await evil_target(stack, world, f"evil{number}") for number in range(LANES)]
+        await stack.enter_async_context(plain_target(world))
         async with await world.client("plain1") as other:
             witness = Witness(lambda: other.run("exit 0", check=True))
             with nothing_unhandled(monkeypatch):
                 async with nothing_kept():
-                    await send_all(TARGET_STATES, play, witness)
+                    await send_all(TARGET_STATES, lanes, witness)
         await world.wait_clean()
+
+
+async def evil_target(stack: AsyncExitStack, world: Gateway, name: str) -> One:
+    """A target that says one message in one state to whoever comes; what sends somebody there."""
+    key, playing = HostKey(), list[Case]()
+
+    async def script(peer: RawSsh) -> None:
+        await receive_visit(playing[0], peer)
+
+    port = await stack.enter_async_context(raw_server(script, key))
+    world.add_target(name, port, host_keys=[key.line])
+    visitor = Visitor(world.port, f"{LOGIN}%{name}", await world.credential())
+
+    async def play(case: Case) -> str:
+        playing[:] = [case]
+        confirmed, wrong = await be_led_on(visitor)
+        if confirmed and case.state in EXCHANGES and case.state != "before the version":
+            return "was believed after a message that has no place in a strict key exchange"
+        if confirmed and (case.state, case.number) == ("before it accepts the service", USERAUTH_SUCCESS):
+            return "admitted us before it was asked"
+        return wrong
+
+    return play
 
 
 async def lax(peer: RawSsh) -> None:

@@ -14,7 +14,7 @@ NUMBERS = range(256)
 FORMS = ("well formed", "cut short", "noise", "nothing", "too much")
 """How the message is: as its RFC says, or not."""
 
-SAMPLE = 12
+SAMPLE = 30
 """Cases of each state that are always run."""
 
 _MOST = 2000
