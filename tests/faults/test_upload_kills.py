@@ -109,7 +109,7 @@ credentials = {json.dumps(place.credentials)}
 
 
 @pytest.mark.parametrize("moments", SWEEPS, ids=lambda moments: ", ".join(moments[:3]))
-def test_killed_within_an_upload(store: Store, moments: Sequence[str], strikes: Strikes) -> None:
+def test_r09_killed_within_an_upload(store: Store, moments: Sequence[str], strikes: Strikes) -> None:
     """The next gateway goes on with it, or finds that it is done."""
     aftermath, before, left = Aftermath(store.cluster), store.keys(), store.unfinished()
     store.kill_at(moments[0])

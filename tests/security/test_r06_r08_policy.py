@@ -13,7 +13,7 @@ import pytest
 from interlock.core import wire
 from interlock.core.messages import channel_request
 from interlock.core.wire import Reader, string, uint32
-from interlock.domain.access import Deny, FileTransfer, RoleOptions
+from interlock.domain.access import Deny, FileTransfer, RoleOptions, load_options
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.rbac import Role, unreadable
 from interlock.testing import plain_target as plain_target_module
@@ -235,3 +235,40 @@ async def test_r08_files_are_policys_on_each_way(
     async with target(world, monkeypatch):
         role(world, options={"file_transfer": FileTransfer(direction)})
         assert await use(world, WAYS[way]) is (direction in allowed[way])
+
+
+VOID = [
+    '{"max_session":3}',
+    '{"max_sessions":"3"}',
+    '{"max_sessions":-1}',
+    '{"file_transfer":"some"}',
+    '{"deny":{"users":["bob"]}}',
+    '{"source_networks":["10.0.0.0/99"]}',
+    '{"local_forwarding":"yes"}',
+    "[]",
+    "null",
+    "",
+    '{"local_forwarding":true',
+]
+
+
+@pytest.mark.parametrize("text", VOID)
+def test_r06_options_that_cannot_be_read_in_full_are_an_error(text: str) -> None:
+    """Never the same as none: what got lost may have been a restriction."""
+    with pytest.raises(ValueError):  # noqa: PT011
+        load_options(text)
+
+
+@pytest.mark.parametrize("way", SESSIONS)
+async def test_r06_what_cannot_be_recorded_does_not_begin(
+    world: Gateway, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strict, which is how roles are: the recorder is away, and so is everything that it would see."""
+    async with target(world, monkeypatch) as reached:
+        role(world)
+        live = world.directory / "recordings" / "live"
+        live.rmdir()
+        with contextlib.suppress(Gone):
+            assert not await use(world, WAYS[way]) or "pty-req" in str(WAYS[way].asks)
+        assert not reached
+        live.mkdir()

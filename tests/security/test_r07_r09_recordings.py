@@ -1,10 +1,13 @@
 """R7 and R9: what a session left is signed as a whole, and there is one of it, whatever is done again."""
 
 import random
+from pathlib import Path
 
 import pytest
 
+from interlock.adapters.blob.files import FileRecordings
 from interlock.core.certificate import PublicKey
+from interlock.core.errors import RecordingError
 from interlock.domain.container import Standing, verify
 from interlock.testing.recordings import AUTHORITY, SID, STRANGER, made, signer
 
@@ -53,3 +56,16 @@ def test_r07_every_cut_is_noticed() -> None:
     """Wherever a file ends too soon, the end that is missing is missed."""
     for size in range(0, len(SIGNED.data), 7):
         assert standing(SIGNED.data[:size]) is not Standing.SIGNED
+
+
+async def test_r09_a_recording_that_is_stored_again_is_one(tmp_path: Path) -> None:
+    """Ten times the same is one, and nothing of it is gone; another one is put aside, and replaces nothing."""
+    recordings = FileRecordings(tmp_path / "recordings")
+    for number in range(10):
+        (tmp_path / f"again{number}").write_bytes(SIGNED.data)
+        await recordings.store(SID, tmp_path / f"again{number}")
+    (tmp_path / "other").write_bytes(made([b"rm -rf /\r\n"], by=signer()).data)
+    with pytest.raises(RecordingError):
+        await recordings.store(SID, tmp_path / "other")
+    assert [each.sid for each in await recordings.recordings()] == [SID]
+    assert b"".join([piece async for piece in recordings.read(SID)]) == SIGNED.data

@@ -276,7 +276,9 @@ async def test_what_is_no_recording_goes_to_quarantine(world: World) -> None:
 
 
 @pytest.mark.parametrize("step", ["complete", "append", "discard"])
-async def test_a_failure_at_any_step_is_repeated(world: World, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+async def test_r09_a_failure_at_any_step_is_repeated(
+    world: World, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     """A disk or a database that is away: the next round does it, and it is done once."""
     await world.arrives(BEGIN, ONE, ago=UNKNOWN_AFTER)
 

@@ -79,7 +79,7 @@ def test_sha1_counts_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"])
-def test_a_key_on_hardware_must_have_been_touched(kind: str) -> None:
+def test_r16_a_key_on_hardware_must_have_been_touched(kind: str) -> None:
     """Otherwise malware on the person's machine signs."""
     key, named, value = touched(kind, TOUCHED)
     assert is_signed(key, named, value, DATA)

@@ -19,7 +19,7 @@ def path_of(route_path: str) -> str:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
-async def test_every_page_is_strict_whatever_it_says(desk: WebDesk, route: Route) -> None:
+async def test_r25_every_page_is_strict_whatever_it_says(desk: WebDesk, route: Route) -> None:
     """R25: no inline script or style anywhere, nothing of others, no frames; also on refusals."""
     browser = await desk.signed_in()
     for each in (browser, desk.browser()):

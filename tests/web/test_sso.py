@@ -101,7 +101,7 @@ async def test_roles_are_those_of_the_last_sign_in(desk: Desk) -> None:
     assert (await desk.web.local.users.user("erin")).roles == ()
 
 
-async def test_somebody_is_known_by_issuer_and_subject_alone(desk: Desk) -> None:
+async def test_r25_somebody_is_known_by_issuer_and_subject_alone(desk: Desk) -> None:
     """GHSA-868r: who takes over a name or an address at the provider is not who had it before."""
     await desk.comes_in()
     desk.provider.claims |= {"preferred_username": "renamed"}

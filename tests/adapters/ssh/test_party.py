@@ -346,7 +346,7 @@ async def test_a_joined_connection_is_good_for_nothing_else(shared: Gateway) -> 
     assert SessionParams(join_mode=JoinMode.PEER).encode()
 
 
-async def test_a_moderated_session_waits_and_pauses(shared: Gateway) -> None:
+async def test_r30_a_moderated_session_waits_and_pauses(shared: Gateway) -> None:
     """Nothing runs before a moderator is there; it pauses at once when the last one leaves (R30), and goes on."""
     shared.add_person("mallory", RoleOptions(require_moderators=1))
     async with person(shared, "mallory") as mallory:
