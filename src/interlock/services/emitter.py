@@ -23,6 +23,7 @@ from interlock.domain.audit import (
 )
 from interlock.ports import AuditLog, Clock, Entropy, EventSink
 from interlock.services.outbox import BACKLOG, Outbox, Sleep
+from interlock.services.sparing import Sparing
 
 
 class Emitter:
@@ -39,6 +40,7 @@ class Emitter:
     ) -> None:
         """``gather``: seconds, see `Outbox`. ``on_emit``: is called with every event, and counts it."""
         self._on_emit = on_emit
+        self._sparing = Sparing()
         self._outbox: Outbox[AuditEvent] = Outbox(
             "audit events", log.append, backlog=backlog, gather=gather, sleep=sleep
         )
@@ -67,7 +69,8 @@ class Emitter:
     def emit(self, event: AuditEvent) -> None:
         """Take the event; never blocks, never fails."""
         self._on_emit(event)
-        self._outbox.put(event)
+        if (told := self._sparing.spare(event)) is not None:
+            self._outbox.put(told)
 
     async def flush(self) -> None:
         """Store all events emitted so far, now; return when they are."""
