@@ -1,17 +1,19 @@
 """A role that asks for a second factor on each connection, and stock clients: none of their ways passes it by."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from interlock.daemons.local import open_local
+from interlock.domain.identity import RECOVERY
 from interlock.testing.evidence import Witness
 from interlock.testing.factors import Nowhere, phone_of
 from interlock.testing.gateway import PASSWORD, Cluster, Person
 from interlock.testing.openssh import SshClient, clean_env
-from interlock.testing.procs import Completed, run
+from interlock.testing.procs import Completed, poll_until, run
 from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120), pytest.mark.xdist_group("proxy-mode")]
@@ -153,3 +155,26 @@ def test_a_sign_in_without_a_second_factor_is_not_enough_where_a_role_wants_one(
     done = cluster.client("factorless", person).run(*cluster.route(cluster.agentless_name), "true")
     assert done.rc == 255
     assert "run ilsh login (and ilsh mfa add before" in done.stderr
+
+
+@pytest.mark.parametrize("target", [Cluster.agentless_name, Cluster.node_name])
+def test_a_lock_on_the_device_ends_what_it_confirmed(
+    proxy_cluster: Cluster, client: SshClient, codes: Iterator[str], target: str
+) -> None:
+    """Within two seconds, in words; other people's sessions stay (tests/interop/test_locks.py)."""
+    with asking(client, "-tt", proxy_cluster.place(target, "route"), "echo was-$((40+2)); read x") as terminal:
+        terminal.expect("Code:")
+        terminal.send(f"{next(codes)}\r")
+        terminal.expect("was-42")
+        made = proxy_cluster.json("locks", "add", "--mfa-device", RECOVERY, "--message", "it was lost")
+        try:
+            began = time.monotonic()
+            terminal.expect("it was lost")
+            terminal.wait()
+            assert time.monotonic() - began < 3  # two, and what the machine takes
+        finally:
+            proxy_cluster.admin("locks", "rm", made["id"])
+            client.options = {}
+            client.write()
+            place = proxy_cluster.place(target, "route")
+            poll_until(lambda: "locked" not in client.run(place, "true").stderr, "the lock to be gone")

@@ -7,7 +7,10 @@ import pytest
 
 from interlock.core import portal as wire
 from interlock.core.errors import Denied
+from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.audit import Kind
+from interlock.domain.identity import RECOVERY
+from interlock.domain.rbac import Role
 from interlock.services.caller import SIGN_WINDOW, Caller
 from interlock.services.factors import RECOVERY_CODES
 from interlock.services.selfservice import SelfService
@@ -120,3 +123,15 @@ async def test_keys_are_enrolled_listed_and_removed(desk: SignInDesk, service: S
     assert [(event.kind, event.fields["fingerprint"]) for event in desk.sink.events] == [
         (Kind.KEY_ENROL, key.fingerprint), (Kind.KEY_REMOVE, key.fingerprint)
     ]  # fmt: skip
+
+
+async def test_whoever_signs_in_is_told_what_to_do_about_it(desk: SignInDesk, service: SelfService) -> None:
+    """Codes run out; and who has no device and needs one learns it before a node refuses."""
+    asking = [Role("dev", options=RoleOptions(second_factor=SecondFactor.SIGN_IN))]
+    assert await service.notice(signed_in(), []) == ""
+    assert "run ilsh mfa add" in await service.notice(signed_in(), asking)
+    desk.store.kept["d1"] = phone_of("alice", "d1")
+    assert await service.notice(WITH_PHONE, asking) == ""
+    await desk.factors.new_recovery_codes("alice")
+    told = await service.notice(replace(signed_in(), device=RECOVERY), asking)
+    assert told == "You used a recovery code; 10 are left. New ones: ilsh mfa recovery-codes"

@@ -18,7 +18,7 @@ import typer
 
 from interlock.cli import user_bot, user_keys, user_lists, user_mfa, user_requests
 from interlock.cli.options import IdentityOption, duration, moment
-from interlock.cli.output import EXIT_CODES, run_app
+from interlock.cli.output import EXIT_CODES, printable, run_app
 from interlock.cli.user_context import (
     ClusterOption,
     ProxyOption,
@@ -173,6 +173,8 @@ def _store(proxy: ProxyAddress, certified: "Certified", *, agent: bool, way: str
     if agent and os.environ.get("SSH_AUTH_SOCK") and not add_to_agent(stored, certified.valid_until - now()):
         remove_from_agent(stored)
         print("warning: the ssh-agent did not take the key", file=sys.stderr)
+    if signed.notice:
+        print(printable(signed.notice), file=sys.stderr)
     user_lists.print_facts(profile)
 
 

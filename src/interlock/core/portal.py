@@ -168,6 +168,7 @@ class Signed(Reply, frozen=True, tag="signed"):
     logins: list[str]
     roles: list[str]
     valid_until: str  # RFC 3339
+    notice: str = ""  # for the person: what to do about the sign-in
 
 
 class NodeItem(msgspec.Struct, frozen=True):

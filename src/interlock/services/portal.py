@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Protocol
 
+import msgspec
 from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
@@ -269,7 +270,8 @@ class Portal:
             raise Denied(public, reason=f"{caller.user} signed in at {rfc3339(caller.since)}")
         ttl = DEFAULT_TTL if request.ttl is None else timedelta(seconds=request.ttl)
         approved = [] if self._access is None else await self._access.usable(caller.user)
-        return await self._certify(caller, [role.name for role in roles], approved, request.public_key, ttl)
+        signed = await self._certify(caller, [role.name for role in roles], approved, request.public_key, ttl)
+        return msgspec.structs.replace(signed, notice=await self._oneself.notice(caller, roles))
 
     async def _use_access(self, caller: Caller, request: wire.UseAccess) -> wire.Signed:
         """A certificate like the one that was shown, with the roles of a request, and for no longer than that."""

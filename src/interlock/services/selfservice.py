@@ -2,12 +2,15 @@
 
 import binascii
 from base64 import b32decode
+from collections.abc import Iterable
 from datetime import datetime
 
 from interlock.core import portal as wire
 from interlock.core.errors import Denied
 from interlock.domain.audit import JsonValue, Kind, rfc3339
-from interlock.domain.factor import Device, EnrolledKey
+from interlock.domain.factor import Device, EnrolledKey, required_by
+from interlock.domain.identity import RECOVERY
+from interlock.domain.rbac import Role
 from interlock.ports import Clock, EventSink
 from interlock.services.caller import SIGN_WINDOW, Caller
 from interlock.services.emitter import EventFactory
@@ -57,6 +60,15 @@ class SelfService:
                 return wire.RecoveryCodes(await self._factors.new_recovery_codes(user, source=source))
             case _:
                 raise Denied("this gateway does not know that request", reason=type(request).__name__)
+
+    async def notice(self, caller: Caller, roles: Iterable[Role]) -> str:
+        """What somebody who has just signed in should know of the second factor; empty if there is nothing."""
+        if caller.device == RECOVERY:
+            left = await self._factors.recovery_codes_left(caller.user)
+            return f"You used a recovery code; {left} are left. New ones: ilsh mfa recovery-codes"
+        if caller.device or required_by(roles) is None or await self._factors.of(caller.user):
+            return ""
+        return "A role of yours asks for a second factor, and you have none: run ilsh mfa add, then ilsh login"
 
     async def _add_totp(self, caller: Caller, request: wire.AddTotp) -> wire.DeviceAdded:
         await self._check_fresh(caller)
