@@ -18,21 +18,21 @@ Bot = Callable[..., Completed]
 
 
 @pytest.fixture
-def token(cluster: Cluster) -> Iterator[str]:
+def token(proxy_cluster: Cluster) -> Iterator[str]:
     """Of a new bot, which is gone afterwards."""
-    made = cluster.admin("bots", "add", "robot", "--roles", "access", "--logins", cluster.login_name)
+    made = proxy_cluster.admin("bots", "add", "robot", "--roles", "access", "--logins", proxy_cluster.login_name)
     yield made.strip()
-    cluster.admin("bots", "rm", "robot")
-    for lock in cluster.json("locks", "ls"):
-        cluster.admin("locks", "rm", lock["id"])
+    proxy_cluster.admin("bots", "rm", "robot")
+    for lock in proxy_cluster.json("locks", "ls"):
+        proxy_cluster.admin("locks", "rm", lock["id"])
 
 
 @pytest.fixture
-def bot(cluster: Cluster, tmp_path: Path) -> Bot:
+def bot(proxy_cluster: Cluster, tmp_path: Path) -> Bot:
     """Runs ``ilsh bot`` on a directory of the test's own, or on another one."""
 
     def run(command: str, *arguments: str, at: str = "bot") -> Completed:
-        return cluster.ilsh(tmp_path / "home", "bot", command, "--dir", str(tmp_path / at), *arguments)
+        return proxy_cluster.ilsh(tmp_path / "home", "bot", command, "--dir", str(tmp_path / at), *arguments)
 
     return run
 
@@ -44,13 +44,15 @@ def _ssh(cluster: Cluster, directory: Path, target: str) -> "subprocess.Complete
     return subprocess.run(command, check=False, capture_output=True, text=True, env=clean_env(), timeout=60)
 
 
-def test_from_the_token_to_a_renewed_identity(cluster: Cluster, bot: Bot, token: str, tmp_path: Path) -> None:
+def test_from_the_token_to_a_renewed_identity(
+    proxy_cluster: Cluster, bot: Bot, token: str, tmp_path: Path
+) -> None:
     """Key, certificate and configuration are there as one; each renewal has another key."""
-    witness, home = Witness(cluster), tmp_path / "bot"
-    joined = bot("start", "--token", token, "--proxy", f"{cluster.host}:{cluster.port}", "--oneshot")
+    witness, home = Witness(proxy_cluster), tmp_path / "bot"
+    joined = bot("start", "--token", token, "--proxy", f"{proxy_cluster.host}:{proxy_cluster.port}", "--oneshot")
     assert joined.rc == 0, joined.stderr
-    for target in cluster.targets:
-        done = _ssh(cluster, home, target)
+    for target in proxy_cluster.targets:
+        done = _ssh(proxy_cluster, home, target)
         assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
     modes = {path.name: path.stat().st_mode & 0o777 for path in (home / "current").iterdir()}
     assert set(modes.values()) == {0o600}
@@ -62,26 +64,28 @@ def test_from_the_token_to_a_renewed_identity(cluster: Cluster, bot: Bot, token:
         assert bot("renew").rc == 0
     assert (home / "current" / "id").read_text() != first
     assert len(list(home.glob("identity-*"))) == 2
-    assert _ssh(cluster, home, cluster.node_name).returncode == 0
-    [row] = cluster.json("bots", "ls")
+    assert _ssh(proxy_cluster, home, proxy_cluster.node_name).returncode == 0
+    [row] = proxy_cluster.json("bots", "ls")
     assert (row["name"], row["generation"]) == ("robot", 4)
     assert witness.wait_event("bot.join", user="robot")["generation"] == 1
-    again = bot("start", "--token", token, "--proxy", f"{cluster.host}:{cluster.port}", "--oneshot", at="again")
+    again = bot(
+        "start", "--token", token, "--proxy", f"{proxy_cluster.host}:{proxy_cluster.port}", "--oneshot", at="again"
+    )
     assert again.rc != 0
     assert not (tmp_path / "again" / "current").exists()
 
 
-def test_a_copied_directory_locks_both_out(cluster: Cluster, bot: Bot, token: str, tmp_path: Path) -> None:
+def test_a_copied_directory_locks_both_out(proxy_cluster: Cluster, bot: Bot, token: str, tmp_path: Path) -> None:
     """At the second one's renewal, with an event; nobody works on by either."""
-    witness = Witness(cluster)
-    bot("start", "--token", token, "--proxy", f"{cluster.host}:{cluster.port}", "--oneshot").check()
+    witness = Witness(proxy_cluster)
+    bot("start", "--token", token, "--proxy", f"{proxy_cluster.host}:{proxy_cluster.port}", "--oneshot").check()
     shutil.copytree(tmp_path / "bot", tmp_path / "copy", symlinks=True)
     assert bot("renew").rc == 0
     thief = bot("renew", at="copy")
     assert (thief.rc, "held twice" in thief.stderr) == (4, True)
     assert witness.wait_event("bot.generation_mismatch", user="robot")["expected"] == 2
     for name in ("bot", "copy"):
-        refused = poll_until(lambda name=name: _refused(cluster, tmp_path / name), "the lock")  # type: ignore[misc]
+        refused = poll_until(lambda name=name: _refused(proxy_cluster, tmp_path / name), "the lock")  # type: ignore[misc]
         assert "locked" in refused
 
 
@@ -90,13 +94,13 @@ def _refused(cluster: Cluster, home: Path) -> str:
     return done.stderr if done.returncode else ""
 
 
-def test_a_bot_is_no_person(cluster: Cluster, bot: Bot, token: str, tmp_path: Path) -> None:
+def test_a_bot_is_no_person(proxy_cluster: Cluster, bot: Bot, token: str, tmp_path: Path) -> None:
     """No password counts for it, whoever sets one, and it asks for nothing but its certificate and nodes."""
-    bot("start", "--token", token, "--proxy", f"{cluster.host}:{cluster.port}", "--oneshot").check()
-    assert cluster.try_login(tmp_path / "person", "robot", "correct horse battery staple").rc != 0
-    person = tmp_path / "person" / f"{cluster.host}_{cluster.port}"
+    bot("start", "--token", token, "--proxy", f"{proxy_cluster.host}:{proxy_cluster.port}", "--oneshot").check()
+    assert proxy_cluster.try_login(tmp_path / "person", "robot", "correct horse battery staple").rc != 0
+    person = tmp_path / "person" / f"{proxy_cluster.host}_{proxy_cluster.port}"
     shutil.copytree(tmp_path / "bot" / "current", person)
     (tmp_path / "person" / "current").write_text(person.name)
-    assert cluster.ilsh(tmp_path / "person", "ls").rc == 0
-    listed = cluster.ilsh(tmp_path / "person", "recordings", "ls")
+    assert proxy_cluster.ilsh(tmp_path / "person", "ls").rc == 0
+    listed = proxy_cluster.ilsh(tmp_path / "person", "recordings", "ls")
     assert (listed.rc, "bots can renew" in listed.stderr) == (4, True)

@@ -24,6 +24,16 @@ WORDS = "your certificate was revoked"
 @pytest.fixture
 def rachel(cluster: Cluster) -> Iterator[Person]:
     """Somebody whose certificates are revoked; nothing of that stays."""
+    yield from _revocable(cluster)
+
+
+@pytest.fixture
+def rachel_recorded(proxy_cluster: Cluster) -> Iterator[Person]:
+    """The same where the mode makes no difference."""
+    yield from _revocable(proxy_cluster)
+
+
+def _revocable(cluster: Cluster) -> Iterator[Person]:
     cluster.add_user_once("rachel", "access")
     yield cluster.login("rachel")
     for row in cluster.json("certs", "revoked"):
@@ -39,8 +49,10 @@ def _serial(cluster: Cluster, person: Person) -> str:
     return serial
 
 
-@pytest.mark.parametrize("target", [Cluster.node_name, Cluster.agentless_name])
-@pytest.mark.parametrize("road", ["route", "jump"])
+@pytest.mark.parametrize(
+    ("road", "target"),
+    [("route", Cluster.node_name), ("jump", Cluster.node_name), ("route", Cluster.agentless_name)],
+)
 def test_a_revoked_certificate_ends_what_is_live(cluster: Cluster, rachel: Person, road: str, target: str) -> None:
     """Within two seconds; new connections by it are refused in words, the next certificate works."""
     witness = Witness(cluster)
@@ -61,31 +73,33 @@ def test_a_revoked_certificate_ends_what_is_live(cluster: Cluster, rachel: Perso
     assert again.run(*way, "true").rc == 0
 
 
-def test_all_certificates_of_a_user_and_all_of_a_key(cluster: Cluster, rachel: Person) -> None:
+def test_all_certificates_of_a_user_and_all_of_a_key(proxy_cluster: Cluster, rachel_recorded: Person) -> None:
     """Those that there are now, not those to come; a key's for good, whatever certificate is made for it."""
-    client, way = cluster.client("all", rachel), cluster.route(cluster.node_name)
-    cluster.admin("certs", "revoke", "--user", "rachel")
+    client, way = proxy_cluster.client("all", rachel_recorded), proxy_cluster.route(proxy_cluster.node_name)
+    proxy_cluster.admin("certs", "revoke", "--user", "rachel")
     poll_until(lambda: client.run(*way, "true").rc == 255 or None, "the refusal")
-    fresh = cluster.login("rachel")
-    client = cluster.client("all", fresh)
+    fresh = proxy_cluster.login("rachel")
+    client = proxy_cluster.client("all", fresh)
     assert client.run(*way, "true").rc == 0
-    cluster.admin("certs", "revoke", "--key", fresh.key.certificate, "--message", "it was on a lost laptop")
+    proxy_cluster.admin("certs", "revoke", "--key", fresh.key.certificate, "--message", "it was on a lost laptop")
     refused = poll_until(lambda: done if (done := client.run(*way, "true")).rc else None, "the refusal")
     assert "it was on a lost laptop" in refused.stderr
 
 
-def test_plain_sshd_refuses_what_the_list_names(cluster: Cluster, rachel: Person, tmp_path: Path) -> None:
+def test_plain_sshd_refuses_what_the_list_names(
+    proxy_cluster: Cluster, rachel_recorded: Person, tmp_path: Path
+) -> None:
     """The file is `RevokedKeys`, and says the same of a serial and of a key."""
     krl = tmp_path / "krl"
     export = ("auth", "export", "--type", "krl")
-    authority = cluster.admin("auth", "export", "--type", "user")
-    krl.write_bytes(cluster.ilctl(*export).out)
+    authority = proxy_cluster.admin("auth", "export", "--type", "user")
+    krl.write_bytes(proxy_cluster.ilctl(*export).out)
     with Sshd(tmp_path / "sshd", trusted_cas=[authority], options=[f"RevokedKeys {krl}"]) as sshd:
-        client = replace(cluster.client("plain", rachel), known_hosts=[sshd.known_hosts_line()])
+        client = replace(proxy_cluster.client("plain", rachel_recorded), known_hosts=[sshd.known_hosts_line()])
         way = ("-p", str(sshd.port), f"{sshd.login}@{sshd.host}")
         assert client.run(*way, "true").rc == 0
-        cluster.admin("certs", "revoke", _serial(cluster, rachel))
-        krl.write_bytes(cluster.ilctl(*export).out)
+        proxy_cluster.admin("certs", "revoke", _serial(proxy_cluster, rachel_recorded))
+        krl.write_bytes(proxy_cluster.ilctl(*export).out)
         assert client.run(*way, "true").rc == 255
 
 
