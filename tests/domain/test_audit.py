@@ -120,6 +120,15 @@ FIELD = {
     Kind.ROTATION_STEP: ("certificate_authority.rotation.step", "ILX01I"),
     Kind.KEYS_UPDATE: ("cluster.keys.update", "ILK00I"),
     Kind.PRESENCE_FAILURE: ("access.presence", "ILP01W"),
+    Kind.OIDC_CREATE: ("oidc.created", "T8100I"),
+    Kind.OIDC_DELETE: ("oidc.deleted", "T8101I"),
+    Kind.OIDC_UPDATE: ("oidc.updated", "T8102I"),
+    Kind.OIDC_FORGET: ("oidc.forgotten", "ILU03I"),
+    Kind.BOT_CREATE: ("bot.create", "TB001I"),
+    Kind.BOT_DELETE: ("bot.delete", "ILM01I"),
+    Kind.BOT_TOKEN: ("bot.token", "ILM02I"),
+    Kind.BOT_JOIN: ("bot.join", "TJ001I"),
+    Kind.BOT_MISMATCH: ("bot.generation_mismatch", "ILM00W"),
 }
 
 

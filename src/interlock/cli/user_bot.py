@@ -1,6 +1,5 @@
 """``ilsh bot``: a machine user's identity in a directory, for stock ssh, and its renewal."""
 
-import asyncio
 import os
 import shutil
 from contextlib import suppress
@@ -57,6 +56,8 @@ def start(
     ] = False,
 ) -> None:
     """Sign in by a token if there is no identity yet, and renew it until the end. Use: ssh -F DIR/ssh_config."""
+    import asyncio
+
     from interlock.adapters.system import SystemClock
     from interlock.services.bot_renewal import half_way, keep_renewed
 
@@ -79,6 +80,8 @@ def start(
 @app.command("renew")
 def renew(directory: DirOption) -> None:
     """Renew the identity now."""
+    import asyncio
+
     valid = asyncio.run(_renew(BotHome(directory)))
     print(f"Valid until {valid[1]:%Y-%m-%d %H:%M} UTC.")
 

@@ -73,7 +73,7 @@ class Kind(Enum):
     OIDC_CREATE = ("oidc.created", "T8100I")
     OIDC_DELETE = ("oidc.deleted", "T8101I")
     OIDC_UPDATE = ("oidc.updated", "T8102I")
-    OIDC_FORGET = ("oidc.forgotten", "ILU01I")
+    OIDC_FORGET = ("oidc.forgotten", "ILU03I")
     SIGN_OUT = ("user.sign_out", "ILU00I")
     MFA_ADD = ("mfa.add", "T1006I")
     MFA_DELETE = ("mfa.delete", "T1007I")
