@@ -3,6 +3,7 @@
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -166,3 +167,24 @@ async def test_a_restriction_that_a_newer_version_has_stored_voids_the_key(desk:
     desk.store.keys[blob] = EnrolledKey(blob, "alice", "laptop", START, None, (("only-on-mondays", ""),))
     with pytest.raises(Denied, match="not accepted"):
         await desk.keys.claims(blob)
+
+
+class Provider:
+    """`VouchedStore`, as far as keys are concerned."""
+
+    async def is_vouched(self, user: User) -> bool:
+        """Alice came by it."""
+        return user.name == "alice"
+
+
+async def test_no_key_counts_where_an_identity_provider_has_the_say(desk: Desk) -> None:
+    """Whoever has been let go there would come in by it for ever."""
+    desk.users.people["bob"] = replace(desk.users.people["alice"], name="bob")
+    vouched: Any = Provider()
+    keys = EnrolledKeys(
+        keys=desk.store, users=desk.users, roles=desk.users, cluster="demo", clock=desk.clock, vouched=vouched
+    )
+    key = await desk.enrolment.add("alice", ED25519)
+    with pytest.raises(Denied, match="identity provider"):
+        await keys.claims(key.blob)
+    assert (await keys.claims((await desk.enrolment.add("bob", SK)).blob)).identity.user == "bob"

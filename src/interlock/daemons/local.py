@@ -131,6 +131,7 @@ class Local:
             roles=self.roles,
             cluster=self.cluster.name,
             clock=self.clock,
+            vouched=self.sso,
         )
 
     def factors(self, sink: EventSink) -> Factors:

@@ -29,7 +29,7 @@ class ConnectorStore(Protocol):
         ...
 
     async def remove_connector(self, name: str) -> None:
-        """Forget it, and whom it has vouched for; NotFound."""
+        """Forget it; NotFound. Whom it has vouched for is nobody at any provider then, and `is_vouched` still."""
         ...
 
 

@@ -18,6 +18,7 @@ from interlock.domain.factor import EnrolledKey
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.traits import filled
 from interlock.ports import Clock, KeySource, KeyStore, RoleSource, UserSource
+from interlock.ports.sso import VouchedStore
 from interlock.services.authority import CLOCK_SKEW, certifiable
 from interlock.services.factors import check_label
 
@@ -122,8 +123,17 @@ class EnrolledKeys:
     """`ports.KeyReader`: whose a plain key is, as a certificate would say it."""
 
     def __init__(
-        self, *, keys: KeySource, users: UserSource, roles: RoleSource, cluster: str, clock: Clock
+        self,
+        *,
+        keys: KeySource,
+        users: UserSource,
+        roles: RoleSource,
+        cluster: str,
+        clock: Clock,
+        vouched: VouchedStore | None = None,
     ) -> None:
+        """``vouched``: whose accounts are an identity provider's; None: nobody's."""
+        self._vouched = vouched
         self._keys = keys
         self._users = users
         self._roles = roles
@@ -140,6 +150,9 @@ class EnrolledKeys:
         if key.expires is not None and key.expires <= now:
             raise Denied("your key has expired here: run ilsh login", reason=f"key {key.name} of {key.user}")
         account = await self._users.user(key.user)
+        if self._vouched is not None and await self._vouched.is_vouched(account):
+            public = "it is your identity provider that lets you in, and no key alone: run ilsh login"
+            raise Denied(public, reason=f"key {key.name} of {key.user}, who is an identity provider's")
         roles = filled(await self._roles.roles(account.roles), account.traits)
         options = dict(key.options)
         if not set(options) <= {FROM, VERIFIED}:

@@ -82,11 +82,15 @@ async def test_a_subject_is_one_accounts(store: SqlSsoStore, database: Database)
     assert await store.vouched_for("i", "s") is None
 
 
-async def test_nobody_is_vouched_for_without_the_connector(store: SqlSsoStore) -> None:
-    """Nor when one with the same issuer comes again."""
+async def test_nobody_is_vouched_for_without_the_connector(store: SqlSsoStore, database: Database) -> None:
+    """Nor when one with the same issuer comes again; but no account becomes one of ours by that."""
     assert await store.add_connector(COMPANY, "s")
     assert await store.adopt(COMPANY.issuer, "s", ERIN)
     assert await store.adopt("https://other.example", "s", replace(ERIN, name="frank"))
     await store.remove_connector("company")
     assert await store.vouched_for(COMPANY.issuer, "s") is None
     assert await store.vouched_for("https://other.example", "s") is not None
+    users = SqlUserStore(database)
+    assert await store.is_vouched(await users.user("erin"))
+    assert await store.forget_vouched("erin") == 1
+    assert not await store.is_vouched(await users.user("erin"))

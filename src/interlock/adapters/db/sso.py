@@ -19,6 +19,9 @@ from interlock.ports.sso import Vouched
 
 _log = structlog.get_logger(__name__)
 
+NOBODY = ""
+"""In place of the issuer: the provider was removed."""
+
 _CONNECTORS, _VOUCHED = schema.connectors, schema.vouched
 
 
@@ -67,8 +70,10 @@ class SqlSsoStore:
         """`ConnectorStore`."""
 
         def remove(connection: Connection) -> int:
+            # its accounts are still none of ours: without it nobody says any more that they may come in
+            orphaned = update(_VOUCHED).values(issuer=NOBODY, subject=_VOUCHED.c.user)
             issuers = select(_CONNECTORS.c.issuer).where(_CONNECTORS.c.name == name)
-            connection.execute(delete(_VOUCHED).where(_VOUCHED.c.issuer.in_(issuers)))
+            connection.execute(orphaned.where(_VOUCHED.c.issuer.in_(issuers)))
             return connection.execute(delete(_CONNECTORS).where(_CONNECTORS.c.name == name)).rowcount
 
         if not await self._database.write(remove):
