@@ -5,10 +5,12 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interlock.testing.tls import self_signed
 from interlock.web import server
 from interlock.web.server import WebServer
 
@@ -136,3 +138,18 @@ async def test_connections_are_bounded_and_one_source_does_not_get_all(monkeypat
             assert (await reader.read()).startswith(b"HTTP/1.1 200")
             for _, each in held:
                 each.close()
+
+
+async def test_nobody_takes_his_time_to_begin_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who says nothing is disconnected; others are served meanwhile."""
+    monkeypatch.setattr(server, "HANDSHAKE_S", 0.3)
+    certificate, key = self_signed(tmp_path, "127.0.0.1")
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    async with serving(tls=server.tls_context(str(certificate), str(key))) as where, asyncio.timeout(10):
+        silent, held = await asyncio.open_connection(*where)
+        reader, writer = await asyncio.open_connection(*where, ssl=trusted)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        assert await silent.read() == b""
+        for each in (held, writer):
+            each.close()

@@ -8,6 +8,7 @@ import json
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -26,7 +27,7 @@ class FakeProvider:
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self.key = jwk.RSAKey.generate_key(2048, {"kid": "first"})
+        self.key = _key()
         self.published: list[Any] = [self.key]
         self.description: dict[str, object] = {
             "issuer": ISSUER,
@@ -95,6 +96,12 @@ class FakeProvider:
             parts = [_b64(json.dumps(each).encode()) for each in (self.header, said)]
             return ".".join([*parts, ""])
         return jwt.encode(self.header, said, self.signer, algorithms=[self.header["alg"]])
+
+
+@cache
+def _key() -> jwk.RSAKey:
+    """The same for all: one takes a tenth of a second and more to make."""
+    return jwk.RSAKey.generate_key(2048, {"kid": "first"})
 
 
 def _b64(data: bytes) -> str:

@@ -27,6 +27,9 @@ MAX_OF_SOURCE = 64
 PATIENCE_S = 20.0
 """Seconds in which a connection has to bring a whole request, and go on after an answer."""
 
+HANDSHAKE_S = 10.0
+"""Seconds for a TLS handshake, before which a connection is nobody's."""
+
 FAREWELL_S = 3.0
 """Seconds that answers may still take when the server ends."""
 
@@ -89,7 +92,26 @@ class WebServer:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the daemon's."""
+    """Signals are the daemon's, and nobody takes a minute to begin TLS."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept on our own socket."""
+        await self.lifespan.startup()
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            made: Any = config.http_protocol_class
+            accepted: asyncio.Protocol = made(
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return accepted
+
+        patience = HANDSHAKE_S if config.ssl is not None else None
+        self.servers = [
+            await loop.create_server(protocol, sock=each, ssl=config.ssl, ssl_handshake_timeout=patience)
+            for each in sockets or ()
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

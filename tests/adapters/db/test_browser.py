@@ -77,11 +77,14 @@ async def test_errands_are_taken_once_and_bounded(store: SqlBrowserStore) -> Non
     assert await put(b"2")
     assert await put(b"4", "192.0.2.8")
     assert await put(b"5", "192.0.2.9")
-    assert not await put(b"6", "192.0.2.10")
     assert await store.take_errand(b"1", "other") is None
     async with asyncio.TaskGroup() as tasks:
         taken = [tasks.create_task(store.take_errand(b"1", "passkey")) for _ in range(3)]
     assert [each.result() for each in taken if each.result()] == [replace(ERRAND, digest=b"1")]
+    assert await put(b"6")
+    assert await put(b"7", "192.0.2.10"), "the source with most gives way"
+    assert await store.take_errand(b"2", "passkey") is None, "its oldest"
+    assert not await put(b"8", "192.0.2.11"), "all have one"
     later = replace(ERRAND, digest=b"7", expires=LATER + timedelta(minutes=5))
     assert await store.put_errand(later, now=LATER, most=1, of_source=1)
 
@@ -106,6 +109,7 @@ async def test_confirmations_are_bounded(store: SqlBrowserStore) -> None:
         return await store.put_confirmation(each, now=START, most=4, of_source=2)
 
     assert [await put(n, f"[2001:db8::{n}]:2") for n in range(3)] == [True, True, False]
-    assert [await put(n, f"192.0.2.{n}:2") for n in range(3, 6)] == [True, True, False]
+    assert [await put(n, f"192.0.2.{n}:2") for n in range(3, 7)] == [True, True, True, False]
+    assert await store.confirmation("w0") is None
     later = replace(WAITING, id="x", digest=b"x", expires=LATER + timedelta(minutes=5))
     assert await store.put_confirmation(later, now=LATER, most=1, of_source=1)

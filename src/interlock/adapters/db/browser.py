@@ -176,10 +176,21 @@ class SqlBrowserStore:
 
 
 def _room(connection: Connection, table: Table, source: str, *, most: int, of_source: int) -> bool:
-    """Whether one more may be stored, in all and of this source."""
-    count = select(func.count()).select_from(table)
-    mine = connection.execute(count.where(table.c.source == source)).scalar_one()
-    return int(mine) < of_source and int(connection.execute(count).scalar_one()) < most
+    """Whether one more may be stored, of this source and in all; the source with most may lose its oldest."""
+    count = func.count()
+    total = select(count).select_from(table)
+    mine = int(connection.execute(total.where(table.c.source == source)).scalar_one())
+    if mine >= of_source:
+        return False
+    if int(connection.execute(total).scalar_one()) < most:
+        return True
+    by_source = select(table.c.source, count.label("has")).group_by(table.c.source)
+    busiest = connection.execute(by_source.order_by(count.desc()).limit(1)).one()
+    if busiest.has <= mine + 1:
+        return False
+    [key] = table.primary_key.columns
+    oldest = select(key).where(table.c.source == busiest.source).order_by(table.c.expires).limit(1)
+    return connection.execute(delete(table).where(key == connection.execute(oldest).scalar_one())).rowcount == 1
 
 
 def _link(row: Row[Any]) -> Link:
