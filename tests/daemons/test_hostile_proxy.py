@@ -19,12 +19,15 @@ from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId
 from interlock.core.presence import Proof
+from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
+from interlock.domain.factor import EnrolledKey
 from interlock.domain.identity import Joining
 from interlock.domain.target import SubKind, Target
 from interlock.services.caller import Caller
 from interlock.services.daemonca import open_daemon_ca
 from interlock.services.presence import FRESH, PURPOSE, Beacons
+from interlock.services.tickets import CONFIRMED, FactorTickets
 from interlock.testing.apart import SID, WEB, Scene, blob, cluster_apart
 from interlock.testing.openssh import make_key
 from interlock.testing.presence import public_blob
@@ -269,3 +272,80 @@ async def test_a_thief_cannot_say_that_it_has_another_host_key(theft: Theft) -> 
         await theft.scene.proxy.client.beacon(theft.scene.other.host_key)
     with pytest.raises(Denied):
         await theft.scene.proxy.client.beacon("ssh-ed25519 AAAA")
+
+
+# --- without a certificate, and with more than one ------------------------------------------------
+
+
+async def enrolled(theft: Theft) -> Scene:
+    """Alice's key is enrolled, which is what she shows; it is no secret."""
+    shown = public_blob(theft.scene.person)
+    key = EnrolledKey(shown, "alice", "laptop", theft.scene.local.clock.now())
+    assert await theft.scene.local.factor_store.enrol_key(key)
+    return theft.scene.showing(shown)
+
+
+async def coming(scene: Scene, user: str) -> Scene:
+    """The same once alice has come with her plain key."""
+    beacon = await scene.proxy.client.beacon(scene.proxy.host_key)
+    connecting = replace(scene.connecting(user, beacon), algorithm="ssh-ed25519")
+    return scene.proving(connecting.prove())
+
+
+async def test_an_enrolled_key_proves_as_a_certificate_does(theft: Theft) -> None:
+    """All that can be had by one needs its owner, once for each thing."""
+    plain = await enrolled(theft)
+    for user, ask in WANTED.values():
+        await ask(theft, await coming(plain, user))
+        with pytest.raises(Denied, match="does not show that you are connected"):
+            await ask(theft, plain)
+    here = await coming(plain, "root%web1")
+    await theft.dial(here)
+    with pytest.raises(Denied, match="connect again"):
+        await theft.dial(here, key=theft.other_key)
+
+
+async def test_a_key_is_not_shown_by_its_certificate_nor_the_other_way_round(theft: Theft) -> None:
+    """What was signed says which of them it was; the roles and the time that count may differ."""
+    plain = await enrolled(theft)
+    by_certificate = (await theft.scene.here()).claims.presence.proof
+    by_key = (await coming(plain, "root%web1")).claims.presence.proof
+    for scene in (plain.proving(by_certificate), theft.scene.proving(by_key)):
+        with pytest.raises(Denied, match="connect again"):
+            await theft.dial(scene)
+    assert ["by another key or certificate" in each for each in await theft.scene.refusals()] == [True, True]
+
+
+async def test_a_key_that_was_taken_away_proves_nothing(theft: Theft) -> None:
+    """Whoever is there."""
+    plain = await enrolled(theft)
+    here = await coming(plain, "root%web1")
+    await theft.scene.local.factor_store.remove_key("alice", public_blob(theft.scene.person))
+    with pytest.raises(NotFound):
+        await theft.dial(here)
+
+
+async def test_a_second_factor_confirms_one_connection(theft: Theft) -> None:
+    """The ticket for it is good with the proof of that connection, at the proxy where it was given."""
+    scene, local = theft.scene, theft.scene.local
+    careful = RoleOptions(second_factor=SecondFactor.SESSION)
+    await local.roles.replace_role(replace((await local.roles.roles(["access"]))[0], options=careful))
+    here = await scene.here()
+    with pytest.raises(Denied, match="second factor"):
+        await theft.dial(here)
+    ca = await open_daemon_ca(
+        local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
+    )
+    tickets, now, session = FactorTickets(ca.secret(CONFIRMED)), local.clock.now(), here.claims.presence.session
+    claims = local.claims.read(here.claims.certificate, now=now)
+    for ticket in (
+        tickets.give(claims, "phone", session, scene.other.id, now),
+        tickets.give(claims, "phone", (await scene.here()).claims.presence.session, scene.proxy.id, now),
+        tickets.give(claims, "phone", session, scene.proxy.id, now - timedelta(minutes=6)),
+        FactorTickets(b"made up").give(claims, "phone", session, scene.proxy.id, now),
+    ):
+        here.claims.presence.ticket = ticket
+        with pytest.raises(Denied, match="not confirmed with a second factor"):
+            await theft.dial(here)
+    here.claims.presence.ticket = tickets.give(claims, "phone", session, scene.proxy.id, now)
+    await theft.dial(here)
