@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from interlock.daemons.local import open_local
 from interlock.domain.identity import RECOVERY
 from interlock.testing.evidence import Witness
-from interlock.testing.factors import Nowhere, phone_of
+from interlock.testing.factors import give_second_factor
 from interlock.testing.gateway import PASSWORD, Cluster, Person
 from interlock.testing.openssh import SshClient, clean_env
 from interlock.testing.procs import Completed, poll_until, run
@@ -30,12 +29,7 @@ def codes(proxy_cluster: Cluster) -> Iterator[str]:
     cluster.admin("roles", "add", "confirmed", *labels, *(word for each in options for word in ("--option", each)))
     cluster.add_user(USER, "confirmed")
 
-    async def prepare() -> list[str]:
-        async with open_local(cluster.data, writer="test") as local:
-            await local.factor_store.add_device(phone_of(USER))
-            return await local.factors(Nowhere()).new_recovery_codes(USER)
-
-    return iter(asyncio.run(prepare()))
+    return iter(asyncio.run(give_second_factor(cluster.data, USER)))
 
 
 @pytest.fixture(scope="module")

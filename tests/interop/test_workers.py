@@ -1,5 +1,6 @@
 """A gateway of several processes, with the stock ssh: whatever worker somebody meets, it is one gateway."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from interlock.testing.evidence import Witness
-from interlock.testing.gateway import Cluster, Person
+from interlock.testing.factors import give_second_factor
+from interlock.testing.gateway import PASSWORD, Cluster, Person
 from interlock.testing.openssh import clean_env
 from interlock.testing.procs import poll_until
 from interlock.testing.terminal import Terminal
@@ -232,6 +234,29 @@ def test_who_guesses_passwords_is_braked_once_for_all_workers(spread: Cluster, t
         if event["event"] == "user.login"
     ]
     assert found.count("too many failures, the brake is on") > before
+
+
+@pytest.mark.usefixtures("workers")
+def test_second_factors_are_judged_for_all_workers(spread: Cluster, tmp_path: Path) -> None:
+    """At sign-in and on each connection, whichever worker asks; no code counts twice."""
+    options = ("--logins", spread.login_name, "--labels", "env=test", "--option", "second_factor=session")
+    spread.admin("roles", "add", "confirmed", *options)
+    spread.add_user_once("erin", "confirmed")
+    codes = asyncio.run(give_second_factor(spread.data, "erin"))
+    home = tmp_path / "home"
+    assert spread.try_login(home, "erin", PASSWORD).rc != 0
+    spread.try_login(home, "erin", f"{PASSWORD}\n{codes[0]}").check()
+    erin = Person("erin", home, next(home.rglob("id-cert.pub")).parent)
+    client = spread.client("erin", erin, {"BatchMode": "no"})
+    for code in codes[1:4]:
+        with Terminal(
+            client.argv(*spread.route(spread.agentless_name), "echo was-$((40+2))"), env=clean_env()
+        ) as it:
+            for typed in (codes[0], code):
+                it.expect("Code:")
+                it.send(f"{typed}\r")
+            it.expect("was-42")
+            assert it.wait() == 0
 
 
 def test_a_worker_that_is_killed(spread: Cluster, workers: Workers) -> None:

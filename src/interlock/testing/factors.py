@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
 from pyotp import TOTP
 
 from interlock.core.errors import NotFound
 from interlock.core.ids import DeviceId
+from interlock.daemons.local import open_local
 from interlock.domain.audit import AuditEvent
 from interlock.domain.factor import Device, EnrolledKey, Passkey, Totp
 from interlock.ports import Clock, EventSink
@@ -47,6 +49,13 @@ def self_service(factors: Factors, store: "MemoryFactors", events: EventSink, cl
     return SelfService(
         factors=factors, enrolment=Enrolment(store, clock), events=events, factory=factory, clock=clock
     )
+
+
+async def give_second_factor(data_dir: Path, user: str) -> list[str]:
+    """A phone and recovery codes for somebody of a real gateway: codes that need no waiting for the next one."""
+    async with open_local(data_dir, writer="test") as local:
+        await local.factor_store.add_device(phone_of(user))
+        return await local.factors(Nowhere()).new_recovery_codes(user)
 
 
 class Nowhere:
