@@ -125,3 +125,19 @@ def test_a_security_key_has_to_be_touched(cluster: Cluster, tmp_path: Path, ecds
         for flags, right in ((TOUCHED, True), (0, False), (VERIFIED, False), (TOUCHED | VERIFIED, True)):
             token.flags = flags
             assert (own.run(place, "true").rc == 0) is right
+
+
+def test_a_security_key_is_certified_by_signing_in(cluster: Cluster, tmp_path: Path) -> None:
+    """The certificate stands beside the key, where stock ssh looks for it; the key is touched for each use."""
+    token = SecurityKey()
+    public = tmp_path / "token.pub"
+    public.write_text(f"{token.line}\n")
+    options = ("--public-key", str(public))
+    cluster.try_login(tmp_path / "home", USER, PASSWORD, options).check()
+    token.certificate = b64decode((tmp_path / "token-cert.pub").read_text().split()[1])
+    with KeyAgent(tmp_path / "agent", [token]) as agent:
+        own = stock(cluster, "signed-token", Key(tmp_path / "token"), IdentityAgent=str(agent.path))
+        place = cluster.place(cluster.agentless_name, "route")
+        for flags, right in ((TOUCHED, True), (0, False)):
+            token.flags = flags
+            assert (own.run(place, "true").rc == 0) is right

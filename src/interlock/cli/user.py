@@ -90,6 +90,15 @@ def login(
         Path | None,
         typer.Option(help="Write key, certificate (-cert.pub) and known_hosts here instead of logging in."),
     ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            metavar="FILE.pub",
+            help="Certify this key of yours, on a security key for example, and write FILE-cert.pub beside it.",
+        ),
+    ] = None,
     agent: Annotated[bool, typer.Option("--agent/--no-agent", help="Hand the key to the ssh-agent.")] = True,
     browser: Annotated[
         bool, typer.Option("--browser", help="Sign in with your browser, which is opened here if there is one.")
@@ -126,10 +135,15 @@ def login(
     gateway = Gateway(proxy.host, proxy.port, name)
     answers = StdinAnswers(sys.stdin) if password_stdin else TerminalAnswers()
     person = PersonsBrowser(at_once=browser or code or sso, opens=not code)
+    asked = None if password_stdin else person
+    own = "" if public_key is None else _public_key(public_key)
     try:
-        certified = asyncio.run(sign_in(gateway, trust, answers, ttl, None if password_stdin else person))
+        certified = asyncio.run(sign_in(gateway, trust, answers, ttl, asked, own))
     except Interrupted:
         raise typer.Abort from None
+    if public_key is not None:
+        _write_certificate(public_key, certified)
+        return
     if out is not None:
         _write_out(out, certified)
         return
@@ -185,6 +199,27 @@ def _forget_in_agent(home: Home, proxy: ProxyAddress) -> None:
         remove_from_agent(home.load(proxy))
     except (SignInFailed, ConfigError):
         return  # there was no login before
+
+
+def _public_key(path: Path) -> str:
+    from interlock.core.certificate import PublicKey
+
+    try:
+        return PublicKey.parse(path.read_text()).line()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} holds no public key", reason=str(error)) from None
+
+
+def _write_certificate(public_key: Path, certified: "Certified") -> None:
+    """Where stock clients look for it."""
+    out = public_key.with_name(f"{public_key.name.removesuffix('.pub')}-cert.pub")
+    try:
+        write_private(out, certified.signed.certificate + "\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}", reason=str(error)) from None
+    if certified.signed.notice:
+        print(printable(certified.signed.notice), file=sys.stderr)
+    print(f"The certificate was written to {out}.")
 
 
 def _write_out(out: Path, certified: "Certified") -> None:

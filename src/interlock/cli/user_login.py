@@ -185,9 +185,13 @@ async def sign_in(
     answers: Answers | None,
     ttl: timedelta | None,
     browser: InBrowser | None = None,
+    public_key: str = "",
 ) -> Certified:
-    """Sign in and have a fresh key certified; InterlockError if anything is refused or does not fit."""
-    key = new_key_pair(f"{gateway.user.lstrip('-')}@{gateway}")
+    """Sign in and have a fresh key certified; InterlockError if anything is refused or does not fit.
+
+    ``public_key``: this one instead, whose private half is elsewhere, in a security key for example.
+    """
+    key = KeyPair("", public_key) if public_key else new_key_pair(f"{gateway.user.lstrip('-')}@{gateway}")
     seconds = None if ttl is None else int(ttl.total_seconds())
     async with connect(gateway, trust, answers=answers, browser=browser) as portal:
         signed = await portal.ask(wire.Sign(key.public, seconds), wire.Signed)

@@ -155,6 +155,15 @@ class SignedCertificate:
     signature: bytes
 
     @classmethod
+    def from_line(cls, line: str) -> Self:
+        """Read the one-line form, of keys of all types; ValueError."""
+        parts = line.split()
+        if len(line.splitlines()) != 1 or len(parts) < 2:
+            msg = "not a certificate in OpenSSH's one-line form"
+            raise ValueError(msg)
+        return cls.parse(b64decode(parts[1], validate=True))
+
+    @classmethod
     def parse(cls, blob: bytes) -> Self:
         """Take a certificate apart; ValueError if anything is malformed, out of order, doubled or left over."""
         if len(blob) > MAX_CERTIFICATE:

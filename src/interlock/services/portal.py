@@ -13,11 +13,10 @@ from ipaddress import ip_network
 from typing import Protocol
 
 import msgspec
-from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
 from interlock.core.address import parse_address
-from interlock.core.certificate import PublicKey
+from interlock.core.certificate import PublicKey, SignedCertificate
 from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtocolError, StoreError
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId
@@ -495,8 +494,5 @@ def _fingerprint(public_key: str) -> str:
 
 
 def _valid_until(certificate: str) -> str:
-    parsed = load_ssh_public_identity(certificate.encode())
-    if not isinstance(parsed, SSHCertificate):
-        msg = "the authority returned no certificate"
-        raise TypeError(msg)
+    parsed = SignedCertificate.from_line(certificate).certificate
     return rfc3339(datetime.fromtimestamp(parsed.valid_before, tz=UTC))

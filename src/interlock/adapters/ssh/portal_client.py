@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import asyncssh
-from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
 
 from interlock.core import portal as wire
 from interlock.core.address import format_address
 from interlock.core.browser import CHALLENGE, SUBMETHOD, address_in
-from interlock.core.certificate import SignedCertificate
+from interlock.core.certificate import PublicKey, SignedCertificate
 from interlock.core.errors import (
     ConfigError,
     Denied,
@@ -146,16 +145,11 @@ def fingerprint(line: str) -> str:
 
 def check_certificate(line: str, key: KeyPair) -> datetime:
     """When the certificate expires; ValueError unless it is one line and certifies this key."""
-    try:
-        certificate = asyncssh.import_certificate(line)
-        own = asyncssh.import_public_key(key.public)
-    except asyncssh.KeyImportError as error:
-        raise ValueError(str(error)) from error
-    parsed = load_ssh_public_identity(line.encode())
-    if len(line.splitlines()) != 1 or certificate.key != own or not isinstance(parsed, SSHCertificate):
+    certificate = SignedCertificate.from_line(line).certificate
+    if certificate.key != PublicKey.parse(key.public):
         msg = "the certificate is for another key"
         raise ValueError(msg)
-    return datetime.fromtimestamp(parsed.valid_before, tz=UTC)
+    return datetime.fromtimestamp(certificate.valid_before, tz=UTC)
 
 
 class PortalClient:
