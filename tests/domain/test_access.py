@@ -12,13 +12,16 @@ from interlock.domain.access import (
     APART,
     MERGE,
     Access,
+    Deny,
     FileTransfer,
     OnLeave,
     RoleOptions,
     SecondFactor,
     SessionKind,
     Strictness,
+    Verb,
     dump_options,
+    for_proxies,
     load_options,
 )
 
@@ -78,6 +81,20 @@ def test_every_option_has_a_rule_and_a_place() -> None:
     carried = [name for name in names if name not in APART]
     assert list(MERGE) == carried == [field.name for field in msgspec.structs.fields(Access)] == list(JOINED)
     assert set(APART) <= set(names)
+
+
+def test_proxies_are_not_told_what_auth_alone_goes_by() -> None:
+    """So that those which do not know it yet read the rest; what is denied they must read, or refuse."""
+    said = RoleOptions(
+        max_sessions=3,
+        deny=Deny(("root",)),
+        request_roles=("dba",),
+        approvals=2,
+        pin_source_ip=True,
+        allow=(Verb.PLAY_RECORDINGS,),
+    )
+    assert for_proxies(said) == RoleOptions(max_sessions=3, deny=Deny(("root",)))
+    assert for_proxies(RoleOptions(max_sessions=3)) == RoleOptions(max_sessions=3)
 
 
 ROWS = [(name, *row) for name, rows in JOINED.items() for row in rows]

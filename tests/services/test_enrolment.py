@@ -15,10 +15,12 @@ from interlock.core.wire import string
 from interlock.domain.access import RoleOptions
 from interlock.domain.factor import EnrolledKey
 from interlock.domain.rbac import Role
+from interlock.domain.request import AccessRequest, Act
 from interlock.ports import User
 from interlock.services.enrolment import LIFE, EnrolledKeys, Enrolment, fingerprint_of, parse_line
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.factors import MemoryFactors
+from interlock.testing.requests import MemoryRequests
 from interlock.testing.ssh_pair import Directory
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKrA4Yz3dXnFPfyTxM3Uu7GWkpLh1bZrzmq8cCHWjAh"
@@ -92,8 +94,14 @@ class Desk:
         self.users.people["alice"] = User("alice", ("dev",), None, must_change=False, created=START)
         self.users.known_roles["dev"] = Role("dev", ("root", "web"), {"*": "*"}, RoleOptions())
         self.enrolment = Enrolment(self.store, self.clock)
+        self.requests = MemoryRequests()
         self.keys = EnrolledKeys(
-            keys=self.store, users=self.users, roles=self.users, cluster="demo", clock=self.clock
+            keys=self.store,
+            users=self.users,
+            roles=self.users,
+            cluster="demo",
+            clock=self.clock,
+            requests=self.requests,
         )
 
 
@@ -126,6 +134,23 @@ async def test_what_roles_say_of_certificates_counts_for_keys(desk: Desk) -> Non
         await desk.keys.claims(bare.blob)
     bound = await desk.enrolment.add("alice", f'from="10.0.0.7" {SK}', name="token")
     assert (await desk.keys.claims(bound.blob)).valid_before == START + timedelta(minutes=10)
+
+
+async def test_roles_by_requests_count_with_a_key_as_with_a_certificate(desk: Desk) -> None:
+    """From the approval on, until the access ends; then they are gone from the next connection."""
+    desk.users.known_roles["dba"] = Role("dba", ("pg",), {"*": "*"})
+    key = await desk.enrolment.add("alice", ED25519)
+    asked = AccessRequest(
+        "11111111-0000-4000-8000-00000000000e", "alice", ("dba",), "x", START, timedelta(hours=1)
+    )
+    await desk.requests.add_request(asked)
+    assert (await desk.keys.claims(key.blob)).identity.requests == ()
+    await desk.requests.replace_request(asked, asked.act(Act.APPROVE, "bob", "", now=START))
+    claims = await desk.keys.claims(key.blob)
+    assert (claims.identity.roles, claims.identity.requests) == (("dev", "dba"), (asked.id,))
+    assert (claims.logins, claims.valid_before) == (("pg", "root", "web"), START + timedelta(hours=1))
+    desk.clock.advance(3600)
+    assert (await desk.keys.claims(key.blob)).logins == ("root", "web")
 
 
 async def test_a_key_ends_when_it_was_said_to(desk: Desk) -> None:

@@ -132,6 +132,7 @@ class Local:
             cluster=self.cluster.name,
             clock=self.clock,
             vouched=self.sso,
+            requests=self.requests,
         )
 
     def factors(self, sink: EventSink) -> Factors:

@@ -17,10 +17,11 @@ from interlock.domain.audit import JsonValue, rfc3339
 from interlock.domain.factor import EnrolledKey
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.traits import filled
-from interlock.ports import Clock, KeySource, KeyStore, RoleSource, UserSource
+from interlock.ports import Clock, KeySource, KeyStore, RequestStore, RoleSource, UserSource
 from interlock.ports.sso import VouchedStore
 from interlock.services.authority import CLOCK_SKEW, certifiable
 from interlock.services.factors import check_label
+from interlock.services.requests import usable_by
 
 LIFE = timedelta(hours=30)
 """For as long a connection by an enrolled key counts as one by a certificate made when it began."""
@@ -131,9 +132,11 @@ class EnrolledKeys:
         cluster: str,
         clock: Clock,
         vouched: VouchedStore | None = None,
+        requests: RequestStore | None = None,
     ) -> None:
-        """``vouched``: whose accounts are an identity provider's; None: nobody's."""
+        """``vouched``: whose accounts are an identity provider's; None: nobody's. ``requests``: for access."""
         self._vouched = vouched
+        self._requests = requests
         self._keys = keys
         self._users = users
         self._roles = roles
@@ -153,7 +156,9 @@ class EnrolledKeys:
         if self._vouched is not None and await self._vouched.is_vouched(account):
             public = "it is your identity provider that lets you in, and no key alone: run ilsh login"
             raise Denied(public, reason=f"key {key.name} of {key.user}, who is an identity provider's")
-        roles = filled(await self._roles.roles(account.roles), account.traits)
+        approved = [] if self._requests is None else await usable_by(self._requests, key.user, now)
+        names = tuple(dict.fromkeys((*account.roles, *(name for each in approved for name in each.roles))))
+        roles = filled(await self._roles.roles(names), account.traits)
         options = dict(key.options)
         if not set(options) <= {FROM, VERIFIED}:
             raise Denied("your key was not accepted", reason=f"key {key.name} of {key.user}: {options}")
@@ -167,10 +172,16 @@ class EnrolledKeys:
         ends = [now + LIFE, *(now + timedelta(seconds=each) for each in said if each is not None)]
         logins = tuple(sorted({login for role in roles for login in role.logins}))
         return Claims(
-            identity=Identity(key.user, account.roles, self._cluster, keys=(fingerprint_of(key),)),
+            identity=Identity(
+                key.user,
+                names,
+                self._cluster,
+                keys=(fingerprint_of(key),),
+                requests=tuple(each.id for each in approved),
+            ),
             logins=logins,
             valid_after=now - CLOCK_SKEW,
-            valid_before=min(*ends, key.expires or now + LIFE),
+            valid_before=min(*ends, key.expires or now + LIFE, *(each.deadline for each in approved)),
             serial=int.from_bytes(sha256(blob).digest()[:8], "big"),
             source_networks=networks,
             enrolled=True,

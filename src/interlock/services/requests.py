@@ -5,7 +5,7 @@ Access that is taken back is locked, so that what is live ends at once wherever 
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from interlock.core.errors import Denied, NotFound
@@ -33,6 +33,12 @@ LISTED = 1000
 
 TRIES = 5
 """How often a decision is tried when others decide at the same moment."""
+
+
+async def usable_by(store: RequestStore, user: str, now: datetime) -> list[AccessRequest]:
+    """The requests of somebody that give access now; what ends last comes first."""
+    mine = [each for each in await store.requests(user=user, limit=LISTED) if each.grants(user, now)]
+    return sorted(mine, key=lambda each: each.deadline, reverse=True)[:MAX_CARRIED]
 
 
 class Requests:
@@ -133,9 +139,7 @@ class Requests:
 
     async def usable(self, user: str) -> list[AccessRequest]:
         """Those of the person that give access now; what ends last comes first."""
-        now = self._clock.now()
-        mine = [each for each in await self.store.requests(user=user, limit=LISTED) if each.grants(user, now)]
-        return sorted(mine, key=lambda each: each.deadline, reverse=True)[:MAX_CARRIED]
+        return await usable_by(self.store, user, self._clock.now())
 
     async def _act(
         self, act: Act, request_id: str, by: str, reason: str, *, alone: bool = False
