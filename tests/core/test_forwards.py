@@ -15,7 +15,7 @@ from interlock.core.effects import (
 )
 from interlock.core.errors import Rule
 from interlock.core.forward import AGENT_REQUEST, REQUEST_WORDS, RULES, X11_REQUEST, Grants, Kind
-from interlock.core.limits import MAX_FORWARDS, MAX_LISTENERS
+from interlock.core.limits import MAX_FORWARD_ADDRESS, MAX_FORWARDS, MAX_LISTENERS
 from interlock.core.messages import open_failure
 from interlock.core.negotiation import Support
 from interlock.core.sides import Side
@@ -109,6 +109,27 @@ def test_without_the_grant_it_is_refused_in_words(kind: Kind) -> None:
     sends(script, rules.opener, say.opening(kind.value, 20, extra)) >> [
         Send(rules.opener, open_failure(20, PROHIBITED, text)),
         ForwardFailed(kind.value, address, text, text),
+    ]
+
+
+def test_what_is_no_address_is_not_kept() -> None:
+    """A host of a packet's length, times all forwards that may be open: it is refused, whoever names it."""
+    long = "h" * (MAX_FORWARD_ADDRESS + 1)
+    script = world()
+    asks = (
+        (Side.CLIENT, say.direct(20, long)),
+        (Side.TARGET, say.opening(Kind.FROM_PORT.value, 21, say.tcp(long, 8080))),
+        (Side.CLIENT, say.requests(b"tcpip-forward", string(long) + uint32(22))),
+        (Side.CLIENT, say.requests(b"streamlocal-forward@openssh.com", string(long))),
+    )
+    for side, ask in asks:
+        [failed] = [each for each in sends(script, side, ask).effects if isinstance(each, ForwardFailed)]
+        assert (len(failed.address), failed.public) == (
+            MAX_FORWARD_ADDRESS,
+            "no address has more than 512 characters",
+        )
+    script.client(say.direct(23, long[:MAX_FORWARD_ADDRESS])) >> [
+        to_target(say.direct(23, long[:MAX_FORWARD_ADDRESS]))
     ]
 
 

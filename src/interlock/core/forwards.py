@@ -26,7 +26,7 @@ from interlock.core.forward import (
     kind_of,
     not_allowed,
 )
-from interlock.core.limits import MAX_FORWARDS, MAX_LISTENERS, MAX_REASON
+from interlock.core.limits import MAX_FORWARD_ADDRESS, MAX_FORWARDS, MAX_LISTENERS, MAX_REASON
 from interlock.core.messages import Confirmation, Open, Request, channel_message, open_failure
 from interlock.core.refusal import Refusal
 from interlock.core.sides import Side
@@ -40,6 +40,7 @@ _SESSION_GRANT = {Kind.X11: X11_REQUEST, Kind.AGENT: AGENT_REQUEST}
 _TOO_MANY = f"too many forwarded connections at once (at most {MAX_FORWARDS})"
 _TOO_MANY_LISTENERS = f"too many remote forwardings (at most {MAX_LISTENERS})"
 _NO_REPLY = "a port that the host chooses can only be asked for with a reply"
+_TOO_LONG = f"no address has more than {MAX_FORWARD_ADDRESS} characters"
 _STILL_CLOSING = "the channel that had this number before is still being closed: try again"
 
 
@@ -89,6 +90,8 @@ class Forwards:
             return Refusal.by_policy(f"the {side.value} tried to open a channel of type {kind.value}"), None
         if not self.grants.allow(rules.grant):
             return Refusal.by_policy(not_allowed(rules.words)), None
+        if len(ends.host) > MAX_FORWARD_ADDRESS:  # it is kept as long as the channel is open
+            return Refusal.by_policy(_TOO_LONG), None
         if held is not None:
             return Refusal.shortage(_STILL_CLOSING), None
         if len(self._table.forwards()) >= MAX_FORWARDS:
@@ -161,6 +164,8 @@ class Forwards:
         words = REQUEST_WORDS[wanted.request]
         if not self.grants.allow("remote"):
             return None, [_refused(wanted, not_allowed(words))]
+        if max(len(wanted.host), len(wanted.path)) > MAX_FORWARD_ADDRESS:
+            return None, [_refused(wanted, _TOO_LONG)]
         if len(self._listening) >= MAX_LISTENERS:
             return None, [_refused(wanted, _TOO_MANY_LISTENERS)]
         if not request.want_reply and wanted.request == LISTEN_PORT and not wanted.port:
