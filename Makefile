@@ -77,7 +77,7 @@ faults: setup tools  ## Kill, fail and cut off at every call and upload of a ses
 	INTERLOCK_FAULTS=all $(PYTEST) -n $(JOBS) tests/faults
 
 .PHONY: fuzz
-fuzz: setup  ## Send every message number in every state, on both legs and to a node: half an hour, or HOURS=n of each
+fuzz: setup  ## Send every message number in every state, on both legs and to a node: 15 minutes, or HOURS=n of each
 	INTERLOCK_FUZZ=all INTERLOCK_FUZZ_HOURS=$(or $(HOURS),0) INTERLOCK_FUZZ_SEED=$(or $(SEED),1) \
 	$(PYTEST) -n $(JOBS) tests/security/test_fuzz.py
 

@@ -1,21 +1,24 @@
 """Auth and proxies as daemons of their own, with the stock ssh: whichever proxy somebody meets, it is one."""
 
+import asyncio
 import contextlib
 import json
 import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from interlock.adapters.ssh import algorithms
+from interlock.daemons.local import open_local
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Person
 from interlock.testing.machines import Machines
-from interlock.testing.openssh import SshClient, clean_env
+from interlock.testing.openssh import SshClient, clean_env, make_key
 from interlock.testing.postgres import PostgresServer
 from interlock.testing.procs import Daemon, poll_until, run
 from interlock.testing.terminal import Terminal
@@ -122,6 +125,33 @@ def test_every_key_exchange_of_ssh_proves_that_people_are_there(machines: Machin
     for kex in set(offered) & set(algorithms.SERVED_KEX):
         for road in (machines.route("plain1"), machines.jump("plain1")):
             assert client.run("-o", f"KexAlgorithms={kex}", *road, "echo here").check().stdout == "here\n"
+    assert "access.presence" not in {event["event"] for event in machines.json("events", "ls")}
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_every_kind_of_key_of_ssh_proves_that_people_are_there(
+    machines: Machines, kind: str, tmp_path: Path
+) -> None:
+    """Enrolled, and then with a certificate."""
+    key, person = make_key(tmp_path / "id", kind=kind, comment=kind), machines.person
+    machines.admin("users", "keys", "add", machines.user, f"{key.path}.pub")
+    client = machines.client(f"key-{kind}", person)
+    client.keys = [key]
+    client.write()
+
+    async def certify() -> str:
+        async with open_local(machines.data) as local:
+            account = await local.users.user(machines.user)
+            logins, life = [machines.login_name], timedelta(hours=1)
+            return await local.authority.issue_user(account.name, account.roles, logins, key.public, life)
+
+    for certified in (False, True):
+        if certified:
+            key.certificate.write_text(asyncio.run(certify()) + "\n")
+            client.write()
+        for road in (machines.route("plain1"), machines.jump("plain1")):
+            assert client.run(*road, "echo here").check().stdout == "here\n"
+    machines.admin("users", "keys", "rm", machines.user, kind)
     assert "access.presence" not in {event["event"] for event in machines.json("events", "ls")}
 
 
