@@ -1,44 +1,16 @@
 """``ilsh bot``: a machine user's identity in a directory, for stock ssh, and its renewal."""
 
-import os
-import shutil
-from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import msgspec
 import typer
 
 from interlock.cli.user_context import proxy_address
-from interlock.cli.user_profile import (
-    Login,
-    Profile,
-    ProxyAddress,
-    known_hosts,
-    trusted_lines,
-    write_key,
-    write_private,
-)
-from interlock.cli.user_ssh import route_names, ssh_config
-from interlock.core import portal as wire
-from interlock.core.errors import ConfigError, SignInFailed
-
-if TYPE_CHECKING:
-    from interlock.adapters.ssh.portal_client import KeyPair, PortalClient
-    from interlock.services.bot_renewal import Validity
-    from interlock.services.bots import BotToken
+from interlock.cli.user_profile import ProxyAddress
 
 app = typer.Typer(
     help="An identity for a machine: a certificate in a directory, for ssh, that is renewed in time."
 )
-
-CURRENT = "current"
-"""In the directory: a link to what counts, so that key and certificate change as one."""
-
-_NEXT = "next"  # the key that is to be certified: it is kept until that has happened
-_KEPT = 2  # identities: the one before may be in use at this moment
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Where the identity is, or is to be; mode 0700.")]
 
@@ -55,24 +27,25 @@ def start(
         bool, typer.Option("--oneshot", help="Once, and only if it is time: for cron, at least twice in a life.")
     ] = False,
 ) -> None:
-    """Sign in by a token if there is no identity yet, and renew it until the end. Use: ssh -F DIR/ssh_config."""
+    """Sign in by a token if no identity counts, and renew it until the end. Use it by: ssh -F DIR/ssh_config."""
     import asyncio
 
     from interlock.adapters.system import SystemClock
+    from interlock.cli import user_identity
     from interlock.services.bot_renewal import half_way, keep_renewed
 
-    clock, home = SystemClock(), BotHome(directory)
+    clock, home = SystemClock(), user_identity.BotHome(directory)
 
     async def run() -> None:
-        if home.exists:
+        if home.exists and (token is None or clock.now() < home.validity()[1]):
             valid = home.validity()
         else:
-            valid = await _join(home, token, proxy)
+            valid = await user_identity.join(home, token, proxy)
             print(f"The identity is in {directory}, valid until {valid[1]:%Y-%m-%d %H:%M} UTC.")
         if not oneshot:
-            await keep_renewed(lambda: _renew(home), valid, clock=clock)
+            await keep_renewed(lambda: user_identity.renew(home), valid, clock=clock)
         elif clock.now() >= half_way(valid):
-            await _renew(home)
+            await user_identity.renew(home)
 
     asyncio.run(run())
 
@@ -82,139 +55,7 @@ def renew(directory: DirOption) -> None:
     """Renew the identity now."""
     import asyncio
 
-    valid = asyncio.run(_renew(BotHome(directory)))
+    from interlock.cli import user_identity
+
+    valid = asyncio.run(user_identity.renew(user_identity.BotHome(directory)))
     print(f"Valid until {valid[1]:%Y-%m-%d %H:%M} UTC.")
-
-
-class BotHome:
-    """The directory."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is an identity."""
-        return (self.path / CURRENT).exists()
-
-    def login(self) -> Login:
-        """What counts now; SignInFailed if there is nothing, ConfigError if it cannot be read."""
-        directory = self.path / CURRENT
-        try:
-            profile = msgspec.json.decode((directory / "profile.json").read_bytes(), type=Profile)
-        except FileNotFoundError:
-            raise SignInFailed(f"there is no identity in {self.path}: start with --token and --proxy") from None
-        except (OSError, msgspec.DecodeError) as error:
-            raise ConfigError(f"the identity in {directory} cannot be read", reason=str(error)) from None
-        return Login(profile.checked(), directory)
-
-    def validity(self) -> "Validity":
-        """Of the certificate that counts now."""
-        return _validity(self.login().identity()[1])
-
-    def next_key(self, comment: str) -> "KeyPair":
-        """The key to be certified next: the same until it is, since an answer may be lost."""
-        from interlock.adapters.ssh.portal_client import key_pair_of, new_key_pair
-
-        kept = self.path / _NEXT
-        with suppress(FileNotFoundError, ValueError):
-            return key_pair_of(kept.read_text())
-        made = new_key_pair(comment)
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(kept, made.private)
-        return made
-
-    def save(self, profile: Profile, key: "KeyPair", signed: wire.Signed, nodes: wire.NodeList) -> None:
-        """Let this count from now on."""
-        fresh = self.path / f"identity-{token_hex(8)}"
-        fresh.mkdir(0o700)
-        write_key(fresh / "id", private=key.private, public=key.public, certificate=signed.certificate)
-        write_private(fresh / "known_hosts", known_hosts([" ".join(line.split()[:2]) for line in signed.host_ca]))
-        write_private(fresh / "profile.json", msgspec.json.encode(profile).decode() + "\n")
-        link = self.path / f".{CURRENT}.{os.getpid()}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(fresh.name)
-        link.replace(self.path / CURRENT)
-        login = Login(profile, self.path / CURRENT)
-        names = zip(route_names(nodes.nodes), (node.logins for node in nodes.nodes), strict=True)
-        reached = [(name, [each for each in logins if each in profile.logins]) for name, logins in names]
-        write_private(self.path / "ssh_config", ssh_config(login, reached))
-        (self.path / _NEXT).unlink(missing_ok=True)
-        for old in sorted(self.path.glob("identity-*"), key=lambda each: each.stat().st_mtime)[:-_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-
-
-async def _join(home: BotHome, text: str | None, proxy: ProxyAddress | None) -> "Validity":
-    from interlock.adapters.ssh.portal_client import Gateway, connect
-    from interlock.cli.user_login import LoginTrust
-    from interlock.services.bots import BotToken
-
-    if text is None or proxy is None:
-        raise SignInFailed(f"there is no identity in {home.path} yet: give --token and --proxy")
-    try:
-        token = BotToken.parse(text)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    trust = LoginTrust(str(proxy), [], token.pin)
-    gateway = Gateway(proxy.host, proxy.port, token.user)
-    async with connect(gateway, trust, answers=_TokenAnswer(token)) as portal:
-        return await _certify(home, portal, Profile(proxy.host, proxy.port, token.user, "", [], [], _NEVER))
-
-
-async def _renew(home: BotHome) -> "Validity":
-    from interlock.adapters.ssh.portal_client import Gateway, connect
-    from interlock.cli.user_login import LoginTrust
-
-    login = home.login()
-    profile = login.profile
-    trust = LoginTrust(str(profile.address), trusted_lines(login.known_hosts.read_text()))
-    gateway = Gateway(profile.host, profile.port, profile.user)
-    async with connect(gateway, trust, identity=login.identity()) as portal:
-        return await _certify(home, portal, profile)
-
-
-async def _certify(home: BotHome, portal: "PortalClient", profile: Profile) -> "Validity":
-    from interlock.adapters.ssh.portal_client import check_certificate
-
-    key = home.next_key(f"{profile.user}@{profile.address}")
-    signed = await portal.ask(wire.Sign(key.public), wire.Signed)
-    try:
-        until = check_certificate(signed.certificate, key)
-    except ValueError as error:
-        raise SignInFailed("the gateway sent a certificate that cannot be used", reason=str(error)) from None
-    nodes = await portal.ask(wire.Nodes(), wire.NodeList)
-    told = msgspec.structs.replace(
-        profile, cluster=signed.cluster, roles=signed.roles, logins=signed.logins, valid_until=until
-    )
-    home.save(told.checked(), key, signed, nodes)
-    return _validity(signed.certificate)
-
-
-class _TokenAnswer:
-    """`portal_client.Answers`: the token, once."""
-
-    def __init__(self, token: "BotToken") -> None:
-        self._token = token
-        self._tried = False
-
-    def attempt(self) -> bool:
-        """Once: it does not count twice."""
-        tried, self._tried = self._tried, True
-        return not tried
-
-    def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:
-        """Whatever is asked."""
-        del instruction, prompt, echo
-        return self._token.text
-
-
-_NEVER = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-
-def _validity(certificate: str) -> "Validity":
-    from interlock.adapters.ssh.portal_client import validity
-
-    try:
-        return validity(certificate)
-    except ValueError as error:
-        raise ConfigError("the stored certificate cannot be read", reason=str(error)) from None
