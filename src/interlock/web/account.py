@@ -10,7 +10,7 @@ from interlock.services.browsing import SignedIn
 from interlock.services.signin import SignInResult
 from interlock.web.html import Html, drawn_svg, join, tag
 from interlock.web.layout import button, facts, field, form, new_password_fields, notice, page, passkey_form
-from interlock.web.parts import ACCOUNT, SIGN_IN, Web, enter, passkeys
+from interlock.web.parts import ACCOUNT, PROVE, SIGN_IN, Web, enter, passkeys
 from interlock.web.visit import Answer, Visit, data, to
 
 TOTP_SECRET = 20
@@ -53,26 +53,50 @@ async def passkey_options(web: Web, visit: Visit) -> Answer:
 async def add_passkey(web: Web, visit: Visit) -> Answer:
     """``POST /account/passkey``."""
     name, answer = visit.said("name"), visit.said("credential")
-    await passkeys(web).add(signed_in(visit).user, visit.secret, answer, name, source=visit.source)
-    return to(f"{ACCOUNT}?done=added")
+    device = await passkeys(web).add(signed_in(visit).user, visit.secret, answer, name, source=visit.source)
+    return await _added(web, visit, device)
 
 
 async def new_totp(web: Web, visit: Visit) -> Answer:
     """``GET /account/authenticator``: a secret for an app that shows codes. Not stored yet."""
-    return _totp(web, visit, b32encode(web.entropy.token(TOTP_SECRET)).decode())
+    return _totp(web, visit, _new_secret(web))
+
+
+def _new_secret(web: Web) -> str:
+    return b32encode(web.entropy.token(TOTP_SECRET)).decode()
 
 
 async def add_totp(web: Web, visit: Visit) -> Answer:
     """``POST /account/authenticator``."""
-    text = visit.said("secret")
+    text, user = visit.said("secret"), signed_in(visit).user
     try:
-        await web.factors.add_totp(
-            signed_in(visit).user, visit.said("name"), b32decode(text), visit.said("shown"), source=visit.source
+        secret = b32decode(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != TOTP_SECRET:  # not what we have shown, and not to be drawn, however long it is
+        return _totp(web, visit, _new_secret(web), error="that is not an authenticator's secret")
+    try:
+        device = await web.factors.add_totp(
+            user, visit.said("name"), secret, visit.said("shown"), source=visit.source
         )
-    except (Denied, ValueError) as error:
-        reason = error.public if isinstance(error, Denied) else "that is not an authenticator's secret"
-        return _totp(web, visit, text, error=reason)
-    return to(f"{ACCOUNT}?done=added")
+    except Denied as error:
+        return _totp(web, visit, text, error=error.public)
+    return await _added(web, visit, device)
+
+
+async def _added(web: Web, visit: Visit, device: Device) -> Answer:
+    """Whoever has added his first device has just proved that he has it."""
+    here = signed_in(visit)
+    cookies: tuple[str, ...] = ()
+    if not here.sign_in.device:
+        cookies = (await enter(web, visit, here.user, method=here.sign_in.method, device=device.id),)
+    return to(f"{ACCOUNT}?done=added", *cookies)
+
+
+async def proven(web: Web, visit: Visit) -> bool:
+    """Whether somebody has signed in with a second factor, or has none."""
+    here = signed_in(visit)
+    return bool(here.sign_in.device) or not await web.factors.of(here.user)
 
 
 async def remove_device(web: Web, visit: Visit) -> Answer:
@@ -128,19 +152,21 @@ async def _devices(web: Web, visit: Visit, devices: Sequence[Device]) -> Html:
 
 def _device(visit: Visit, device: Device) -> Html:
     said = join(tag("strong", device.name), f" · {_KINDS[device.kind]}, since {device.added:%Y-%m-%d}")
-    fresh = signed_in(visit).fresh
+    changes = signed_in(visit).fresh and signed_in(visit).sign_in.device
     remove = form(
         f"{ACCOUNT}/devices/{device.id}",
         visit.form_token,
         button("Remove", quiet=True, aria_label=f"Remove {device.name}"),
     )
-    return tag("li", tag("span", said, class_="name"), remove if fresh else None)
+    return tag("li", tag("span", said, class_="name"), remove if changes else None)
 
 
 async def _more(web: Web, visit: Visit, has_some: bool) -> Html:
     """What may be changed by somebody who proved who he is a moment ago; for others the way to do so."""
     if not signed_in(visit).fresh:
         return tag("a", "Sign in again to change them", href=f"{SIGN_IN}?again=1", class_="button quiet")
+    if has_some and not signed_in(visit).sign_in.device:
+        return tag("a", "Prove your second factor to change them", href=PROVE, class_="button quiet")
     left = await web.factors.recovery_codes_left(signed_in(visit).user) if has_some else 0
     codes = f"New recovery codes ({left} left)" if left else "Recovery codes"
     return join(

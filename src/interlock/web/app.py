@@ -17,8 +17,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
 from interlock.core.errors import Denied, InterlockError, LimitReached, NotFound, SignInFailed, StoreError
-from interlock.web import account, confirming, entry, signing_in, sso
-from interlock.web.parts import ACCOUNT, SIGN_IN, Web, code_of
+from interlock.web import account, confirming, entry, proving, signing_in, sso
+from interlock.web.parts import ACCOUNT, PROVE, SIGN_IN, Web, code_of
 from interlock.web.visit import MAX_BODY, Answer, Visit, check_origin, client_of, parse_form, read_secret, to
 
 _log = structlog.get_logger()
@@ -32,6 +32,7 @@ class Access(Enum):
     ANYONE = "anyone"
     SIGNED_IN = "signed in"
     FRESH = "signed in a moment ago"
+    PROVEN = "and with a second factor, if there is one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,16 @@ ROUTES = (
     Route("POST", "/c/{code:str}/passkey", Access.ANYONE, confirming.passkey),
     Route("GET", ACCOUNT, Access.SIGNED_IN, account.show),
     Route("POST", f"{ACCOUNT}/password", Access.SIGNED_IN, account.change_password),
-    Route("POST", f"{ACCOUNT}/passkey/options", Access.FRESH, account.passkey_options),
-    Route("POST", f"{ACCOUNT}/passkey", Access.FRESH, account.add_passkey),
-    Route("GET", f"{ACCOUNT}/authenticator", Access.FRESH, account.new_totp),
-    Route("POST", f"{ACCOUNT}/authenticator", Access.FRESH, account.add_totp),
-    Route("POST", ACCOUNT + "/devices/{device:str}", Access.FRESH, account.remove_device),
-    Route("POST", f"{ACCOUNT}/recovery-codes", Access.FRESH, account.recovery_codes),
+    Route("GET", PROVE, Access.FRESH, proving.show),
+    Route("POST", PROVE, Access.FRESH, proving.code),
+    Route("POST", f"{PROVE}/passkey/options", Access.FRESH, proving.passkey_options),
+    Route("POST", f"{PROVE}/passkey", Access.FRESH, proving.passkey),
+    Route("POST", f"{ACCOUNT}/passkey/options", Access.PROVEN, account.passkey_options),
+    Route("POST", f"{ACCOUNT}/passkey", Access.PROVEN, account.add_passkey),
+    Route("GET", f"{ACCOUNT}/authenticator", Access.PROVEN, account.new_totp),
+    Route("POST", f"{ACCOUNT}/authenticator", Access.PROVEN, account.add_totp),
+    Route("POST", ACCOUNT + "/devices/{device:str}", Access.PROVEN, account.remove_device),
+    Route("POST", f"{ACCOUNT}/recovery-codes", Access.PROVEN, account.recovery_codes),
 )
 
 STATIC = {
@@ -146,10 +151,12 @@ async def _answer(web: Web, route: Route, request: Request[Any, Any, Any], secre
     if route.method == "POST":
         visit.check_form(parse_form(await request.body()))
     if route.access is not Access.ANYONE and (
-        signed_in is None or (route.access is Access.FRESH and not signed_in.fresh)
+        signed_in is None or (route.access is not Access.SIGNED_IN and not signed_in.fresh)
     ):
         code = code_of(visit)
         return to(f"{SIGN_IN}?again=1" + (f"&code={code}" if code else "") if signed_in is not None else SIGN_IN)
+    if route.access is Access.PROVEN and not await account.proven(web, visit):
+        return to(PROVE)
     return await route.work(web, visit)
 
 

@@ -12,12 +12,13 @@ from interlock.services.confirming import Confirmations
 from interlock.services.factors import Factors
 from interlock.services.links import Links
 from interlock.services.passkeys import Passkeys
-from interlock.services.signin import PUBLIC, Judgement
+from interlock.services.signin import PUBLIC, Confirmation, Judgement
 from interlock.services.sso import Sso
 from interlock.web.visit import Answer, Site, Visit, to
 
 SIGN_IN = "/sign-in"
 ACCOUNT = "/account"
+PROVE = f"{ACCOUNT}/prove"
 
 
 class PasswordCheck(Protocol):
@@ -25,6 +26,10 @@ class PasswordCheck(Protocol):
 
     async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
         """Judge a password, with the code of a second factor if there is one; SignInFailed if it is wrong."""
+        ...
+
+    async def confirm(self, user: str, code: str, *, source: str) -> Confirmation:
+        """Judge the code of somebody who is known already; SignInFailed, Locked."""
         ...
 
 
