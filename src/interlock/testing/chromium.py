@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 EXECUTABLE = Path("/usr/bin/chromium")
+
+PATIENCE_MS = 20_000.0
+"""How long a page may take: several test runs may share one core."""
 
 _ARGUMENTS = (
     "--no-sandbox",
@@ -29,6 +32,7 @@ _ARGUMENTS = (
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Meanwhile it runs."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=list(_ARGUMENTS))
         try:
@@ -44,7 +48,7 @@ class Person:
         size: Any = {"viewport": {"width": 360, "height": 640}, "is_mobile": True} if phone else {}
         self.context: BrowserContext = browser.new_context(**size)
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(PATIENCE_MS)
         self.complaints: list[str] = []  # of the browser: a refused script, a style that breaks the policy
         self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
