@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from interlock.adapters.system import SystemClock
 from interlock.domain.identity import RECOVERY
 from interlock.testing.evidence import Witness
-from interlock.testing.factors import give_second_factor
+from interlock.testing.factors import Authenticator, give_second_factor, phone_of
 from interlock.testing.gateway import PASSWORD, Cluster, Person
 from interlock.testing.openssh import SshClient, clean_env
 from interlock.testing.procs import Completed, poll_until, run
@@ -120,14 +121,17 @@ def test_who_answers_gets_in_once_for_a_shared_connection(
     assert [each["code"] for each in told] == ["T1016W", "T1016I"]
 
 
-def test_a_jump_is_asked_at_its_end(proxy_cluster: Cluster, client: SshClient, codes: Iterator[str]) -> None:
-    """Once, by the gateway in the target's place; the jump itself is not."""
+@pytest.mark.usefixtures("codes")
+def test_a_jump_is_asked_at_its_end(proxy_cluster: Cluster, client: SshClient) -> None:
+    """Once, by the gateway in the target's place; the jump itself is not. By an authenticator."""
     place = proxy_cluster.place(proxy_cluster.node_name, "jump")
+    witness = Witness(proxy_cluster)
     with asking(client, place, "echo was-$((40+2))") as terminal:
         terminal.expect("Code:")
-        terminal.send(f"{next(codes)}\r")
+        terminal.send(f"{Authenticator().code(SystemClock().now())}\r")
         terminal.expect("was-42")
         assert terminal.wait() == 0
+    assert witness.wait_event("session.start", user=USER)["with_mfa"] == phone_of(USER).id
 
 
 def test_a_node_reached_directly_says_where_to_go(proxy_cluster: Cluster, client: SshClient) -> None:
