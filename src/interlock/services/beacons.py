@@ -12,7 +12,10 @@ ASKED_EVERY_S = 15.0
 """Half as long as a beacon lasts, and a twentieth of the time for which a proof counts."""
 
 AGAIN_S = 1.0
-"""After a question that auth did not answer."""
+"""After a question that auth did not answer; twice as long after each further one, up to the time above."""
+
+WITHOUT_S = 4.0
+"""At most, as long as there is none at all: nobody can be led on."""
 
 FIRST_S = 2.0
 """Seconds that a starting proxy waits for its first one."""
@@ -28,6 +31,7 @@ class LatestBeacon:
         self._sleep = sleep
         self._value = b""
         self._failing = ""  # what was logged last
+        self._pause = ASKED_EVERY_S
 
     def __call__(self) -> bytes:
         """`Gate.beacon`; empty until auth has answered once."""
@@ -39,19 +43,24 @@ class LatestBeacon:
             async with asyncio.timeout(FIRST_S):
                 await self._refresh()
         except TimeoutError:
-            _log.warning("presence.no_beacon", error="auth does not answer")
+            self._failed("auth does not answer", f"not within {FIRST_S} s")
 
     async def run(self) -> None:
         """Keep up with auth."""
         while True:
-            await self._sleep(AGAIN_S if self._failing else ASKED_EVERY_S)
+            await self._sleep(self._pause)
             await self._refresh()
 
     async def _refresh(self) -> None:
         try:
             self._value = await self._ask()
-            self._failing = ""
+            self._failing, self._pause = "", ASKED_EVERY_S
         except InterlockError as error:  # an auth of an older version asks for no proofs
-            if error.public != self._failing:
-                _log.warning("presence.no_beacon", error=error.public, reason=error.reason)
-            self._failing = error.public
+            self._failed(error.public, error.reason)
+
+    def _failed(self, error: str, reason: str) -> None:
+        most = ASKED_EVERY_S if self._value else WITHOUT_S
+        self._pause = min(self._pause * 2, most) if self._failing else AGAIN_S
+        if error != self._failing:
+            _log.warning("presence.no_beacon", error=error, reason=reason)
+        self._failing = error

@@ -28,7 +28,8 @@ class SqlProofUses:
             if tidies:
                 connection.execute(delete(_PROOFS).where(_PROOFS.c.used < forget))
             row = {"proof": proof, "used_by": by, "used": now}
-            connection.execute(insert(_PROOFS).values(row).on_conflict_do_nothing())
+            if connection.execute(insert(_PROOFS).values(row).on_conflict_do_nothing()).rowcount:
+                return True
             return bool(connection.execute(_USED_BY, {"proof": proof}).scalar_one() == by)
 
         answer = await self._database.write(first)
