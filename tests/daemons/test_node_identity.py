@@ -1,9 +1,12 @@
 """The node's identity on disk: private, whole or absent."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from interlock.core.certificate import Certificate, CertKind, PublicKey
 from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.daemons.node_identity import FILE, IdentityFile, NodeIdentity, create_host_key, public_line
@@ -69,3 +72,31 @@ def test_renewal_replaces_certificates_and_trust_only() -> None:
     )
     assert (fresh.id, fresh.host_key, fresh.names) == (IDENTITY.id, IDENTITY.host_key, IDENTITY.names)
     assert fresh.trust == TrustBundle(("u2",), ("h2",))
+
+
+def test_certificates_by_another_key_than_the_one_that_signs_are_due() -> None:
+    """Auth names that first. What cannot be read, or does not exist, is not: renewing it would change nothing."""
+    old, new = (Ed25519PrivateKey.from_private_bytes(seed * 32) for seed in (b"o", b"n"))
+    both = _line(new), _line(old)
+    assert not replace(IDENTITY, host_certificate="", host_cas=both).signed_by_others
+    assert not IDENTITY.signed_by_others
+    tunnelled = replace(IDENTITY, host_certificate=_certificate(new), host_cas=both, tunnel_certificate="")
+    assert not tunnelled.signed_by_others
+    assert replace(tunnelled, host_certificate=_certificate(old)).signed_by_others
+    assert replace(tunnelled, host_cas=both[::-1]).signed_by_others
+    assert replace(tunnelled, tunnel_certificate=_certificate(old), user_cas=both).signed_by_others
+    assert not replace(tunnelled, tunnel_certificate=_certificate(new), user_cas=both).signed_by_others
+
+
+def _public(key: Ed25519PrivateKey) -> PublicKey:
+    return PublicKey("ssh-ed25519", (key.public_key().public_bytes_raw(),))
+
+
+def _line(key: Ed25519PrivateKey) -> str:
+    return _public(key).line("an authority")
+
+
+def _certificate(authority: Ed25519PrivateKey) -> str:
+    public = _public(authority)
+    certificate = Certificate(b"n" * 32, public, 1, CertKind.HOST, "db1", ("db1",), 0, 1, (), (), public)
+    return certificate.line(authority.sign(certificate.signed_part()))
