@@ -28,7 +28,18 @@ V1_NODE = NodeOptions(answers_v2=False, takes_hand_over=False)
 MUTE_NODE = NodeOptions(announce_session_id=False, answers_v1=False, answers_v2=False, takes_hand_over=False)
 """Knows no query and names nothing."""
 
-FIRST_AUTH = frozenset({"RecordingTerms", "Report", "Peers", "Beacon", "AskBrowser", "CollectBrowser"})
+FIRST_AUTH = frozenset(
+    {
+        "RecordingTerms",
+        "Report",
+        "Peers",
+        "Beacon",
+        "AskBrowser",
+        "CollectBrowser",
+        "EnrolledKey",
+        "ConfirmConnection",
+    }
+)
 """What the first auth that knew proxies apart did not know; what else came later are fields with defaults."""
 
 NODES = {"v1": V1_NODE, "none": MUTE_NODE}
