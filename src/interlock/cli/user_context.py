@@ -64,18 +64,20 @@ def valid_login(proxy: ProxyAddress | None) -> Login:
 def with_fresh_portal(
     proxy: ProxyAddress | None, work: "Callable[[PortalClient], Awaitable[T]]", answers: "Answers"
 ) -> T:
-    """Run ``work`` on a connection for which the person signs in once more."""
+    """Run ``work`` on a connection for which the person signs in once more: at a terminal, as before."""
     import asyncio
 
     from interlock.adapters.ssh.portal_client import Gateway, connect
-    from interlock.cli.user_login import Interrupted, LoginTrust
+    from interlock.cli.user_login import Interrupted, LoginTrust, PersonsBrowser, TerminalAnswers
 
     profile = Home.default().load(proxy).profile
+    at_terminal = isinstance(answers, TerminalAnswers)
+    browser = PersonsBrowser(at_once=bool(profile.way), opens=True) if at_terminal else None
     trust = LoginTrust(str(profile.address), Home.default().host_ca(profile.address))
     gateway = Gateway(profile.host, profile.port, profile.user)
 
     async def run() -> T:
-        async with connect(gateway, trust, answers=answers) as portal:
+        async with connect(gateway, trust, answers=answers, browser=browser) as portal:
             return await work(portal)
 
     try:
