@@ -1,12 +1,14 @@
 """Each requirement R1 to R30 has a test that is named by it, and the table of SECURITY.md says which."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = {f"R{number}" for number in range(1, 31)}
 
 
+@cache
 def _tested() -> dict[str, set[str]]:
     """The tests that are named by each requirement, with their files."""
     found: dict[str, set[str]] = {}
