@@ -11,8 +11,9 @@ from interlock.domain.audit import Kind
 from interlock.domain.lock import LockKind
 from interlock.domain.rbac import Role
 from interlock.domain.request import AccessRequest, RequestState
+from interlock.services.authority import MAX_USER_TTL
 from interlock.services.emitter import EventFactory
-from interlock.services.requests import Requests
+from interlock.services.requests import MAX_TAKEN_BACK, Requests
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.limits import MemoryLocks
@@ -74,6 +75,19 @@ async def test_from_the_question_to_the_access(desk: Desk) -> None:
     assert await desk.requests.usable("bob") == []
     desk.clock.advance(3600)
     assert await desk.requests.usable("alice") == []
+
+
+async def test_two_who_agree_do_not_fill_the_list_of_locks(desk: Desk) -> None:
+    """Access that is given and given up again leaves a lock each time: one could lock nobody out any more."""
+    for _ in range(MAX_TAKEN_BACK):
+        done = await desk.approved()
+        await desk.requests.cancel("alice", done.id)
+        desk.clock.advance(1)
+    with pytest.raises(Denied, match="tomorrow"):
+        await desk.asked()
+    assert len(await desk.locks.locks()) == MAX_TAKEN_BACK
+    desk.clock.advance(MAX_USER_TTL.total_seconds())
+    assert (await desk.asked()).user == "alice"
 
 
 @pytest.mark.parametrize("name", ["hidden", "ghost", "nosuch"])

@@ -31,6 +31,9 @@ from interlock.services.emitter import EventFactory
 LISTED = 1000
 """Requests that are looked through for those that somebody may see."""
 
+MAX_TAKEN_BACK = 20
+"""Accesses of one person that were given up or taken back and are still locked: all locks together are bounded."""
+
 TRIES = 5
 """How often a decision is tried when others decide at the same moment."""
 
@@ -76,6 +79,7 @@ class Requests:
         for name in names:
             if name not in found or not may_ask(roles, name):
                 raise Denied(f"you may not ask for the role {name[:128]}", reason=f"{user} asked for {name[:128]}")
+        await self._check_taken_back(user)
         request = AccessRequest(
             id=self._entropy.uuid(),
             user=user,
@@ -171,6 +175,15 @@ class Requests:
                 created_by=by,
             )
         )
+
+    async def _check_taken_back(self, user: str) -> None:
+        """Denied if the person's locks are too many: two who agree could fill the list that keeps them out."""
+        mine = {each.id for each in await self.store.requests(user=user, limit=LISTED)}
+        now = self._clock.now()
+        locked = [each for each in await self._locks.locks() if each.name in mine and each.in_force(now)]
+        if len(locked) >= MAX_TAKEN_BACK:
+            public = "you have given up too much access lately: ask again tomorrow"
+            raise Denied(public, reason=f"{len(locked)} accesses of {user} are locked")
 
     async def _find(self, request_id: str) -> AccessRequest:
         try:
