@@ -8,7 +8,7 @@ code can see that it is one. One sign-in comes of a confirmation, for exactly th
 from dataclasses import dataclass
 
 from interlock.core.address import source_of
-from interlock.core.errors import Denied, LimitReached, NotFound, SignInFailed
+from interlock.core.errors import Denied, LimitReached, Locked, NotFound, SignInFailed
 from interlock.core.ids import parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.browser import CONFIRM_LIFE, Confirmation, Purpose, Verdict, make_code, parse_code
@@ -171,7 +171,11 @@ class Confirmations:
             raise self._failed(waiting, "the account was removed") from None
         devices = (waiting.device,) if waiting.device else ()
         subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=devices)
-        await check_stored(self._locks, subject, now=self._clock.now())
+        try:
+            await check_stored(self._locks, subject, now=self._clock.now())
+        except Locked as error:
+            self._emit(Kind.USER_LOGIN_FAILURE, waiting, error=error.reason)
+            raise
 
     def _failed(self, waiting: Confirmation | None, cause: str) -> SignInFailed:
         if waiting is not None:
