@@ -1,16 +1,18 @@
 """The second question at the doors: nobody passes it by, and who answers is the one whose key was right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import asyncssh
 import pytest
 
 from interlock.adapters.ssh.guarded import MAX_ATTEMPTS
+from interlock.core.errors import StoreError
 from interlock.core.wire import Reader, boolean, string, uint32
 from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.duties import RecordingMode
 from interlock.domain.lock import Lock, LockKind, LockList
+from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind
 from interlock.testing.clock import START
 from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_REQUEST, USERAUTH_SUCCESS, RawSsh, connect_raw
@@ -235,3 +237,18 @@ async def test_attempts_are_counted_over_both_questions(careful: Gateway) -> Non
             await client.expect(USERAUTH_FAILURE)
         client.sign(ROUTE, await careful.credential("carol"))
         await client.wait_gone()
+
+
+async def test_who_cannot_be_looked_up_is_told_so(careful: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Auth may be away: nobody is let in by that, and nobody is left with a closed connection and no word."""
+
+    async def away(names: Iterable[str]) -> list[Role]:
+        raise StoreError("auth cannot be reached", reason=f"asked for {', '.join(names)}")
+
+    monkeypatch.setattr(careful.users, "roles", away)
+    async with await arrive(careful) as client:
+        client.sign(ROUTE, await careful.credential("carol"))
+        assert await client.wait_gone() == "auth cannot be reached"
+    await careful.wait_clean()
+    (told,) = await careful.events("auth")
+    assert "asked for" in str(told["error"])

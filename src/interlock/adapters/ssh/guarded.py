@@ -162,8 +162,12 @@ class Guarded(CertificateHooks):
             self.claims = claims
 
     async def weigh(self, user: str, certificate: bytes) -> None:  # noqa: ARG002
-        """See `CertificateHooks.weigh`."""
-        self._weighed = certificate, await self._asks(self._read(certificate))
+        """See `CertificateHooks.weigh`. Nobody is let in while it cannot be said, and they are told why."""
+        try:
+            self._weighed = certificate, await self._asks(self._read(certificate))
+        except InterlockError as error:
+            self._note(error.reason)
+            raise asyncssh.PermissionDenied(error.public) from error
 
     def _read(self, shown: bytes) -> Claims:
         """Of the certificate, or the enrolled key, that was shown and has signed."""
