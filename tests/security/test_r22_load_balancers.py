@@ -9,10 +9,13 @@ import pytest
 
 from interlock.adapters.ssh import fronted
 from interlock.core.proxy_header import SIGNATURE
+from interlock.testing.gateway import Cluster
+from interlock.testing.generations import credential_of
 from interlock.testing.hostile import RawSsh, connect_raw
 from interlock.testing.offences import begin
 from interlock.testing.plain_target import plain_target
 from interlock.testing.ports import LOOPBACK
+from interlock.testing.procs import poll_until
 from interlock.testing.ssh_pair import LOGIN, Gateway, gateway
 
 CLIENT = "203.0.113.9"
@@ -21,6 +24,7 @@ BINARY = (
     SIGNATURE + b"\x21\x11\x00\x0c" + bytes([203, 0, 113, 9, 192, 0, 2, 2]) + (4711).to_bytes(2, "big") + bytes(2)
 )
 OWN = b"PROXY UNKNOWN\r\n"
+BALANCER = "127.0.0.9"
 
 
 @pytest.fixture
@@ -108,3 +112,36 @@ async def test_r17_a_header_that_does_not_come_costs_nobody_else(
         for client in silent:
             assert await client.wait_gone() == ""
             await client.close()
+
+
+class Balanced(Cluster):
+    """A gateway of two processes behind a load balancer, which comes from another address of this machine."""
+
+    def _gateway_config(self) -> str:
+        return super()._gateway_config().replace("[proxy]\n", f'[proxy]\nproxy_protocol = ["{BALANCER}/32"]\n')
+
+
+@pytest.mark.slow
+@pytest.mark.interop
+def test_r22_with_real_daemons(tmp_path: Path) -> None:
+    """From the file to the audit log, at whichever worker; people who come by themselves need no header."""
+    with Balanced(tmp_path / "cluster", with_node=False, workers=2) as cluster:
+        credential = credential_of(cluster.person)
+
+        async def balanced() -> None:
+            reader, writer = await asyncio.open_connection(LOOPBACK, cluster.port, local_addr=(BALANCER, 0))
+            async with RawSsh(reader, writer) as client:
+                client.write(BINARY)
+                await client.log_in(f"{cluster.login_name}%{cluster.agentless_name}", credential)
+                await begin(client, "true")
+
+        for _ in range(3):
+            asyncio.run(balanced())
+
+        def seen() -> list[str]:
+            return [each["addr.remote"] for each in cluster.json("events", "ls", "--type", "session.start")]
+
+        poll_until(lambda: len(seen()) == 3, "three sessions")
+        assert set(seen()) == {f"{CLIENT}:4711"}
+        [login] = cluster.json("events", "ls", "--type", "user.login")
+        assert login["addr.remote"].startswith(f"{LOOPBACK}:")
