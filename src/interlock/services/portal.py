@@ -21,10 +21,12 @@ from interlock.core.errors import Denied, InterlockError, NotFound, RemoteProtoc
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import SessionId
 from interlock.core.limits import REFUSALS_TOLD
+from interlock.domain.access import SecondFactor
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.bot import Bot
 from interlock.domain.container import Unlock
-from interlock.domain.identity import Claims
+from interlock.domain.factor import check_factor, required_by
+from interlock.domain.identity import Claims, Identity
 from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for, may_list
 from interlock.domain.request import AccessRequest
@@ -50,6 +52,9 @@ from interlock.services.selfservice import SelfService
 
 DEFAULT_TTL = timedelta(hours=12)
 """A certificate's life when the user asks for none: one working day."""
+
+_WEIGHTY = (wire.Recording, wire.EndSession, wire.ReviewAccess)
+"""What takes a sign-in with a second factor if any of the person's roles asks for one, whatever it is about."""
 
 _OF_BOTS = (wire.Sign, wire.Nodes, wire.WhoAmI, wire.Cluster)
 
@@ -157,6 +162,8 @@ class Portal:
                 return await self._answer_foreign(caller.claims, request)
             await self._check_bot(caller, request)
             roles = await self._current_roles(caller)
+            if isinstance(request, _WEIGHTY) and required_by(roles) is not None:
+                check_factor(SecondFactor.SIGN_IN, _who(caller))
             return await self._answer(caller, roles, request)
         except Denied as error:
             self._emit_denied(caller, error)
@@ -424,6 +431,10 @@ class Portal:
     ) -> None:
         who: dict[str, JsonValue] = {"user": caller.user, "addr.remote": caller.source}
         self._events.emit(self._factory.make(kind, who | fields, sid=sid))
+
+
+def _who(caller: Caller) -> Identity:
+    return caller.claims.identity if caller.claims is not None else Identity(caller.user, (), "", caller.device)
 
 
 def refusal(error: InterlockError) -> wire.Refused:

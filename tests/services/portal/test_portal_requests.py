@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from interlock.core import portal as wire
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
-from interlock.domain.access import RoleOptions
+from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.audit import Kind, rfc3339
 from interlock.domain.bot import BY_TOKEN, Bot
 from interlock.domain.identity import Claims, Identity
@@ -29,7 +29,7 @@ from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.factors import MemoryFactors, Nowhere, no_factors, self_service
 from interlock.testing.limits import MemoryLocks
-from interlock.testing.portal import KEY, Elsewhere, Events, World, certified, refused, signed_in
+from interlock.testing.portal import KEY, SID, Elsewhere, Events, World, certified, refused, signed_in
 from interlock.testing.requests import MemoryRequests
 
 KNOWN = {
@@ -173,6 +173,25 @@ async def test_a_key_without_certificate_gets_none_by_it(office: Portal) -> None
     assert caller.claims is not None
     caller = replace(caller, claims=replace(caller.claims, enrolled=True, verified=True))
     assert "ilsh login" in (await refused(office, caller, wire.UseAccess(done.id, KEY))).message
+
+
+@pytest.mark.parametrize("wanted", [SecondFactor.SIGN_IN, SecondFactor.SESSION])
+async def test_a_stolen_key_decides_nothing_where_a_role_asks_for_a_second_factor(
+    office: Portal, monkeypatch: pytest.MonkeyPatch, wanted: SecondFactor
+) -> None:
+    """Nor plays a recording or ends a session: the certificate has to say that there was one."""
+    made = (await ask(office, certified("alice", "dev"), wire.AskAccess(["dba"], "incident"))).request
+    options = RoleOptions(review_roles=("dba",), second_factor=wanted)
+    monkeypatch.setitem(KNOWN, "lead", Role("lead", options=options))
+    bob = certified("bob", "lead")
+    assert bob.claims is not None
+    for request in (wire.ReviewAccess(made.id, approve=True), wire.Recording(SID), wire.EndSession(SID)):
+        assert "second factor" in (await refused(office, bob, request)).message
+        assert "second factor" in (await refused(office, signed_in("bob"), request)).message
+    device = replace(bob.claims.identity, device="0b8f4a5e-1111-4222-8333-944445555666")
+    proven = replace(bob, claims=replace(bob.claims, identity=device))
+    assert (await ask(office, proven, wire.ReviewAccess(made.id, approve=True))).request.state == "approved"
+    assert (await ask(office, bob, wire.Accesses())).requests
 
 
 async def test_whoever_has_no_login_can_sign_in_to_ask(office: Portal, clock: FakeClock) -> None:
