@@ -23,7 +23,7 @@ MAX_TICKET = 1024
 """Bytes."""
 
 LIFE = timedelta(minutes=5)
-"""As long as a sign-in counts for a new certificate (`portal.SIGN_WINDOW`)."""
+"""As long as a sign-in counts for a new certificate (`caller.SIGN_WINDOW`)."""
 
 _SEAL = 32
 

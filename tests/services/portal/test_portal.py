@@ -20,7 +20,8 @@ from interlock.domain.rbac import Role
 from interlock.ports import RecordingInfo
 from interlock.services import portal as service
 from interlock.services.caller import SIGN_WINDOW
-from interlock.services.portal import DEFAULT_TTL, Portal
+from interlock.services.certifying import DEFAULT_TTL
+from interlock.services.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.portal import (
     KEY,

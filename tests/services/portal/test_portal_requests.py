@@ -22,8 +22,9 @@ from interlock.ports import User
 from interlock.services.authority import Authority
 from interlock.services.caller import Caller
 from interlock.services.certificates import CertificateReader
+from interlock.services.certifying import NO_LOGIN
 from interlock.services.emitter import EventFactory
-from interlock.services.portal import NO_LOGIN, Portal
+from interlock.services.portal import Portal
 from interlock.services.requests import Requests
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
@@ -258,7 +259,8 @@ async def test_what_roles_say_of_certificates_counts_for_bots(
     """The shorter life, and the address that it comes from."""
     options = RoleOptions(pin_source_ip=True, max_certificate_ttl=600)
     monkeypatch.setitem(KNOWN, "dev", Role("dev", ("www",), {"env": "prod"}, options))
-    machines = office._bots = Machines()  # type: ignore[assignment]  # the rest of it is not asked for
+    machines = Machines()
+    monkeypatch.setattr(office._certifying, "_bots", machines)  # the rest of it is not asked for
     await refused(office, replace(signed_in(), source="192.0.2.7:4000"), wire.Sign(KEY))
     [bot] = machines.signed
     assert (bot.life, bot.sources) == (timedelta(minutes=10), ("192.0.2.7/32",))
