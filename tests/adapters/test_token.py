@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from interlock.adapters.token import Token, TokenWrapping
 from interlock.core.errors import ConfigError
-from interlock.services.sealing import DATA_KEY
+from interlock.services.keys.sealing import DATA_KEY
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.softhsm import PIN, make_token, module

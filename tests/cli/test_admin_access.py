@@ -9,7 +9,7 @@ import pytest
 
 from interlock.daemons.local import open_local
 from interlock.domain.audit import AuditEvent
-from interlock.services.signin import SignInResult
+from interlock.services.signin.signin import SignInResult
 
 Ilctl = Callable[..., Any]
 

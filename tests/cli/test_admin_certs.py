@@ -10,7 +10,7 @@ import pytest
 
 from interlock.core.certificate import PublicKey
 from interlock.daemons.local import open_local
-from interlock.services.emitter import Emitter
+from interlock.services.audit.emitter import Emitter
 
 Ilctl = Callable[..., Any]
 KEY = PublicKey("ssh-ed25519", (bytes(32),))

@@ -31,7 +31,7 @@ from interlock.domain.factor import Device, Totp
 from interlock.domain.request import AccessRequest
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.ports import MemberProxy, User
-from interlock.services.enrolment import Enrolment
+from interlock.services.signin.enrolment import Enrolment
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.recordings import SID, made

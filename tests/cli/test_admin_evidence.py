@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from interlock.daemons.local import open_local
-from interlock.services.checkpoints import Checkpoints
+from interlock.services.audit.checkpoints import Checkpoints
 
 Ilctl = Callable[..., Any]
 

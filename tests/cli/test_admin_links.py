@@ -8,7 +8,7 @@ from typing import Any
 from interlock.daemons.config import WebConfig
 from interlock.daemons.local import open_local
 from interlock.daemons.web import keep_url
-from interlock.services.digests import digest_of
+from interlock.services.signin.digests import digest_of
 
 Ilctl = Callable[..., Any]
 

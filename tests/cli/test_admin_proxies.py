@@ -9,7 +9,7 @@ from typing import Any
 from interlock.core.ids import DaemonId
 from interlock.daemons.local import open_local
 from interlock.ports import MemberProxy, TokenKind
-from interlock.services.joining import TokenText
+from interlock.services.keys.joining import TokenText
 
 Ilctl = Callable[..., Any]
 

@@ -11,7 +11,7 @@ import pytest
 from interlock.adapters.age import AgeKeys
 from interlock.daemons.local import open_local
 from interlock.domain.audit import Kind
-from interlock.services.emitter import EventFactory
+from interlock.services.audit.emitter import EventFactory
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.recordings import SID, made
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from interlock.services.joining import TokenText
+from interlock.services.keys.joining import TokenText
 from interlock.testing.procs import run
 
 ILCTL = Path(sys.executable).with_name("ilctl")

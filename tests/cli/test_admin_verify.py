@@ -12,8 +12,8 @@ from interlock.daemons.local import Local, open_local
 from interlock.domain.audit import Kind
 from interlock.domain.recording import Header
 from interlock.domain.signing import DaemonRole
-from interlock.services.emitter import EventFactory
-from interlock.services.warrants import OwnKey
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.warrants import OwnKey
 from interlock.testing.recordings import HEADER, NODE, SID, Made, made
 
 Ilctl = Callable[..., Any]

@@ -30,10 +30,10 @@ from interlock.cli.user_login import (
 from interlock.cli.user_profile import Login, Profile, write_key
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, SignInFailed, TargetError
-from interlock.services.caller import Caller
-from interlock.services.confirming import Asked, Collected
-from interlock.services.playback import Download
-from interlock.services.signin import Confirmation, Judgement, SignInResult
+from interlock.services.access.caller import Caller
+from interlock.services.portal.playback import Download
+from interlock.services.signin.confirming import Asked, Collected
+from interlock.services.signin.signin import Confirmation, Judgement, SignInResult
 from interlock.testing.clock import START
 from interlock.testing.ports import free_port
 from interlock.testing.procs import Daemon, poll_until, run

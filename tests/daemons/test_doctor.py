@@ -16,7 +16,7 @@ from interlock.daemons.local import Local, open_local
 from interlock.daemons.supervise import sole_user
 from interlock.domain.target import SubKind, Target
 from interlock.ports import MemberProxy, User
-from interlock.services.doctor import Finding, Verdict
+from interlock.services.operation.doctor import Finding, Verdict
 from interlock.testing.ports import LOOPBACK, free_port
 
 SID = SessionId("3a1b3ee8-e1a6-4bbe-8cbb-5b1d3a8f4a11")

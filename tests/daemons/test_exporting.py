@@ -12,7 +12,7 @@ from interlock.daemons.exporting import receiver
 from interlock.daemons.gateway import run_gateway
 from interlock.daemons.local import open_local
 from interlock.domain.audit import AuditEvent, Kind
-from interlock.services.verifying import verify
+from interlock.services.audit.verifying import verify
 from interlock.testing.clock import FakeClock
 from interlock.testing.receivers import http_receiver
 

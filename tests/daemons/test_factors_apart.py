@@ -11,8 +11,8 @@ from interlock.core.errors import Denied, NotFound, SignInFailed
 from interlock.core.presence import Presence
 from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.rbac import Role
-from interlock.services.enrolment import Enrolment
-from interlock.services.signin import CODE_PROMPT
+from interlock.services.signin.enrolment import Enrolment
+from interlock.services.signin.signin import CODE_PROMPT
 from interlock.testing.apart import Scene, blob, cluster_apart
 from interlock.testing.clock import FakeClock
 from interlock.testing.factors import Authenticator, phone_of

@@ -24,10 +24,10 @@ from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
 from interlock.domain.factor import EnrolledKey
 from interlock.domain.identity import Joining
 from interlock.domain.target import SubKind, Target
-from interlock.services.caller import Caller
-from interlock.services.daemonca import open_daemon_ca
-from interlock.services.presence import FRESH, PURPOSE, Beacons
-from interlock.services.tickets import CONFIRMED, FactorTickets
+from interlock.services.access.caller import Caller
+from interlock.services.fleet.tickets import CONFIRMED, FactorTickets
+from interlock.services.keys.daemonca import open_daemon_ca
+from interlock.services.keys.presence import FRESH, PURPOSE, Beacons
 from interlock.testing.apart import SID, WEB, Scene, blob, cluster_apart
 from interlock.testing.openssh import make_key
 from interlock.testing.presence import public_blob

@@ -10,7 +10,7 @@ from interlock.daemons.config import load_config
 from interlock.daemons.database import DATABASE
 from interlock.daemons.keys import KeysConfig, forget_sealed, keep_keys, kept_keys
 from interlock.daemons.local import open_local
-from interlock.services.sealing import ClearSealing, KeySealing
+from interlock.services.keys.sealing import ClearSealing, KeySealing
 from interlock.testing.database import put_database
 
 

@@ -14,7 +14,7 @@ from interlock.daemons.membership import IdentityKeeper, Renewable
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key
 from interlock.daemons.node_terms import NodeTerms
 from interlock.ports import RecordingTerms, TrustBundle
-from interlock.services.daemonca import DaemonCa, create_authority
+from interlock.services.keys.daemonca import DaemonCa, create_authority
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.recordings import NODE

@@ -19,7 +19,7 @@ from interlock.domain.audit import JsonValue
 from interlock.domain.duties import RecordingMode
 from interlock.domain.rbac import Role
 from interlock.ports import EventFilter, User
-from interlock.services.joining import TokenText
+from interlock.services.keys.joining import TokenText
 from interlock.testing.gateway import BIN
 from interlock.testing.openssh import SshClient, clean_env, current_login, make_key
 from interlock.testing.procs import run

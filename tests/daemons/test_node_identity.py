@@ -11,7 +11,7 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.daemons.node_identity import FILE, IdentityFile, NodeIdentity, create_host_key, public_line
 from interlock.ports import TrustBundle
-from interlock.services.joining import Renewed
+from interlock.services.keys.joining import Renewed
 from interlock.testing.procs import run
 
 IDENTITY = NodeIdentity(

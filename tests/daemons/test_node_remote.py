@@ -27,9 +27,9 @@ from interlock.domain.recording import Output
 from interlock.domain.signing import DaemonRole, read_public_keys
 from interlock.domain.target import SubKind, Target
 from interlock.ports import Clock, EventFilter, User
-from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import DAEMON_LIFE, open_daemon_ca
-from interlock.services.joining import JoinSources, create_token
+from interlock.services.keys.daemonca import DAEMON_LIFE, open_daemon_ca
+from interlock.services.keys.joining import JoinSources, create_token
+from interlock.services.sessions.claims import SessionClaims
 from interlock.testing.openssh import SshClient, current_login, make_key
 from interlock.testing.procs import Completed
 

@@ -11,8 +11,8 @@ from interlock.core.ids import DaemonId
 from interlock.daemons.node_terms import FILE, NodeTerms
 from interlock.domain.signing import DaemonRole, issue_warrant, read_warrant
 from interlock.ports import RecordingTerms
-from interlock.services.authority import WARRANT_TTL
-from interlock.services.warrants import RENEW_AFTER
+from interlock.services.keys.authority import WARRANT_TTL
+from interlock.services.keys.warrants import RENEW_AFTER
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.recordings import AUTHORITY, NODE

@@ -19,8 +19,8 @@ from interlock.daemons.node import NodeSettings
 from interlock.daemons.node_identity import IdentityFile
 from interlock.daemons.node_remote import run_node
 from interlock.ports import Clock
-from interlock.services.daemonca import DAEMON_LIFE, open_daemon_ca
-from interlock.services.joining import create_token
+from interlock.services.keys.daemonca import DAEMON_LIFE, open_daemon_ca
+from interlock.services.keys.joining import create_token
 from interlock.testing.ports import LOOPBACK, free_port
 
 pytestmark = pytest.mark.slow

@@ -19,12 +19,12 @@ from interlock.domain.browser import CONFIRM_LIFE, Confirmation, Purpose, Verdic
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Joining
 from interlock.domain.target import SubKind, Target
-from interlock.services.caller import Caller
-from interlock.services.confirming import Collected
-from interlock.services.daemonca import open_daemon_ca
-from interlock.services.proxies import MAX_TUNNELS_TOLD
-from interlock.services.signin import Judgement, SignInResult
-from interlock.services.tickets import PURPOSE, Tickets
+from interlock.services.access.caller import Caller
+from interlock.services.fleet.proxies import MAX_TUNNELS_TOLD
+from interlock.services.fleet.tickets import PURPOSE, Tickets
+from interlock.services.keys.daemonca import open_daemon_ca
+from interlock.services.signin.confirming import Collected
+from interlock.services.signin.signin import Judgement, SignInResult
 from interlock.testing.apart import OTHER_SID, PASSWORD, SID, WEB, Scene, blob, cluster_apart
 
 pytestmark = pytest.mark.slow

@@ -24,7 +24,7 @@ from interlock.daemons.config import Config
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import Kind
 from interlock.domain.metrics import Metric
-from interlock.services.daemonca import DaemonKind
+from interlock.services.keys.daemonca import DaemonKind
 
 ROOT = Path(__file__).parents[2]
 DOCS = {

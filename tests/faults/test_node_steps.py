@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from interlock.services.redialling import LONGEST_WINDOW_S
+from interlock.services.fleet.redialling import LONGEST_WINDOW_S
 from interlock.testing.aftermath import COUNTING, Aftermath, Counting
 from interlock.testing.gateway import Cluster
 from interlock.testing.injection import ALL, Fault, traced

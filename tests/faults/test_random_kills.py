@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from interlock.services.redialling import LONGEST_WINDOW_S
+from interlock.services.fleet.redialling import LONGEST_WINDOW_S
 from interlock.testing.aftermath import COUNTING, Aftermath, Counting
 from interlock.testing.gateway import Cluster, Mode
 from interlock.testing.injection import ALL

@@ -10,7 +10,7 @@ import pytest
 from interlock.adapters.db.engine import open_database
 from interlock.adapters.db.proofs import SqlProofUses
 from interlock.ports import ProofUses
-from interlock.services.presence import KEPT
+from interlock.services.keys.presence import KEPT
 from interlock.testing.clock import START
 from interlock.testing.postgres import NewPlace
 from interlock.testing.stores import MemoryProofs

@@ -15,9 +15,9 @@ from interlock.adapters.rpc.guard import SessionOwners
 from interlock.core.errors import Denied, RemoteProtocolError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.audit import AuditEvent, Kind
-from interlock.services.claiming import Claim, Claiming, claim_own
-from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import HostIdentity
+from interlock.services.keys.daemonca import HostIdentity
+from interlock.services.sessions.claiming import Claim, Claiming, claim_own
+from interlock.services.sessions.claims import SessionClaims
 from interlock.testing.clock import START
 from interlock.testing.postgres import NewPlace
 

@@ -24,7 +24,7 @@ BY_OTHER_NAMES = {
     "LEAF_TIMEOUT_S": "tests/adapters/ssh/test_leaf.py::test_a_leaf_that_never_answers",
     "MAX_CONNECTIONS_PREAUTH": "tests/security/test_hostile_client.py::test_r17_more_connections_than_may_wait",
     "MAX_SFTP_HANDLE": "tests/core/transfer/test_sftp.py",
-    "MAX_SUMMARY_PATHS": "tests/services/test_transfers.py::test_the_summary_is_bounded",
+    "MAX_SUMMARY_PATHS": "tests/services/sessions/test_transfers.py::test_the_summary_is_bounded",
     "MAX_TUNNEL_CALLS": "tests/adapters/ssh/tunnel/test_entrance.py::test_calls_have_a_limit",
     "STORAGE_RESERVE": "tests/adapters/blob/test_arriving.py::test_a_full_disk_is_told_before_it_is_full",
     "TUNNEL_KEEPALIVE_S": "tests/adapters/ssh/tunnel/test_agent.py",

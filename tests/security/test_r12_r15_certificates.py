@@ -20,7 +20,7 @@ from interlock.core import wire
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.wire import string, uint32
-from interlock.services.authority import MAX_USER_TTL, Authority
+from interlock.services.keys.authority import MAX_USER_TTL, Authority
 from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_SUCCESS, Credential, Gone, RawSsh, connect_raw
 from interlock.testing.node import node_world
 from interlock.testing.offences import open_session

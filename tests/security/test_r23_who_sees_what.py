@@ -16,8 +16,8 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.access import RoleOptions
 from interlock.domain.identity import Claims, Forwarded, Identity
-from interlock.services.caller import SIGN_WINDOW, Caller
-from interlock.services.playback import Download
+from interlock.services.access.caller import SIGN_WINDOW, Caller
+from interlock.services.portal.playback import Download
 from interlock.testing.plain_target import plain_target
 from interlock.testing.portal import KEY
 from interlock.testing.ssh_pair import LOGIN, USER, Gateway
@@ -66,7 +66,7 @@ MAY: dict[type, set[str] | frozenset[str]] = {
     wire.Keys: HERE,
     wire.AddKey: {"signed in"},
     wire.RemoveKey: {"signed in"},
-    # The gateway here takes no requests for access (tests/services/test_requests.py), nor ends it sessions.
+    # The gateway here takes no requests for access (tests/services/access/test_requests.py), nor ends it sessions.
     wire.EndSession: NOBODY,
     **dict.fromkeys((wire.AskAccess, wire.Accesses, wire.ShowAccess), NOBODY),
     **dict.fromkeys((wire.ReviewAccess, wire.CancelAccess, wire.UseAccess), NOBODY),

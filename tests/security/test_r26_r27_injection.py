@@ -14,7 +14,7 @@ from interlock.core.address import parse_address
 from interlock.core.errors import InterlockError, NotFound
 from interlock.core.ids import parse_login, parse_name, parse_session_id
 from interlock.domain.tracker import parse_cursor
-from interlock.services.caller import Caller
+from interlock.services.access.caller import Caller
 from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_SUCCESS, Gone, connect_raw
 from interlock.testing.plain_target import plain_target
 from interlock.testing.ports import LOOPBACK

@@ -15,7 +15,7 @@ from interlock.core.wire import string
 from interlock.domain.access import RoleOptions
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.rbac import Role
-from interlock.services.locks import STALE_S
+from interlock.services.access.locks import STALE_S
 from interlock.testing.clock import START
 from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_SUCCESS, Gone, connect_raw
 from interlock.testing.offences import begin, open_session

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from interlock.domain.browser import LinkPurpose
-from interlock.services.links import PUBLIC
+from interlock.services.signin.links import PUBLIC
 from interlock.testing.browsing import URL, WebDesk
 
 NEW = "staple correct horse"

@@ -11,8 +11,8 @@ from interlock.core.errors import SignInFailed
 from interlock.domain.browser import FRESH, LinkPurpose, Purpose
 from interlock.domain.factor import Passkey
 from interlock.domain.lock import Lock, LockKind
-from interlock.services.browsing import ERRAND_LIFE
-from interlock.services.passkeys import PUBLIC
+from interlock.services.signin.browsing import ERRAND_LIFE
+from interlock.services.signin.passkeys import PUBLIC
 from interlock.testing.authenticator import Authenticator
 from interlock.testing.browsing import PASSWORD, URL, Browser, WebDesk
 

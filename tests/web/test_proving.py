@@ -2,7 +2,7 @@
 
 import pytest
 
-from interlock.services.browsing import BrowserSignIns
+from interlock.services.signin.browsing import BrowserSignIns
 from interlock.testing.authenticator import Authenticator
 from interlock.testing.browsing import URL, Browser, WebDesk
 from interlock.testing.factors import Authenticator as Phone

@@ -7,9 +7,9 @@ import pytest
 from interlock.domain.bot import Bot
 from interlock.domain.browser import FRESH, IDLE, LIFE
 from interlock.domain.lock import Lock, LockKind
-from interlock.services.bots import add_bot
-from interlock.services.browsing import BrowserSignIns
-from interlock.services.signin import PUBLIC
+from interlock.services.bots.bots import add_bot
+from interlock.services.signin.browsing import BrowserSignIns
+from interlock.services.signin.signin import PUBLIC
 from interlock.testing.browsing import PASSWORD, URL, WebDesk
 from interlock.testing.factors import Authenticator, phone_of
 

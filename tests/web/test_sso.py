@@ -11,10 +11,10 @@ from joserfc import jwk
 from interlock.domain.browser import LinkPurpose
 from interlock.domain.lock import Lock, LockKind
 from interlock.domain.sso import Connector, Rule
-from interlock.services.browsing import ERRAND_LIFE
-from interlock.services.passkeys import PUBLIC as PASSKEY_REFUSED
-from interlock.services.providers import KEPT_S, REFETCH_S
-from interlock.services.sso import PUBLIC
+from interlock.services.signin.browsing import ERRAND_LIFE
+from interlock.services.signin.passkeys import PUBLIC as PASSKEY_REFUSED
+from interlock.services.signin.providers import KEPT_S, REFETCH_S
+from interlock.services.signin.sso import PUBLIC
 from interlock.testing.authenticator import Authenticator
 from interlock.testing.browsing import PASSWORD, URL, Browser, WebDesk, web_desk
 from interlock.testing.clock import FakeClock

@@ -59,7 +59,7 @@ def add_user(
     async def work(local: "Local") -> None:
         from interlock.daemons.web import kept_url
         from interlock.ports import User
-        from interlock.services.signin import check_new_password, one_time_password
+        from interlock.services.signin.signin import check_new_password, one_time_password
 
         missing = set(wanted) - {role.name for role in await local.roles.roles(wanted)}
         password = one_time_password(local.entropy)

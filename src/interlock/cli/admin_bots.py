@@ -45,7 +45,7 @@ def add(
     wanted, own = names(roles), tuple(login(each.strip()) for each in logins.split(",") if each.strip())
 
     async def work(local: "Local") -> str:
-        from interlock.services.bots import add_bot
+        from interlock.services.bots.bots import add_bot
 
         made = Bot(bot, own, ttl or DEFAULT_LIFE, sources, local.clock.now())
         known = {role.name for role in await local.roles.roles(wanted)}
@@ -65,7 +65,7 @@ def token(context: typer.Context, bot: NameArgument) -> None:
     """Print another token, for a bot that has lost its identity: who renews that later locks the bot."""
 
     async def work(local: "Local") -> str:
-        from interlock.services.bots import new_token
+        from interlock.services.bots.bots import new_token
 
         found = await _found(local, bot)
         made = await new_token(local.bots, found, pin=_pin(local), clock=local.clock, entropy=local.entropy)

@@ -161,7 +161,7 @@ async def _revocations(local: "Local") -> list[Lock]:
 
 
 async def _wanted(local: "Local", serial: str | None, user: str | None) -> list[_Issued]:
-    from interlock.services.authority import MAX_USER_TTL
+    from interlock.services.keys.authority import MAX_USER_TTL
 
     found = await _issued(local, user)
     if serial is None:

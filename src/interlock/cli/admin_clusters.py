@@ -81,8 +81,8 @@ def trust(
     """Become a leaf of another cluster: let its people in, with the roles that the mapping gives them."""
     from interlock.adapters.rpc.joiner import trust_root
     from interlock.ports import TokenKind
-    from interlock.services.joining import TokenText
-    from interlock.services.trusting import checked_root, trust_fields
+    from interlock.services.clusters.trusting import checked_root, trust_fields
+    from interlock.services.keys.joining import TokenText
 
     parsed = TokenText.parse(token, TokenKind.CLUSTER)
     roles: RoleMap = mapping or {}  # type: ignore[assignment]  # typer has parsed it
@@ -167,7 +167,7 @@ def change_cluster(
     kind: RelationOption = None,
 ) -> None:
     """Change what holds for another cluster from now on."""
-    from interlock.services.trusting import trust_fields, with_authorities
+    from interlock.services.clusters.trusting import trust_fields, with_authorities
 
     lines = None if authorities is None else _lines(authorities)
 
@@ -206,7 +206,7 @@ def remove_cluster(
     kind: RelationOption = None,
 ) -> None:
     """End the trust on this side: new sessions are refused at once; the other side can do the same."""
-    from interlock.services.trusting import trust_fields
+    from interlock.services.clusters.trusting import trust_fields
 
     async def work(local: "Local") -> None:
         found = await _find(local, name, kind)

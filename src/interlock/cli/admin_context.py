@@ -63,7 +63,7 @@ async def report(
 
     ``user`` is the account of this machine that runs the command: ``ilctl`` knows no other.
     """
-    from interlock.services.emitter import EventFactory
+    from interlock.services.audit.emitter import EventFactory
 
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
     who: dict[str, JsonValue] = {"user": account(), "method": "ilctl"}

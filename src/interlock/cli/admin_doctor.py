@@ -22,7 +22,7 @@ def doctor(
     from interlock.daemons.config import load_config
     from interlock.daemons.doctor import examine_gateway
     from interlock.daemons.local import default_data_dir
-    from interlock.services.doctor import Verdict
+    from interlock.services.operation.doctor import Verdict
 
     config = load_config(config_file)
     chosen: Path | None = context.obj

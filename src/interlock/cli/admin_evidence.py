@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from interlock.daemons.local import Local
-    from interlock.services.verifying import Report
+    from interlock.services.audit.verifying import Report
 
 _COLUMNS = {
     "writer": "Writer",
@@ -50,7 +50,7 @@ def verify_events(
 ) -> None:
     """Verify the audit log: its chains, its signatures, and that only what policy dropped is missing."""
     from interlock.domain.signing import read_public_keys
-    from interlock.services.verifying import verify
+    from interlock.services.audit.verifying import verify
 
     given = _read(key) if key is not None else None
     try:

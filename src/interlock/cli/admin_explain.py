@@ -12,7 +12,7 @@ from interlock.domain.explain import Finding
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
-    from interlock.services.explaining import Explanation
+    from interlock.services.access.explaining import Explanation
 
 app = typer.Typer(help="Decisions on who may go where.")
 
@@ -47,7 +47,7 @@ def explain_access(
 
 
 async def _explain(local: "Local", user: str, os_login: str, node: str, source: str | None) -> "Explanation":
-    from interlock.services.explaining import Explainer
+    from interlock.services.access.explaining import Explainer
 
     explainer = Explainer(
         local.admission,

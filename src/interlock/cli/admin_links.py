@@ -32,7 +32,7 @@ def reset_user(context: typer.Context, user: NameArgument, ttl: TtlOption = None
     life = ttl or LINK_LIFE
 
     async def work(local: "Local") -> str:
-        from interlock.services.bots import BotTokens
+        from interlock.services.bots.bots import BotTokens
 
         account = await local.users.user(user)
         if await BotTokens(local.bots, local.clock).is_bot(user):
@@ -65,7 +65,7 @@ def about_link(user: str, purpose: LinkPurpose, life: timedelta) -> dict[str, Js
 async def link_for(local: "Local", user: str, purpose: LinkPurpose, life: timedelta) -> str:
     """What to tell the administrator about a new link. ConfigError if there is no web part to open it."""
     from interlock.daemons.web import kept_url
-    from interlock.services.links import make_link
+    from interlock.services.signin.links import make_link
 
     where = kept_url(local.data_dir)
     secret = await make_link(local.browsers, user, purpose, life, clock=local.clock, entropy=local.entropy)

@@ -48,7 +48,7 @@ def remove_device(
     """Remove one device of a user."""
 
     async def work(local: "Local") -> "Device":
-        from interlock.services.factors import device_facts, one_of
+        from interlock.services.signin.factors import device_facts, one_of
 
         found = one_of(await local.factor_store.devices(user), device)
         await local.factor_store.remove_device(user, found.id)

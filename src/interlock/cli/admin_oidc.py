@@ -137,7 +137,7 @@ def try_connector(
 
     async def work(local: "Local") -> None:
         from interlock.adapters.oidc import HttpsProviders
-        from interlock.services.providers import Providers
+        from interlock.services.signin.providers import Providers
 
         found, _ = await local.sso.connector(connector)
         said = await Providers(HttpsProviders(ca=ca), local.clock).provider(found)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from interlock.daemons.local import Local
     from interlock.domain.audit import AuditEvent
     from interlock.domain.request import AccessRequest
-    from interlock.services.requests import Requests
+    from interlock.services.access.requests import Requests
 
 app = typer.Typer(help="Requests for access: who has asked for which roles.")
 
@@ -106,8 +106,8 @@ def _by_ilctl(event: "AuditEvent") -> "AuditEvent":
 
 
 def _requests(local: "Local") -> "Requests":
-    from interlock.services.emitter import EventFactory
-    from interlock.services.requests import Requests
+    from interlock.services.access.requests import Requests
+    from interlock.services.audit.emitter import EventFactory
 
     factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
     return Requests(

@@ -17,7 +17,7 @@ from interlock.domain.rotation import Phase, RotatedKind
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
     from interlock.domain.audit import JsonValue
-    from interlock.services.rotation import Rotations, Standing
+    from interlock.services.keys.rotation import Rotations, Standing
 
 
 class Which(StrEnum):

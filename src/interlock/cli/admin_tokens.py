@@ -14,7 +14,7 @@ from interlock.domain.audit import Kind, rfc3339
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
-    from interlock.services.joining import TokenText
+    from interlock.services.keys.joining import TokenText
 
 app = typer.Typer(help="Join tokens, with which nodes and proxies enter the cluster and leaf clusters trust it.")
 
@@ -54,8 +54,8 @@ def add_token(
 ) -> None:
     """Make a join token. It is printed once and stored as a hash only."""
     from interlock.ports import TokenKind
-    from interlock.services.daemonca import open_daemon_ca
-    from interlock.services.joining import create_token
+    from interlock.services.keys.daemonca import open_daemon_ca
+    from interlock.services.keys.joining import create_token
 
     async def work(local: "Local") -> "TokenText":
         ca = await open_daemon_ca(

@@ -39,7 +39,7 @@ def add_key(
         raise ConfigError(f"cannot read {file}", reason=str(error)) from None
 
     async def work(local: "Local") -> "EnrolledKey":
-        from interlock.services.enrolment import Enrolment
+        from interlock.services.signin.enrolment import Enrolment
 
         await local.users.user(user)
         until = None if expires is None else local.clock.now() + expires
@@ -55,7 +55,7 @@ def list_keys(context: typer.Context, user: UserArgument, form: FormatOption = F
     """List a user's keys."""
 
     async def work(local: "Local") -> list[dict[str, object]]:
-        from interlock.services.enrolment import key_facts
+        from interlock.services.signin.enrolment import key_facts
 
         await local.users.user(user)
         return [{"expires": None, **key_facts(key)} for key in await local.factor_store.keys_of(user)]
@@ -73,7 +73,7 @@ def remove_key(
     """Remove a key: new connections by it are refused. What is live ends by ilctl certs revoke --key."""
 
     async def work(local: "Local") -> "EnrolledKey":
-        from interlock.services.enrolment import Enrolment
+        from interlock.services.signin.enrolment import Enrolment
 
         gone = await Enrolment(local.factor_store, local.clock).remove(user, key)
         await report(local, Kind.KEY_REMOVE, _facts(gone))
@@ -83,7 +83,7 @@ def remove_key(
 
 
 def _facts(key: "EnrolledKey") -> "dict[str, JsonValue]":
-    from interlock.services.enrolment import key_facts
+    from interlock.services.signin.enrolment import key_facts
 
     facts = key_facts(key)
     return {**facts, "name": key.user, "key_name": facts["name"]}

@@ -49,7 +49,7 @@ def verify_recordings(
 
         async def work(local: "Local") -> list[dict[str, object]]:
             from interlock.domain.signing import read_public_keys
-            from interlock.services.authority import RECORDINGS
+            from interlock.services.keys.authority import RECORDINGS
 
             trusted = keys or read_public_keys(local.authority.export(RECORDINGS))
             if every:

@@ -32,7 +32,7 @@ def start(
 
     from interlock.adapters.system import SystemClock
     from interlock.cli import user_identity
-    from interlock.services.bot_renewal import half_way, keep_renewed
+    from interlock.services.bots.bot_renewal import half_way, keep_renewed
 
     clock, home = SystemClock(), user_identity.BotHome(directory)
 

@@ -32,8 +32,8 @@ from interlock.cli.user_profile import (
 from interlock.cli.user_ssh import route_names, ssh_config
 from interlock.core import portal as wire
 from interlock.core.errors import ConfigError, SignInFailed
-from interlock.services.bot_renewal import Validity
-from interlock.services.bots import BotToken
+from interlock.services.bots.bot_renewal import Validity
+from interlock.services.bots.bots import BotToken
 
 CURRENT = "current"
 """In the directory: a link to what counts, so that key and certificate change as one."""

@@ -6,7 +6,7 @@ bytes, a chunk of length 0 as their end, and then one more reply line, `Streamed
 recording which broke off is never taken for a whole one.
 
 Requests are strict: a field that the gateway does not know might be a restriction, so it refuses. Replies
-may have fields that an older tool does not know. Nothing here decides anything: see services.portal.
+may have fields that an older tool does not know. Nothing here decides anything: see services.portal.portal.
 """
 
 from collections.abc import Iterator

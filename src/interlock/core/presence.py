@@ -5,7 +5,7 @@ identifier is the hash of the first key exchange (RFC 4253 §7.2, §8), and what
 KEXINIT in it, in whose cookie a proxy apart from auth has put auth's latest *beacon*. So whoever sees all of it
 knows that the person has signed after the beacon was given, what they asked for, and which host key they saw.
 
-Layout only; what is judged by it is `interlock.services.presence`.
+Layout only; what is judged by it is `interlock.services.keys.presence`.
 """
 
 from dataclasses import dataclass, field

@@ -9,9 +9,9 @@ from interlock.core.errors import InterlockError
 from interlock.daemons.exporting import duty_of
 from interlock.daemons.local import Local
 from interlock.daemons.proxy import Services
-from interlock.services.checkpoints import Checkpoints
-from interlock.services.leading import Leading
-from interlock.services.retention import EventRetainer, RecordingRetainer, keep_tending
+from interlock.services.audit.checkpoints import Checkpoints
+from interlock.services.audit.retention import EventRetainer, RecordingRetainer, keep_tending
+from interlock.services.fleet.leading import Leading
 
 EVENTS, RECORDINGS = "retention of events", "retention of recordings"
 """Duties."""

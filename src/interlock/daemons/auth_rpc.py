@@ -13,17 +13,17 @@ from interlock.daemons.proxy import Services, local_admission, local_portal
 from interlock.daemons.web import confirmations
 from interlock.domain.identity import Claims
 from interlock.ports import LockFeed
-from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import DaemonCa, open_daemon_ca
-from interlock.services.emitter import EventFactory
-from interlock.services.federation import FederatedClaims, Leaves
-from interlock.services.joining import Joining, JoinSources
-from interlock.services.presence import PURPOSE as BEACONS
-from interlock.services.presence import Attendance, Beacons
-from interlock.services.proxies import Proxies
-from interlock.services.rotation import HeardOf
-from interlock.services.tickets import CONFIRMED, PURPOSE, FactorTickets, Tickets
-from interlock.services.trusting import Trusting
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.clusters.federation import FederatedClaims, Leaves
+from interlock.services.clusters.trusting import Trusting
+from interlock.services.fleet.proxies import Proxies
+from interlock.services.fleet.tickets import CONFIRMED, PURPOSE, FactorTickets, Tickets
+from interlock.services.keys.daemonca import DaemonCa, open_daemon_ca
+from interlock.services.keys.joining import Joining, JoinSources
+from interlock.services.keys.presence import PURPOSE as BEACONS
+from interlock.services.keys.presence import Attendance, Beacons
+from interlock.services.keys.rotation import HeardOf
+from interlock.services.sessions.claims import SessionClaims
 
 SPOOL = "arriving"
 

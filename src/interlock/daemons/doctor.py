@@ -19,7 +19,7 @@ from interlock.daemons.supervise import holder_of_directory
 from interlock.domain.recording import RecordingState
 from interlock.domain.target import SubKind, Target
 from interlock.ports import EventFilter, MemberProxy
-from interlock.services.doctor import Examination, Finding, Verdict, examine
+from interlock.services.operation.doctor import Examination, Finding, Verdict, examine
 
 LITTLE_ROOM = 1024**3
 """Bytes of free disk below which somebody should look; a day of terminals of 100 people is less."""

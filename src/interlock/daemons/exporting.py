@@ -18,8 +18,8 @@ from interlock.core.errors import ConfigError, InterlockError
 from interlock.daemons.config import ExportConfig
 from interlock.daemons.local import Local
 from interlock.ports import Clock, ExportCursors, Receiver
-from interlock.services.exporter import Exporter
-from interlock.services.leading import Leading
+from interlock.services.audit.exporter import Exporter
+from interlock.services.fleet.leading import Leading
 
 _PORTS = {"syslog+tcp": 601, "syslog+tls": 6514, "syslog+udp": 514}
 FINISH_S = 3.0

@@ -8,7 +8,7 @@ import structlog
 from interlock.adapters.ssh.hostkey import HostAuthorities
 from interlock.core.errors import InterlockError
 from interlock.daemons.local import Local
-from interlock.services.locks import Locks
+from interlock.services.access.locks import Locks
 
 RETRY_S = 1.0
 """Seconds until the authorities are read again when that has failed."""

@@ -12,7 +12,7 @@ from interlock.core.errors import StoreError
 from interlock.daemons.config import Address, Config
 from interlock.daemons.proxy import Services, cannot_listen
 from interlock.domain.metrics import Reading
-from interlock.services.federation import FederatedClaims
+from interlock.services.clusters.federation import FederatedClaims
 
 _log = structlog.get_logger()
 

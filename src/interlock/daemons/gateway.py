@@ -52,13 +52,13 @@ from interlock.daemons.supervisor import Workers
 from interlock.daemons.web import WebPart, check_web, keep_url, signing_in, web
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
-from interlock.services.completer import Completer
-from interlock.services.health import Health
-from interlock.services.joining import JoinSources
-from interlock.services.leading import Leading
-from interlock.services.rotation import HeardOf
-from interlock.services.sessions import Sessions
-from interlock.services.sweeper import Sweeper
+from interlock.services.fleet.leading import Leading
+from interlock.services.keys.joining import JoinSources
+from interlock.services.keys.rotation import HeardOf
+from interlock.services.operation.health import Health
+from interlock.services.sessions.completer import Completer
+from interlock.services.sessions.sessions import Sessions
+from interlock.services.sessions.sweeper import Sweeper
 
 NODE_DIRECTORY = "node"
 

@@ -21,9 +21,9 @@ from interlock.domain.identity import Claims
 from interlock.domain.session import SessionContext
 from interlock.domain.target import SubKind, Target
 from interlock.ports import ClaimsReader
-from interlock.services.desk import Desk
-from interlock.services.live import LiveSession
-from interlock.services.sessions import Sessions
+from interlock.services.sessions.desk import Desk
+from interlock.services.sessions.live import LiveSession
+from interlock.services.sessions.sessions import Sessions
 
 _JOINS_ONLY = "this is for joining sessions only"
 

@@ -18,7 +18,7 @@ from interlock.adapters.db.sealed import SqlKeyWrappers
 from interlock.adapters.token import Token, TokenWrapping
 from interlock.core.errors import ConfigError
 from interlock.ports import Clock, Entropy, KeyWrapper, Sealing, Wrapping
-from interlock.services.sealing import DATA_KEY, ClearSealing, KeySealing, PassphraseWrapping
+from interlock.services.keys.sealing import DATA_KEY, ClearSealing, KeySealing, PassphraseWrapping
 
 KEY_FILE_VARIABLE = "INTERLOCK_KEY_FILE"
 """A file with the passphrase, for ``ilctl`` where the daemon has it from elsewhere."""

@@ -47,17 +47,17 @@ from interlock.daemons.keys import kept_keys, unlock
 from interlock.daemons.storage import open_recordings
 from interlock.domain.duties import RecordingMode
 from interlock.ports import Clock, Cluster, Entropy, EventSink, Sealing
-from interlock.services.admission import RoleAdmission
-from interlock.services.authority import Authority
-from interlock.services.bots import BotTokens
-from interlock.services.catalogue import Catalogue
-from interlock.services.certificates import CertificateReader
-from interlock.services.claiming import Claim
-from interlock.services.confirming import Confirmations
-from interlock.services.enrolment import EnrolledKeys
-from interlock.services.factors import Factors
-from interlock.services.outbox import Sleep
-from interlock.services.signin import Passwords, SignIn
+from interlock.services.access.admission import RoleAdmission
+from interlock.services.audit.outbox import Sleep
+from interlock.services.bots.bots import BotTokens
+from interlock.services.keys.authority import Authority
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.recordings.catalogue import Catalogue
+from interlock.services.sessions.claiming import Claim
+from interlock.services.signin.confirming import Confirmations
+from interlock.services.signin.enrolment import EnrolledKeys
+from interlock.services.signin.factors import Factors
+from interlock.services.signin.signin import Passwords, SignIn
 
 RECORDINGS = "recordings"
 ARRIVING = "sync"  # below it

@@ -18,9 +18,9 @@ from interlock.daemons.config import proxy_address
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
 from interlock.daemons.node_terms import NodeTerms
 from interlock.ports import Clock
-from interlock.services.certificates import CertificateReader
-from interlock.services.daemonca import create_key, expiry, half_life
-from interlock.services.joining import TokenText
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.keys.daemonca import create_key, expiry, half_life
+from interlock.services.keys.joining import TokenText
 
 REFRESH_S = 30.0
 """Seconds between two questions to auth about whom to trust."""

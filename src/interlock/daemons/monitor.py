@@ -14,9 +14,9 @@ from interlock.core.address import format_address
 from interlock.core.errors import ConfigError, StoreError
 from interlock.daemons.config import Address
 from interlock.domain.metrics import Reading
-from interlock.services.emitter import Emitter
-from interlock.services.health import Check, Health
-from interlock.services.meters import Meters
+from interlock.services.audit.emitter import Emitter
+from interlock.services.operation.health import Check, Health
+from interlock.services.operation.meters import Meters
 
 _log = structlog.get_logger()
 

@@ -44,18 +44,18 @@ from interlock.ports import (
     TrackerStore,
     TrustBundle,
 )
-from interlock.services.certificates import CertificateReader
-from interlock.services.claims import SessionClaims
-from interlock.services.emitter import Emitter, EventFactory
-from interlock.services.leases import Leases
-from interlock.services.locks import Locks
-from interlock.services.meters import Meters
-from interlock.services.offline import OfflineAdmission, telling
-from interlock.services.redialling import Redialler
-from interlock.services.sessions import Sessions
-from interlock.services.tenure import Tenures
-from interlock.services.warrants import OwnKey
-from interlock.services.wheel import Wheel
+from interlock.services.access.leases import Leases
+from interlock.services.access.locks import Locks
+from interlock.services.access.offline import OfflineAdmission, telling
+from interlock.services.access.tenure import Tenures
+from interlock.services.access.wheel import Wheel
+from interlock.services.audit.emitter import Emitter, EventFactory
+from interlock.services.fleet.redialling import Redialler
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.keys.warrants import OwnKey
+from interlock.services.operation.meters import Meters
+from interlock.services.sessions.claims import SessionClaims
+from interlock.services.sessions.sessions import Sessions
 
 HEARTBEAT_S = 10.0
 """Seconds between two reports to the inventory."""

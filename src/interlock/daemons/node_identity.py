@@ -20,8 +20,8 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.domain.signing import DaemonRole
 from interlock.ports import TrustBundle
-from interlock.services.daemonca import KeyPair
-from interlock.services.joining import Renewed
+from interlock.services.keys.daemonca import KeyPair
+from interlock.services.keys.joining import Renewed
 
 FILE = "identity.json"
 

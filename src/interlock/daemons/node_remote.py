@@ -22,7 +22,7 @@ from interlock.daemons.node import NodePorts, NodeSettings, serve_node
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity
 from interlock.daemons.node_terms import NodeTerms
 from interlock.ports import Clock, Entropy
-from interlock.services.daemonca import certificate_pin, expiry
+from interlock.services.keys.daemonca import certificate_pin, expiry
 
 _HOW = "--join TOKEN and --auth HOST:PORT or --proxy HOST:PORT"
 

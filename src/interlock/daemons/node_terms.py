@@ -20,7 +20,7 @@ from interlock.core.ids import DaemonId
 from interlock.domain.container import FreshKey
 from interlock.domain.signing import SEED_SIZE, SigningKey, WarrantedKey, read_warrant
 from interlock.ports import Clock, Entropy, TermsSource
-from interlock.services.warrants import RENEW_AFTER
+from interlock.services.keys.warrants import RENEW_AFTER
 
 FILE = "recorder.json"
 

@@ -25,7 +25,7 @@ from interlock.daemons.proxy_remote import PROXY_DIRECTORY, run_proxy
 from interlock.daemons.reloading import Reloads
 from interlock.daemons.supervise import drain_on_signal, reload_on_hangup, sole_user, stop_on_signals
 from interlock.ports import TokenKind
-from interlock.services.joining import TokenText
+from interlock.services.keys.joining import TokenText
 
 ROLES = frozenset({"auth", "proxy", "node"})
 

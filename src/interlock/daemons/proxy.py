@@ -55,25 +55,25 @@ from interlock.ports import (
     TargetLookup,
     TrackerLookup,
 )
-from interlock.services.bots import Bots
-from interlock.services.claiming import Claiming, claim_own
-from interlock.services.claims import SessionClaims
-from interlock.services.desk import Desk
-from interlock.services.emitter import Emitter, EventFactory
-from interlock.services.ending import Ending
-from interlock.services.enrolment import Enrolment
-from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
-from interlock.services.leases import Leases
-from interlock.services.locks import Locks
-from interlock.services.meters import Meters
-from interlock.services.outbox import GATHER_S
-from interlock.services.portal import LeafDirectory, Portal
-from interlock.services.requests import Requests
-from interlock.services.selfservice import SelfService
-from interlock.services.sessions import STORING_GRACE_S, Sessions
-from interlock.services.tenure import Tenures
-from interlock.services.warrants import OwnKey
-from interlock.services.wheel import Wheel
+from interlock.services.access.leases import Leases
+from interlock.services.access.locks import Locks
+from interlock.services.access.requests import Requests
+from interlock.services.access.tenure import Tenures
+from interlock.services.access.wheel import Wheel
+from interlock.services.audit.emitter import Emitter, EventFactory
+from interlock.services.audit.outbox import GATHER_S
+from interlock.services.bots.bots import Bots
+from interlock.services.clusters.federation import FederatedAdmission, FederatedClaims, Leaves
+from interlock.services.keys.warrants import OwnKey
+from interlock.services.operation.meters import Meters
+from interlock.services.portal.ending import Ending
+from interlock.services.portal.portal import LeafDirectory, Portal
+from interlock.services.sessions.claiming import Claiming, claim_own
+from interlock.services.sessions.claims import SessionClaims
+from interlock.services.sessions.desk import Desk
+from interlock.services.sessions.sessions import STORING_GRACE_S, Sessions
+from interlock.services.signin.enrolment import Enrolment
+from interlock.services.signin.selfservice import SelfService
 
 FAREWELL = "The Interlock gateway is shutting down; your session ends."
 

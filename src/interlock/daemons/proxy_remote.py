@@ -66,25 +66,25 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
 from interlock.ports import ClaimsReader, Clock, Cluster, Entropy, TargetCredential
-from interlock.services.beacons import LatestBeacon
-from interlock.services.caller import Caller
-from interlock.services.claiming import Claiming
-from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import certificate_pin, expiry
-from interlock.services.emitter import Emitter, EventFactory
-from interlock.services.federation import FederatedClaims, Leaves
-from interlock.services.joining import JoinSources
-from interlock.services.leases import Leases
-from interlock.services.locks import Locks
-from interlock.services.meters import Meters
-from interlock.services.offline import telling
-from interlock.services.outbox import GATHER_S
-from interlock.services.playback import Download
-from interlock.services.portal import refusal
-from interlock.services.sessions import Sessions
-from interlock.services.standing import StandingAdmission, TrustedClusters
-from interlock.services.tenure import Tenures
-from interlock.services.wheel import Wheel
+from interlock.services.access.caller import Caller
+from interlock.services.access.leases import Leases
+from interlock.services.access.locks import Locks
+from interlock.services.access.offline import telling
+from interlock.services.access.standing import StandingAdmission, TrustedClusters
+from interlock.services.access.tenure import Tenures
+from interlock.services.access.wheel import Wheel
+from interlock.services.audit.emitter import Emitter, EventFactory
+from interlock.services.audit.outbox import GATHER_S
+from interlock.services.clusters.federation import FederatedClaims, Leaves
+from interlock.services.keys.beacons import LatestBeacon
+from interlock.services.keys.daemonca import certificate_pin, expiry
+from interlock.services.keys.joining import JoinSources
+from interlock.services.operation.meters import Meters
+from interlock.services.portal.playback import Download
+from interlock.services.portal.portal import refusal
+from interlock.services.sessions.claiming import Claiming
+from interlock.services.sessions.claims import SessionClaims
+from interlock.services.sessions.sessions import Sessions
 
 PROXY_DIRECTORY = "proxy"
 

@@ -9,7 +9,7 @@ from interlock.core.errors import ConfigError, Denied
 from interlock.daemons.keys import KeysConfig, forget_keys, forget_sealed, keep_keys
 from interlock.daemons.local import Local
 from interlock.ports import Sealing, Wrapping
-from interlock.services.sealing import DATA_KEY, ClearSealing, KeySealing
+from interlock.services.keys.sealing import DATA_KEY, ClearSealing, KeySealing
 
 
 async def seal_keys(local: Local, settings: KeysConfig, way: Wrapping) -> int:

@@ -7,8 +7,8 @@ import structlog
 from interlock.core.errors import InterlockError
 from interlock.daemons.local import Local
 from interlock.daemons.proxy import Services
-from interlock.services.emitter import EventFactory
-from interlock.services.rotation import Rotations
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.rotation import Rotations
 
 LOOK_S = 10.0
 """Seconds between two looks whether a phase is over. Of several auths whoever comes first goes on for all."""

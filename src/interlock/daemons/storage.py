@@ -18,7 +18,7 @@ from interlock.core.errors import ConfigError, StoreError
 from interlock.daemons.config import RecordingsConfig
 from interlock.domain.room import Bounds
 from interlock.ports import Clock
-from interlock.services.room import Room
+from interlock.services.recordings.room import Room
 
 TIDY_S = 3600.0
 """Seconds between two looks for uploads in parts that nobody will finish."""

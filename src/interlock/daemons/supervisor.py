@@ -1,6 +1,6 @@
 """The supervisor's part of a gateway in several processes: starts workers, looks after them, and replaces them.
 
-What is to be done is decided by `services.fleet`. A worker is a fresh process of this program, so that a reload
+What is to be done is decided by `fleet.fleet`. A worker is a fresh process of this program, so that a reload
 runs the code that is installed then; it inherits its listening sockets, one end of a socket pair for
 `daemons.control`, and the lock on the data directory, so that nobody else takes that while a worker uses it.
 """
@@ -30,9 +30,9 @@ from interlock.daemons.shelf import Shelf
 from interlock.daemons.supervise import lock_descriptor
 from interlock.domain.lease import holder_of
 from interlock.domain.metrics import Reading
-from interlock.services.fleet import Command, Effect, Fleet, Note, Order, Told
-from interlock.services.joining import JoinSources
-from interlock.services.sealing import KeySealing
+from interlock.services.fleet.fleet import Command, Effect, Fleet, Note, Order, Told
+from interlock.services.keys.joining import JoinSources
+from interlock.services.keys.sealing import KeySealing
 
 _COMMAND = (sys.executable, "-P", "-m", "interlock.cli.run", "worker")
 

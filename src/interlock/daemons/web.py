@@ -19,12 +19,12 @@ from interlock.daemons.config import Address, Config, WebConfig
 from interlock.daemons.local import Local
 from interlock.ports import EventSink
 from interlock.ports.sso import ProviderHttp
-from interlock.services.browsing import BrowserSignIns, Errands
-from interlock.services.confirming import Confirmations
-from interlock.services.links import Links
-from interlock.services.passkeys import Passkeys
-from interlock.services.signin import SignIn
-from interlock.services.sso import Sso
+from interlock.services.signin.browsing import BrowserSignIns, Errands
+from interlock.services.signin.confirming import Confirmations
+from interlock.services.signin.links import Links
+from interlock.services.signin.passkeys import Passkeys
+from interlock.services.signin.signin import SignIn
+from interlock.services.signin.sso import Sso
 
 if TYPE_CHECKING:
     from interlock.web.server import WebServer

@@ -47,9 +47,9 @@ from interlock.daemons.proxy import (
 )
 from interlock.daemons.reloading import DRAINED, drain
 from interlock.daemons.shelf import worker_board
-from interlock.services.desk import Desk
-from interlock.services.joining import JoinSources
-from interlock.services.signin import Confirmation, Judgement, SignInResult
+from interlock.services.keys.joining import JoinSources
+from interlock.services.sessions.desk import Desk
+from interlock.services.signin.signin import Confirmation, Judgement, SignInResult
 
 _log = structlog.get_logger()
 

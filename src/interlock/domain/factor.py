@@ -72,7 +72,7 @@ class EnrolledKey:
     name: str
     added: datetime
     expires: datetime | None = None  # None: until it is removed
-    options: tuple[tuple[str, str], ...] = ()  # what restricts it, as `services.enrolment` reads it
+    options: tuple[tuple[str, str], ...] = ()  # what restricts it, as `services.signin.enrolment` reads it
 
 
 def required_by(roles: Iterable[Role]) -> SecondFactor | None:

@@ -53,7 +53,7 @@ LONGEST_LIFE: Mapping[RotatedKind, timedelta] = {
     RotatedKind.HOST: timedelta(hours=30),  # until everybody has signed in again, and so learnt the new key
     RotatedKind.OPENSSH: timedelta(hours=24),  # nobody tells us what a plain sshd trusts: a day to change its file
 }
-"""How long somebody may go by what was before: `services.authority` gives people's certificates no longer life."""
+"""How long somebody may go by what was before: `keys.authority` gives people's certificates no longer life."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class TwinStore(Protocol):
 
 
 class EventSink(Protocol):
-    """Where services leave audit events; services.emitter.Emitter stores them."""
+    """Where services leave audit events; services.audit.emitter.Emitter stores them."""
 
     def emit(self, event: AuditEvent) -> None:
         """Take the event; never blocks, never fails."""

@@ -31,10 +31,10 @@ from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import EventFilter, TokenKind, User
-from interlock.services.daemonca import KeyPair, create_key, open_daemon_ca
-from interlock.services.emitter import Emitter
-from interlock.services.joining import JoinSources, create_token
-from interlock.services.signin import Passwords
+from interlock.services.audit.emitter import Emitter
+from interlock.services.keys.daemonca import KeyPair, create_key, open_daemon_ca
+from interlock.services.keys.joining import JoinSources, create_token
+from interlock.services.signin.signin import Passwords
 from interlock.testing.openssh import make_key
 from interlock.testing.presence import Connecting
 

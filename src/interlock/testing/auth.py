@@ -32,12 +32,12 @@ from interlock.ports import (
     TokenKind,
     TrustBundle,
 )
-from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import DaemonCa, KeyPair, create_authority, create_key
-from interlock.services.emitter import EventFactory
-from interlock.services.joining import Joining, TokenText, create_token
-from interlock.services.rotation import HeardOf
-from interlock.services.trusting import Trusting
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.clusters.trusting import Trusting
+from interlock.services.keys.daemonca import DaemonCa, KeyPair, create_authority, create_key
+from interlock.services.keys.joining import Joining, TokenText, create_token
+from interlock.services.keys.rotation import HeardOf
+from interlock.services.sessions.claims import SessionClaims
 from interlock.testing.limits import MemoryLeases, MemoryLocks
 from interlock.testing.recordings import AUTHORITY, START
 from interlock.testing.stores import MemoryProxies, MemoryTrusts, MemoryTwins

@@ -22,9 +22,9 @@ from interlock.domain.audit import AuditEvent
 from interlock.domain.browser import LinkPurpose
 from interlock.ports import User
 from interlock.ports.sso import ProviderHttp
-from interlock.services.confirming import Confirmations
-from interlock.services.links import make_link
-from interlock.services.signin import Passwords
+from interlock.services.signin.confirming import Confirmations
+from interlock.services.signin.links import make_link
+from interlock.services.signin.signin import Passwords
 from interlock.testing.clock import FakeClock
 from interlock.testing.database import put_database
 from interlock.testing.entropy import FakeEntropy

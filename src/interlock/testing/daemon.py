@@ -15,10 +15,10 @@ from interlock.domain.identity import Identity
 from interlock.domain.recording import Frame
 from interlock.domain.session import SessionContext, SessionKind, Start, Window
 from interlock.domain.target import SubKind, Target
-from interlock.services.account import OF_TERMINALS
-from interlock.services.claims import SessionClaims
-from interlock.services.emitter import Emitter
-from interlock.services.sessions import Sessions
+from interlock.services.audit.emitter import Emitter
+from interlock.services.recordings.account import OF_TERMINALS
+from interlock.services.sessions.claims import SessionClaims
+from interlock.services.sessions.sessions import Sessions
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.stores import FakeTimers, MemoryAuditLog, MemoryTrackers, VirtualSleep

@@ -13,10 +13,10 @@ from interlock.daemons.local import open_local
 from interlock.domain.audit import AuditEvent
 from interlock.domain.factor import Device, EnrolledKey, Passkey, Totp
 from interlock.ports import Clock, EventSink
-from interlock.services.emitter import EventFactory
-from interlock.services.enrolment import Enrolment
-from interlock.services.factors import Factors
-from interlock.services.selfservice import SelfService
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.signin.enrolment import Enrolment
+from interlock.services.signin.factors import Factors
+from interlock.services.signin.selfservice import SelfService
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 

@@ -9,9 +9,9 @@ from interlock.core.ids import DaemonId
 from interlock.domain.lease import Lease
 from interlock.domain.lock import NO_LOCKS, Lock, LockList, Subject
 from interlock.ports import Clock, Entropy
-from interlock.services.leases import Leases
-from interlock.services.locks import Locks
-from interlock.services.tenure import Tenures
+from interlock.services.access.leases import Leases
+from interlock.services.access.locks import Locks
+from interlock.services.access.tenure import Tenures
 from interlock.services.timers import CallLater, call_later
 from interlock.testing.clock import START
 

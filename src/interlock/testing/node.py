@@ -27,11 +27,11 @@ from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, SessionContext, Start, Window
 from interlock.domain.target import SubKind, Target
 from interlock.ports import AuthorityKey
-from interlock.services.authority import Authority
-from interlock.services.certificates import CertificateReader
-from interlock.services.emitter import NoJournal
-from interlock.services.parties import Parties
-from interlock.services.screens import Remembered, Screens
+from interlock.services.audit.emitter import NoJournal
+from interlock.services.keys.authority import Authority
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.sessions.parties import Parties
+from interlock.services.sessions.screens import Remembered, Screens
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures
 from interlock.testing.openssh import Key, SshClient, current_login, make_key
 from interlock.testing.procs import Completed

@@ -23,8 +23,8 @@ from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import AuthorityKey, OpenedRecording, RecordingFilter, RecordingInfo, RecordingPage, User
-from interlock.services.caller import Caller
-from interlock.services.portal import Portal
+from interlock.services.access.caller import Caller
+from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 

@@ -12,7 +12,7 @@ from interlock.domain.coverage import Level
 from interlock.domain.recording import Coverage, Frame, Header, Output, Stream
 from interlock.domain.signing import KeySource, unsigned
 from interlock.domain.survey import survey
-from interlock.services.recorder import Recorder
+from interlock.services.recordings.recorder import Recorder
 from interlock.testing.clock import FakeClock
 from interlock.testing.stores import FakeTimers
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from interlock.core.errors import NotFound, SignInFailed
 from interlock.domain.audit import AuditEvent
 from interlock.ports import User
-from interlock.services.factors import Factors
-from interlock.services.signin import Passwords, SignIn
+from interlock.services.signin.factors import Factors
+from interlock.services.signin.signin import Passwords, SignIn
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.factors import MemoryFactors

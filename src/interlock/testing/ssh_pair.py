@@ -43,18 +43,18 @@ from interlock.domain.modes import ModePolicy
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.ports import Cluster, RecordingParts, User
-from interlock.services.authority import Authority
-from interlock.services.catalogue import Catalogue
-from interlock.services.certificates import CertificateReader
-from interlock.services.desk import Desk
-from interlock.services.emitter import Emitter, EventFactory
-from interlock.services.enrolment import EnrolledKeys
-from interlock.services.federation import FederatedAdmission, FederatedClaims, Leaves
-from interlock.services.joining import JoinSources
-from interlock.services.portal import Portal
-from interlock.services.sessions import Sessions
-from interlock.services.signin import NO_DEVICE, Confirmation, Judgement
-from interlock.services.wheel import TICK_S, Wheel
+from interlock.services.access.wheel import TICK_S, Wheel
+from interlock.services.audit.emitter import Emitter, EventFactory
+from interlock.services.clusters.federation import FederatedAdmission, FederatedClaims, Leaves
+from interlock.services.keys.authority import Authority
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.keys.joining import JoinSources
+from interlock.services.portal.portal import Portal
+from interlock.services.recordings.catalogue import Catalogue
+from interlock.services.sessions.desk import Desk
+from interlock.services.sessions.sessions import Sessions
+from interlock.services.signin.enrolment import EnrolledKeys
+from interlock.services.signin.signin import NO_DEVICE, Confirmation, Judgement
 from interlock.testing.factors import MemoryFactors, no_factors, self_service
 from interlock.testing.hostile import Credential, RawSsh, connect_raw
 from interlock.testing.limits import MemoryLeases, MemoryLocks, make_tenures

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from interlock.adapters.ssh.tunnel.agent import AgentLink, Credential, TunnelAgent
 from interlock.core.ids import DaemonId
 from interlock.domain.target import SubKind, Target
-from interlock.services.certificates import CertificateReader
+from interlock.services.keys.certificates import CertificateReader
 from interlock.testing.node import HOSTNAME, NODE_ID, World
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import Footprint, Gateway

@@ -20,7 +20,7 @@ from interlock.daemons.node_remote import run_node
 from interlock.daemons.proxy_remote import run_proxy
 from interlock.daemons.supervise import stop_on_signals
 from interlock.ports import TokenKind
-from interlock.services.joining import TokenText
+from interlock.services.keys.joining import TokenText
 
 V1_NODE = NodeOptions(answers_v2=False, takes_hand_over=False)
 """Names its session after shell or exec."""

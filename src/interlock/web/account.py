@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from interlock.core.errors import Denied
 from interlock.domain.factor import Device, DeviceKind
-from interlock.services.browsing import SignedIn
-from interlock.services.signin import SignInResult
+from interlock.services.signin.browsing import SignedIn
+from interlock.services.signin.signin import SignInResult
 from interlock.web.html import Html, drawn_svg, join, tag
 from interlock.web.layout import button, facts, field, form, new_password_fields, notice, page, passkey_form
 from interlock.web.parts import ACCOUNT, PROVE, SIGN_IN, Web, enter, passkeys

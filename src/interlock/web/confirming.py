@@ -2,7 +2,7 @@
 
 from interlock.core.errors import Denied
 from interlock.domain.browser import Confirmation, Purpose, Verdict
-from interlock.services.confirming import BY_PASSKEY
+from interlock.services.signin.confirming import BY_PASSKEY
 from interlock.web.html import Html, join, tag
 from interlock.web.layout import button, facts, field, form, notice, page, passkey_form
 from interlock.web.parts import SIGN_IN, Web, code_of, passkeys

@@ -7,13 +7,13 @@ from interlock.core.errors import Denied, SignInFailed
 from interlock.domain.bot import BY_TOKEN
 from interlock.domain.browser import parse_code
 from interlock.ports import Clock, Entropy
-from interlock.services.browsing import BrowserSignIns, Errands
-from interlock.services.confirming import Confirmations
-from interlock.services.factors import Factors
-from interlock.services.links import Links
-from interlock.services.passkeys import Passkeys
-from interlock.services.signin import PUBLIC, Confirmation, Judgement
-from interlock.services.sso import Sso
+from interlock.services.signin.browsing import BrowserSignIns, Errands
+from interlock.services.signin.confirming import Confirmations
+from interlock.services.signin.factors import Factors
+from interlock.services.signin.links import Links
+from interlock.services.signin.passkeys import Passkeys
+from interlock.services.signin.signin import PUBLIC, Confirmation, Judgement
+from interlock.services.signin.sso import Sso
 from interlock.web.visit import Answer, Site, Visit, to
 
 SIGN_IN = "/sign-in"
@@ -22,7 +22,7 @@ PROVE = f"{ACCOUNT}/prove"
 
 
 class PasswordCheck(Protocol):
-    """Sign-in by password; services.signin.SignIn."""
+    """Sign-in by password; services.signin.signin.SignIn."""
 
     async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
         """Judge a password, with the code of a second factor if there is one; SignInFailed if it is wrong."""

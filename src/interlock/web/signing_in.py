@@ -1,7 +1,7 @@
 """The pages at which somebody signs in and out."""
 
 from interlock.core.errors import Denied, InterlockError, Locked, SignInFailed
-from interlock.services.signin import PUBLIC, SignInResult
+from interlock.services.signin.signin import PUBLIC, SignInResult
 from interlock.web.html import Html, tag
 from interlock.web.layout import button, field, form, new_password_fields, notice, page, passkey_form
 from interlock.web.parts import ACCOUNT, SIGN_IN, Web, afterwards, code_of, entered, passkeys

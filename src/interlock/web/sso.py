@@ -1,7 +1,7 @@
 """The pages between which somebody signs in at an identity provider."""
 
 from interlock.core.errors import SignInFailed
-from interlock.services.sso import KIND
+from interlock.services.signin.sso import KIND
 from interlock.web.html import tag
 from interlock.web.layout import notice, page
 from interlock.web.parts import SIGN_IN, Web, code_of, enter

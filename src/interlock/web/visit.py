@@ -17,8 +17,8 @@ from litestar import Request
 from interlock.core.address import format_address
 from interlock.core.errors import Denied
 from interlock.ports import Entropy
-from interlock.services.browsing import SignedIn
-from interlock.services.digests import digest_of, new_secret
+from interlock.services.signin.browsing import SignedIn
+from interlock.services.signin.digests import digest_of, new_secret
 
 MAX_BODY = 64 * 1024
 """Bytes of a form; the largest is a passkey's registration."""

@@ -8,8 +8,8 @@ from interlock.adapters.blob.board import ClaimLinks
 from interlock.core.errors import RemoteProtocolError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.ports import Posted
-from interlock.services import claims as module
-from interlock.services.claims import SessionClaims
+from interlock.services.sessions import claims as module
+from interlock.services.sessions.claims import SessionClaims
 
 SID = SessionId("d46d710b-24b9-4f86-af68-d7755636b94b")
 OTHER = SessionId("8d57a9d5-3e0f-4c0b-8f0e-0a4f1f5f7a11")

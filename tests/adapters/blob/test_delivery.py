@@ -13,9 +13,9 @@ from interlock.adapters.blob.content import PART_SIZE
 from interlock.adapters.blob.objects import BucketRecordings
 from interlock.adapters.system import SystemClock, SystemEntropy
 from interlock.core.ids import SessionId
-from interlock.services.backlog import AT_ONCE, LONGEST_PAUSE_S
-from interlock.services.emitter import NoJournal
-from interlock.services.uploads import Upload, Uploads
+from interlock.services.audit.emitter import NoJournal
+from interlock.services.recordings.backlog import AT_ONCE, LONGEST_PAUSE_S
+from interlock.services.recordings.uploads import Upload, Uploads
 from interlock.testing.faulty import Fault, FaultyProxy
 from interlock.testing.s3 import S3Server, s3_server
 

@@ -13,7 +13,7 @@ from interlock.core.errors import NotFound, StoreError
 from interlock.domain.duties import RecordingMode
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.ports import AuthorityKey, Cluster, DaemonCaKeys
-from interlock.services.sealing import ClearSealing
+from interlock.services.keys.sealing import ClearSealing
 from interlock.testing.clock import START, FakeClock
 
 CLUSTER = Cluster("cccccccc-0000-4000-8000-000000000001", "demo", RecordingMode.NODE, START)

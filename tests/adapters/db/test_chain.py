@@ -15,7 +15,7 @@ from interlock.adapters.db.evidence import SqlEvidenceStore
 from interlock.core.ids import SessionId
 from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, AuditEvent, Kind
 from interlock.domain.chain import genesis, link
-from interlock.services.verifying import verify
+from interlock.services.audit.verifying import verify
 from interlock.testing.clock import START
 from interlock.testing.postgres import Place
 

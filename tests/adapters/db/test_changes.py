@@ -11,7 +11,7 @@ from interlock.adapters.db.changes import Changes
 from interlock.adapters.db.engine import Database, open_database
 from interlock.adapters.db.locks import POLL_S, SqlLockFeed, SqlLockStore
 from interlock.domain.lock import Lock, LockKind, LockList
-from interlock.services.outbox import Sleep
+from interlock.services.audit.outbox import Sleep
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.postgres import NewPlace
 from interlock.testing.stores import VirtualSleep

@@ -22,8 +22,8 @@ from interlock.domain.chain import Checkpoint, link
 from interlock.domain.evidence import Fault
 from interlock.domain.signing import Purpose, SigningKey
 from interlock.ports import Evidence
-from interlock.services.checkpoints import Checkpoints
-from interlock.services.verifying import Report, verify
+from interlock.services.audit.checkpoints import Checkpoints
+from interlock.services.audit.verifying import Report, verify
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.database import put_database
 

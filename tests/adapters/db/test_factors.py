@@ -16,7 +16,7 @@ from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DeviceId
 from interlock.domain.factor import Device, EnrolledKey, Passkey, Totp
 from interlock.ports import User
-from interlock.services.sealing import ClearSealing, KeySealing
+from interlock.services.keys.sealing import ClearSealing, KeySealing
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 

@@ -23,7 +23,7 @@ from interlock.domain.lease import Lease
 from interlock.domain.tracker import TRACKER_TTL, Tracker, TrackerState
 from interlock.domain.twin import Twin
 from interlock.ports import EventFilter
-from interlock.services.emitter import EventFactory
+from interlock.services.audit.emitter import EventFactory
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 

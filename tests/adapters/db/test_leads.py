@@ -15,8 +15,8 @@ from interlock.core.errors import StoreError
 from interlock.domain.audit import AuditEvent, Kind
 from interlock.domain.export import Batch
 from interlock.ports import HELD_S
-from interlock.services.exporter import Exporter
-from interlock.services.leading import Leading
+from interlock.services.audit.exporter import Exporter
+from interlock.services.fleet.leading import Leading
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.postgres import TEMPLATE, PostgresServer

@@ -27,8 +27,8 @@ from interlock.domain.cluster import Relation
 from interlock.domain.duties import RecordingMode
 from interlock.domain.lease import Lease
 from interlock.ports import EventFilter
-from interlock.services.sealing import ClearSealing
-from interlock.services.verifying import verify
+from interlock.services.audit.verifying import verify
+from interlock.services.keys.sealing import ClearSealing
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.postgres import Place
 

@@ -25,8 +25,8 @@ from interlock.domain.hold import Hold, HoldKind
 from interlock.domain.signing import Purpose, SigningKey
 from interlock.domain.twin import Twin
 from interlock.ports import Dropped, EventFilter, EventLimits
-from interlock.services.checkpoints import Checkpoints
-from interlock.services.verifying import Report, verify
+from interlock.services.audit.checkpoints import Checkpoints
+from interlock.services.audit.verifying import Report, verify
 from interlock.testing.clock import START, FakeClock
 
 KEY = SigningKey(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))

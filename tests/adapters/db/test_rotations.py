@@ -12,7 +12,7 @@ from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.rotation import Phase, RotatedKind, begin
 from interlock.ports import AuthorityKey, Heard, Sealing
-from interlock.services.sealing import DATA_KEY, ClearSealing, KeySealing
+from interlock.services.keys.sealing import DATA_KEY, ClearSealing, KeySealing
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 

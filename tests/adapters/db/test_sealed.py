@@ -9,7 +9,7 @@ from interlock.adapters.db.engine import Database
 from interlock.adapters.db.sealed import SEALED, Count, SqlKeyWrappers
 from interlock.core.errors import StoreError
 from interlock.ports import AuthorityKey, Sealing
-from interlock.services.sealing import DATA_KEY, ClearSealing, KeySealing, PassphraseWrapping
+from interlock.services.keys.sealing import DATA_KEY, ClearSealing, KeySealing, PassphraseWrapping
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 

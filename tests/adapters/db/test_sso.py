@@ -15,7 +15,7 @@ from interlock.core.errors import NotFound
 from interlock.domain.sso import Connector, Rule
 from interlock.ports import User
 from interlock.ports.sso import Vouched
-from interlock.services.sealing import DATA_KEY, KeySealing
+from interlock.services.keys.sealing import DATA_KEY, KeySealing
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 

@@ -18,7 +18,7 @@ from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.signing import DaemonRole, SigningKey, read_warrant
 from interlock.domain.tracker import TrackerState
-from interlock.services.daemonca import KeyPair
+from interlock.services.keys.daemonca import KeyPair
 from interlock.testing.auth import CLUSTER, HOST_KEY, SID, Node
 from interlock.testing.recordings import AUTHORITY
 

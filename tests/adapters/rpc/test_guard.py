@@ -16,7 +16,7 @@ from interlock.domain.access import Access
 from interlock.domain.audit import BY_AUTH, NEXT, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.target import SubKind
-from interlock.services.daemonca import DaemonKind, HostIdentity
+from interlock.services.keys.daemonca import DaemonKind, HostIdentity
 from interlock.testing.auth import CLUSTER, SID, Node
 
 OTHER_SID = SessionId("22222222-2222-4222-8222-222222222222")

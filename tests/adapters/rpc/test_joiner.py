@@ -10,8 +10,8 @@ from interlock.adapters.rpc.joiner import join, trust_root
 from interlock.adapters.rpc.tls import server_certificate, split_address
 from interlock.core.errors import ConfigError, Denied, SignInFailed, StoreError
 from interlock.ports import TokenKind
-from interlock.services.daemonca import DaemonCa, KeyPair, create_key, read_identity
-from interlock.services.joining import create_token
+from interlock.services.keys.daemonca import DaemonCa, KeyPair, create_key, read_identity
+from interlock.services.keys.joining import create_token
 from interlock.testing.auth import CLUSTER, HOST_KEY, Auth
 
 

@@ -17,8 +17,8 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lease import LEASE_TTL, Lease
 from interlock.domain.lock import NO_LOCKS, Lock, LockKind, LockList, Subject
-from interlock.services.daemonca import HostIdentity, KeyPair, create_key, create_request
-from interlock.services.locks import Locks
+from interlock.services.access.locks import Locks
+from interlock.services.keys.daemonca import HostIdentity, KeyPair, create_key, create_request
 from interlock.testing.auth import SID, Node
 from interlock.testing.procs import poll_until
 

@@ -21,7 +21,7 @@ from interlock.core.errors import (
     StoreError,
 )
 from interlock.core.ids import DaemonId
-from interlock.services.daemonca import (
+from interlock.services.keys.daemonca import (
     DaemonCa,
     HostIdentity,
     KeyPair,

@@ -9,7 +9,7 @@ from cryptography import x509
 from interlock.adapters.rpc.tls import check_pin, first_address, server_certificate, split_addresses
 from interlock.adapters.system import SystemClock
 from interlock.core.errors import ConfigError
-from interlock.services.daemonca import SERVER_LIFE, expiry
+from interlock.services.keys.daemonca import SERVER_LIFE, expiry
 from interlock.testing.auth import Auth
 from interlock.testing.clock import FakeClock
 

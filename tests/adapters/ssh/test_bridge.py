@@ -13,8 +13,8 @@ from interlock.core.errors import TargetError
 from interlock.core.ids import DaemonId
 from interlock.domain.duties import RecordingMode
 from interlock.domain.target import SubKind, Target
-from interlock.services.certificates import CertificateReader
-from interlock.services.joining import JoinSources
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.keys.joining import JoinSources
 from interlock.testing.clock import FakeClock
 from interlock.testing.ports import LOOPBACK, free_port
 from interlock.testing.ssh_pair import NOWHERE, USER, Gateway

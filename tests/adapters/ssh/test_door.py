@@ -16,7 +16,7 @@ from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind
-from interlock.services.certificates import CertificateReader
+from interlock.services.keys.certificates import CertificateReader
 from interlock.testing.clock import START
 from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_SUCCESS, Credential, RawSsh, connect_raw
 from interlock.testing.offences import open_session

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.core.wire import boolean, string
 from interlock.domain.access import RoleOptions, SecondFactor
-from interlock.services.enrolment import Enrolment
+from interlock.services.signin.enrolment import Enrolment
 from interlock.testing.agent import TOUCHED, VERIFIED, SecurityKey
 from interlock.testing.clock import FakeClock
 from interlock.testing.hostile import (

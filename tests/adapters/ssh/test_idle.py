@@ -12,7 +12,7 @@ import pytest
 
 from interlock.adapters.ssh import record
 from interlock.domain.access import RoleOptions
-from interlock.services.recorder import FLUSH_AFTER_S
+from interlock.services.recordings.recorder import FLUSH_AFTER_S
 from interlock.testing.plain_target import plain_target
 from interlock.testing.ssh_pair import Gateway, gateway
 

@@ -20,9 +20,9 @@ from interlock.adapters.ssh.portal import (
 from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, PortalClient, connect
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, NotFound, RecordingError, SignInFailed, StoreError
-from interlock.services.caller import Caller
-from interlock.services.playback import Download
-from interlock.services.signin import Confirmation, Judgement, SignInResult
+from interlock.services.access.caller import Caller
+from interlock.services.portal.playback import Download
+from interlock.services.signin.signin import Confirmation, Judgement, SignInResult
 from interlock.testing.clock import START
 
 

@@ -19,9 +19,9 @@ from interlock.core.wire import CHANNEL_OPEN_CONFIRMATION, string, uint32
 from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.permit import Permit
 from interlock.ports import MemberProxy, TargetCredential
-from interlock.services.authority import Authority
-from interlock.services.emitter import EventFactory
-from interlock.services.presence import Attendance, Beacons, Seen
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.authority import Authority
+from interlock.services.keys.presence import Attendance, Beacons, Seen
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_REQUEST, USERAUTH_SUCCESS, connect_raw

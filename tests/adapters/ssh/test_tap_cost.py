@@ -19,8 +19,8 @@ from interlock.core.transfer.command import SftpCommand
 from interlock.core.wire import string, uint32
 from interlock.domain.container import new_compressor
 from interlock.domain.recording import Header
-from interlock.services.recorder import Recorder
-from interlock.services.transfers import FileTransfers
+from interlock.services.recordings.recorder import Recorder
+from interlock.services.sessions.transfers import FileTransfers
 from interlock.testing.clock import FakeClock
 from interlock.testing.stores import FakeTimers
 

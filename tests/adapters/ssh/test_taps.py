@@ -9,7 +9,7 @@ from interlock.core.sides import Side
 from interlock.core.transfer.command import SftpCommand
 from interlock.core.transfer.operations import Operation, Stopped
 from interlock.domain.recording import Stream
-from interlock.services.transfers import FileTransfers
+from interlock.services.sessions.transfers import FileTransfers
 
 
 class Seen:

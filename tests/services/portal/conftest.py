@@ -4,9 +4,9 @@ import pytest
 
 from interlock.core.ids import DaemonId
 from interlock.ports import RecordingInfo
-from interlock.services.authority import Authority
-from interlock.services.emitter import EventFactory
-from interlock.services.portal import Portal
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.authority import Authority
+from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.factors import MemoryFactors, no_factors, self_service

@@ -18,10 +18,10 @@ from interlock.domain.access import RoleOptions
 from interlock.domain.audit import Kind, rfc3339
 from interlock.domain.rbac import Role
 from interlock.ports import RecordingInfo
-from interlock.services import portal as service
-from interlock.services.caller import SIGN_WINDOW
-from interlock.services.certifying import DEFAULT_TTL
-from interlock.services.portal import Portal
+from interlock.services.access.caller import SIGN_WINDOW
+from interlock.services.portal import portal as service
+from interlock.services.portal.certifying import DEFAULT_TTL
+from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.portal import (
     KEY,

@@ -10,8 +10,8 @@ from interlock.core.errors import RecordingError
 from interlock.domain.audit import Kind
 from interlock.domain.container import FRONT, decode, frames_from
 from interlock.domain.recording import Output, Stream
-from interlock.services.playback import Download
-from interlock.services.portal import Portal
+from interlock.services.portal.playback import Download
+from interlock.services.portal.portal import Portal
 from interlock.testing.clock import FakeClock
 from interlock.testing.portal import OTHER_SID, SID, Events, World, recording, refused, signed_in
 from interlock.testing.recordings import CONTENT, HEADER, SECOND, long_recording, made

@@ -19,13 +19,13 @@ from interlock.domain.bot import BY_TOKEN, Bot
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.rbac import Role
 from interlock.ports import User
-from interlock.services.authority import Authority
-from interlock.services.caller import Caller
-from interlock.services.certificates import CertificateReader
-from interlock.services.certifying import NO_LOGIN
-from interlock.services.emitter import EventFactory
-from interlock.services.portal import Portal
-from interlock.services.requests import Requests
+from interlock.services.access.caller import Caller
+from interlock.services.access.requests import Requests
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.authority import Authority
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.portal.certifying import NO_LOGIN
+from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.factors import MemoryFactors, Nowhere, no_factors, self_service

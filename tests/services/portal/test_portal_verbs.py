@@ -15,11 +15,11 @@ from interlock.domain.rbac import Role
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import RecordingInfo, User
-from interlock.services.authority import Authority
-from interlock.services.emitter import EventFactory
-from interlock.services.ending import MAX_ENDED, Ending
-from interlock.services.playback import Download
-from interlock.services.portal import Portal
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.authority import Authority
+from interlock.services.portal.ending import MAX_ENDED, Ending
+from interlock.services.portal.playback import Download
+from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.factors import MemoryFactors, Nowhere, no_factors, self_service

@@ -5,7 +5,7 @@
     <directory>/<daemon>/<sid>.part   blocks as they came; each was acknowledged once it was on the disk
 
 What a daemon has sent it cannot take back. When it has delivered the whole recording, or when it is gone for good
-and `services.completer` has made a recording of the part, the part goes.
+and `services.sessions.completer` has made a recording of the part, the part goes.
 """
 
 import asyncio

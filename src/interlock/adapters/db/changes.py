@@ -14,7 +14,7 @@ from threading import Thread
 import structlog
 
 from interlock.core.errors import InterlockError
-from interlock.services.outbox import Sleep
+from interlock.services.audit.outbox import Sleep
 
 RETRY_S = 1.0
 """Seconds between two attempts to hear of changes again."""

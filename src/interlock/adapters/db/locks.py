@@ -15,7 +15,7 @@ from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
 from interlock.domain.lock import MAX_LOCKS, Lock, LockKind, LockList
 from interlock.ports import Clock, LockSource
-from interlock.services.outbox import Sleep
+from interlock.services.audit.outbox import Sleep
 
 POLL_S = 0.5
 """Seconds between two looks at the database's change counter: a few microseconds each, once per gateway. What

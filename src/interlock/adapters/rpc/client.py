@@ -27,8 +27,8 @@ from interlock.domain.lock import LockList
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import Clock, RecordingInfo, RecordingTerms, TrustBundle
-from interlock.services.daemonca import KeyPair, create_request
-from interlock.services.joining import Renewed
+from interlock.services.keys.daemonca import KeyPair, create_request
+from interlock.services.keys.joining import Renewed
 
 CLOSE_GRACE_S = 30.0
 """Seconds that calls on a replaced channel have to end."""

@@ -22,9 +22,9 @@ from interlock.domain.lease import MAX_SEMAPHORE
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import EventFilter, EventReader, TrackerLookup
-from interlock.services.claiming import Claim
-from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import DaemonKind, HostIdentity
+from interlock.services.keys.daemonca import DaemonKind, HostIdentity
+from interlock.services.sessions.claiming import Claim
+from interlock.services.sessions.claims import SessionClaims
 
 MAX_TTL_S = 300.0
 """Longest time, in seconds, for which a daemon may report itself or a session as alive."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.calling import call
 from interlock.adapters.rpc.tls import UNIX, check_pin, open_channel, server_certificate
-from interlock.services.daemonca import create_request
-from interlock.services.joining import JoinReply, JoinRequest, TokenText
-from interlock.services.trusting import LeafRequest, RootReply
+from interlock.services.clusters.trusting import LeafRequest, RootReply
+from interlock.services.keys.daemonca import create_request
+from interlock.services.keys.joining import JoinReply, JoinRequest, TokenText
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from interlock.domain.identity import Claims
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
-from interlock.services.joining import JoinReply, JoinRequest, Renewed
-from interlock.services.trusting import LeafRequest, RootReply
+from interlock.services.clusters.trusting import LeafRequest, RootReply
+from interlock.services.keys.joining import JoinReply, JoinRequest, Renewed
 
 AUTH_SERVICE = "interlock.v1.Auth"
 JOIN_SERVICE = "interlock.v1.Join"

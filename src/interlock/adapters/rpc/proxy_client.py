@@ -24,12 +24,12 @@ from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
 from interlock.ports import Clock, TargetCredential
-from interlock.services.caller import Caller
-from interlock.services.confirming import Asked, Collected
-from interlock.services.playback import Download
-from interlock.services.proxies import ForTarget
-from interlock.services.signin import Confirmation, Judgement, SignInResult
-from interlock.services.standing import Standing
+from interlock.services.access.caller import Caller
+from interlock.services.access.standing import Standing
+from interlock.services.fleet.proxies import ForTarget
+from interlock.services.portal.playback import Download
+from interlock.services.signin.confirming import Asked, Collected
+from interlock.services.signin.signin import Confirmation, Judgement, SignInResult
 
 STRANGE_S = 10.0
 """Seconds for which a key is taken for nobody's: so long may one that was just enrolled not count yet."""

@@ -14,9 +14,9 @@ from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
 from interlock.ports import TargetCredential
-from interlock.services.proxies import ForTarget
-from interlock.services.signin import Confirmation
-from interlock.services.standing import Standing
+from interlock.services.access.standing import Standing
+from interlock.services.fleet.proxies import ForTarget
+from interlock.services.signin.signin import Confirmation
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from interlock.core.errors import InterlockError
 from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.ports import TargetCredential, TwinStore
-from interlock.services.daemonca import HostIdentity
-from interlock.services.playback import Download
-from interlock.services.portal import refusal
-from interlock.services.proxies import Proxies
-from interlock.services.signin import Confirmation
-from interlock.services.standing import Standing
+from interlock.services.access.standing import Standing
+from interlock.services.fleet.proxies import Proxies
+from interlock.services.keys.daemonca import HostIdentity
+from interlock.services.portal.playback import Download
+from interlock.services.portal.portal import refusal
+from interlock.services.signin.signin import Confirmation
 
 
 class ProxyHandlers:

@@ -51,13 +51,13 @@ from interlock.ports import (
     TwinStore,
     Warranting,
 )
-from interlock.services.claiming import Claim
-from interlock.services.claims import SessionClaims
-from interlock.services.daemonca import DaemonCa, HostIdentity
-from interlock.services.joining import Joining, JoinRequest, JoinSources, Renewed
-from interlock.services.proxies import Proxies
-from interlock.services.rotation import HeardOf
-from interlock.services.trusting import LeafRequest, RootReply, Trusting
+from interlock.services.clusters.trusting import LeafRequest, RootReply, Trusting
+from interlock.services.fleet.proxies import Proxies
+from interlock.services.keys.daemonca import DaemonCa, HostIdentity
+from interlock.services.keys.joining import Joining, JoinRequest, JoinSources, Renewed
+from interlock.services.keys.rotation import HeardOf
+from interlock.services.sessions.claiming import Claim
+from interlock.services.sessions.claims import SessionClaims
 
 MAX_STREAMS = 4096
 """Calls with many replies at once: daemons that watch the locks, one each, and what is read by way of proxies."""

@@ -12,8 +12,8 @@ from interlock.adapters.rpc.codec import decode, encode
 from interlock.adapters.rpc.faults import TRAILER, to_status
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule, StoreError
-from interlock.services.daemonca import HostIdentity, read_identity
-from interlock.services.joining import JoinSources
+from interlock.services.keys.daemonca import HostIdentity, read_identity
+from interlock.services.keys.joining import JoinSources
 
 MAX_CALLS = 256
 """Calls with one request and one reply in progress on one listener, and as many uploads; more are refused, and the

@@ -14,7 +14,7 @@ import grpc
 from interlock.core.address import parse_address
 from interlock.core.errors import ConfigError, StoreError
 from interlock.ports import Clock
-from interlock.services.daemonca import AUTH_SERVER_NAME, DaemonCa, KeyPair, certificate_pin, half_life
+from interlock.services.keys.daemonca import AUTH_SERVER_NAME, DaemonCa, KeyPair, certificate_pin, half_life
 
 UNIX = "unix:"
 """How gRPC writes the address of a socket in the file system."""

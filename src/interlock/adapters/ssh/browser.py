@@ -13,8 +13,8 @@ import structlog
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive
 from interlock.core.browser import ANYBODY, CHALLENGE, SUBMETHOD
 from interlock.core.errors import Denied, InterlockError, SignInFailed
-from interlock.services.confirming import Asked, Collected
-from interlock.services.outbox import Sleep
+from interlock.services.audit.outbox import Sleep
+from interlock.services.signin.confirming import Asked, Collected
 
 LOOK_S = 0.5
 """Seconds between two looks at whether it was confirmed: a person's click may take so much longer."""
@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Confirming(Protocol):
-    """Auth's side; services.confirming.Confirmations."""
+    """Auth's side; services.signin.confirming.Confirmations."""
 
     @property
     def offered(self) -> bool:

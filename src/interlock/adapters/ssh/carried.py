@@ -1,4 +1,4 @@
-"""The sessions that a relayed connection carries, and what was refused on it: told to `services.sessions`.
+"""The sessions that a relayed connection carries, and what was refused on it: told to `sessions.sessions`.
 
 Performs what the relay core decided about them, for the forwarder. Whether anything is recorded here it learns
 from a session's duties alone.
@@ -35,7 +35,7 @@ from interlock.core.relay import Relay
 from interlock.core.sides import Side
 from interlock.domain.audit import JsonValue
 from interlock.domain.session import Exit, SessionContext, SessionKind, Start, Window
-from interlock.services.sessions import LiveSession, Sessions
+from interlock.services.sessions.sessions import LiveSession, Sessions
 
 _log = structlog.get_logger()
 

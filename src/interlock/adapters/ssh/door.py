@@ -24,8 +24,8 @@ from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
-from interlock.services.caller import Caller
-from interlock.services.locks import LockWatch
+from interlock.services.access.caller import Caller
+from interlock.services.access.locks import LockWatch
 
 LOCK_GRACE_S = 1.0
 """Seconds that a node behind a jump has to tell a person of a lock before the gateway ends the jump."""

@@ -30,8 +30,8 @@ from interlock.domain.party import JOIN_LOGIN, Wish
 from interlock.domain.permit import Permit
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
-from interlock.services.desk import Elsewhere, Here
-from interlock.services.tenure import Conduct, Tenure, Terms
+from interlock.services.access.tenure import Conduct, Tenure, Terms
+from interlock.services.sessions.desk import Elsewhere, Here
 
 JUDGEMENT_S = 5.0
 """Seconds for which an answer holds for further channels of the connection."""

@@ -39,7 +39,7 @@ from interlock.core.refusal import Refusal
 from interlock.core.relay import Relay
 from interlock.core.sides import Side
 from interlock.core.wire import string, uint32
-from interlock.services.sessions import LiveSession, Sessions
+from interlock.services.sessions.sessions import LiveSession, Sessions
 from interlock.services.timers import CallLater, Timer, call_later
 
 _log = structlog.get_logger()

@@ -17,8 +17,8 @@ from interlock.domain.browser import CONFIRM_LIFE
 from interlock.domain.identity import Claims, Forwarded
 from interlock.domain.lock import Subject
 from interlock.ports import ClaimsReader, Clock, EventSink, KeyReader
-from interlock.services.emitter import EventFactory
-from interlock.services.locks import Locks
+from interlock.services.access.locks import Locks
+from interlock.services.audit.emitter import EventFactory
 
 MAX_ATTEMPTS = 20
 """Certificates and questions that one connection may try; ssh offers each key of a full agent once."""

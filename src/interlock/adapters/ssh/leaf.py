@@ -25,7 +25,7 @@ from interlock.domain.handover import HandOver, parse_hand_over, told_target
 from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.ports import LeafIssuer
-from interlock.services.federation import Leaves
+from interlock.services.clusters.federation import Leaves
 
 
 class _Owner(asyncssh.SSHClient):
@@ -144,7 +144,7 @@ class LeafDialler:
 
 
 class LeafPortals:
-    """`services.portal.LeafDirectory`: what a leaf's portal tells one of our people."""
+    """`services.portal.portal.LeafDirectory`: what a leaf's portal tells one of our people."""
 
     def __init__(self, issuer: LeafIssuer, leaves: Leaves) -> None:
         self._issuer = issuer

@@ -21,10 +21,10 @@ from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.domain.target import Target
 from interlock.ports import Entropy, HostIssuer
-from interlock.services.desk import Desk
-from interlock.services.federation import Leaves
-from interlock.services.sessions import Sessions
-from interlock.services.tenure import Tenures
+from interlock.services.access.tenure import Tenures
+from interlock.services.clusters.federation import Leaves
+from interlock.services.sessions.desk import Desk
+from interlock.services.sessions.sessions import Sessions
 from interlock.services.timers import CallLater, call_later
 
 

@@ -1,4 +1,4 @@
-"""The channel of somebody who takes part in a session: between SSH and `services.parties`.
+"""The channel of somebody who takes part in a session: between SSH and `services.sessions.parties`.
 
 `Joined` is all of it but the wire, which is the proxy's or the node's. A shell on a channel is the way in; there
 is nothing else on it. What arrives goes to `Parties.typed`, which decides what becomes of it.
@@ -19,8 +19,8 @@ from interlock.core.extensions import JOIN_MODE, JoinMode
 from interlock.core.ids import SessionId
 from interlock.domain.party import Participant, choose_mode
 from interlock.domain.session import SessionContext, Window
-from interlock.services.parties import Parties
-from interlock.services.seats import Party
+from interlock.services.sessions.parties import Parties
+from interlock.services.sessions.seats import Party
 
 QUEUE = 64 * 1024
 """Bytes that may wait for a party's slow terminal; it is shown the screen anew when they have gone."""
@@ -58,7 +58,7 @@ class Place:
 
 
 class Joined(Terminable, ABC):
-    """One party's end. `services.parties.Seat`."""
+    """One party's end. `services.sessions.parties.Seat`."""
 
     def __init__(self, place: Place) -> None:
         self._place = place

@@ -36,7 +36,7 @@ from interlock.domain.permit import Permit
 from interlock.domain.reach import link_local
 from interlock.domain.session import SessionContext
 from interlock.domain.target import SubKind, Target
-from interlock.services.tenure import Conduct, Tenure, Terms, too_many_sessions
+from interlock.services.access.tenure import Conduct, Tenure, Terms, too_many_sessions
 
 JUDGEMENT_S = 5.0
 """Seconds for which a decision of policy holds for further sessions on the same connection."""

@@ -1,7 +1,7 @@
 """The portal on the proxy's SSH port: sign-in by keyboard-interactive, and the subsystem of core.portal.
 
 For connections whose SSH user name is a plain gateway user. This side only moves bytes: what a caller may
-have is decided in services.portal, whether a password is right in services.signin. Shell and exec are
+have is decided in portal.portal, whether a password is right in signin.signin. Shell and exec are
 answered with a hint at the routes to a node.
 """
 
@@ -16,10 +16,10 @@ import structlog
 
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, InterlockError, Locked, RemoteProtocolError, SignInFailed
-from interlock.services.caller import Caller
-from interlock.services.playback import Download
-from interlock.services.portal import refusal
-from interlock.services.signin import CODE_PROMPT, Confirmation, Judgement, SignInResult
+from interlock.services.access.caller import Caller
+from interlock.services.portal.playback import Download
+from interlock.services.portal.portal import refusal
+from interlock.services.signin.signin import CODE_PROMPT, Confirmation, Judgement, SignInResult
 
 MAX_ATTEMPTS = 6
 """Rounds of questions on one connection. OpenSSH asks three times (NumberOfPasswordPrompts)."""
@@ -55,7 +55,7 @@ class _Gone(Exception):
 
 
 class PasswordCheck(Protocol):
-    """Sign-in by password; services.signin.SignIn."""
+    """Sign-in by password; services.signin.signin.SignIn."""
 
     async def check(self, user: str, password: str, *, source: str, code: str = "") -> Judgement:
         """Judge a password, with the code of a second factor if there is one; SignInFailed if it is wrong."""
@@ -73,7 +73,7 @@ class PasswordCheck(Protocol):
 
 
 class Answerer(Protocol):
-    """What answers requests; services.portal.Portal."""
+    """What answers requests; services.portal.portal.Portal."""
 
     async def answer(self, caller: Caller, request: wire.AnyRequest) -> wire.AnyReply | Download:
         """The reply to one request."""

@@ -8,7 +8,7 @@ import structlog
 
 from interlock.core.effects import ForwardClosed, ForwardEffect, ForwardFailed, ForwardOpened, Granted, ListenBegan
 from interlock.core.errors import InterlockError, RecordingError
-from interlock.services.forwarding import GRANTED, RECORD_AFTER_S, Forward, ForwardJournal, Told
+from interlock.services.sessions.forwarding import GRANTED, RECORD_AFTER_S, Forward, ForwardJournal, Told
 
 _log = structlog.get_logger()
 

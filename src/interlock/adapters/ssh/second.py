@@ -14,8 +14,8 @@ from interlock.adapters.ssh.portal import Challenge, PasswordCheck
 from interlock.core.errors import InterlockError, SignInFailed
 from interlock.core.presence import Presence
 from interlock.domain.identity import Claims
-from interlock.services.outbox import Sleep
-from interlock.services.signin import Confirmation, in_browser
+from interlock.services.audit.outbox import Sleep
+from interlock.services.signin.signin import Confirmation, in_browser
 
 LOOK_S = 0.5
 """Seconds between two looks at whether a browser has confirmed it."""

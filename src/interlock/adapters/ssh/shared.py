@@ -1,4 +1,4 @@
-"""A relayed session as those see it who take part in it: `services.parties.Host` over the relay core."""
+"""A relayed session as those see it who take part in it: `services.sessions.parties.Host` over the relay core."""
 
 from typing import Protocol
 

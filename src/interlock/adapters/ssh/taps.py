@@ -6,7 +6,7 @@ from interlock.core import wire
 from interlock.core.flows import Tap
 from interlock.core.sides import Side
 from interlock.domain.recording import Stream
-from interlock.services.transfers import FileTransfers
+from interlock.services.sessions.transfers import FileTransfers
 
 
 class Session(Protocol):

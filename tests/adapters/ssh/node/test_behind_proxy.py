@@ -14,7 +14,7 @@ from interlock.core.ids import SessionId
 from interlock.domain.duties import RecordingMode
 from interlock.domain.target import SubKind, Target
 from interlock.domain.twin import Twin
-from interlock.services.certificates import CertificateReader
+from interlock.services.keys.certificates import CertificateReader
 from interlock.testing import ssh_pair
 from interlock.testing.node import HOSTNAME, NODE_ID, World
 from interlock.testing.openssh import current_login

@@ -439,7 +439,7 @@ async def test_a_tunnel_ends_with_its_certificate(world: Gateway, monkeypatch: p
     """A node whose renewal is refused does not stay because nobody looks."""
     from datetime import timedelta
 
-    from interlock.services import authority
+    from interlock.services.keys import authority
 
     monkeypatch.setattr(authority, "TUNNEL_TTL", timedelta(seconds=1.5))
     async with agent(world, await credential(world)) as node:

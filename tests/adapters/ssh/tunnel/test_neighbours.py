@@ -8,8 +8,8 @@ import pytest
 
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.adapters.ssh.tunnel.neighbours import Hatch, listen_at, socket_path
-from interlock.services.certificates import CertificateReader
-from interlock.services.joining import JoinSources
+from interlock.services.keys.certificates import CertificateReader
+from interlock.services.keys.joining import JoinSources
 from interlock.testing.clock import FakeClock
 
 OWN = "99999999-1111-4333-8444-555555555555"

@@ -15,7 +15,7 @@ from interlock.adapters.ssh.tunnel.neighbours import listen_at, socket_path
 from interlock.adapters.ssh.tunnel.peers import Membership, PeerAddress, PeerDoor
 from interlock.core.address import format_address
 from interlock.core.ids import DaemonId
-from interlock.services.daemonca import (
+from interlock.services.keys.daemonca import (
     DaemonCa,
     DaemonKind,
     HostIdentity,

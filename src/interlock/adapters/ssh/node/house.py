@@ -17,7 +17,7 @@ from interlock.domain.identity import Claims, Forwarded, Joining
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy
-from interlock.services.tenure import Tenures
+from interlock.services.access.tenure import Tenures
 
 
 class Caller(Protocol):

@@ -10,8 +10,8 @@ from interlock.core.ids import SessionId
 from interlock.core.sides import Side
 from interlock.domain.recording import Stream
 from interlock.domain.session import Exit, Start, Window
-from interlock.services.forwarding import Told
-from interlock.services.parties import Parties
+from interlock.services.sessions.forwarding import Told
+from interlock.services.sessions.parties import Parties
 
 
 class Transfers(Protocol):
@@ -23,7 +23,7 @@ class Transfers(Protocol):
 
 
 class Live(Refusable, Told, Protocol):
-    """A session as `services.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
+    """A session as `sessions.sessions` keeps it: recording, events and tracker, as far as they are our duty."""
 
     on_failure: Callable[[RecordingError], None] | None  # called when the session must end; set here
     on_forbidden: Callable[[Denied], None] | None  # the same, if the role demands that it ends

@@ -44,7 +44,7 @@ from interlock.domain.party import Participant, choose_mode
 from interlock.domain.session import SessionContext
 from interlock.domain.target import Target
 from interlock.ports import Admission, ClaimsReader, Clock, Entropy, EventSink
-from interlock.services.tenure import Tenures
+from interlock.services.access.tenure import Tenures
 
 STOP_GRACE_S = 2.0
 """Seconds that clients get to read the farewell, and processes to leave, before both are cut off."""
@@ -53,7 +53,7 @@ LiveT_co = TypeVar("LiveT_co", bound=Live, covariant=True)
 
 
 class Registry(Protocol, Generic[LiveT_co]):
-    """`services.sessions.Sessions`, as far as the node needs it."""
+    """`services.sessions.sessions.Sessions`, as far as the node needs it."""
 
     def agree(self, ctx: SessionContext) -> LiveT_co:
         """A session whose ID is agreed; InterlockError refuses it."""

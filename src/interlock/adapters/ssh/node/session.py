@@ -1,6 +1,6 @@
 """One session channel of the node: between what the client asks for and the process with its recording.
 
-It only connects: the process is `child`'s, the wire `seams`', the recording's life `services.sessions`'. Output is
+It only connects: the process is `child`'s, the wire `seams`', the recording's life `sessions.sessions`'. Output is
 recorded before it is sent, so nothing is seen that was not kept.
 """
 
@@ -268,7 +268,7 @@ class ShellSession(NodeSession):
             payload = string(name) + boolean(ended.core) + string("") + string("")
             self._finish(b"exit-signal", payload)
 
-    # what the parties want (services.parties.Host)
+    # what the parties want (services.sessions.parties.Host)
 
     def hold(self) -> None:
         """Nothing runs before `begin`."""
@@ -375,7 +375,7 @@ class ShellSession(NodeSession):
         self.terminate(lock.public, reason=lock.reason)
 
     def _recording_failed(self, error: RecordingError) -> None:
-        del error  # its reason is in the log and the events of services.sessions
+        del error  # its reason is in the log and the events of services.sessions.sessions
         self.terminate("Session terminated: recording failed")
 
     def _exited(self, ended: Exit) -> None:

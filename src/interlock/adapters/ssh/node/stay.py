@@ -16,7 +16,7 @@ from interlock.adapters.ssh.seams.node import NodeConnection
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.extensions import CLIENT_LEFT
 from interlock.domain.target import Target
-from interlock.services.tenure import Conduct, Tenure, Tenures, Terms, too_many_sessions
+from interlock.services.access.tenure import Conduct, Tenure, Tenures, Terms, too_many_sessions
 
 FAREWELL_S = 1.0
 """Seconds for what is queued on a connection's channels to be sent before it is disconnected."""

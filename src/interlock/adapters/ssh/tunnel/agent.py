@@ -45,7 +45,7 @@ class Credential:
 
 
 class TunnelAgent:
-    """The node's tunnel, or the lack of it. `services.redialling` calls `dial` again and again.
+    """The node's tunnel, or the lack of it. `services.fleet.redialling` calls `dial` again and again.
 
     ``credential`` is asked at every attempt; None is for a node that joins: it cannot know the proxy yet, and says
     nothing to it that is not TLS between itself and the auth service that its join token pins.
@@ -168,7 +168,7 @@ class TunnelAgent:
 
 
 class AgentLink(AgentHooks):
-    """One connection to the proxy. `services.redialling.Link`."""
+    """One connection to the proxy. `services.fleet.redialling.Link`."""
 
     def __init__(self, accept: Callable[[], NodeConnection], credential: Callable[[], Credential] | None) -> None:
         self._accept = accept

@@ -13,7 +13,7 @@ from functools import partial
 from interlock.adapters.ssh.pipe import StreamEnd
 from interlock.core.address import format_address
 from interlock.core.limits import DIAL_TIMEOUT_S
-from interlock.services.joining import JoinSources
+from interlock.services.keys.joining import JoinSources
 
 AUTH_DIAL_S = 2.0
 """Seconds that one of several auths has to accept a connection, before the next one is tried."""

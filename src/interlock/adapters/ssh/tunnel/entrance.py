@@ -27,8 +27,8 @@ from interlock.core.tunnel import JOIN_USER, TUNNEL_USER, Listener, Visit
 from interlock.domain.identity import TunnelPass
 from interlock.domain.target import Target
 from interlock.ports import Clock, PassReader
-from interlock.services.joining import JoinSources
-from interlock.services.tunnels import Tunnel, TunnelRegistry
+from interlock.services.fleet.tunnels import Tunnel, TunnelRegistry
+from interlock.services.keys.joining import JoinSources
 
 SessionT = TypeVar("SessionT")
 StreamT = TypeVar("StreamT", bound=asyncio.BaseProtocol)

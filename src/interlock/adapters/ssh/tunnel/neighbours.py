@@ -27,7 +27,7 @@ from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance, Way
 from interlock.core.errors import InterlockError, TargetError
 from interlock.core.ids import DaemonId, parse_session_id
 from interlock.core.limits import DIAL_TIMEOUT_S
-from interlock.services.tunnels import TunnelRegistry
+from interlock.services.fleet.tunnels import TunnelRegistry
 
 SUFFIX = ".sock"
 

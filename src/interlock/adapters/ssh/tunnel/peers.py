@@ -28,7 +28,7 @@ from interlock.core.address import parse_address
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.core.limits import DIAL_TIMEOUT_S
-from interlock.services.daemonca import DaemonKind, KeyPair, read_identity
+from interlock.services.keys.daemonca import DaemonKind, KeyPair, read_identity
 
 HANDSHAKES = 64
 """Peers that may be shaking hands at once; others wait in the listener's queue."""
