@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from interlock.core.portal_words import Limit, Reply, Request
+from interlock.core.portal.words import Limit, Reply, Request
 
 Seconds = Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)]
 

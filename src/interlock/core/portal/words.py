@@ -1,4 +1,4 @@
-"""What the messages of the portal have in common; see `interlock.core.portal`."""
+"""What the messages of the portal have in common."""
 
 from typing import Annotated
 
