@@ -10,8 +10,9 @@ from typing import Any
 import asyncssh
 import pytest
 
-from interlock.adapters.ssh.node import stay
+from interlock.adapters.ssh.node import judgement, stay
 from interlock.adapters.system import SystemClock
+from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access, RoleOptions
 from interlock.domain.identity import Claims, Identity
@@ -129,6 +130,31 @@ async def test_a_refused_connection_does_not_stay(world: World, monkeypatch: pyt
     world.admission.access = Access(max_connections=1)
     async with visit(world), visit(world) as second:
         await second.wait_closed()
+
+
+async def test_nor_does_one_that_policy_refuses(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same."""
+    monkeypatch.setattr(stay, "LINGER_S", 0.05)
+    world.admission.refusal = Denied("access denied: not here", reason="no role")
+    async with visit(world) as connection:
+        await connection.wait_closed()
+
+
+async def test_who_was_refused_at_first_takes_a_place_when_let_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would count what is opened then, and no lock would end it."""
+    monkeypatch.setattr(judgement, "JUDGEMENT_S", 0.0)
+    monkeypatch.setattr(stay, "LINGER_S", 3600.0)
+    world.admission.refusal = Denied("not now")
+    async with visit(world) as connection:
+        with pytest.raises(asyncssh.ChannelOpenError, match="not now"):
+            await connection.run("true")
+        world.admission.refusal = None
+        process = await connection.create_process("echo ready; sleep 600")
+        assert await process.stdout.readline() == "ready\n"
+        world.locks.tell(LockList((LOCK,)))
+        assert LOCKED in await ended(process)
 
 
 async def test_a_third_session_is_refused(world: World) -> None:

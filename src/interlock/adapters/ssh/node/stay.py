@@ -53,6 +53,7 @@ class Stay:
         self._occupants = occupants
         self._forwards = forwards  # what has moved in whatever is forwarded
         self._connection: NodeConnection | None = None
+        self._entering = asyncio.Lock()
         self._tenure: Tenure | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._opened = 0  # how many sessions there were
@@ -60,7 +61,13 @@ class Stay:
         self.refusal: Denied | None = None  # why the connection may not stay, once that is known
 
     async def begin(self, connection: NodeConnection, guest: Guest) -> Denied | None:
-        """Take a place; the refusal of the whole connection if there is none, or if a lock forbids it."""
+        """Take a place, once; the refusal of the whole connection if there is none, or if a lock forbids it."""
+        async with self._entering:
+            if self._tenure is not None or self.refusal is not None:
+                return self.refusal
+            return await self._enter(connection, guest)
+
+    async def _enter(self, connection: NodeConnection, guest: Guest) -> Denied | None:
         self._connection = connection
         claims = guest.claims
         here = claims.forwarded is None
@@ -73,12 +80,19 @@ class Stay:
             text = "the gateway cannot tell now how many connections you have: try again later"
             self.refusal = Denied(text, reason=error.reason)
         if self._tenure is not None and connection.alive:
+            if self._timer is not None:  # of who was refused a moment ago
+                self._timer.cancel()
             self._tenure.serve(Conduct(self.end, self._activity))
         elif self._tenure is not None:
             self.leave()
         elif self.refusal is not None:
             self._disconnect_later(LINGER_S, self.refusal.public)
         return self.refusal
+
+    def linger(self, connection: NodeConnection, refusal: Denied) -> None:
+        """Policy lets nobody in by this connection now; unless it does within `LINGER_S`, the connection ends."""
+        self._connection = connection
+        self._disconnect_later(LINGER_S, refusal.public)
 
     def judged_again(self, guest: Guest) -> None:
         """Policy was asked anew."""

@@ -150,6 +150,8 @@ class Visitor(NodeHooks):
             verdict = await self._verdict()
             if isinstance(verdict, Guest) and self._connection is not None:
                 verdict = await self._stay.begin(self._connection, verdict) or verdict
+            elif isinstance(verdict, Denied) and self._connection is not None:
+                self._stay.linger(self._connection, verdict)
             if isinstance(verdict, Denied):
                 self._reported = verdict
                 self._report_refusal(verdict)
@@ -274,6 +276,9 @@ class Visitor(NodeHooks):
         """Whoever may be here now; ChannelOpenError if nobody. A change of mind is an event, once each time."""
         await self._decided.wait()
         verdict = await self._verdict()
+        if isinstance(verdict, Guest) and self._connection is not None:
+            # who was refused at first has no place yet, and no lock would end what is opened
+            verdict = await self._stay.begin(self._connection, verdict) or verdict
         if isinstance(verdict, Guest):
             self._stay.judged_again(verdict)
             return verdict
