@@ -20,7 +20,7 @@ from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Joining
 from interlock.domain.target import SubKind, Target
 from interlock.services.access.caller import Caller
-from interlock.services.fleet.proxies import MAX_TUNNELS_TOLD
+from interlock.services.fleet.members import MAX_TUNNELS_TOLD
 from interlock.services.fleet.tickets import PURPOSE, Tickets
 from interlock.services.keys.daemonca import open_daemon_ca
 from interlock.services.signin.confirming import Collected

@@ -109,16 +109,18 @@ class ProxyHandlers:
         return p.HostCertificate(await self._proxies.issue_for_jump(caller, request.public_key, request.names))
 
     async def _report(self, caller: HostIdentity, request: p.Report) -> m.Nothing:
-        await self._proxies.report(caller, peer=request.peer, tunnels=request.tunnels, ttl=bounded(request.ttl_s))
+        await self._proxies.members.report(
+            caller, peer=request.peer, tunnels=request.tunnels, ttl=bounded(request.ttl_s)
+        )
         return m.Nothing()
 
     async def _peers(self, caller: HostIdentity, request: p.AskPeers) -> p.Peers:
-        found = [p.Peer(each.id, each.peer, each.tunnels) for each in await self._proxies.peers(caller)]
+        found = [p.Peer(each.id, each.peer, each.tunnels) for each in await self._proxies.members.peers(caller)]
         digest = hashlib.sha256(encode(found)).digest()
         return p.Peers(digest, None if digest == request.known else tuple(found))
 
     async def _beacon(self, caller: HostIdentity, request: p.AskBeacon) -> p.Beacon:
-        return p.Beacon(await self._proxies.beacon(caller, request.host_key))
+        return p.Beacon(await self._proxies.members.beacon(caller, request.host_key))
 
     async def _password(self, caller: HostIdentity, request: p.Password) -> p.Judged:
         result, ticket = await self._proxies.sign_in(

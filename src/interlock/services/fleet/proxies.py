@@ -6,16 +6,15 @@ to be told what is a person's own, it proves that they are connected at this mom
 proxy that is not what it seems can act for people who are there, as they have asked, and for nobody else.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from interlock.core import portal as wire
 from interlock.core.address import parse_address
-from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, InterlockError, NotFound
-from interlock.core.ids import DaemonId, SessionId, parse_session_id
+from interlock.core.ids import DaemonId, SessionId
 from interlock.core.presence import Proof, digest_of_session
 from interlock.domain.access import for_proxies
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
@@ -32,7 +31,6 @@ from interlock.ports import (
     HostIssuer,
     KeyReader,
     KnownClusters,
-    MemberProxy,
     ModeSource,
     ProxyStore,
     SessionLookup,
@@ -43,6 +41,7 @@ from interlock.ports import (
 from interlock.services.access.caller import Caller
 from interlock.services.access.standing import Standing
 from interlock.services.clusters.federation import FederatedAdmission, FederatedClaims, Leaves
+from interlock.services.fleet.members import Members, refused
 from interlock.services.fleet.tickets import FactorTickets, Tickets
 from interlock.services.keys.daemonca import HostIdentity
 from interlock.services.keys.presence import NOT_SHOWN, Attendance, Seen
@@ -53,12 +52,6 @@ from interlock.services.signin.signin import Confirmation, Judgement, SignInResu
 
 JUMP_NAMES = 2
 """Names in a certificate for a jump's end: the one that the person used, and the target's own."""
-
-MAX_TUNNELS_TOLD = 10_000
-"""Nodes whose tunnels one proxy may say that it has: all others are told of each."""
-
-REFRESH_S = 2.0
-"""Seconds after which the roots that are believed, and the proxies that there are, are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +162,9 @@ class Proxies:
         self._keys = keys
         self._trackers = trackers
         self._targets = targets
-        self._proxies = proxies
-        self._members: Mapping[DaemonId, MemberProxy] = {}
         self._lookup = lookup
         self._clock = clock
-        self._refreshed: float | None = None
+        self.members = Members(proxies=proxies, believes=believes, attendance=attendance, clock=clock)
 
     async def standing(self, proxy: HostIdentity, certificate: bytes) -> Standing:
         """What counts of whoever shows this certificate."""
@@ -193,31 +184,13 @@ class Proxies:
 
     async def target(self, proxy: HostIdentity, target_id: str) -> Target:
         """One target; NotFound."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         return await self._targets.target(target_id)
 
     async def tracker(self, proxy: HostIdentity, sid: SessionId) -> tuple[Tracker | None, bool]:
         """A session's tracker if it lives, and whether there was such a session at all."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         return await self._trackers.find(sid), self._lookup.knows(sid)
-
-    async def beacon(self, proxy: HostIdentity, host_key: str) -> bytes:
-        """What the proxy's next connections are to carry.
-
-        Its host key is learnt from its first question: Denied if it says later that it has another one.
-        """
-        member = await self._check_member(proxy)
-        try:
-            line = PublicKey.parse(host_key).line()
-        except ValueError as error:
-            raise _refused(proxy, f"a beacon for a host key that is none: {error}") from None
-        if not member.host_key:
-            await self._proxies.pin_host_key(proxy.id, line)
-            self._refreshed = None
-            member = await self._check_member(proxy)
-        if member.host_key != line:
-            raise _refused(proxy, f"a beacon for another host key than its own: {line}")
-        return self._attendance.beacon(proxy.id)
 
     async def issue_for_target(
         self,
@@ -233,7 +206,7 @@ class Proxies:
         ``ticket``: what `confirm` has given.
         """
         claims = await self._claims(proxy, certificate)
-        seen = self._see(proxy, claims, certificate, proof)
+        seen = await self._see(proxy, claims, certificate, proof)
         claims = self._with(claims, ticket, proxy, seen)
         if wanted.joining is None:
             target = await self._asked_for(claims, wanted, seen)
@@ -244,7 +217,7 @@ class Proxies:
                 seen.to_session(wanted.joining)
             permit = await self._to_join(proxy, claims, wanted.target, wanted.joining, wanted.client_addr)
             if wanted.records:
-                raise _refused(proxy, f"who joins {wanted.joining.sid} is not recorded once more")
+                raise refused(proxy, f"who joins {wanted.joining.sid} is not recorded once more")
         await self._attendance.use(seen, wanted.public_key)
         return self._signer.sign_for_target(
             permit, wanted.public_key, by=proxy.id, records=wanted.records, client_addr=wanted.client_addr
@@ -269,7 +242,7 @@ class Proxies:
         Without a login it is for the leaf's portal, and is given as often as the person's own portal answers.
         """
         claims = await self._claims(proxy, certificate)
-        seen = self._see(proxy, claims, certificate, proof)
+        seen = await self._see(proxy, claims, certificate, proof)
         claims = self._with(claims, ticket, proxy, seen)
         if seen is not None and login:
             seen.to_leaf(login, node, leaf)
@@ -282,44 +255,22 @@ class Proxies:
 
     async def issue_for_jump(self, proxy: HostIdentity, public_key: str, names: Sequence[str]) -> str:
         """A host certificate with which the proxy answers in a target's place; Denied for any other name."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         if not 1 <= len(names) <= JUMP_NAMES:
-            raise _refused(proxy, f"a certificate for {len(names)} names")
+            raise refused(proxy, f"a certificate for {len(names)} names")
         leaves = [each.name.lower() for each in await self._trusts.trusted_clusters(Relation.LEAF)]
         if len(names) > 1 or not any(names[0].lower().endswith(f".{leaf}") for leaf in leaves):
             named = [{target.id for target in await self._targets.named(name)} for name in names]
             if not set[DaemonId].intersection(*named):
                 what = ", ".join(name[:128] for name in names)
-                raise _refused(proxy, f"a certificate for {what}, which is no target, or not one")
+                raise refused(proxy, f"a certificate for {what}, which is no target, or not one")
         return await self._signer.issue_host(public_key, names)
-
-    async def report(self, proxy: HostIdentity, *, peer: str, tunnels: Sequence[DaemonId], ttl: timedelta) -> None:
-        """What a proxy says of itself; Denied if it was removed, or says what cannot be."""
-        try:
-            if peer:
-                parse_address(peer)
-            for node in tunnels[:MAX_TUNNELS_TOLD]:
-                parse_session_id(node)  # a daemon's ID has the form of a session's
-        except ValueError:
-            raise _refused(proxy, f"to be reached at {peer[:128]!r}, with {len(tunnels)} tunnels") from None
-        if len(tunnels) > MAX_TUNNELS_TOLD:
-            raise _refused(proxy, f"to have {len(tunnels)} tunnels")
-        expires = self._clock.now() + ttl
-        await self._proxies.report_proxy(proxy.id, peer=peer, tunnels=tunnels, expires=expires)
-
-    async def peers(self, proxy: HostIdentity) -> list[MemberProxy]:
-        """The other proxies that live; Denied to one that was removed."""
-        found = await self._proxies.proxies()
-        if proxy.id not in {each.id for each in found}:
-            raise _removed(proxy)
-        now = self._clock.now()
-        return [each for each in found if each.id != proxy.id and each.lives(now=now)]
 
     async def sign_in(
         self, proxy: HostIdentity, user: str, password: str, *, source: str, new: str | None, code: str = ""
     ) -> tuple[SignInResult, bytes]:
         """Judge a password, and replace it if there is a new one; with a ticket if the person is signed in now."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         _check_source(proxy, source)
         if new is None:
             judged = await self._passwords.check(user, password, source=source, code=code)
@@ -331,13 +282,13 @@ class Proxies:
 
     async def ask_browser(self, proxy: HostIdentity, user: str, *, source: str) -> Asked:
         """Let somebody confirm a sign-in in a browser, who is shown where the proxy says that it comes from."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         _check_source(proxy, source)
         return await self._confirmations.ask(user, source=source)
 
     async def collect_browser(self, proxy: HostIdentity, asked_id: str) -> tuple[Collected | None, bytes]:
         """Who has confirmed it, with a ticket."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         found = await self._confirmations.collect(asked_id)
         if found is None:
             return None, b""
@@ -350,7 +301,7 @@ class Proxies:
         _check_source(proxy, source)
         claims = await self._claims(proxy, certificate)
         if claims.identity.cluster != self._cluster.name:
-            raise _refused(proxy, f"a second factor of {claims.identity.user} of {claims.identity.cluster}")
+            raise refused(proxy, f"a second factor of {claims.identity.user} of {claims.identity.cluster}")
         found = await self._passwords.confirm(claims.identity.user, code, source=source)
         if not found.device:
             return found
@@ -359,12 +310,12 @@ class Proxies:
 
     async def enrolled(self, proxy: HostIdentity, blob: bytes) -> Claims:
         """Whose a plain key is; NotFound."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         return await self._keys.claims(blob)
 
-    def _see(self, proxy: HostIdentity, claims: Claims, shown: bytes, proof: Proof | None) -> Seen | None:
+    async def _see(self, proxy: HostIdentity, claims: Claims, shown: bytes, proof: Proof | None) -> Seen | None:
         """See `Attendance.see`. Public keys are no secret, so who comes by one has to be there in any case."""
-        seen = self._attendance.see(self._members[proxy.id], claims, shown, proof)
+        seen = self._attendance.see(await self.members.check(proxy), claims, shown, proof)
         if seen is None and claims.enrolled:
             raise Denied(NOT_SHOWN, reason=f"proxy {proxy.id} showed an enrolled key without a proof of presence")
         return seen
@@ -392,17 +343,17 @@ class Proxies:
 
         A proof is good for several requests, as long as it is fresh.
         """
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         _check_source(proxy, source)
         if len(request) + len(shown) > wire.MAX_REQUEST:
-            raise _refused(proxy, f"{len(request)} bytes")
+            raise refused(proxy, f"{len(request)} bytes")
         asked = wire.parse_request(request)
         if by_ticket:
             user, since, device = self._tickets.read(shown, proxy.id, self._now())
             caller = Caller(user, None, methods, since, source, device)
         else:
             claims = await self._claims(proxy, shown)
-            seen = self._see(proxy, claims, shown, proof)
+            seen = await self._see(proxy, claims, shown, proof)
             if seen is not None:
                 seen.to_portal(claims.identity.user, proxy.id)
             if isinstance(asked, wire.Sign):
@@ -415,12 +366,12 @@ class Proxies:
 
     async def _claims(self, proxy: HostIdentity, certificate: bytes) -> Claims:
         """What a person's certificate says; Denied if it is not genuine or valid, or was made for a forwarder."""
-        await self._check_member(proxy)
+        await self.members.check(proxy)
         if is_plain_key(certificate):
             return await self._keys.claims(certificate)
         claims = self._believes.read(certificate, now=self._clock.now())
         if claims.identity.cluster == self._cluster.name and claims.forwarded is not None:
-            raise _refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
+            raise refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
         return claims
 
     async def _asked_for(self, claims: Claims, wanted: ForTarget, seen: Seen | None) -> Target:
@@ -434,18 +385,6 @@ class Proxies:
             seen.to_target(target, wanted.target, named=name is not None)
         return target
 
-    async def _check_member(self, proxy: HostIdentity) -> MemberProxy:
-        """What is known of it; Denied to a proxy that was removed, two seconds later at most."""
-        now = self._clock.monotonic()
-        old = self._refreshed is None or now - self._refreshed >= REFRESH_S
-        if old or proxy.id not in self._members:
-            self._refreshed = now
-            await self._believes.refresh()
-            self._members = {each.id: each for each in await self._proxies.proxies()}
-        if proxy.id not in self._members:
-            raise _removed(proxy)
-        return self._members[proxy.id]
-
     def _check_records(self, proxy: HostIdentity, claims: Claims, permit: Permit, *, records: bool) -> None:
         """A node is relieved of recording only where the mode says so, or a root's forwarder records before us."""
         duties = FORWARDER_DUTIES[permit.mode, permit.target.sub_kind]
@@ -458,7 +397,7 @@ class Proxies:
         self, proxy: HostIdentity, claims: Claims, where: DaemonId, wanted: Joining, source: str
     ) -> Permit:
         if claims.identity.cluster != self._cluster.name:
-            raise _refused(proxy, f"{claims.identity.user} of {claims.identity.cluster} to join {wanted.sid}")
+            raise refused(proxy, f"{claims.identity.user} of {claims.identity.cluster} to join {wanted.sid}")
         roles = await self._admission.current_roles(claims)
         tracker = await self._trackers.find(wanted.sid)
         if tracker is None or tracker.expired(now=self._clock.now()):
@@ -468,7 +407,7 @@ class Proxies:
             claims.identity.user, roles, owner=tracker.owner, target=target, login=tracker.login, source=source
         )
         if not wanted.modes or not set(wanted.modes) <= set(modes) or where != tracker.daemon_id:
-            raise _refused(proxy, f"{claims.identity.user} to join {wanted.sid} at {where} as {wanted.modes}")
+            raise refused(proxy, f"{claims.identity.user} to join {wanted.sid} at {where} as {wanted.modes}")
         held_by_node = target is not None and target.id == where and target.sub_kind is SubKind.NODE
         there = target if target is not None and held_by_node else _proxy(where, tracker)
         return Permit.to_join(claims, roles, there, wanted, now=self._clock.now())
@@ -496,12 +435,4 @@ def _check_source(proxy: HostIdentity, source: str) -> None:
         if source:
             parse_address(source, default_port=1)
     except ValueError:
-        raise _refused(proxy, f"somebody at {source[:128]!r}") from None
-
-
-def _removed(proxy: HostIdentity) -> Denied:
-    return Denied("this proxy was removed from the cluster", reason=f"there is no proxy {proxy.id}")
-
-
-def _refused(proxy: HostIdentity, what: str) -> Denied:
-    return Denied("a proxy may only act for people who are there", reason=f"proxy {proxy.id} asked for {what}")
+        raise refused(proxy, f"somebody at {source[:128]!r}") from None

@@ -31,7 +31,7 @@ from interlock.ports import (
     TrustSource,
 )
 from interlock.services.audit.emitter import EventFactory
-from interlock.services.keys.authority import new_authority
+from interlock.services.keys.signers import new_authority
 
 _log = structlog.get_logger()
 

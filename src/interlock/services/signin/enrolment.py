@@ -20,7 +20,8 @@ from interlock.domain.traits import filled
 from interlock.ports import Clock, KeySource, KeyStore, RequestStore, RoleSource, UserSource
 from interlock.ports.sso import VouchedStore
 from interlock.services.access.requests import usable_by
-from interlock.services.keys.authority import CLOCK_SKEW, certifiable
+from interlock.services.keys.authority import CLOCK_SKEW
+from interlock.services.keys.contents import certifiable
 from interlock.services.signin.factors import check_label
 
 LIFE = timedelta(hours=30)
