@@ -1,6 +1,6 @@
 """People ask for roles and decide on others' requests; what is taken back ends at once."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from interlock.core.errors import Denied, NotFound
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import Kind
-from interlock.domain.lock import LockKind
+from interlock.domain.lock import Lock, LockKind
 from interlock.domain.rbac import Role
 from interlock.domain.request import AccessRequest, RequestState
 from interlock.services.access.requests import MAX_TAKEN_BACK, Requests
@@ -153,6 +153,30 @@ async def test_access_that_is_taken_back_is_locked(desk: Desk, how: str) -> None
     [lock] = desk.locks.stored
     assert (lock.kind, lock.name) == (LockKind.ACCESS_REQUEST, request.id)
     assert lock.in_force(desk.clock.now() + timedelta(hours=29))
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda desk, id_: desk.requests.cancel("alice", id_),
+        lambda desk, id_: desk.requests.decide("root", id_, "", approve=False),
+        lambda desk, id_: desk.requests.remove("root", id_),
+    ],
+    ids=["cancel", "deny", "remove"],
+)
+async def test_what_cannot_be_locked_is_not_taken_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, take: Callable[[Desk, str], Awaitable[object]]
+) -> None:
+    """It would go on all the same, and nobody would know: whoever tries learns why it cannot be done now."""
+
+    async def full(_lock: Lock) -> None:
+        raise Denied("there are too many locks")
+
+    done = await desk.approved()
+    monkeypatch.setattr(desk.locks, "add_lock", full)
+    with pytest.raises(Denied, match="too many locks"):
+        await take(desk, done.id)
+    assert await desk.requests.usable("alice") == [done]
 
 
 async def test_what_was_never_given_needs_no_lock(desk: Desk) -> None:

@@ -137,8 +137,8 @@ class Requests:
     async def remove(self, admin: str, request_id: str) -> AuditEvent:
         """Forget a request, and take back what it gave."""
         request = await self._find(request_id)
-        await self.store.remove_request(request.id)
         await self._end(request, admin)
+        await self.store.remove_request(request.id)
         return self._told(Kind.ACCESS_REQUEST_DELETE, request, admin)
 
     async def usable(self, user: str) -> list[AccessRequest]:
@@ -149,12 +149,15 @@ class Requests:
         self, act: Act, request_id: str, by: str, reason: str, *, alone: bool = False
     ) -> tuple[AccessRequest, AuditEvent]:
         _checked_reason(reason)
+        ended = False
         for _ in range(TRIES):
             before = await self._find(request_id)
             after = before.act(act, by, reason, now=self._clock.now(), alone=alone)
+            if before.decided is RequestState.APPROVED and not ended:
+                # First of all: where no lock can be made, nothing is taken back that would go on all the same.
+                await self._end(before, by)
+                ended = True
             if await self.store.replace_request(before, after):
-                if before.decided is RequestState.APPROVED:
-                    await self._end(before, by)
                 kind = Kind.ACCESS_REQUEST_UPDATE if act is Act.CANCEL else Kind.ACCESS_REQUEST_REVIEW
                 return after, self._told(kind, after, by, act=act, review_reason=reason)
         raise Denied("others decide on this request at this moment: try again")
