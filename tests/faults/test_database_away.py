@@ -94,7 +94,7 @@ def test_the_database_goes_and_comes_back(
         for person in people[1:]:
             _leave(person)
     aftermath.check(*people, after)
-    # Of a worker that died while nobody could give its places back they expire (SECURITY.md: 30 s).
+    # Of a worker that died while nobody could give its places back they expire (security/limits.md: 30 s).
     poll_until(lambda: not _leases(postgres, database), "end of all leases", 2 * LEASE_TTL.total_seconds())
 
 

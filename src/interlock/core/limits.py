@@ -1,4 +1,4 @@
-"""Every bound on what a peer can make us hold, each with its reason. SECURITY.md prints this table."""
+"""Every bound on what a peer can make us hold, each with its reason. docs/security/limits.md prints this table."""
 
 MAX_PACKET = 256 * 1024
 """Longest SSH packet in bytes. OpenSSH's own limit; RFC 4253 §6.1 only requires 35,000."""
