@@ -35,6 +35,7 @@ from interlock.services.portal.playback import Download
 from interlock.services.signin.confirming import Asked, Collected
 from interlock.services.signin.signin import Confirmation, Judgement, SignInResult
 from interlock.testing.clock import START
+from interlock.testing.keyboard import keyboard
 from interlock.testing.ports import free_port
 from interlock.testing.procs import Daemon, poll_until, run
 
@@ -197,28 +198,23 @@ async def test_a_pin_does_not_accept_a_bare_host_key() -> None:
         trust.judge(HostIdentity(line(CA), CA.get_fingerprint(), is_ca=False))
 
 
-class Terminal(io.StringIO):
-    """Standard input that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-@pytest.mark.parametrize(("said", "trusted"), [("yes\n", True), ("y\n", False), ("no\n", False), ("", False)])
+@pytest.mark.parametrize(("said", "trusted"), [(b"yes\n", True), (b"y\n", False), (b"no\n", False), (b"", False)])
 def test_first_contact_asks_the_person(
-    said: str, trusted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    said: bytes, trusted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Only a whole yes counts; the fingerprint is shown to compare."""
-    monkeypatch.setattr(sys, "stdin", Terminal(said))
     trust = LoginTrust("gw:3023", [])
     shown = HostIdentity(line(CA), CA.get_fingerprint(), is_ca=True)
-    if trusted:
-        assert trust.judge(shown)
-        assert trust.accepted == shown
-    else:
-        with pytest.raises(Denied):
-            trust.judge(shown)
-        assert trust.accepted is None
+    with keyboard() as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        typed.types(said + b"\x04")
+        if trusted:
+            assert trust.judge(shown)
+            assert trust.accepted == shown
+        else:
+            with pytest.raises(Denied):
+                trust.judge(shown)
+            assert trust.accepted is None
     assert CA.get_fingerprint() in capsys.readouterr().err
 
 

@@ -114,14 +114,8 @@ def login(
     import asyncio
 
     from interlock.adapters.ssh.portal_client import Gateway
-    from interlock.cli.user_login import (
-        Interrupted,
-        LoginTrust,
-        PersonsBrowser,
-        StdinAnswers,
-        TerminalAnswers,
-        sign_in,
-    )
+    from interlock.cli.question import Interrupted
+    from interlock.cli.user_login import LoginTrust, PersonsBrowser, StdinAnswers, TerminalAnswers, sign_in
 
     if password_stdin and (browser or code or sso):
         msg = "--password-stdin and a browser exclude each other"

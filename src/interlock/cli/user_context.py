@@ -68,7 +68,8 @@ def with_fresh_portal(
     import asyncio
 
     from interlock.adapters.ssh.portal_client import Gateway, connect
-    from interlock.cli.user_login import Interrupted, LoginTrust, PersonsBrowser, TerminalAnswers
+    from interlock.cli.question import Interrupted
+    from interlock.cli.user_login import LoginTrust, PersonsBrowser, TerminalAnswers
 
     profile = Home.default().load(proxy).profile
     at_terminal = isinstance(answers, TerminalAnswers)

@@ -3,14 +3,11 @@
 Secrets come from the terminal or from standard input, never from the command line, and go nowhere else.
 """
 
-import getpass
 import os
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TextIO
@@ -27,16 +24,13 @@ from interlock.adapters.ssh.portal_client import (
     new_key_pair,
 )
 from interlock.cli.output import printable
+from interlock.cli.question import ask
 from interlock.cli.user_profile import Login
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, SignInFailed
 
 TRIES = 3
 """Passwords that a person may mistype; as many as ssh asks for."""
-
-
-class Interrupted(SignInFailed):
-    """The person pressed Ctrl-C at a question. KeyboardInterrupt would end asyncssh's task with a trace."""
 
 
 class TerminalAnswers:
@@ -58,12 +52,8 @@ class TerminalAnswers:
             raise SignInFailed("there is no terminal to ask for the password: use --password-stdin")
         if instruction:
             print(printable(instruction), file=sys.stderr)
-        shown = printable(prompt)
         try:
-            with interruptible():
-                return input(shown) if echo else getpass.getpass(shown)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted") from None
+            return ask(printable(prompt), echo=echo)
         except EOFError:
             raise SignInFailed("no password was given") from None
 
@@ -122,26 +112,11 @@ def _confirmed(gateway: str, what: str, print_: str) -> bool:
     print(f"Its {what} has the fingerprint {print_}.", file=sys.stderr)
     question = "Compare it with what your administrator told you. Trust it? (yes/no) "
     try:
-        with interruptible():  # before the question is seen: who sees it may press Ctrl-C
-            while True:
-                print(question, end="", file=sys.stderr, flush=True)
-                line = sys.stdin.readline()
-                answer = line.strip().lower()
-                if answer in ("yes", "no") or not line:
-                    return answer == "yes"
-                question = "Please answer yes or no: "
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted") from None
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end a question at once: asyncio would only note it, and the question would stay."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        while (answer := ask(question, echo=True).strip().lower()) not in ("yes", "no"):
+            question = "Please answer yes or no: "
+    except EOFError:
+        return False
+    return answer == "yes"
 
 
 @dataclass(frozen=True, slots=True)
