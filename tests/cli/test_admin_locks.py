@@ -82,6 +82,15 @@ def test_a_lock_for_a_program_is_json(ilctl: Ilctl) -> None:
     assert ilctl("locks", "rm", made["id"]).code == 0
 
 
+def test_a_lock_on_nobody_is_made_and_said(ilctl: Ilctl) -> None:
+    """A mistyped name keeps nobody out; one may lock a name before there is somebody."""
+    assert ilctl("users", "add", "alice").code == 0
+    assert ilctl("locks", "add", "--user", "alice").err == ""
+    for kind in ("user", "role"):
+        done = ilctl("locks", "add", f"--{kind}", "alcie")
+        assert (done.code, done.err) == (0, f"Note: no {kind} of this cluster is called alcie now.\n")
+
+
 def test_a_lock_that_has_expired_is_not_listed(ilctl: Ilctl, tmp_path: Path) -> None:
     """Though it may still be stored."""
     then = SystemClock().now() - timedelta(hours=1)
@@ -98,6 +107,7 @@ def test_a_lock_that_has_expired_is_not_listed(ilctl: Ilctl, tmp_path: Path) -> 
         (("add", "--user", "a b"), 2, "not a valid name"),
         (("add", "--login", "-oProxyCommand"), 2, "not a valid login"),
         (("add", "--session", "web1"), 2, "not a session ID"),
+        (("add", "--mfa-device", "phone"), 2, "not the ID of a device: 'phone'; ilctl users mfa ls NAME shows it"),
         (("add", "--user", "alice", "--ttl", "soon"), 2, "not a duration"),
         (("add", "--user", "alice", "--message", "a\nb"), 2, "one line"),
         (("add", "--user", "alice", "--message", "\x1b]0;x\a"), 2, "one line"),

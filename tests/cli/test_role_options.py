@@ -41,9 +41,11 @@ def test_an_option_is_taken_back() -> None:
     [
         ("max_sessions", "NAME=VALUE"),
         ("colour=red", "NAME=VALUE"),
-        ("max_sessions=many", "max_sessions"),
+        ("max_sessions=many", "max_sessions must be a number, not 'many'"),
         ("max_sessions=0", "at least 1"),
-        ("agent_forwarding=perhaps", "agent_forwarding"),
+        ("agent_forwarding=perhaps", "agent_forwarding must be yes or no, not 'perhaps'"),
+        ("second_factor=always", "second_factor must be one of .*session.*, not 'always'"),
+        ("session_kinds=shell,exek", "session_kinds must be some of shell, exec, .*, not 'shell,exek'"),
         ("recording=sometimes", "recording must be one of"),
         ("client_idle_timeout=soon", "not a duration"),
     ],

@@ -33,7 +33,7 @@ from interlock.core.errors import Denied, InterlockError, SignInFailed, TargetEr
 from interlock.services.access.caller import Caller
 from interlock.services.portal.playback import Download
 from interlock.services.signin.confirming import Asked, Collected
-from interlock.services.signin.signin import Confirmation, Judgement, SignInResult
+from interlock.services.signin.signin import CODE_PROMPT, Confirmation, Judgement, SignInResult
 from interlock.testing.clock import START
 from interlock.testing.keyboard import keyboard
 from interlock.testing.ports import free_port
@@ -284,6 +284,20 @@ def test_a_person_has_three_tries(capsys: pytest.CaptureFixture[str]) -> None:
     answers = TerminalAnswers()
     assert [answers.attempt() for _ in range(5)] == [True, True, True, False, False]
     assert capsys.readouterr().err.count("try again") == 2
+
+
+def test_after_a_wrong_code_the_person_is_told_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The password was right then; most often it is the code of the sign-in just before."""
+    answers = TerminalAnswers()
+    assert answers.attempt()
+    with keyboard() as typing:
+        monkeypatch.setattr(sys, "stdin", typing)
+        typing.types(b"123456\n")
+        answers.answer("", CODE_PROMPT, echo=True)
+    assert answers.attempt()
+    assert "used already: wait for the next one, try again." in capsys.readouterr().err
 
 
 @pytest.mark.interop

@@ -60,7 +60,7 @@ def test_a_second_factor_from_its_beginning_to_its_end(proxy_cluster: Cluster, t
         assert "\N{FULL BLOCK}" in terminal.text  # of the QR code
     assert len(codes) == 10
 
-    for lines, why in (((), "no line for"), (("000000",), "sign-in failed"), ((code,), "sign-in failed")):
+    for lines, why in (((), "no line for"), (("000000",), "that code is not right"), ((code,), "used already")):
         refused = person.login(*lines)
         assert refused.rc == 4
         assert why in refused.stderr

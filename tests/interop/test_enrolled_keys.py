@@ -92,6 +92,11 @@ def test_a_person_enrols_a_key_with_ilsh(cluster: Cluster, tmp_path: Path) -> No
     key = make_key(tmp_path / "id", comment="desktop")
     stdin = f"{PASSWORD}\n".encode()
     public = str(key.path) + ".pub"
+    private = cluster.ilsh(person.home, "keys", "add", str(key.path), "--password-stdin", stdin=b"")
+    assert (private.rc, "ends in .pub" in private.stderr) == (
+        4,
+        True,
+    )  # nothing was asked
     cluster.ilsh(person.home, "keys", "add", public, "--password-stdin", stdin=stdin).check()
     assert "desktop" in cluster.ilsh(person.home, "keys", "ls").check().stdout
     place = cluster.place(cluster.agentless_name, "route")

@@ -28,6 +28,7 @@ async def test_r25_every_page_is_strict_whatever_it_says(desk: WebDesk) -> None:
             assert "unsafe" not in policy
             assert "frame-ancestors 'none'" in policy
             assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers.get("content-type", "").count("charset") <= 1
             assert answer.headers["strict-transport-security"]
             assert answer.headers["cache-control"] == "no-store"
             assert not re.search(
@@ -115,7 +116,7 @@ async def test_what_our_proxy_adds_counts_and_not_what_the_client_sent_before_it
 async def test_the_stylesheet_comes_from_here(desk: WebDesk) -> None:
     """And may be kept for a while."""
     answer = await desk.browser().client.get("/static/style.css")
-    assert answer.headers["content-type"].startswith("text/css")
+    assert answer.headers["content-type"] == "text/css; charset=utf-8"
     assert "max-age" in answer.headers["cache-control"]
 
 

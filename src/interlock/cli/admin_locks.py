@@ -1,5 +1,6 @@
 """``ilctl locks``: who and what is kept out, live sessions included; and the end of one session."""
 
+import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,9 @@ from interlock.cli.admin_context import account, in_local, login, name, report, 
 from interlock.cli.options import FormatOption, duration
 from interlock.cli.output import Format, print_json, print_rows
 from interlock.core.errors import ConfigError, NotFound
+from interlock.core.ids import parse_session_id
 from interlock.domain.audit import JsonValue, Kind, rfc3339
+from interlock.domain.identity import RECOVERY
 from interlock.domain.lock import Lock, LockKind, check_message
 
 if TYPE_CHECKING:
@@ -34,6 +37,17 @@ def _message(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+def _device(text: str) -> str:
+    """By its ID: a lock on the name of somebody's phone would keep nobody out, and nobody would notice."""
+    if text != RECOVERY:
+        try:
+            parse_session_id(text)
+        except ValueError:
+            msg = f"not the ID of a device: {text!r}; ilctl users mfa ls NAME shows it"
+            raise typer.BadParameter(msg) from None
+    return text
+
+
 MessageOption = Annotated[
     str, typer.Option("--message", parser=_message, metavar="TEXT", help="What the people read whom it concerns.")
 ]
@@ -54,7 +68,7 @@ def add_lock(
     mfa_device: Annotated[
         str | None,
         typer.Option(
-            help="A second-factor device, by the ID that ilctl users mfa ls shows.", parser=name, metavar="ID"
+            help="A second-factor device, by the ID that ilctl users mfa ls shows.", parser=_device, metavar="ID"
         ),
     ] = None,
     access_request: Annotated[
@@ -85,7 +99,14 @@ def add_lock(
         msg = "name one of --user, --role, --login, --node, --session, --mfa-device and --access-request"
         raise typer.BadParameter(msg)
     kind, value = chosen[0]
-    lock = in_local(context, lambda local: add_lock_now(local, kind, value, message, ttl))
+
+    async def work(local: "Local") -> tuple[Lock, bool]:
+        known = await _known(local, kind, value)
+        return await add_lock_now(local, kind, value, message, ttl), known
+
+    lock, known = in_local(context, work)
+    if not known:
+        print(f"Note: no {kind.value} of this cluster is called {value} now.", file=sys.stderr)
     if form is Format.JSON:
         print_json(_row(lock))
         return
@@ -157,6 +178,17 @@ async def _lives(local: "Local", sid: "SessionId | str") -> bool:
 
     tracker = await local.trackers.find(SessionId(sid))
     return tracker is not None and not tracker.expired(now=local.clock.now())
+
+
+async def _known(local: "Local", kind: LockKind, value: str) -> bool:
+    """False: nobody has this name now. It may be locked all the same, before there is somebody."""
+    match kind:
+        case LockKind.USER:
+            return any(each.name == value for each in await local.users.users())
+        case LockKind.ROLE:
+            return bool(await local.roles.roles([value]))
+        case _:
+            return True
 
 
 async def add_lock_now(local: "Local", kind: LockKind, value: str, message: str, ttl: timedelta | None) -> Lock:

@@ -1,6 +1,7 @@
 """What ``--option NAME=VALUE`` means for roles: one grammar for all of `domain.access.RoleOptions`."""
 
-from typing import Annotated, Any, get_args
+from enum import Enum
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 import typer
@@ -62,6 +63,20 @@ def _value(name: str, text: str) -> Any:
         raw = [part.strip() for part in text.split(",")]
     try:
         return msgspec.convert(raw, wanted, strict=False)
-    except msgspec.ValidationError as error:
-        msg = f"{name}: {error}"
+    except msgspec.ValidationError:
+        msg = f"{name} must be {_wanted(wanted)}, not {text!r}"
         raise typer.BadParameter(msg) from None
+
+
+def _wanted(kind: Any) -> str:
+    """What can be written for a field of this type."""
+    for each in get_args(kind):
+        if each is bool:
+            return "yes or no"
+        if each is int:
+            return "a number"
+        if get_origin(each) is tuple:
+            return _wanted(each).replace("one of", "some of")
+        if isinstance(each, type) and issubclass(each, Enum):
+            return f"one of {', '.join(one.value for one in each)}"
+    return "a text"

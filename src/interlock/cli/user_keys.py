@@ -44,10 +44,13 @@ def add_key(
     password_stdin: StdinOption = False,
 ) -> None:
     """Let a key of yours count without a certificate."""
+    from interlock.services.signin.enrolment import parse_line
+
     try:
         line = file.read_text().strip()
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {file}", reason=str(error)) from None
+    parse_line(line)  # as the gateway will; a private key, or whatever else is in the file, stays here
     done = with_fresh_portal(
         proxy, lambda portal: portal.ask(wire.AddKey(line, label), wire.Done), answers(stdin=password_stdin)
     )

@@ -22,6 +22,7 @@ from interlock.adapters.ssh.portal_client import (
     connect,
     fingerprint,
     new_key_pair,
+    wrong_answer,
 )
 from interlock.cli.output import printable
 from interlock.cli.question import ask
@@ -38,12 +39,14 @@ class TerminalAnswers:
 
     def __init__(self) -> None:
         self._left = TRIES
+        self._last = ""  # what was asked
 
     def attempt(self) -> bool:
         """Ask again after a wrong password."""
         self._left -= 1
         if 0 <= self._left < TRIES - 1:
-            print("Wrong user name or password, try again.", file=sys.stderr)
+            wrong = wrong_answer(self._last)
+            print(f"{wrong[0].upper()}{wrong[1:]}, try again.", file=sys.stderr)
         return self._left >= 0
 
     def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:
@@ -52,6 +55,7 @@ class TerminalAnswers:
             raise SignInFailed("there is no terminal to ask for the password: use --password-stdin")
         if instruction:
             print(printable(instruction), file=sys.stderr)
+        self._last = prompt
         try:
             return ask(printable(prompt), echo=echo)
         except EOFError:

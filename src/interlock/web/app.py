@@ -79,8 +79,8 @@ ROUTES = (
 )
 
 STATIC = {
-    "style.css": "text/css; charset=utf-8",
-    "passkey.js": "text/javascript; charset=utf-8",
+    "style.css": "text/css",
+    "passkey.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

@@ -74,7 +74,7 @@ class Answer:
 
     body: bytes = b""
     status: int = 200
-    content_type: str = "text/html; charset=utf-8"
+    content_type: str = "text/html"  # what is text is sent as UTF-8
     location: str = ""  # for a redirection
     cookies: tuple[str, ...] = ()  # Set-Cookie
 

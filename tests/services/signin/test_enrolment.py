@@ -78,6 +78,7 @@ def test_lines_are_read_as_sshd_reads_them(
         ("ssh-dss AAAAB3NzaC1kc3MAAACBAP==", "cannot be certified"),
         (f"ssh-ed25519-cert-v01@openssh.com {ED25519.split()[1]}", "cannot be certified"),
         ("x" * 20_000, "one line"),
+        ("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n", "private key.*ends in .pub"),
     ],
 )
 def test_what_is_not_honoured_is_refused(text: str, why: str) -> None:

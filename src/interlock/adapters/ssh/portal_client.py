@@ -270,7 +270,7 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
     except asyncssh.PermissionDenied as error:
         if client.failure is not None:
             raise client.failure from None
-        text = "wrong user name or password" if identity is None else "the certificate was refused: run ilsh login"
+        text = wrong_answer(client.asked) if identity is None else "the certificate was refused: run ilsh login"
         raise SignInFailed(f"sign-in failed: {client.banner or text}", reason=error.reason) from None
     except asyncssh.HostKeyNotVerifiable as error:
         if client.failure is not None:
@@ -287,6 +287,13 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
         raise TargetError(f"no connection to the gateway at {gateway}: {error.reason}") from None
 
 
+def wrong_answer(prompt: str) -> str:
+    """What to tell somebody whose answer to this question did not do."""
+    if prompt.startswith("Code"):  # asked only after a right password
+        return "that code is not right, or it has been used already: wait for the next one"
+    return "wrong user name or password"
+
+
 class _Client(asyncssh.SSHClient):
     """Callbacks of one connection."""
 
@@ -297,6 +304,7 @@ class _Client(asyncssh.SSHClient):
         )
         self.distrust = ""  # why the gateway's key was not accepted
         self.banner = ""  # the gateway's last word before a failure
+        self.asked = ""  # the last question
         self._asked = False  # for the sign-in with a browser
         self._answers = answers
         self._browser = browser
@@ -354,6 +362,7 @@ class _Client(asyncssh.SSHClient):
             return None
         if self._answers is None:
             return None
+        self.asked = prompts[-1][0] if prompts else self.asked
         try:
             return [
                 self._answers.answer("" if number else instructions, prompt, echo=echo)

@@ -61,6 +61,8 @@ class Line:
 def parse_line(text: str) -> Line:
     """Read one line; Denied, in words, for a key that will not do or an option that is not honoured."""
     text = text.strip()
+    if "PRIVATE KEY" in text[:MAX_LINE]:
+        raise Denied("this is a private key: give its public half, the file that ends in .pub")
     if len(text) > MAX_LINE or "\n" in text or "\0" in text:
         raise Denied("give one line, with one public key")
     options, rest = _split(text)
