@@ -300,7 +300,10 @@ def test_deeds_that_are_tested_elsewhere_are() -> None:
         assert f'"{event}"' in (root / path).read_text(), (path, event)
 
 
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(each, marks=pytest.mark.slow) if each.startswith("keys ") else each for each in DEEDS],  # argon2
+)
 def test_a_deed_leaves_its_event(ilctl: Ilctl, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One, with its code, the account that did it, and what it is about."""
     monkeypatch.setattr(admin_locks, "TERMINATION_WAIT_S", 0.1)

@@ -34,6 +34,7 @@ def _on_disk(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in directory.glob(f"{DATABASE}*"))
 
 
+@pytest.mark.slow
 def test_sealed_keys_are_on_the_disk_no_more(
     ilctl: Ilctl, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_secret_is_private_and_long_enough(secret: Path) -> None:
         receiver("siem", config, FakeClock())
 
 
+@pytest.mark.slow
 async def test_a_running_gateway_delivers(tmp_path: Path, secret: Path) -> None:
     """What is stored, ``ilctl``'s deeds too, to a file and a webhook; and goes on there after a restart."""
     out = tmp_path / "events.jsonl"

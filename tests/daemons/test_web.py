@@ -70,6 +70,7 @@ def test_ilctl_learns_where_people_go(tmp_path: Path) -> None:
         kept_url(tmp_path)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_web_is_imported_without_it() -> None:
     """It would cost every start a quarter of a second."""
     code = (

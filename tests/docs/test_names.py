@@ -36,7 +36,9 @@ PYTHON = {
     for top in ("src", "tests", "bench")
     for path in sorted((ROOT / top).rglob("*.py"))
 }
-PROGRAMS = {"ilctl": admin.app, "ilsh": user.app, "interlock": run.app}
+COMMANDS = {
+    name: get_command(app) for name, app in (("ilctl", admin.app), ("ilsh", user.app), ("interlock", run.app))
+}
 LAYERS = "core|domain|ports|services|adapters|daemons|cli|testing|seams|node|tunnel"
 
 
@@ -143,7 +145,7 @@ def test_every_command_of_administrators_says_what_the_audit_log_has_of_it() -> 
         for name in ast.walk(statement)
         if isinstance(name, ast.Constant) and isinstance(name.value, str)
     }
-    new = sorted(set(_leaves(get_command(admin.app))) - known)
+    new = sorted(set(_leaves(COMMANDS["ilctl"])) - known)
     assert not new, (
         f"ilctl {', ilctl '.join(new)}: not in {path}. If it changes something or opens a recording, it must "
         "leave an event (cli/admin_context.report), and have an entry in DEEDS; else name it in READS."
@@ -285,7 +287,7 @@ def _commands(text: str) -> Iterator[str]:
     for line in (*lines, *spans):
         for part in re.split(r" #|\s#$|\||&&|;|…|>|`", line):
             words = part.split("$ ")[-1].strip()
-            if words.partition(" ")[0] in PROGRAMS and " " in words:
+            if words.partition(" ")[0] in COMMANDS and " " in words:
                 yield words
 
 
@@ -295,7 +297,7 @@ def _mistake(line: str) -> str | None:
         program, *words = shlex.split(line.replace("[", " ").replace("]", " "))
     except ValueError:
         return line
-    command = get_command(PROGRAMS[program])
+    command = COMMANDS[program]
     known = _options(command.params)
     while words and isinstance(command, TyperGroup):
         word = words.pop(0)

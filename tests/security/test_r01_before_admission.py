@@ -67,6 +67,7 @@ async def test_r01_before_it_is_known_a_client_opens_nothing(world: Gateway, sta
     assert not await world.events("session.start")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ALL)
 async def test_r01_while_the_target_is_reached_nothing_is_opened(world: Gateway, what: str) -> None:
     """What the client sends meanwhile waits, and is judged as if it had come afterwards."""

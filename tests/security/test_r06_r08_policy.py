@@ -206,6 +206,7 @@ async def go_some(client: RawSsh, way: Way) -> None:
         return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", [LockKind.USER, LockKind.ROLE, LockKind.LOGIN, LockKind.NODE])
 async def test_r08_a_lock_holds_on_every_way(
@@ -259,6 +260,7 @@ def test_r06_options_that_cannot_be_read_in_full_are_an_error(text: str) -> None
         load_options(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", SESSIONS)
 async def test_r06_what_cannot_be_recorded_does_not_begin(
     world: Gateway, way: str, monkeypatch: pytest.MonkeyPatch

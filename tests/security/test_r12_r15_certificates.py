@@ -164,6 +164,7 @@ R14: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", R14)
 async def test_r14_what_our_authority_would_never_say_is_refused(door: Door, name: str) -> None:
     """Though it signed it."""

@@ -93,6 +93,7 @@ REQUESTS: dict[str, Callable[[int], bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchanging", [False, True], ids=["at rest", "in a key exchange"])
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_r17_requests_to_log_in_are_counted(door: Door, name: str, exchanging: bool) -> None:
@@ -110,6 +111,7 @@ async def test_r17_requests_to_log_in_are_counted(door: Door, name: str, exchang
         assert client.log.lines.count("< USERAUTH_FAILURE") <= MAX_AUTH_REQUESTS
 
 
+@pytest.mark.slow
 async def test_r17_who_does_not_read_the_answers_is_cut_off(door: Door) -> None:
     """A message that nobody knows is answered, whoever sends it."""
     async with await door.connect() as client:

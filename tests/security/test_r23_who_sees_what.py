@@ -145,6 +145,7 @@ async def test_r23_nobody_elses_recording_and_session_is_shown(
 MODES = list(JoinMode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "allowed", [(), *[(each,) for each in MODES]], ids=lambda each: "".join(m.value for m in each)

@@ -86,6 +86,7 @@ def test_r24_listings_errors_and_notices_show_names_and_do_what_none_says(
 OWNED = "\x1b]52;c;cm0gLXJmIC8K\x07\x1b]0;owned\x07\x1b[6n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("says", ["goodbye", "output", "error output", "refusal"])
 async def test_r24_a_targets_words_act_on_nobodys_terminal_who_joined(world: Gateway, says: str) -> None:
     """Whatever way they come: as output, or as the reason why it goes."""

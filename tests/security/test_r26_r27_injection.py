@@ -59,6 +59,7 @@ def test_r26_no_name_is_a_word_for_a_shell_an_option_or_a_path(parse: Callable[[
         parse(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", EVIL)
 @pytest.mark.parametrize("where", ["user", "login", "target", "join"])
 async def test_r26_as_the_name_that_a_client_logs_in_by(world: Gateway, where: str, text: str) -> None:

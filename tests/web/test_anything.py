@@ -40,7 +40,7 @@ async def ask(browser: Browser, method: str, path: str, chance: random.Random) -
     assert len(answer.headers.get("location", "")) < 1000
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(more, marks=pytest.mark.slow) for more in (1, 2))])
 async def test_no_request_breaks_a_page(desk: WebDesk, seed: int) -> None:
     """Signed in or not, with the form's token or with what is in the token's place."""
     chance = random.Random(seed)

@@ -233,6 +233,7 @@ def record_and_die(directory: Path, more: int) -> None:
             victim.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [0, 3000, 6000])
 async def test_a_process_killed_while_it_records_loses_its_last_moment_only(tmp_path: Path, more: int) -> None:
     """After a real kill -9 in the middle of heavy output, all that was flushed is in the recording."""
