@@ -83,7 +83,10 @@ def test_dbclient_is_told_that_it_needs_a_certificate(
     [user] = [place.partition("@")[0] for place in cluster.route(cluster.node_name)]
     done = run([*dbclient(cluster, user, "-i", key), "true"], env=env)
     assert done.rc == 1
-    assert "This gateway admits by certificate, and yours is missing or not valid: run ilsh login." in done.stderr
+    assert (
+        "This gateway admits by certificate or enrolled key, and yours is missing or not valid: run ilsh login."
+        in done.stderr
+    )
     event = witness.wait_event("auth", user=user)
     assert event["error"] == "a key without a certificate was offered"
 

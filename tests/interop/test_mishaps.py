@@ -84,7 +84,9 @@ def test_person_without_certificate_is_told_to_sign_in(proxy_cluster: Cluster) -
     stranger.write()
     place = proxy_cluster.place(proxy_cluster.node_name, "route")
     with Terminal(stranger.argv(place), env=clean_env()) as terminal:
-        terminal.expect("This gateway admits by certificate, and yours is missing or not valid: run ilsh login")
+        terminal.expect(
+            "This gateway admits by certificate or enrolled key, and yours is missing or not valid: run ilsh login"
+        )
         terminal.expect("Permission denied")
         assert terminal.wait() == 255
 
