@@ -73,7 +73,16 @@ def test_a_key_and_a_serial_that_nobody_noted(ilctl: Ilctl, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "wrong",
-    [(), ("0",), ("-1",), (str(2**64),), ("x",), ("7", "--user", "alice"), ("7", "--before", "2026-01-01")],
+    [
+        (),
+        ("0",),
+        ("-1",),
+        (str(2**64),),
+        ("x",),
+        ("7", "--user", "alice"),
+        ("7", "--before", "2026-01-01"),
+        ("--before", "noon"),
+    ],
 )
 def test_what_names_no_certificate_is_refused(ilctl: Ilctl, wrong: tuple[str, ...]) -> None:
     """Before anything happens."""

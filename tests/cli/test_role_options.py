@@ -29,6 +29,7 @@ def test_every_shape_of_value() -> None:
     )
     assert said(made)["join_sessions"] == "peer,observer"
     assert said(made)["agent_forwarding"] == "yes"
+    assert said(made)["client_idle_timeout"] == "15m"
 
 
 def test_an_option_is_taken_back() -> None:

@@ -71,7 +71,8 @@ def test_from_the_token_to_a_renewed_identity(
     again = bot(
         "start", "--token", token, "--proxy", f"{proxy_cluster.host}:{proxy_cluster.port}", "--oneshot", at="again"
     )
-    assert again.rc != 0
+    assert again.rc == 4
+    assert "ilctl bots token NAME" in again.stderr
     assert not (tmp_path / "again" / "current").exists()
 
 

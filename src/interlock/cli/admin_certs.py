@@ -33,6 +33,15 @@ class _Issued:
     expires: datetime
 
 
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        msg = f"{text[:32]!r} is not a time: write 2026-11-27T10:00:00"
+        raise typer.BadParameter(msg) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
 def _serial(text: str) -> str:
     if not text.isdecimal() or not 0 < int(text) < 1 << 64:
         msg = "a serial is a number, as ilctl certs ls and ssh-keygen -L show it"
@@ -79,7 +88,8 @@ def revoke(
         str | None, typer.Option(help="All of this user's until now.", parser=name, metavar="NAME")
     ] = None,
     before: Annotated[
-        datetime | None, typer.Option(help="With --user: only those made before this moment, UTC.")
+        datetime | None,
+        typer.Option(parser=_moment, metavar="TIME", help="With --user: only those made before this moment, UTC."),
     ] = None,
     key: Annotated[
         Path | None,
@@ -100,7 +110,7 @@ def revoke(
         if digest:
             return [await add_lock_now(local, LockKind.KEY, digest, message, None)]
         now = local.clock.now()
-        until = before.replace(tzinfo=UTC) if before is not None else now
+        until = before if before is not None else now
         done = []
         for each in await _wanted(local, serial, user):
             if serial is not None or each.created <= until:

@@ -85,14 +85,19 @@ def rotate(
 ) -> None:
     """Change an authority's key, one phase at each call: begin, update_clients, update_servers, standby.
 
-    Both keys are trusted until the end. ilctl auth status says when everybody is ready for the next phase.
+    Both keys are trusted until the end. With all, those that have arrived wait for the others.
+    ilctl auth status says when everybody is ready for the next phase.
     """
     kinds = list(RotatedKind) if kind is Which.ALL else [RotatedKind(kind.value)]
     refused: list[Denied] = []
 
     async def work(local: "Local") -> None:
         rotations = _rotations(local)
+        under_way = {found.kind for found in await rotations.status() if found.rotation is not None}
         for each in kinds:
+            if under_way.intersection(kinds) and each not in under_way:
+                print(f"{each.value}: standby.")  # it has arrived before the others, and does not begin anew
+                continue
             try:
                 await _go(rotations, each)
             except Denied as error:

@@ -24,6 +24,14 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
+def duration_text(seconds: int) -> str:
+    """The same, as `duration` reads it: ``4h``."""
+    for unit in ("d", "h", "m"):
+        if seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
 LISTED = 1000
 """Rows of one page of a list."""
 

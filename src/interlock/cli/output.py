@@ -65,7 +65,7 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     try:
         code = app(prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
-        sentence = error.format_message().rstrip(".")
+        sentence = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
         print_error(f"{sentence[:1].lower()}{sentence[1:]}; see {name} --help")
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 import typer
 
-from interlock.cli.options import duration
+from interlock.cli.options import duration, duration_text
 from interlock.domain.access import Deny, RoleOptions, check_options
 
 _DURATIONS = frozenset({"client_idle_timeout", "max_session_ttl", "max_request_ttl", "max_certificate_ttl"})
@@ -43,7 +43,11 @@ def options(before: RoleOptions, settings: list[str] | None) -> RoleOptions:
 def said(role_options: RoleOptions) -> dict[str, str]:
     """What the role says, as it would be typed."""
     plain = msgspec.to_builtins(role_options)
-    return {name: _typed(value) for name, value in plain.items() if name in _FIELDS}
+    return {
+        name: duration_text(value) if name in _DURATIONS else _typed(value)
+        for name, value in plain.items()
+        if name in _FIELDS
+    }
 
 
 def _typed(value: object) -> str:

@@ -18,6 +18,7 @@ from interlock.adapters.ssh.portal_client import (
     key_pair_of,
     new_key_pair,
     validity,
+    wrong_answer,
 )
 from interlock.cli.user_login import LoginTrust
 from interlock.cli.user_profile import (
@@ -109,8 +110,14 @@ async def join(home: BotHome, text: str | None, proxy: ProxyAddress | None) -> V
         raise ConfigError(str(error)) from None
     trust = LoginTrust(str(proxy), [], token.pin)
     gateway = Gateway(proxy.host, proxy.port, token.user)
-    async with connect(gateway, trust, answers=_TokenAnswer(token)) as portal:
-        return await _certify(home, portal, Profile(proxy.host, proxy.port, token.user, "", [], [], _NEVER))
+    try:
+        async with connect(gateway, trust, answers=_TokenAnswer(token)) as portal:
+            return await _certify(home, portal, Profile(proxy.host, proxy.port, token.user, "", [], [], _NEVER))
+    except SignInFailed as error:
+        if not error.public.endswith(wrong_answer("")):
+            raise
+        public = "the token does not count (any more): ilctl bots token NAME prints another one"
+        raise SignInFailed(public, reason=error.reason) from None
 
 
 async def renew(home: BotHome) -> Validity:

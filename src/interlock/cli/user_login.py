@@ -99,7 +99,8 @@ class LoginTrust:
         """Decide about a gateway that the known authorities do not vouch for; Denied says why not."""
         what = "host CA" if shown.is_ca else "host key"
         if self.host_ca:
-            raise Denied(f"its {what} {shown.fingerprint} is not the one that is known")
+            known = "is not the one that is known; if your administrator has changed it: ilsh login --host-ca FILE"
+            raise Denied(f"its {what} {shown.fingerprint} {known}")
         if self.pin is not None:
             if not shown.is_ca or shown.fingerprint != self.pin:
                 raise Denied(f"its {what} is {shown.fingerprint}, not the pinned one")

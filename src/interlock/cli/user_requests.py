@@ -168,7 +168,7 @@ def _print(item: wire.AccessItem, form: Format) -> None:
     if form is Format.JSON:
         print_json(_row(item))
         return
-    columns = {key: key.replace("_", " ").capitalize() for key in _row(item)}
+    columns = {key: "ID" if key == "id" else key.replace("_", " ").capitalize() for key in _row(item)}
     print_rows([_row(item)], columns, form)
 
 

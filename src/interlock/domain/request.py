@@ -149,8 +149,16 @@ def ttl_for(wanted: Iterable[Role], asked: timedelta | None) -> timedelta:
     said = [role.options.max_request_ttl for role in wanted if role.options.max_request_ttl is not None]
     longest = min([MAX_TTL, *(timedelta(seconds=each) for each in said)])
     if asked is not None and not timedelta(0) < asked <= longest:
-        raise Denied(f"these roles can be had for at most {int(longest.total_seconds())} seconds at a time")
+        raise Denied(f"these roles can be had for at most {_words(longest)} at a time")
     return asked if asked is not None else min(longest, DEFAULT_TTL)
+
+
+def _words(time: timedelta) -> str:
+    seconds = int(time.total_seconds())
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
 
 
 def check_reason(text: str) -> str:
@@ -164,4 +172,4 @@ def check_reason(text: str) -> str:
 def hint(askable: Iterable[Role], login: str, target: Target) -> str:
     """What is added to a refusal for somebody who may ask for roles (``askable``) that allow it."""
     names = sorted(role.name for role in askable if role.allows(login, target))
-    return f"; you may ask for it: ilsh request create {names[0]} --reason …" if names else ""
+    return f"; you may ask for it: ilsh request create {names[0]} --reason TEXT" if names else ""

@@ -222,7 +222,7 @@ class RoleAdmission:
         reason = f"{len(found)} live targets are called {name}: {', '.join(each.id for each in found[:LISTED])}"
         if not ids:
             raise unknown_node(name, reason=reason)
-        listed = ", ".join(ids[:LISTED]) + (", …" if len(ids) > LISTED else "")
+        listed = ", ".join(ids[:LISTED]) + (", ..." if len(ids) > LISTED else "")
         raise NotFound(f"several nodes are called {name}: use the ID of one as its name: {listed}", reason=reason)
 
     async def current_roles(self, claims: Claims) -> list[Role]:

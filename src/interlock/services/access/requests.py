@@ -173,7 +173,7 @@ class Requests:
                 kind=LockKind.ACCESS_REQUEST,
                 name=request.id,
                 created=now,
-                message="the access that was given to you for a while was taken back",
+                message="the access that was given to you for a while was taken back: run ilsh login for the rest",
                 expires=now + MAX_USER_TTL,
                 created_by=by,
             )
