@@ -66,6 +66,11 @@ class Subject:
             requests=identity.requests,
         )
 
+    @classmethod
+    def signing_in(cls, user: str, roles: tuple[str, ...], cluster: str, device: str) -> "Subject":
+        """Somebody of this cluster who proves who they are, perhaps with a second factor (else empty)."""
+        return cls(user, roles, cluster=cluster, devices=(device,) if device else ())
+
     def names(self, kind: LockKind) -> tuple[str, ...]:
         """What a lock of this kind is compared with."""
         match kind:

@@ -85,7 +85,7 @@ async def add_totp(web: Web, visit: Visit) -> Answer:
 
 
 async def _added(web: Web, visit: Visit, device: Device) -> Answer:
-    """Whoever has added his first device has just proved that he has it."""
+    """Whoever has added their first device has just proved that they have it."""
     here = signed_in(visit)
     cookies: tuple[str, ...] = ()
     if not here.sign_in.device:
@@ -162,7 +162,7 @@ def _device(visit: Visit, device: Device) -> Html:
 
 
 async def _more(web: Web, visit: Visit, has_some: bool) -> Html:
-    """What may be changed by somebody who proved who he is a moment ago; for others the way to do so."""
+    """What may be changed by somebody who proved who they are a moment ago; for others the way to do so."""
     if not signed_in(visit).fresh:
         return tag("a", "Sign in again to change them", href=f"{SIGN_IN}?again=1", class_="button quiet")
     if has_some and not signed_in(visit).sign_in.device:

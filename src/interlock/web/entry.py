@@ -47,7 +47,7 @@ async def passkey(web: Web, visit: Visit) -> Answer:
     device = await passkeys(web).add(link.user, visit.secret, answer, FIRST, source=visit.source)
     try:
         await web.links.spend(secret, source=visit.source)
-    except SignInFailed:  # somebody else was faster, and it is his
+    except SignInFailed:  # somebody else was faster, and it is theirs
         await web.factors.remove(link.user, device.id, source=visit.source)
         raise
     return await entered(web, visit, link.user, device=device.id)

@@ -72,7 +72,7 @@ def afterwards(visit: Visit) -> str:
 
 
 async def enter(web: Web, visit: Visit, user: str, *, method: str = "local", device: str = "") -> str:
-    """Somebody has proved who he is: the cookie for the browser. The sign-in before ends."""
+    """Somebody has proved who they are: the cookie for the browser. The sign-in before ends."""
     if device == BY_TOKEN:
         raise SignInFailed(PUBLIC, reason=f"the bot {user} has no business in a browser")
     if visit.cookie:

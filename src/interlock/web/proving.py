@@ -1,4 +1,4 @@
-"""The page at which somebody who is signed in proves his second factor, before he changes what proves him.
+"""The page at which somebody who is signed in proves their second factor, before they change what proves them.
 
 Whoever came by an identity provider, or before there was a second factor, has shown none. Without this a stolen
 account at the provider would be enough to put another device in the place of its owner's.

@@ -8,7 +8,7 @@ import pytest
 
 from interlock.core.errors import Denied, Locked, NotFound
 from interlock.core.ids import DaemonId
-from interlock.domain.access import Deny, RoleOptions
+from interlock.domain.access import Deny, RoleOptions, SecondFactor
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, LockKind
@@ -17,7 +17,7 @@ from interlock.domain.rbac import Role
 from interlock.domain.request import AccessRequest, Act
 from interlock.domain.target import SubKind, Target
 from interlock.ports import User
-from interlock.services.access.admission import RoleAdmission
+from interlock.services.access.admission import MAX_HINTS, RoleAdmission
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.limits import MemoryLocks
 from interlock.testing.requests import MemoryRequests
@@ -233,6 +233,21 @@ async def test_a_refusal_says_what_may_be_asked_for(admission: RoleAdmission, wo
     world.known["dev"] = replace(DEV, options=RoleOptions(request_roles=("dba",)))
     with pytest.raises(Denied, match="on web1; you may ask for it: ilsh request create dba --reason"):
         await admission.permit(CLAIMS, "postgres", "web1")
+
+
+async def test_of_however_many_roles_it_is_known_which_ask_for_a_second_factor(
+    admission: RoleAdmission, world: World
+) -> None:
+    """What is remembered is bounded; a role is not forgotten while it is asked about."""
+    world.known["dev"] = replace(DEV, options=RoleOptions(second_factor=SecondFactor.SESSION))
+    assert await admission.asks(CLAIMS, "root", "web1")
+    for number in range(MAX_HINTS):
+        names = (f"role-{number}",)
+        assert not await admission.asks(
+            replace(CLAIMS, identity=replace(CLAIMS.identity, roles=names)), "root", ""
+        )
+    both = replace(CLAIMS, identity=replace(CLAIMS.identity, roles=("dev", "another")))
+    assert await admission.asks(both, "root", "web1")
 
 
 async def test_a_removed_user_is_denied(admission: RoleAdmission, world: World) -> None:

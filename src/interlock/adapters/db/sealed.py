@@ -19,9 +19,6 @@ from interlock.adapters.db.words import insert
 from interlock.core.errors import StoreError
 from interlock.ports import KeyWrapper, Sealing
 
-MAX_WRAPPERS = 4
-"""Ways to the data key: each wrong one costs a start a tenth of a second."""
-
 _PREFIX = "sealed:"
 _CLEAR = b"\x00"
 

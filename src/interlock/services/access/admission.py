@@ -181,20 +181,20 @@ class RoleAdmission:
             return False
         return required_by(reaching(await self.current_roles(claims), target)) is SecondFactor.SESSION
 
-    async def _may_ask(self, names: Iterable[str]) -> bool:
+    async def _may_ask(self, names: Sequence[str]) -> bool:
         """Whether one of these roles asks for a second factor on each connection."""
         now = self._clock.monotonic()
+        if len(self._hints) > MAX_HINTS:
+            self._hints.clear()
         unknown = [name for name in names if self._hints.get(name, (False, now))[1] <= now]
         if unknown:
-            if len(self._hints) > MAX_HINTS:
-                self._hints.clear()
             asking = {
                 role.name
                 for role in await self._roles.roles(unknown)
                 if role.options.second_factor is SecondFactor.SESSION
             }
             self._hints |= {name: (name in asking, now + HINT_S) for name in unknown}
-        return any(self._hints[name][0] for name in names if name in self._hints)
+        return any(self._hints[name][0] for name in names)
 
     async def mode_before_login(self, claims: Claims, target: Target, named: str) -> RecordingMode:
         """The strictest recording mode that any login of this user has there; NotFound if no role reaches it."""

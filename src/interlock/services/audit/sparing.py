@@ -1,6 +1,6 @@
 """What strangers make the audit log hold: of many refusals from one place some are told, of the others the number.
 
-Whoever has not got in can be refused as often as he likes, and each refusal would be an event for good. Those of
+Whoever has not got in can be refused as often as they like, and each refusal would be an event for good. Those of
 people who are in are bounded where they arise (`core.limits.REFUSALS_TOLD`). Metrics count all of them.
 """
 

@@ -17,7 +17,7 @@ DATA_KEY = 32
 """Bytes of a data key: AES-256."""
 
 SHORTEST_PASSPHRASE = 12
-"""Characters. Whoever has a copy of the database may try as many as he likes."""
+"""Characters. Whoever has a copy of the database may try as many as they like."""
 
 PASSPHRASE = "passphrase"  # noqa: S105 - the name of a kind
 

@@ -174,7 +174,7 @@ class Portal:
                 return wire.ClusterInfo(cluster=self._cluster, host_ca=self._host_ca())
 
     async def _answer_foreign(self, claims: Claims, request: wire.AnyRequest) -> wire.NodeList:
-        """Somebody of a root cluster, by its gateway: which nodes there are for him, and nothing else."""
+        """Somebody of a root cluster, by its gateway: which nodes there are for them, and nothing else."""
         if not isinstance(request, wire.Nodes) or request.cluster:
             public = "people of other clusters can only ask for nodes here"
             raise Denied(public, reason=f"{claims.identity.user} asked for {type(request).__name__}")

@@ -27,7 +27,7 @@ MAX_ERRANDS_OF_SOURCE = 100
 """and those of one source: an office behind one address signs in within minutes."""
 
 ERRAND_LIFE = timedelta(minutes=10)
-"""How long a browser may take: somebody signs in at his provider meanwhile."""
+"""How long a browser may take: somebody signs in at their provider meanwhile."""
 
 TOUCHED = timedelta(minutes=1)
 """How exactly it is noted when a sign-in was last used."""
@@ -68,7 +68,7 @@ class BrowserSignIns:
         self._entropy = entropy
 
     async def begin(self, user: str, *, method: str, device: str, source: str) -> str:
-        """Somebody has just proved who he is: the cookie."""
+        """Somebody has just proved who they are: the cookie."""
         secret, now = new_secret(self._entropy), self._clock.now()
         sign_in = BrowserSignIn(digest_of(secret), user, method, device, source, now, now, now)
         await self._store.put_sign_in(sign_in, most=MAX_SIGN_INS)
@@ -85,8 +85,7 @@ class BrowserSignIns:
             return None
         try:
             account = await self._users.user(found.user)
-            devices = (found.device,) if found.device else ()
-            subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=devices)
+            subject = Subject.signing_in(account.name, account.roles, self._cluster, found.device)
             await check_stored(self._locks, subject, now=now)
         except (NotFound, Locked):
             return None

@@ -169,8 +169,7 @@ class Confirmations:
             account = await self._users.user(waiting.by)
         except NotFound:
             raise self._failed(waiting, "the account was removed") from None
-        devices = (waiting.device,) if waiting.device else ()
-        subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=devices)
+        subject = Subject.signing_in(account.name, account.roles, self._cluster, waiting.device)
         try:
             await check_stored(self._locks, subject, now=self._clock.now())
         except Locked as error:

@@ -6,7 +6,7 @@ from base64 import urlsafe_b64encode
 from interlock.ports import Entropy
 
 SECRET_BYTES = 32
-"""256 bits: nobody guesses one, however often he tries."""
+"""256 bits: nobody guesses one, however often they try."""
 
 
 def new_secret(entropy: Entropy) -> str:

@@ -81,7 +81,7 @@ class Links:
         return digest_of("password", (await self._users.user(user)).password_hash or "").hex()
 
     async def change_password(self, user: str, new: str, again: str, *, source: str) -> None:
-        """For somebody who has just proved who he is, and not by a link. His sign-ins in browsers end."""
+        """For somebody who has just proved who they are, and not by a link. Their sign-ins in browsers end."""
         check_twice(new, again)
         await self._users.set_password(user, await self._passwords.hash(new), must_change=False)
         await self._sign_ins.remove_sign_ins(user)

@@ -217,7 +217,7 @@ class Passkeys:
         """The account is there, and no lock keeps it or the device out."""
         try:
             account: User = await self._users.user(device.user)
-            subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=(device.id,))
+            subject = Subject.signing_in(account.name, account.roles, self._cluster, device.id)
             await check_stored(self._locks, subject, now=self._clock.now())
             own = failure is Kind.USER_LOGIN_FAILURE  # a sign-in of its own, and no second factor
             if own and await self._vouched.is_vouched(account):

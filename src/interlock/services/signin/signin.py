@@ -40,7 +40,7 @@ PUBLIC = "sign-in failed: wrong user name or password (after several failures, w
 
 
 WRONG_CODE = "that code is not right, or it has been used already: wait for the next one"
-"""For somebody whose key has proved who he is; after several failures the brake says the same."""
+"""For somebody whose key has proved who they are; after several failures the brake says the same."""
 
 ANYWHERE = "*"
 """In place of a source: codes of one user are guessed at from wherever the password is known."""
@@ -194,7 +194,7 @@ class SignIn:
     async def confirm(
         self, user: str, code: str, *, source: str, certificate: bytes = b"", session: bytes = b""
     ) -> Confirmation:
-        """A second factor of somebody whose key has proved who he is; without a code, what to ask for it.
+        """A second factor of somebody whose key has proved who they are; without a code, what to ask for it.
 
         SignInFailed if the code is not right, Locked if a lock keeps the device out. ``certificate``: with which
         that was proved; whoever is asked here knows by itself.
@@ -289,8 +289,7 @@ class SignIn:
     async def _admit(self, account: User, source: str, proven: Proven = NOTHING_PROVEN) -> None:
         """Everything was right, so the person may know of a lock. Locked if there is one."""
         try:
-            devices = (proven.device,) if proven.device else ()
-            subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster, devices=devices)
+            subject = Subject.signing_in(account.name, account.roles, self._cluster, proven.device)
             await check_stored(self._locks, subject, now=self._clock.now())
         except Locked as error:
             self._emit(Kind.USER_LOGIN_FAILURE, account.name, source, error=error.reason, message=error.public)
