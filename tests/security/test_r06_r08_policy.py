@@ -145,7 +145,7 @@ def role(world: Gateway, **more: Any) -> None:
 async def lock(world: Gateway, kind: LockKind, name: str) -> None:
     """It is in force everywhere."""
     world.locks.tell(LockList((Lock("l1", kind, name, START, "call 4711"),)))
-    while not world.proxy._parts.gate.locks._list.locks:  # noqa: ASYNC110
+    while not world.parts.gate.locks._list.locks:  # noqa: ASYNC110
         await asyncio.sleep(0)
 
 

@@ -114,7 +114,7 @@ async def recorded(world: Gateway) -> AsyncIterator[dict[str, str]]:
 @pytest.mark.parametrize("who", CALLERS)
 async def test_r23_who_may_ask_what(world: Gateway, recorded: dict[str, str], who: str) -> None:
     """Every request of the portal; a refusal is in words, and wrong codes and names are no way around."""
-    portal = world.proxy._parts.portal
+    portal = world.parts.portal
     for kind in sorted(get_args(wire.AnyRequest), key=lambda each: each is wire.AddTotp):  # it changes who may
         reply = await portal.answer(CALLERS[who](), asked(kind, recorded[USER]))
         refused = isinstance(reply, wire.Refused) and reply.why == "denied"
@@ -127,7 +127,7 @@ async def test_r23_nobody_elses_recording_and_session_is_shown(
     world: Gateway, recorded: dict[str, str], who: str, at: int
 ) -> None:
     """Neither in a list nor to who knows its ID, from its beginning or its middle."""
-    portal = world.proxy._parts.portal
+    portal = world.parts.portal
     caller = CALLERS[who]()
     assert isinstance(await portal.answer(caller, wire.Recording(recorded[USER], at=at)), Download)
     other = await portal.answer(caller, wire.Recording(recorded["bob"], at=at))
@@ -184,5 +184,5 @@ async def test_r23_a_namesake_of_another_cluster_is_somebody_else(
     caller = CALLERS["another cluster's"]()
     assert caller.claims is not None
     assert caller.user == replace(caller.claims.identity).user == USER
-    reply = await world.proxy._parts.portal.answer(caller, wire.Recording(recorded[USER]))
+    reply = await world.parts.portal.answer(caller, wire.Recording(recorded[USER]))
     assert isinstance(reply, wire.Refused)

@@ -115,9 +115,9 @@ async def test_r27_a_place_in_a_list_is_one_of_ours(world: Gateway, text: str) -
     with pytest.raises(NotFound):
         parse_cursor(text)
     await world.credential()
-    now = world.proxy._parts.gate.clock.now()
+    now = world.parts.gate.clock.now()
     caller = Caller(USER, None, ("keyboard-interactive",), now, "192.0.2.7:1")
-    reply = await world.proxy._parts.portal.answer(caller, wire.Recordings(after=text))
+    reply = await world.parts.portal.answer(caller, wire.Recordings(after=text))
     assert isinstance(reply, wire.Refused)
 
 

@@ -85,7 +85,7 @@ async def test_r28_a_lock_stops_what_is_new(world: Gateway, kind: LockKind) -> N
 
 async def heard(world: Gateway) -> None:
     """The gateway has heard of the locks as they are."""
-    async with aclosing(world.proxy._parts.gate.locks.follow_locks()) as told:
+    async with aclosing(world.parts.gate.locks.follow_locks()) as told:
         await anext(told)
         await anext(told)
 
@@ -96,7 +96,7 @@ async def test_r28_who_cannot_see_the_locks_admits_nobody_where_that_is_said(wor
     world.locks.tell(LockList((), strict=strict))
     await heard(world)
     async with plain_target(world):
-        world.proxy._parts.gate.locks._heard -= STALE_S + 1
+        world.parts.gate.locks._heard -= STALE_S + 1
         assert await begins(world) is not strict
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from interlock.adapters.system import SystemClock
+from interlock.cli.output import printable
 from interlock.cli.user_profile import DEFAULT_PORT, Home, Login, ProxyAddress
+from interlock.core import portal as wire
 from interlock.core.ids import parse_name
 
 if TYPE_CHECKING:
@@ -85,6 +87,12 @@ def with_fresh_portal(
         return asyncio.run(run())
     except Interrupted:
         raise typer.Abort from None
+
+
+def have_done(proxy: ProxyAddress | None, request: wire.AnyRequest, answers: "Answers") -> None:
+    """Have something of one's own changed, by signing in once more, and print what was done."""
+    done = with_fresh_portal(proxy, lambda portal: portal.ask(request, wire.Done), answers)
+    print(printable(done.what))
 
 
 def with_portal(proxy: ProxyAddress | None, work: "Callable[[PortalClient], Awaitable[T]]") -> T:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from interlock.cli.options import FormatOption
-from interlock.cli.output import Format, print_rows, printable
-from interlock.cli.user_context import ProxyOption, with_fresh_portal, with_portal
+from interlock.cli.output import Format, print_rows
+from interlock.cli.user_context import ProxyOption, have_done, with_portal
 from interlock.cli.user_mfa import StdinOption, answers
 from interlock.core import portal as wire
 from interlock.core.errors import ConfigError
@@ -51,10 +51,7 @@ def add_key(
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {file}", reason=str(error)) from None
     parse_line(line)  # as the gateway will; a private key, or whatever else is in the file, stays here
-    done = with_fresh_portal(
-        proxy, lambda portal: portal.ask(wire.AddKey(line, label), wire.Done), answers(stdin=password_stdin)
-    )
-    print(printable(done.what))
+    have_done(proxy, wire.AddKey(line, label), answers(stdin=password_stdin))
 
 
 @app.command("rm")
@@ -64,7 +61,4 @@ def remove_key(
     password_stdin: StdinOption = False,
 ) -> None:
     """Let a key of yours count no more."""
-    done = with_fresh_portal(
-        proxy, lambda portal: portal.ask(wire.RemoveKey(key), wire.Done), answers(stdin=password_stdin)
-    )
-    print(printable(done.what))
+    have_done(proxy, wire.RemoveKey(key), answers(stdin=password_stdin))

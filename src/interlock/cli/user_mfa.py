@@ -7,7 +7,7 @@ import typer
 
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_json, print_rows, printable
-from interlock.cli.user_context import ProxyOption, valid_login, with_fresh_portal, with_portal
+from interlock.cli.user_context import ProxyOption, have_done, valid_login, with_fresh_portal, with_portal
 from interlock.cli.user_profile import ProxyAddress
 from interlock.core import portal as wire
 from interlock.core.errors import SignInFailed
@@ -80,10 +80,7 @@ def remove_device(
     password_stdin: StdinOption = False,
 ) -> None:
     """Remove a second factor."""
-    done = with_fresh_portal(
-        proxy, lambda portal: portal.ask(wire.RemoveDevice(device), wire.Done), answers(stdin=password_stdin)
-    )
-    print(printable(done.what))
+    have_done(proxy, wire.RemoveDevice(device), answers(stdin=password_stdin))
 
 
 @app.command("recovery-codes")

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -24,9 +25,12 @@ from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import AuthorityKey, OpenedRecording, RecordingFilter, RecordingInfo, RecordingPage, User
 from interlock.services.access.caller import Caller
+from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.authority import Authority
 from interlock.services.portal.portal import Portal
-from interlock.testing.clock import START
+from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
+from interlock.testing.factors import MemoryFactors, no_factors, self_service
 
 SID = SessionId("0b8f4a5e-1111-4222-8333-944445555666")
 OTHER_SID = SessionId("0b8f4a5e-1111-4222-8333-944445555777")
@@ -234,3 +238,29 @@ def foreigner(user: str = "alice") -> Caller:
     forwarded = Forwarded(DaemonId("cluster/here"), DaemonId("proxy"), records=False)
     claims = Claims(Identity(user, ("web",), "main"), ("portal",), START, START + timedelta(hours=1), 7, forwarded)
     return Caller(user, claims, ("publickey",), START, "192.0.2.7:4711")
+
+
+async def portal_of(
+    world: World, *, clock: FakeClock, events: Events, elsewhere: Elsewhere, **more: Any
+) -> Portal:
+    """The portal over the real authority and this world. ``more``: further parts, as `Portal` names them."""
+    entropy = FakeEntropy()
+    authority = await Authority.load(
+        world, cluster="test", daemon_id=DaemonId("proxy"), clock=clock, entropy=entropy
+    )
+    return Portal(
+        oneself=self_service(no_factors(clock), MemoryFactors(), events, clock),
+        cluster="test",
+        users=world,
+        roles=world,
+        targets=world,
+        trackers=world,
+        recordings=world,
+        authority=authority,
+        leaves=elsewhere,
+        foreign=elsewhere,
+        events=events,
+        factory=EventFactory(cluster="test", clock=clock, entropy=entropy),
+        clock=clock,
+        **more,
+    )

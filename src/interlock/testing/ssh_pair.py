@@ -189,6 +189,7 @@ class Gateway:
     twins: MemoryTwins
     passwords: NoPasswords
     enrolled: MemoryFactors
+    parts: ProxyParts  # what the proxy asks
     port: int = 0
     idle: Footprint = field(default_factory=Footprint.take)  # of a gateway to which nobody has come
 
@@ -420,6 +421,7 @@ async def gateway(
         twins,
         passwords,
         enrolled,
+        proxy_parts,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(emitter.run(), name="gateway.emitter")

@@ -191,7 +191,7 @@ LOCK = Lock("l1", LockKind.USER, USER, START, "call 4711")
 
 async def lock_out(world: Gateway, *locks: Lock) -> None:
     """Return when the gateway has heard of the locks."""
-    async with aclosing(world.proxy._parts.gate.locks.follow_locks()) as told:
+    async with aclosing(world.parts.gate.locks.follow_locks()) as told:
         await anext(told)
         world.locks.tell(LockList(locks))
         await anext(told)
@@ -232,4 +232,4 @@ async def test_a_portal_that_leaves_is_not_ended_later(world: Gateway, monkeypat
     portal.close()
     await portal.wait_closed()
     await world.wait_clean()
-    assert world.proxy._parts.gate.locks._watches == {}
+    assert world.parts.gate.locks._watches == {}

@@ -403,7 +403,7 @@ async def test_the_portal_of_a_leaf_tells_ones_nodes(pair: Clusters) -> None:
 async def claims_of(world: Gateway) -> Any:
     """The claims of a fresh certificate of the user."""
     credential = await world.credential()
-    return world.door.read(credential.blob, now=world.proxy._parts.gate.clock.now())
+    return world.door.read(credential.blob, now=world.parts.gate.clock.now())
 
 
 # --- joining -----------------------------------------------------------------------------------------

@@ -206,13 +206,13 @@ async def test_a_lock_while_the_target_is_dialled_is_not_forgotten(
     """Neither is the place that was taken."""
     allow(world, max_connections=1)
     async with plain_target(world):
-        original = world.proxy._parts.dialler.dial
+        original = world.parts.dialler.dial
 
         async def dial(_self: object, *arguments: Any, **more: Any) -> Any:
             lock(world, LOCK)
             return await original(*arguments, **more)
 
-        monkeypatch.setattr(type(world.proxy._parts.dialler), "dial", dial)
+        monkeypatch.setattr(type(world.parts.dialler), "dial", dial)
         client = await world.client("plain1")
         await client.wait_closed()
     await world.wait_clean()

@@ -2,15 +2,10 @@
 
 import pytest
 
-from interlock.core.ids import DaemonId
 from interlock.ports import RecordingInfo
-from interlock.services.audit.emitter import EventFactory
-from interlock.services.keys.authority import Authority
 from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
-from interlock.testing.entropy import FakeEntropy
-from interlock.testing.factors import MemoryFactors, no_factors, self_service
-from interlock.testing.portal import OTHER_SID, SID, Elsewhere, Events, World, recording
+from interlock.testing.portal import OTHER_SID, SID, Elsewhere, Events, World, portal_of, recording
 
 
 @pytest.fixture
@@ -44,22 +39,4 @@ def elsewhere() -> Elsewhere:
 @pytest.fixture
 async def portal(world: World, clock: FakeClock, events: Events, elsewhere: Elsewhere) -> Portal:
     """The service over the real authority and stores in memory."""
-    entropy = FakeEntropy()
-    authority = await Authority.load(
-        world, cluster="test", daemon_id=DaemonId("proxy"), clock=clock, entropy=entropy
-    )
-    return Portal(
-        oneself=self_service(no_factors(clock), MemoryFactors(), events, clock),
-        cluster="test",
-        users=world,
-        roles=world,
-        targets=world,
-        trackers=world,
-        recordings=world,
-        authority=authority,
-        leaves=elsewhere,
-        foreign=elsewhere,
-        events=events,
-        factory=EventFactory(cluster="test", clock=clock, entropy=entropy),
-        clock=clock,
-    )
+    return await portal_of(world, clock=clock, events=events, elsewhere=elsewhere)

@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from interlock.core import portal as wire
 from interlock.core.errors import Denied
-from interlock.core.ids import DaemonId
 from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.audit import Kind, rfc3339
 from interlock.domain.bot import BY_TOKEN, Bot
@@ -22,15 +21,13 @@ from interlock.ports import User
 from interlock.services.access.caller import Caller
 from interlock.services.access.requests import Requests
 from interlock.services.audit.emitter import EventFactory
-from interlock.services.keys.authority import Authority
 from interlock.services.keys.certificates import CertificateReader
 from interlock.services.portal.certifying import NO_LOGIN
 from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.factors import MemoryFactors, Nowhere, no_factors, self_service
 from interlock.testing.limits import MemoryLocks
-from interlock.testing.portal import KEY, SID, Elsewhere, Events, World, certified, refused, signed_in
+from interlock.testing.portal import KEY, SID, Elsewhere, Events, World, certified, portal_of, refused, signed_in
 from interlock.testing.requests import MemoryRequests
 
 KNOWN = {
@@ -63,23 +60,8 @@ async def office(clock: FakeClock, events: Events, elsewhere: Elsewhere, store: 
     """The portal, where roles can be asked for."""
     world, entropy = Office(), FakeEntropy()
     factory = EventFactory(cluster="test", clock=clock, entropy=entropy)
-    authority = await Authority.load(world, cluster="test", daemon_id=DaemonId("p"), clock=clock, entropy=entropy)
-    return Portal(
-        oneself=self_service(no_factors(clock), MemoryFactors(), Nowhere(), clock),
-        cluster="test",
-        users=world,
-        roles=world,
-        targets=world,
-        trackers=world,
-        recordings=world,
-        authority=authority,
-        leaves=elsewhere,
-        foreign=elsewhere,
-        events=events,
-        factory=factory,
-        clock=clock,
-        access=Requests(store, roles=world, locks=MemoryLocks(), factory=factory, clock=clock, entropy=entropy),
-    )
+    access = Requests(store, roles=world, locks=MemoryLocks(), factory=factory, clock=clock, entropy=entropy)
+    return await portal_of(world, clock=clock, events=events, elsewhere=elsewhere, access=access)
 
 
 async def ask(portal: Portal, caller: Caller, request: wire.AnyRequest) -> Any:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from interlock.core import portal as wire
-from interlock.core.ids import DaemonId, SessionId
+from interlock.core.ids import SessionId
 from interlock.domain.access import Deny, RoleOptions, Verb
 from interlock.domain.audit import Kind
 from interlock.domain.lock import LockKind
@@ -16,13 +16,11 @@ from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import RecordingInfo, User
 from interlock.services.audit.emitter import EventFactory
-from interlock.services.keys.authority import Authority
 from interlock.services.portal.ending import MAX_ENDED, Ending
 from interlock.services.portal.playback import Download
 from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
-from interlock.testing.factors import MemoryFactors, Nowhere, no_factors, self_service
 from interlock.testing.limits import MemoryLocks
 from interlock.testing.portal import (
     OTHER_SID,
@@ -30,6 +28,7 @@ from interlock.testing.portal import (
     Elsewhere,
     Events,
     World,
+    portal_of,
     recording,
     refused,
     signed_in,
@@ -89,27 +88,8 @@ async def office(
     """Where sessions can be ended."""
     entropy = FakeEntropy()
     factory = EventFactory(cluster="test", clock=clock, entropy=entropy)
-    authority = await Authority.load(
-        watched, cluster="test", daemon_id=DaemonId("p"), clock=clock, entropy=entropy
-    )
-    return Portal(
-        oneself=self_service(no_factors(clock), MemoryFactors(), Nowhere(), clock),
-        cluster="test",
-        users=watched,
-        roles=watched,
-        targets=watched,
-        trackers=watched,
-        recordings=watched,
-        authority=authority,
-        leaves=elsewhere,
-        foreign=elsewhere,
-        events=events,
-        factory=factory,
-        clock=clock,
-        ending=Ending(
-            trackers=watched, targets=watched, locks=locks, factory=factory, clock=clock, entropy=entropy
-        ),
-    )
+    ending = Ending(trackers=watched, targets=watched, locks=locks, factory=factory, clock=clock, entropy=entropy)
+    return await portal_of(watched, clock=clock, events=events, elsewhere=elsewhere, ending=ending)
 
 
 async def can(office: Portal, verb: Verb) -> bool:
