@@ -4,7 +4,9 @@ import asyncio
 import io
 import os
 import shutil
+import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from typing import Any
 import asyncssh
 import pytest
 
+from interlock.adapters.ssh import portal_client
 from interlock.adapters.ssh.browser import HINT, Questions
 from interlock.adapters.ssh.portal import Challenge, KeyboardInteractive, PortalSession
 from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, connect, new_key_pair
@@ -241,6 +244,38 @@ async def test_a_wrong_password_on_stdin_is_tried_once() -> None:
     async with served(FakeGateway()) as gateway:
         with pytest.raises(SignInFailed, match="wrong user name or password"):
             await sign_in(gateway, LoginTrust("gw", [line(CA)]), typed("wrong", "right"), None)
+
+
+@dataclass
+class Slow:
+    """Somebody who compares fingerprints, looks for the password, and takes longer than a gateway may."""
+
+    accepted: HostIdentity | None = None
+    host_ca: tuple[str, ...] = ()
+
+    def judge(self, shown: HostIdentity) -> bool:
+        time.sleep(1.2)
+        self.accepted = shown
+        return True
+
+    def attempt(self) -> bool:
+        return True
+
+    def answer(self, instruction: str, prompt: str, *, echo: bool) -> str:
+        del instruction, prompt, echo
+        time.sleep(1.2)
+        return "right"
+
+
+async def test_a_person_may_take_time_and_a_gateway_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is the gateway's: it would end each sign-in for which somebody looks for a password."""
+    monkeypatch.setattr(portal_client, "DIAL_TIMEOUT_S", 1.0)
+    async with served(FakeGateway()) as gateway, connect(gateway, Slow(), answers=Slow()) as portal:
+        assert isinstance(await portal.ask(wire.Sign(new_key_pair("x").public, None), wire.Signed), wire.Signed)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        gateway = Gateway("127.0.0.1", silent.getsockname()[1], "alice")
+        with pytest.raises(TargetError, match="does not answer"):
+            await sign_in(gateway, LoginTrust("gw", []), Slow(), None)
 
 
 async def test_an_empty_stdin_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

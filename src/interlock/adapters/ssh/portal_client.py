@@ -4,6 +4,7 @@ Used by ``ilsh``. It reads no files of the user (no ~/.ssh/config, no default ke
 may use, it is given. Opening sessions on nodes is the stock ssh client's work, not this module's.
 """
 
+import asyncio
 import os
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -260,13 +261,14 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
         "agent_path": None,
         "config": None,
         "compression_algs": ["none"],
-        "connect_timeout": DIAL_TIMEOUT_S,
         "login_timeout": 0 if identity is None else LOGIN_TIMEOUT_S,  # a person may take time to answer
         "keepalive_interval": KEEPALIVE_S,
         "client_version": "Interlock_ilsh",
     }
     try:
-        return await asyncssh.connect(gateway.host, gateway.port, client_factory=lambda: client, **options)
+        # asyncssh's own time limit would count the time that a person, or a browser, takes to answer.
+        async with asyncio.timeout(DIAL_TIMEOUT_S) as client.limit:
+            return await asyncssh.connect(gateway.host, gateway.port, client_factory=lambda: client, **options)
     except asyncssh.PermissionDenied as error:
         if client.failure is not None:
             raise client.failure from None
@@ -305,6 +307,7 @@ class _Client(asyncssh.SSHClient):
         self.distrust = ""  # why the gateway's key was not accepted
         self.banner = ""  # the gateway's last word before a failure
         self.asked = ""  # the last question
+        self.limit: asyncio.Timeout | None = None  # of what the gateway has to do by itself
         self._asked = False  # for the sign-in with a browser
         self._answers = answers
         self._browser = browser
@@ -321,6 +324,7 @@ class _Client(asyncssh.SSHClient):
         line = key.export_public_key().decode().strip()
         try:
             trusted = self.trust.judge(HostIdentity(line, key.get_fingerprint(), is_ca))
+            self._wait_until(asyncio.get_running_loop().time() + DIAL_TIMEOUT_S)  # a person may have been asked
         except SignInFailed as error:
             self.failure = error
             return False
@@ -333,8 +337,13 @@ class _Client(asyncssh.SSHClient):
         """Keep what the gateway says."""
         self.banner = msg.strip()
 
+    def _wait_until(self, when: float | None) -> None:
+        if self.limit is not None and not self.limit.expired():
+            self.limit.reschedule(when)
+
     def kbdint_auth_requested(self) -> str | None:
         """Sign in by answering questions, if somebody is there to answer, or with a browser, once."""
+        self._wait_until(None)
         if self._browser is not None and self._browser.at_once:
             asked, self._asked = self._asked, True
             return None if asked else SUBMETHOD
