@@ -67,6 +67,8 @@ def test_a_lock_is_in_force_until_it_expires() -> None:
         (replace(LOCK, message="call 4711"), "access is locked: call 4711"),
         (replace(LOCK, kind=LockKind.SESSION, name="s1", message="bye"), "this session was ended: bye"),
         (replace(LOCK, kind=LockKind.SESSION, name="s1"), "this session was ended: it is locked"),
+        (replace(LOCK, kind=LockKind.KEY, name="SHA256:x"), "your key was revoked: run ilsh login"),
+        (replace(LOCK, kind=LockKind.CERTIFICATE, name="7"), "your certificate was revoked: run ilsh login"),
     ],
 )
 def test_the_person_reads_the_message_and_the_log_which_lock_it_was(lock: Lock, public: str) -> None:

@@ -10,7 +10,7 @@ from interlock.cli.output import Format, print_json, print_rows, printable
 from interlock.cli.user_context import ProxyOption, have_done, valid_login, with_fresh_portal, with_portal
 from interlock.cli.user_profile import ProxyAddress
 from interlock.core import portal as wire
-from interlock.core.errors import SignInFailed
+from interlock.core.errors import Denied, SignInFailed
 
 if TYPE_CHECKING:
     from interlock.adapters.ssh.portal_client import Answers, PortalClient
@@ -58,14 +58,23 @@ def add_device(
     from base64 import b32encode
 
     from interlock.adapters.system import SystemEntropy
+    from interlock.cli.user_login import TRIES
 
     source = answers(stdin=password_stdin)
     secret = b32encode(SystemEntropy().token(SECRET_BYTES)).decode()
 
     async def work(portal: "PortalClient") -> wire.DeviceAdded:
         _show(secret, proxy)
-        code = source.answer("", "Code that the app shows: ", echo=True)
-        return await portal.ask(wire.AddTotp(label, secret, code), wire.DeviceAdded)
+        left = 1 if password_stdin else TRIES
+        while True:
+            code = source.answer("", "Code that the app shows: ", echo=True)
+            try:
+                return await portal.ask(wire.AddTotp(label, secret, code), wire.DeviceAdded)
+            except Denied as error:  # with another secret the app would have an entry too many
+                left -= 1
+                if not left:
+                    raise
+                print(printable(f"{error.public} Try again."), file=sys.stderr)
 
     added = with_fresh_portal(proxy, work, source)
     print(f"{printable(label)} was added. From the next sign-in on you are asked for its code: ilsh login")

@@ -74,7 +74,7 @@ def _lock(descriptor: int, data_dir: Path) -> None:
         except OSError:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             if _lives(holder) or tries * _PAUSE_S >= ORPHANS_S:
-                public = f"another interlock runs on {data_dir} already (process {holder or 'unknown'})"
+                public = f"another interlock runs on {data_dir} (process {holder or '?'}): stop it first"
                 raise ConfigError(public) from None
             sleep(_PAUSE_S)
         else:

@@ -120,7 +120,8 @@ class Lock:
         if self.kind is LockKind.SESSION:
             public = f"this session was ended: {self.message or 'it is locked'}"
         elif self.kind in (LockKind.CERTIFICATE, LockKind.KEY):
-            public = f"your certificate was revoked: {self.message or 'run ilsh login'}"
+            what_of_yours = "key" if self.kind is LockKind.KEY else "certificate"
+            public = f"your {what_of_yours} was revoked: {self.message or 'run ilsh login'}"
         else:
             public = f"access is locked: {self.message}" if self.message else f"access is locked for {what}"
         return Locked(
