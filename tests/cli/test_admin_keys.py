@@ -12,7 +12,9 @@ from interlock.core.certificate import PublicKey
 from interlock.daemons.database import DATABASE
 from interlock.daemons.keys import KEY_FILE_VARIABLE
 from interlock.daemons.supervise import sole_user
+from interlock.testing.gateway import BIN
 from interlock.testing.softhsm import PIN, forget_sessions, make_token, module
+from interlock.testing.terminal import Terminal
 
 Ilctl = Callable[..., Any]
 PRIVATE = b"BEGIN PRIVATE KEY"
@@ -86,6 +88,16 @@ def test_what_cannot_seal_is_refused(ilctl: Ilctl, key_file: Path, tmp_path: Pat
     key_file.chmod(0o640)
     assert "chmod 600" in ilctl("keys", "seal", "--key-file", key_file).err
     assert PRIVATE in _on_disk(tmp_path / "data")
+
+
+def test_ctrl_c_ends_the_question_for_a_passphrase_at_once(ilctl: Ilctl, tmp_path: Path) -> None:
+    """As at every other question."""
+    assert ilctl("keys", "status").code == 0
+    with Terminal([BIN / "ilctl", "--data-dir", tmp_path / "data", "keys", "seal", "--ask"]) as terminal:
+        terminal.expect("New passphrase")
+        terminal.send("\x03")
+        assert terminal.wait() == 130
+        assert "Traceback" not in terminal.text
 
 
 def test_a_credential_is_read_where_systemd_puts_it(

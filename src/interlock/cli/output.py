@@ -18,6 +18,7 @@ from typing import IO, NoReturn
 
 import typer
 
+from interlock.adapters.question import Interrupted
 from interlock.core.errors import ConfigError, Denied, InterlockError, NotFound, SignInFailed
 from interlock.daemons.garbage import start_sooner
 from interlock.domain.audit import rfc3339
@@ -68,7 +69,7 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         sentence = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
         print_error(f"{sentence[:1].lower()}{sentence[1:]}; see {name} --help")
         code = error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt, Interrupted):
         code = INTERRUPTED
     except BrokenPipeError:  # the reader of our output, head for example, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -114,7 +114,6 @@ def login(
     import asyncio
 
     from interlock.adapters.ssh.portal_client import Gateway
-    from interlock.cli.question import Interrupted
     from interlock.cli.user_login import LoginTrust, PersonsBrowser, StdinAnswers, TerminalAnswers, sign_in
 
     if password_stdin and (browser or code or sso):
@@ -131,10 +130,7 @@ def login(
     person = PersonsBrowser(at_once=browser or code or sso, opens=not code)
     asked = None if password_stdin else person
     own = "" if public_key is None else _public_key(public_key)
-    try:
-        certified = asyncio.run(sign_in(gateway, trust, answers, ttl, asked, own))
-    except Interrupted:
-        raise typer.Abort from None
+    certified = asyncio.run(sign_in(gateway, trust, answers, ttl, asked, own))
     if public_key is not None:
         _write_certificate(public_key, certified)
         return

@@ -70,7 +70,6 @@ def with_fresh_portal(
     import asyncio
 
     from interlock.adapters.ssh.portal_client import Gateway, connect
-    from interlock.cli.question import Interrupted
     from interlock.cli.user_login import LoginTrust, PersonsBrowser, TerminalAnswers
 
     profile = Home.default().load(proxy).profile
@@ -83,10 +82,7 @@ def with_fresh_portal(
         async with connect(gateway, trust, answers=answers, browser=browser) as portal:
             return await work(portal)
 
-    try:
-        return asyncio.run(run())
-    except Interrupted:
-        raise typer.Abort from None
+    return asyncio.run(run())
 
 
 def have_done(proxy: ProxyAddress | None, request: wire.AnyRequest, answers: "Answers") -> None:

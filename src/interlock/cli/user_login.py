@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TextIO
 
+from interlock.adapters.question import ask
 from interlock.adapters.ssh.portal_client import (
     Answers,
     Gateway,
@@ -25,7 +26,6 @@ from interlock.adapters.ssh.portal_client import (
     wrong_answer,
 )
 from interlock.cli.output import printable
-from interlock.cli.question import ask
 from interlock.cli.user_profile import Login
 from interlock.core import portal as wire
 from interlock.core.errors import Denied, SignInFailed

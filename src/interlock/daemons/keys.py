@@ -4,7 +4,6 @@ These are workers and ``ilctl``, which have no configuration. Only paths and nam
 A worker is given the data key by its supervisor, over the pair of sockets between them.
 """
 
-import getpass
 import os
 import sys
 from pathlib import Path
@@ -177,7 +176,12 @@ def ask_passphrase(prompt: str) -> bytes:
     """From the terminal; ConfigError if there is none."""
     if not sys.stdin.isatty():
         raise ConfigError("the passphrase of the cluster's keys can only be asked for on a terminal")
-    return getpass.getpass(prompt).encode()
+    from interlock.adapters.question import ask
+
+    try:
+        return ask(prompt, echo=False).encode()
+    except EOFError:
+        raise ConfigError("no passphrase was given") from None
 
 
 def read_passphrase(path: Path) -> bytes:

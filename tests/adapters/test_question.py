@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from interlock.cli.question import Interrupted, ask
+from interlock.adapters.question import Interrupted, ask
 from interlock.core.errors import SignInFailed
 from interlock.testing.keyboard import Keyboard, keyboard
 

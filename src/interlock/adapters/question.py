@@ -30,7 +30,7 @@ def ask(question: str, *, echo: bool) -> str:
             _hearing_signals() as heard,
             _echo(shown=echo),
         ):  # before the question is seen: who sees it may press Ctrl-C
-            print(question, end="", file=sys.stderr, flush=True)
+            _show(question)
             _wait_for_line(heard)
             line = sys.stdin.readline()
     except KeyboardInterrupt:
@@ -40,6 +40,11 @@ def ask(question: str, *, echo: bool) -> str:
     if not line:
         raise EOFError
     return line.rstrip("\r\n")
+
+
+def _show(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def _wait_for_line(heard: int) -> None:
@@ -84,4 +89,4 @@ def _echo(*, shown: bool) -> Iterator[None]:
     finally:
         with suppress(termios.error):  # the terminal is gone
             termios.tcsetattr(fd, termios.TCSAFLUSH, before)
-        print(file=sys.stderr, flush=True)  # the person's own line end was not shown
+        _show("\n")  # the person's own line end was not shown
