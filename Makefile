@@ -36,9 +36,12 @@ run: setup  ## Leave the demo's cluster running, with a note on how to log in (C
 test: setup tools lint  ## Set up, then all checks and all tests
 	@scripts/test.sh $(TEST_JOBS)
 
+# Where every test is slow or interop: to find that out of a thousand of them costs each worker a second or two.
+ALL_SLOW := interop matrix faults
+
 .PHONY: check
 check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)
-	$(PYTEST) -n $(JOBS) -m "not slow and not interop"
+	$(PYTEST) -n $(JOBS) -m "not slow and not interop" $(addprefix --ignore=tests/,$(ALL_SLOW))
 
 STATIC := check-format check-rules check-types check-imports check-spelling
 
