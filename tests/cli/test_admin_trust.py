@@ -43,3 +43,11 @@ def test_what_cannot_be_signed_is_refused(ilctl: Ilctl, tmp_path: Path) -> None:
     assert ilctl("auth", "sign", "--host", ",", "--public-key", key, "--out", out).code == 2
     assert ilctl("auth", "sign", "--host", "*", "--public-key", key, "--out", out).code == 2
     assert not out.exists()
+
+
+def test_a_krl_is_not_written_to_a_terminal(ilctl: Ilctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which its bytes might act on."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    ended = ilctl("auth", "export", "--type", "krl")
+    assert (ended.code, ended.out) == (2, "")
+    assert "> FILE" in ended.err

@@ -44,6 +44,9 @@ def export(
     ],
 ) -> None:
     """Print an authority's public key, OpenSSH format: one line, or two while one key takes the other's place."""
+    if kind is AuthorityKind.KRL and sys.stdout.isatty():
+        msg = "a KRL is binary: write it to a file with > FILE"
+        raise typer.BadParameter(msg)
 
     async def work(local: "Local") -> str | bytes:
         if kind is AuthorityKind.KRL:

@@ -217,7 +217,7 @@ class Requests:
 
 
 def _none(request_id: str) -> NotFound:
-    return NotFound(f"there is no access request {request_id[:64]} of yours, or for you to decide")
+    return NotFound(f"there is no access request {request_id[:64]} that you may see")
 
 
 def _checked_reason(reason: str) -> None:
