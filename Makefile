@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q
 JOBS ?= 2
-TEST_JOBS ?= 3  # the tests of `make test` wait for daemons and clients about as long as they compute
+TEST_JOBS ?= 3  # tests wait for daemons, clients and the disk about as long as they compute
 
 # Python keeps what it compiled, whatever the shell says: else each pytest worker compiles thousands of assertions
 # again, and each daemon that a test starts all of src.
@@ -41,7 +41,7 @@ ALL_SLOW := interop matrix faults
 
 .PHONY: check
 check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)
-	$(PYTEST) -n $(JOBS) -m "not slow and not interop" $(addprefix --ignore=tests/,$(ALL_SLOW))
+	$(PYTEST) -n $(TEST_JOBS) -m "not slow and not interop" $(addprefix --ignore=tests/,$(ALL_SLOW))
 
 STATIC := check-format check-rules check-types check-imports check-spelling
 
