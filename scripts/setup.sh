@@ -78,7 +78,12 @@ if [ "${1:-}" = --tools ]; then
         say "libfaketime is missing and cannot be installed from here: install the package 'libfaketime'"
         exit 1
     }
-    need chromium chromium
+    # Ubuntu's package leads to a snap, which starts in no container: there the browser is Playwright's own.
+    chromium --version >/dev/null 2>&1 || { apt_install chromium && chromium --version >/dev/null 2>&1; } ||
+        .venv/bin/playwright install --with-deps chromium >&2 || {
+        say "Chromium is missing and cannot be installed from here: install the package 'chromium'"
+        exit 1
+    }
     need softhsm2-util softhsm2
     need Xvfb xvfb
     need xauth xauth

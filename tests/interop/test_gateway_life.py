@@ -63,6 +63,6 @@ def test_second_gateway_on_the_same_data_is_refused(cluster: Cluster) -> None:
     """One data directory, one gateway: the second says so in a sentence and leaves the first alone."""
     second = run([BIN / "interlock", "start", "-c", cluster.directory / "gateway.toml"], env=cluster.env())
     assert second.rc == 1
-    assert "already" in second.stderr
+    assert "another interlock runs on" in second.stderr
     assert len(second.stderr.strip().splitlines()) == 1
     assert cluster.gateway.running

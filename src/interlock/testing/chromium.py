@@ -1,4 +1,4 @@
-"""A real browser: Debian's Chromium without its window, driven by Playwright, with a passkey device of its own.
+"""A real browser: Debian's Chromium, or else Playwright's, without its window, with a passkey device of its own.
 
 It is let do nothing by itself: no updates, no sync, no connections but to where a test sends it.
 """
@@ -34,7 +34,9 @@ def chromium() -> Iterator[Browser]:
     """Meanwhile it runs."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=list(_ARGUMENTS))
+        # Playwright's is there only where the distribution has none that starts (scripts/setup.sh).
+        chosen = None if Path(playwright.chromium.executable_path).exists() else EXECUTABLE
+        browser = playwright.chromium.launch(executable_path=chosen, args=list(_ARGUMENTS))
         try:
             yield browser
         finally:
