@@ -38,7 +38,7 @@ class To(StrEnum):
     ROLLBACK = "rollback"
 
 
-_TODO = {
+_NEXT_STEP = {
     RotatedKind.USER: "Nodes and proxies learn the new key by themselves.",
     RotatedKind.HOST: "Everybody learns the new key when they run ilsh login.",
     RotatedKind.OPENSSH: "Write `ilctl auth export --type openssh` to each plain sshd's TrustedUserCAKeys now.",
@@ -108,7 +108,7 @@ def rotate(
         standing = {found.kind: found for found in await rotations.status()}[each]
         if standing.rotation is None and phase is None:
             await rotations.begin(each, grace=grace or timedelta(0), compromised=compromised, who=who)
-            print(f"{each.value}: init. Both keys are trusted, the old one signs. {_TODO[each]}")
+            print(f"{each.value}: init. Both keys are trusted, the old one signs. {_NEXT_STEP[each]}")
             return
         to = None if phase is None else Phase(phase.value)
         moved = await rotations.go(each, to, force=force, who=who)

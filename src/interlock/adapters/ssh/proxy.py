@@ -247,20 +247,20 @@ class ProxyServer:
         if port not in (SSH_PORT, target.port):
             text = f"only the SSH port of {target.hostname} can be reached through this gateway"
             raise Denied(text, reason=f"direct-tcpip to {host}:{port}")
-        records = FORWARDER_DUTIES[mode, target.sub_kind].emits
-        asks = await self._parts.permits.asks_on(claims, target)  # which nobody could do across a bridge
-        bound = asks or claims.enrolled or await self._bound_to_source(claims)  # nor does a node know plain keys
-        if target.sub_kind is SubKind.NODE and not records and not bound:
+        recorded = target.sub_kind is not SubKind.NODE or FORWARDER_DUTIES[mode, target.sub_kind].emits
+        if not recorded and await self._bridges(claims, target):
             return await self._bridge(outer, claims, target)
         names = tuple(dict.fromkeys((host, target.hostname)))
         return await self._jump_end(claims, target.id, names, address(outer.get_extra_info("peername")))
 
-    async def _bound_to_source(self, claims: Claims) -> bool:
-        """Whether it matters where the person is: behind a bridge a node takes our address for theirs."""
-        if claims.source_networks:
-            return True
+    async def _bridges(self, claims: Claims, target: Target) -> bool:
+        """Whether the node can judge the person by itself: behind a bridge it takes our address for theirs."""
+        if claims.enrolled or claims.source_networks:  # it knows no plain keys
+            return False
+        if await self._parts.permits.asks_on(claims, target):  # which nobody could do across a bridge
+            return False
         roles = await self._parts.permits.current_roles(claims)
-        return any(role.options.source_networks is not None for role in roles)
+        return all(role.options.source_networks is None for role in roles)
 
     async def _jump_to_leaf(self, outer: ClientLegConnection, claims: Claims, host: str, port: int) -> Jump:
         """Always answered here: the leaf does not know the person's certificate."""
