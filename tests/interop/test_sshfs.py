@@ -5,15 +5,16 @@ Where the machine gives no /dev/fuse, OpenSSH's sftp does the same operations in
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from interlock.testing.gateway import Cluster, Person, Road
 from interlock.testing.openssh import SshClient, clean_env
-from interlock.testing.procs import run
+from interlock.testing.procs import STOP_S, Daemon, poll_until, run
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
@@ -46,18 +47,27 @@ def fuse_is_here() -> bool:
 
 @contextmanager
 def mounted(client: SshClient, place: str, remote: Path, at: Path) -> Iterator[Path]:
-    """The remote directory below ``at``."""
+    """The remote directory below ``at``, by an sshfs that has ended afterwards.
+
+    Unmounting alone does not end it: whoever makes a mount namespace meanwhile, as every daemon does that a test
+    beside this one starts, keeps a copy of the mount.
+    """
     at.mkdir()
-    run(["sshfs", "-F", client.config, f"{place}:{remote}", at], env=clean_env()).check()
-    try:
-        yield at
-    finally:
-        run(["fusermount3", "-u", at]).check()
+    with subprocess.Popen(["sshfs", "-f", "-F", client.config, f"{place}:{remote}", at], env=clean_env()) as sshfs:
+        try:
+            poll_until(lambda: at.is_mount() or sshfs.poll() is not None, "mount")
+            assert sshfs.poll() is None
+            yield at
+            run(["fusermount3", "-u", at]).check()
+        finally:
+            sshfs.terminate()
+            sshfs.wait(STOP_S)
 
 
 def by_sshfs(client: SshClient, place: str, remote: Path, here: Path) -> None:
-    """Through the kernel."""
-    with mounted(client, place, remote, here / "mount") as at:
+    """Through the kernel, while a daemon of another test keeps a copy of the mount in its own namespace."""
+    with ExitStack() as beside, mounted(client, place, remote, here / "mount") as at:
+        beside.enter_context(Daemon(["sleep", "1d"], log=here / "beside.log"))
         (at / "directory").mkdir()
         shutil.copyfile(here / "original", at / "copied")
         (at / "copied").rename(at / "directory" / "moved")

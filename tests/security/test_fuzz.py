@@ -109,7 +109,7 @@ async def nothing_kept() -> AsyncIterator[None]:
 def held() -> int:
     """Connections to clients that are still objects."""
     gc.collect()
-    return sum(isinstance(each, CertifiedConnection) for each in gc.get_objects())
+    return sum(issubclass(type(each), CertifiedConnection) for each in gc.get_objects())
 
 
 @dataclass
