@@ -20,8 +20,9 @@ from interlock.adapters.ssh.portal import PasswordCheck
 from interlock.adapters.ssh.tunnel.entrance import AuthAddresses, TunnelEntrance
 from interlock.core.address import parse_listen
 from interlock.core.errors import ConfigError, StoreError
+from interlock.daemons.apart import proxies_apart
 from interlock.daemons.auditing import duties, run_retention, sign_last, signer_of_checkpoints
-from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
+from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.config import DEFAULT_CLUSTER, Address, Config
 from interlock.daemons.database import keep_database, tend_database
 from interlock.daemons.exporting import exporters, finish_exports, run_exporters

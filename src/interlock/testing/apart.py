@@ -18,7 +18,8 @@ from interlock.adapters.rpc.joiner import join
 from interlock.adapters.rpc.proxy_client import ProxyClient
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.presence import Presence, Proof
-from interlock.daemons.auth_rpc import auth_rpc_server, proxies_apart
+from interlock.daemons.apart import proxies_apart
+from interlock.daemons.auth_rpc import auth_rpc_server
 from interlock.daemons.config import Config
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.node_identity import create_host_key, public_line

@@ -26,7 +26,7 @@ from interlock.domain.twin import Twin
 from interlock.ports import Clock, TargetCredential
 from interlock.services.access.caller import Caller
 from interlock.services.access.standing import Standing
-from interlock.services.fleet.proxies import ForTarget
+from interlock.services.fleet.signing import ForTarget
 from interlock.services.portal.playback import Download
 from interlock.services.signin.confirming import Asked, Collected
 from interlock.services.signin.signin import Confirmation, Judgement, SignInResult

@@ -15,7 +15,7 @@ from interlock.domain.tracker import Tracker
 from interlock.domain.twin import Twin
 from interlock.ports import TargetCredential
 from interlock.services.access.standing import Standing
-from interlock.services.fleet.proxies import ForTarget
+from interlock.services.fleet.signing import ForTarget
 from interlock.services.signin.signin import Confirmation
 
 

@@ -16,6 +16,8 @@ from interlock.domain.target import Target
 from interlock.ports import TargetCredential, TwinStore
 from interlock.services.access.standing import Standing
 from interlock.services.fleet.proxies import Proxies
+from interlock.services.fleet.shown import Shown
+from interlock.services.fleet.signing import ForLeaf
 from interlock.services.keys.daemonca import HostIdentity
 from interlock.services.portal.playback import Download
 from interlock.services.portal.portal import refusal
@@ -53,19 +55,19 @@ class ProxyHandlers:
         service.stream(p.PORTAL, self._portal)
 
     async def _standing(self, caller: HostIdentity, request: p.Who) -> Standing:
-        return await self._proxies.standing(caller, request.certificate)
+        return await self._proxies.standings.standing(caller, request.certificate)
 
     async def _find(self, caller: HostIdentity, request: p.Find) -> Target:
-        return await self._proxies.find(caller, request.certificate, request.name)
+        return await self._proxies.standings.find(caller, request.certificate, request.name)
 
     async def _target(self, caller: HostIdentity, request: p.Name) -> Target:
-        return await self._proxies.target(caller, request.name)
+        return await self._proxies.lookups.target(caller, request.name)
 
     async def _trusted(self, _caller: HostIdentity, _request: m.Nothing) -> p.Trusted:
-        return p.Trusted(await self._proxies.trusted())
+        return p.Trusted(await self._proxies.lookups.trusted())
 
     async def _tracked(self, caller: HostIdentity, request: p.Session) -> p.Tracked:
-        return p.Tracked(*await self._proxies.tracker(caller, request.sid))
+        return p.Tracked(*await self._proxies.lookups.tracker(caller, request.sid))
 
     async def _claim(self, caller: HostIdentity, request: p.Session) -> m.Nothing:
         """From now on the session is the caller's; Denied if it is another daemon's or has ended."""
@@ -79,34 +81,31 @@ class ProxyHandlers:
         return m.Nothing()
 
     async def _sign_for_target(self, caller: HostIdentity, request: p.SignForTarget) -> TargetCredential:
-        return await self._proxies.issue_for_target(
-            caller, request.certificate, request.wanted, request.proof, ticket=request.ticket
-        )
+        shown = Shown(request.certificate, request.proof, request.ticket)
+        return await self._proxies.targets.sign(caller, shown, request.wanted)
 
     async def _sign_for_leaf(self, caller: HostIdentity, request: p.SignForLeaf) -> TargetCredential:
-        return await self._proxies.issue_for_leaf(
-            caller,
-            request.certificate,
+        shown = Shown(request.certificate, request.proof, request.ticket)
+        wanted = ForLeaf(
             login=request.login,
             node=request.node,
             leaf=request.leaf,
             public_key=request.public_key,
             offers=request.offers,
             client_addr=request.client_addr,
-            proof=request.proof,
-            ticket=request.ticket,
         )
+        return await self._proxies.leaves.sign(caller, shown, wanted)
 
     async def _enrolled(self, caller: HostIdentity, request: p.Who) -> Claims:
-        return await self._proxies.enrolled(caller, request.certificate)
+        return await self._proxies.people.enrolled(caller, request.certificate)
 
     async def _confirm(self, caller: HostIdentity, request: p.Confirm) -> Confirmation:
-        return await self._proxies.confirm(
+        return await self._proxies.factors.confirm(
             caller, request.certificate, request.code, source=request.source, session=request.session
         )
 
     async def _sign_for_jump(self, caller: HostIdentity, request: p.SignForJump) -> p.HostCertificate:
-        return p.HostCertificate(await self._proxies.issue_for_jump(caller, request.public_key, request.names))
+        return p.HostCertificate(await self._proxies.jumps.sign(caller, request.public_key, request.names))
 
     async def _report(self, caller: HostIdentity, request: p.Report) -> m.Nothing:
         await self._proxies.members.report(
@@ -123,22 +122,22 @@ class ProxyHandlers:
         return p.Beacon(await self._proxies.members.beacon(caller, request.host_key))
 
     async def _password(self, caller: HostIdentity, request: p.Password) -> p.Judged:
-        result, ticket = await self._proxies.sign_in(
+        result, ticket = await self._proxies.sign_ins.by_password(
             caller, request.user, request.password, source=request.source, new=request.new, code=request.code
         )
         return p.Judged(result.value, ticket)
 
     async def _ask_browser(self, caller: HostIdentity, request: p.AskBrowser) -> p.Asked:
-        asked = await self._proxies.ask_browser(caller, request.user, source=request.source)
+        asked = await self._proxies.sign_ins.ask_browser(caller, request.user, source=request.source)
         return p.Asked(asked.id, asked.code, asked.url)
 
     async def _collect_browser(self, caller: HostIdentity, request: p.CollectBrowser) -> p.Collected:
-        found, ticket = await self._proxies.collect_browser(caller, request.id)
+        found, ticket = await self._proxies.sign_ins.collect_browser(caller, request.id)
         return p.Collected("", "", b"") if found is None else p.Collected(found.user, found.device, ticket)
 
     async def _portal(self, caller: HostIdentity, request: p.AskPortal) -> AsyncGenerator[p.Piece, None]:
         try:
-            reply = await self._proxies.portal(
+            reply = await self._proxies.portal.answer(
                 caller,
                 request.shown,
                 request.request,

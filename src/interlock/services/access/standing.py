@@ -1,6 +1,6 @@
 """What a proxy apart from auth knows of a person, as auth has said it a moment ago, and what it decides by that.
 
-Auth judges again, by what it has stored then, whenever it signs something (`fleet.proxies`): what is kept here
+Auth judges again, by what it has stored then, whenever it signs something (`fleet.signing`): what is kept here
 saves round trips, and cannot let anybody in. It decides alone about bridges to nodes, which ask auth themselves.
 While no auth answers, older answers count if policy says so (`services.access.offline`): for further sessions on
 connections that are there, and for bridges.

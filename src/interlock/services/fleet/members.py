@@ -92,3 +92,12 @@ def _removed(proxy: HostIdentity) -> Denied:
 def refused(proxy: HostIdentity, what: str) -> Denied:
     """What a proxy has asked for that none may."""
     return Denied("a proxy may only act for people who are there", reason=f"proxy {proxy.id} asked for {what}")
+
+
+def check_source(proxy: HostIdentity, source: str) -> None:
+    """Denied if that is nowhere where a person can be; empty: it is not known."""
+    try:
+        if source:
+            parse_address(source, default_port=1)
+    except ValueError:
+        raise refused(proxy, f"somebody at {source[:128]!r}") from None
