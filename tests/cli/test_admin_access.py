@@ -59,6 +59,15 @@ def test_a_password_from_a_file_is_a_lasting_one(ilctl: Ilctl, tmp_path: Path) -
     assert ilctl("users", "add", "bob", "--password-file", secret).code == 4
 
 
+def test_a_bot_is_not_removed_like_a_person(ilctl: Ilctl) -> None:
+    """Its own command is named."""
+    ilctl("roles", "add", "dev", "--logins", "root", "--labels", "*")
+    ilctl("bots", "add", "robot", "--roles", "dev", "--logins", "root")
+    refused = ilctl("users", "rm", "robot")
+    assert (refused.code, refused.err) == (1, "error: robot is a bot: ilctl bots rm robot removes it\n")
+    assert ilctl("bots", "rm", "robot").code == 0
+
+
 def test_users_can_be_removed_and_names_are_taken_once(ilctl: Ilctl) -> None:
     """0, then 1 for the second of that name, then gone."""
     assert ilctl("users", "add", "alice").code == 0

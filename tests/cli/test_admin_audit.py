@@ -270,13 +270,14 @@ def test_recordings_are_exported(ilctl: Ilctl, tmp_path: Path, recorded: bytes, 
 
 
 def test_a_part_of_a_recording_is_exported_from_a_moment_on(ilctl: Ilctl, tmp_path: Path, recorded: bytes) -> None:
-    """It begins with what was on the screen then, and its header says when that was."""
+    """Players draw the screen as it was then, and the header says when that was; events are later ones."""
     path = tmp_path / "data" / "recordings" / f"{SID}.ilr"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     (tmp_path / "data").chmod(0o700)
     path.write_bytes(recorded)
-    lines = ilctl("recordings", "export", SID, "--format", "json", "--from", "1m").out.splitlines()
-    header, first = json.loads(lines[0]), json.loads(lines[1])
-    assert header["start"] == "2026-06-01T00:01:00+00:00"
-    assert (first["ms"], first["text"]) == (0, "hello\r\n")
+    lines = ilctl("recordings", "export", SID, "--from", "1m").out.splitlines()
+    assert json.loads(lines[0])["timestamp"] == datetime(2026, 6, 1, 0, 1, tzinfo=UTC).timestamp()
+    assert json.loads(lines[1]) == [0, "o", "hello\r\n"]
+    [header] = ilctl("recordings", "export", SID, "--format", "json", "--from", "1m").out.splitlines()
+    assert json.loads(header)["start"] == "2026-06-01T00:01:00+00:00"
     assert ilctl("recordings", "export", SID, "--from", "soon").code == 2

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 import typer
 
-from interlock.cli.options import duration
+from interlock.cli.options import choice, duration
+from interlock.cli.play import PlayFormat
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,13 @@ def test_what_is_no_duration_is_wrong_usage(text: str) -> None:
     """No certificate of no life, and none by accident."""
     with pytest.raises(typer.BadParameter):
         duration(text)
+
+
+def test_a_choice_names_what_there_is() -> None:
+    """And no class of ours."""
+    assert choice(PlayFormat, "text") is PlayFormat.TEXT
+    with pytest.raises(typer.BadParameter, match=r"^'y' is none of pty, text, json$"):
+        choice(PlayFormat, "y")
 
 
 @pytest.mark.parametrize("module", ["run", "admin", "user"])

@@ -57,6 +57,40 @@ def test_errors_have_documented_exit_codes(
     assert capsys.readouterr() == ("", "error: x\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["locks", "add", "--zzz"], "no such option: --zzz; see program locks add --help"),
+        (
+            ["locks", "add", "--most", "x"],
+            "invalid value for '--most': it must be a valid integer; see program locks add --help",
+        ),
+        (["locks", "add"], "invalid value: too few; see program locks add --help"),
+        (["locks"], "missing command; see program locks --help"),
+        (["frob"], "no such command 'frob'; see program --help"),
+    ],
+)
+def test_who_calls_a_command_wrongly_is_shown_to_its_own_help(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not to that of the whole program, and in no library's words."""
+    app, locks = typer.Typer(), typer.Typer()
+    app.add_typer(locks, name="locks")
+
+    @locks.command()
+    def add(most: int = 0) -> None:
+        raise typer.BadParameter("too few" if not most else "")
+
+    @locks.command()
+    def rm() -> None: ...
+
+    monkeypatch.setattr("sys.argv", ["program", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run_app(app, "program")
+    assert ended.value.code == ExitCode.USAGE
+    assert capsys.readouterr() == ("", f"error: {said}\n")
+
+
 @pytest.mark.parametrize(("outcome", "code"), [(None, 0), (typer.Exit(7), 7), (KeyboardInterrupt(), 130)])
 def test_programs_end_as_their_commands_say(
     outcome: BaseException | None, code: int, monkeypatch: pytest.MonkeyPatch

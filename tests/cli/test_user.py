@@ -255,6 +255,9 @@ def test_a_downloaded_recording_plays_without_a_login(world: World, tmp_path: Pa
     assert (out.rc, out.stdout) == (0, "hello there\r\n")
     out = world.call("play", str(tmp_path / "x.ilr"), "--at", "1h5m")
     assert (out.rc, out.stdout) == (0, "hello there\r\n"), "all of it was before that"
+    for form, lines in (("text", 0), ("json", 1)):  # a command without a terminal leaves no screen
+        out = world.call("play", str(tmp_path / "x.ilr"), "--at", "1h5m", "--format", form)
+        assert (out.rc, len(out.stdout.splitlines())) == (0, lines)
     assert world.call("play", str(tmp_path / "x.ilr"), "--at", "late").rc == 2
     first = json.loads(world.call("play", str(tmp_path / "x.ilr"), "--format", "json").stdout.splitlines()[0])
     assert (first["type"], first["user"]) == ("header", "alice")

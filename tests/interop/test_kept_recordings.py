@@ -87,5 +87,5 @@ def test_people_play_their_own_sessions(sealed: Cluster, recorded: list[str]) ->
     """With no key of theirs: the gateway has one and decides who may, as ever."""
     person = sealed.person
     for sid in recorded:
-        played = sealed.ilsh(person.home, "play", sid, "--format", "text", "--at", "1s").check()
-        assert played.stdout == f"{SHOWN}\n"
+        played = sealed.ilsh(person.home, "play", sid, "--at", "1s").check()
+        assert SHOWN in played.stdout

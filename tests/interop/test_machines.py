@@ -164,7 +164,7 @@ def test_people_sign_in_and_ask_at_a_proxy(machines: Machines) -> None:
     witness = Witness(machines)
     machines.client("recorded", person).run(*machines.route("plain1"), "echo kept").check()
     (event,) = [each for each in witness.wait_ended(1) if each["event"] == "session.end"]
-    played = machines.ilsh(person.home, "play", str(event["sid"]), "--format", "text", "--at", "1s").check()
+    played = machines.ilsh(person.home, "play", str(event["sid"]), "--at", "1s").check()
     assert "kept" in played.stdout
     assert str(event["sid"]) in machines.ilsh(person.home, "recordings", "ls").check().stdout
 

@@ -147,7 +147,13 @@ def set_user(
 @users.command("rm")
 def remove_user(context: typer.Context, user: NameArgument) -> None:
     """Delete an account: new sessions are refused within five seconds, live ones go on."""
-    change(context, Kind.USER_DELETE, {"name": user}, lambda local: local.users.remove_user(user))
+
+    async def work(local: "Local") -> None:
+        if await local.bots.bot(user) is not None:
+            raise InterlockError(f"{user} is a bot: ilctl bots rm {user} removes it")
+        await local.users.remove_user(user)
+
+    change(context, Kind.USER_DELETE, {"name": user}, work)
     print(f"User {user} was removed.")
 
 

@@ -252,7 +252,9 @@ def export(
         in_local(context, lambda local: _copy(local, sid, stored, form.value))
         stored.seek(0)
         pieces = iter(lambda: stored.read(_PIECE), b"")
-        frames = rebased(frames_of_file(stored, start, unlock), start) if start else decode(pieces, unlock)
+        frames = decode(pieces, unlock)
+        if start:
+            frames = rebased(frames_of_file(stored, start, unlock, form=form.value), start)
         lines = FORMATS[form.value](frames)
         if out is None:
             sys.stdout.writelines(lines)

@@ -1,5 +1,6 @@
 """``ilctl certs``: people's certificates, and their revocation."""
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="People's certificates: which there are, and which count no more.")
 
 REVOCATIONS = (LockKind.CERTIFICATE, LockKind.KEY)
+
+_UNKNOWN = "no certificate is known that counts and has this serial; see ilctl certs ls whether you meant another"
 
 _MOST = 10_000  # certificates that are looked through: those of 30 hours
 
@@ -113,6 +116,8 @@ def revoke(
         until = before if before is not None else now
         done = []
         for each in await _wanted(local, serial, user):
+            if not each.user:
+                print(f"warning: {_UNKNOWN}", file=sys.stderr)
             if serial is not None or each.created <= until:
                 left = each.expires - now
                 done.append(await add_lock_now(local, LockKind.CERTIFICATE, each.serial, message, left))

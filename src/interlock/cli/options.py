@@ -2,8 +2,9 @@
 
 import re
 from datetime import timedelta
+from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -30,6 +31,19 @@ def duration_text(seconds: int) -> str:
         if seconds % _UNITS[unit] == 0:
             return f"{seconds // _UNITS[unit]}{unit}"
     return f"{seconds}s"
+
+
+_Choice = TypeVar("_Choice", bound=Enum)
+
+
+def choice(kind: type[_Choice], text: str) -> _Choice:
+    """The member with this value; BadParameter names those that there are."""
+    try:
+        return kind(text)
+    except ValueError:
+        words = ", ".join(str(each.value) for each in kind)
+        msg = f"{text[:32]!r} is none of {words}"
+        raise typer.BadParameter(msg) from None
 
 
 LISTED = 1000

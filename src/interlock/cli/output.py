@@ -6,6 +6,7 @@ listing must not be able to move the cursor, set a title or forge a line (R24).
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,8 +67,8 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     try:
         code = app(prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
-        sentence = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
-        print_error(f"{sentence[:1].lower()}{sentence[1:]}; see {name} --help")
+        sentence = _in_our_words(" ".join(error.format_message().split())).rstrip(".")
+        print_error(f"{sentence[:1].lower()}{sentence[1:]}; see {_command(error, name)} --help")
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt, Interrupted):
         code = INTERRUPTED
@@ -78,6 +79,19 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         print_error(error.public)
         code = exit_code(error)
     raise SystemExit(int(code) if isinstance(code, int) else 0)
+
+
+_CHECKED = re.compile(r"Input should be ([^,;]+)(?:, unable to parse [^;]+)?")
+
+
+def _in_our_words(sentence: str) -> str:
+    """Without those of the library that checks values."""
+    return _CHECKED.sub(r"it must be \1", sentence.replace("Value error, ", ""))
+
+
+def _command(error: typer.TyperException, program: str) -> str:
+    """Which command's help says how it is to be called: the one that refused, as far as that is known."""
+    return str(getattr(getattr(error, "ctx", None), "command_path", program))
 
 
 def print_error(sentence: str) -> None:

@@ -15,7 +15,8 @@ from typing import IO
 
 from interlock.core.errors import RecordingError
 from interlock.domain import casting
-from interlock.domain.container import Decoder, Unlock, answered, frames_from, place_of
+from interlock.domain.container import Decoder, Unlock, answered, frames_from, frames_near, place_of
+from interlock.domain.onwards import ONWARDS
 from interlock.domain.recording import MICROSECONDS, Frame, Marker, Output, Stream
 from interlock.domain.terminal import RESTORE, screen
 
@@ -65,7 +66,7 @@ def play(
 ) -> None:
     """Play to the end. ``write`` takes text and flushes it; RecordingError if the recording is damaged.
 
-    ``start``: the moment, in microseconds, at which it begins; what comes before is shown at once.
+    ``start``: the moment, in microseconds, at which it begins; what draws the screen as it was comes at once.
     ``terminal``: whether what is written reaches one, which must be left as it was found.
     """
     match form:
@@ -122,14 +123,22 @@ class Fetched:
         return self._file.read(size)
 
 
-def frames_of_file(file: IO[bytes], at: int, unlock: Unlock | None = None) -> Iterator[Frame]:
-    """Frames from a moment on, in microseconds; of a long recording only what is needed is read."""
+def frames_of_file(
+    file: IO[bytes], at: int, unlock: Unlock | None = None, *, form: str = PlayFormat.PTY.value
+) -> Iterator[Frame]:
+    """Frames from a moment on, in microseconds; of a long recording only what is needed is read.
+
+    What came before is there as far as the format has a use for it: see `domain.onwards`.
+    """
 
     def read(offset: int, size: int) -> bytes:
         file.seek(offset)
         return file.read(size)
 
-    return frames_from(read, file.seek(0, os.SEEK_END), at, unlock)
+    size = file.seek(0, os.SEEK_END)
+    if onwards := ONWARDS.get(form):
+        return onwards(frames_near(read, size, at, unlock), at)
+    return frames_from(read, size, at, unlock)
 
 
 def unlock_with(identity: Path | None) -> Unlock | None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from interlock.cli import user_bot, user_keys, user_lists, user_mfa, user_requests
-from interlock.cli.options import IdentityOption, duration, moment
+from interlock.cli.options import IdentityOption, choice, duration, moment
 from interlock.cli.output import EXIT_CODES, printable, run_app
 from interlock.cli.user_context import (
     ClusterOption,
@@ -287,7 +287,7 @@ def join(
     from interlock.core.extensions import JoinMode
 
     try:
-        sid, wanted = parse_session_id(session), JoinMode(mode) if mode else None
+        sid, wanted = parse_session_id(session), choice(JoinMode, mode) if mode else None
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _become(join_argv(valid_login(proxy), sid, wanted))
@@ -335,13 +335,14 @@ def play(
     from interlock.cli.play import Pace, PlayFormat, frames_of_file, play, unlock_with
     from interlock.domain.container import decode
 
+    chosen = choice(PlayFormat, form)
     try:
-        chosen, pace = PlayFormat(form), Pace(speed, skip_idle_time)
+        pace = Pace(speed, skip_idle_time)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     unlock = unlock_with(identity)
     with _recording(recording, proxy, at) as file:
-        frames = frames_of_file(file, at, unlock) if at else decode(_pieces(file), unlock)
+        frames = frames_of_file(file, at, unlock, form=form) if at else decode(_pieces(file), unlock)
         play(frames, _show, form=chosen, pace=pace, start=at, terminal=sys.stdout.isatty())
 
 

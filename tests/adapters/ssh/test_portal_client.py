@@ -241,4 +241,4 @@ async def test_a_gateway_that_does_not_run_is_told_in_the_systems_words() -> Non
     with pytest.raises(TargetError) as refused:
         async with connect(gateway, TrustAll()):
             pass
-    assert refused.value.public == f"cannot reach the gateway at {gateway}: Connection refused"
+    assert refused.value.public == f"cannot reach the gateway at {gateway}: connection refused"

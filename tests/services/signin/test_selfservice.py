@@ -102,6 +102,15 @@ async def test_whoever_has_just_signed_in_with_everything_may(desk: SignInDesk, 
     assert desk.store.kept == {}
 
 
+async def test_recovery_codes_without_anything_that_they_stand_in_for_are_refused(
+    desk: SignInDesk, service: SelfService
+) -> None:
+    """Nobody would ask for one. What to do first is said."""
+    with pytest.raises(Denied, match="ilsh mfa add"):
+        await service.answer(signed_in(), wire.NewRecoveryCodes())
+    assert desk.store.codes == {}
+
+
 async def test_a_secret_that_is_none_is_refused(service: SelfService) -> None:
     """In words."""
     with pytest.raises(Denied, match="base32"):

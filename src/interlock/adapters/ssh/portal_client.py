@@ -5,7 +5,6 @@ may use, it is given. Opening sessions on nodes is the stock ssh client's work, 
 """
 
 import asyncio
-import os
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncssh
 
+from interlock.adapters.ssh.words import words
 from interlock.core import portal as wire
 from interlock.core.address import format_address
 from interlock.core.browser import CHALLENGE, SUBMETHOD, address_in
@@ -282,9 +282,10 @@ async def _sign_in(gateway: Gateway, client: "_Client", identity: tuple[str, str
     except TimeoutError:
         raise TargetError(f"the gateway at {gateway} does not answer") from None
     except OSError as error:
-        # asyncio puts its own words, with addresses, where the system's belong
-        text = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        raise TargetError(f"cannot reach the gateway at {gateway}: {text}", reason=str(error)) from None
+        raise TargetError(f"cannot reach the gateway at {gateway}: {words(error)}", reason=str(error)) from None
+    except asyncssh.ProtocolError as error:
+        public = f"what answers at {gateway} speaks no proper SSH: is that the gateway?"
+        raise TargetError(public, reason=error.reason) from None
     except asyncssh.Error as error:
         raise TargetError(f"no connection to the gateway at {gateway}: {error.reason}") from None
 

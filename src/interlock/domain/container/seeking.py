@@ -114,19 +114,28 @@ def frames_from(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) 
     ``size`` is the file's. Times are those of the recording; what came before the moment has the moment's.
     RecordingError if it is no recording.
     """
+    for frame in frames_near(read, size, at, unlock):
+        if isinstance(frame.body, Header) or frame.at >= at:
+            yield frame
+        else:
+            yield Frame(at, frame.body)
+
+
+def frames_near(read: ReadAt, size: int, at: int, unlock: Unlock | None = None) -> Iterator[Frame]:
+    """The same, each with its own time: those from before the moment can be told apart."""
     whole = Decoder(unlock)
     place = answered(place_of(size, at, whole), read)
     yield Frame(0, place.header)
     if place.keyframe is not None:
         window, painted = read_keyframe(place.keyframe, whole.opened(place.keyframe))
-        yield Frame(at, window)
-        yield Frame(at, Output(Stream.STDOUT, painted))
+        yield Frame(place.point.at, window)
+        yield Frame(place.point.at, Output(Stream.STDOUT, painted))
     whole.resume(place.point.offset)
     offset = place.point.offset
     while piece := read(offset, PIECE):
         offset += len(piece)
-        yield from _later(whole.feed(piece), at)
-    yield from _later(whole.close(), at)
+        yield from _without_header(whole.feed(piece))
+    yield from _without_header(whole.close())
 
 
 def keyframes_at(
@@ -173,10 +182,8 @@ def rebased(frames: Iterator[Frame], at: int) -> Iterator[Frame]:
             yield Frame(max(frame.at - at, 0), frame.body)
 
 
-def _later(frames: Iterator[Frame], at: int) -> Iterator[Frame]:
-    for frame in frames:
-        if not isinstance(frame.body, Header):
-            yield frame if frame.at >= at else Frame(at, frame.body)
+def _without_header(frames: Iterator[Frame]) -> Iterator[Frame]:
+    return (frame for frame in frames if not isinstance(frame.body, Header))
 
 
 def _nearest(size: int, at: int, whole: Decoder) -> Asking[Point]:

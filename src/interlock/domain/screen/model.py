@@ -28,6 +28,11 @@ class Screen:
         return ["".join(row.chars).rstrip() for row in self._canvas.page.rows]
 
     @property
+    def cursor(self) -> tuple[int, int]:
+        """Row and column at which writing goes on, from 0."""
+        return self._canvas.cursor.row, self._canvas.cursor.col
+
+    @property
     def on_alternate(self) -> bool:
         """Whether a full-screen program has the alternate page."""
         return self._canvas.on_alternate

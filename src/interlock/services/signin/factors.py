@@ -141,7 +141,12 @@ class Factors:
         return device
 
     async def new_recovery_codes(self, user: str, *, source: str = "") -> list[str]:
-        """A new set, which replaces the one before: nothing but their digests is kept."""
+        """A new set, which replaces the one before: nothing but their digests is kept.
+
+        Denied if there is no device: they stand in for one, and count for nobody who is not asked for it.
+        """
+        if not await self._devices.devices(user):
+            raise Denied("recovery codes stand in for a second factor, and you have none: add one (ilsh mfa add)")
         codes = [b32encode(self._entropy.token(_RECOVERY_BYTES)).decode().lower() for _ in range(RECOVERY_CODES)]
         await self._recovery.set_recovery_codes(user, [_digest(user, code) for code in codes])
         self._emit(Kind.RECOVERY_CODES, user, {"addr.remote": source})
