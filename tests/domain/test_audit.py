@@ -119,6 +119,7 @@ FIELD = {
     Kind.ROTATION_BEGIN: ("certificate_authority.rotation.begin", "ILX00I"),
     Kind.ROTATION_STEP: ("certificate_authority.rotation.step", "ILX01I"),
     Kind.KEYS_UPDATE: ("cluster.keys.update", "ILK00I"),
+    Kind.DAEMON_THROTTLED: ("daemon.throttled", "ILQ00W"),
     Kind.PRESENCE_FAILURE: ("access.presence", "ILP01W"),
     Kind.OIDC_CREATE: ("oidc.created", "T8100I"),
     Kind.OIDC_DELETE: ("oidc.deleted", "T8101I"),

@@ -7,6 +7,7 @@ from interlock.daemons.local import Local
 from interlock.ports import LockFeed
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.clusters.trusting import Trusting
+from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
 from interlock.services.keys.daemonca import DaemonCa, open_daemon_ca
 from interlock.services.keys.joining import Joining, JoinSources
@@ -60,6 +61,12 @@ async def auth_rpc_server(
         factory=EventFactory(cluster=cluster, clock=clock, entropy=entropy),
         clock=clock,
     )
+    pacing = Pacing(
+        audit=local.audit,
+        trackers=local.trackers,
+        factory=EventFactory(cluster=cluster, clock=clock, entropy=entropy),
+        clock=clock,
+    )
     return AuthRpcServer(
         AuthServices(
             cluster=cluster,
@@ -82,6 +89,7 @@ async def auth_rpc_server(
             clock=clock,
             spool=local.data_dir / SPOOL,
             twins=local.twins,
+            pacing=pacing,
             claim=local.claim,
             proxies=proxies(ca) if proxies is not None else None,
             recipients=recipients,

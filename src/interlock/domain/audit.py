@@ -100,6 +100,7 @@ class Kind(Enum):
     NODE_DELETE = ("node.delete", "ILN01I")
     PROXY_DELETE = ("proxy.delete", "ILP00I")
     PRESENCE_FAILURE = ("access.presence", "ILP01W")
+    DAEMON_THROTTLED = ("daemon.throttled", "ILQ00W")
     TOKEN_CREATE = ("join_token.create", "TJT00I")
     TOKEN_DELETE = ("join_token.delete", "ILT01I")
     LOCK_CREATE = ("lock.created", "TLK00I")

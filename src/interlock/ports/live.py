@@ -61,6 +61,10 @@ class TrackerLookup(Protocol):
 class KnownTrackers(TrackerStore, TrackerLookup, Protocol):
     """Auth's own."""
 
+    async def count_live(self, daemon: DaemonId) -> int:
+        """How many of `live` are this daemon's."""
+        ...
+
 
 class LiveSessions(Protocol):
     """Live sessions as people list them: each once."""

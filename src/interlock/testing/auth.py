@@ -34,6 +34,7 @@ from interlock.ports import (
 )
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.clusters.trusting import Trusting
+from interlock.services.fleet.pacing import BOUNDS, Pacing
 from interlock.services.keys.daemonca import DaemonCa, KeyPair, create_authority, create_key
 from interlock.services.keys.joining import Joining, TokenText, create_token
 from interlock.services.keys.rotation import HeardOf
@@ -89,6 +90,11 @@ class Stores:
     async def live(self) -> list[Tracker]:
         """`ports.TrackerStore`."""
         return list(self.trackers.values())
+
+    async def count_live(self, daemon: DaemonId) -> int:
+        """`ports.KnownTrackers`."""
+        mine = [each for each in self.trackers.values() if each.daemon_id == daemon]
+        return sum(each.state is not TrackerState.TERMINATED for each in mine)
 
     async def find(self, sid: SessionId) -> Tracker | None:
         """`ports.TrackerLookup`."""
@@ -205,6 +211,7 @@ class Auth:
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.unknown: frozenset[str] = frozenset()  # from the next start on
+        self.bounds = BOUNDS  # of each daemon, from the next start on
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
         self.directory = directory
         self.arriving = ArrivingRecordings(
@@ -263,6 +270,13 @@ class Auth:
             clock=self.clock,
             spool=self.directory,
             twins=self.twins,
+            pacing=Pacing(
+                audit=stores,
+                trackers=stores,
+                factory=EventFactory(cluster=CLUSTER, clock=self.clock, entropy=self.entropy),
+                clock=self.clock,
+                bounds=self.bounds,
+            ),
             unknown=self.unknown,
         )
 

@@ -44,6 +44,15 @@ async def test_trackers_are_listed_by_age(store: SqlTrackerStore) -> None:
     assert await store.live() == [OTHER, PENDING]
 
 
+async def test_live_sessions_of_a_daemon_are_counted(store: SqlTrackerStore) -> None:
+    """Not those that are over, nor anybody else's."""
+    await store.put(PENDING)
+    await store.put(replace(OTHER, daemon_id=NODE))
+    assert (await store.count_live(PROXY), await store.count_live(NODE)) == (1, 1)
+    await store.put(PENDING.moved(TrackerState.TERMINATED, now=START))
+    assert await store.count_live(PROXY) == 0
+
+
 async def test_one_heartbeat_keeps_a_daemons_own_sessions(store: SqlTrackerStore) -> None:
     """Those that it names and that are its own; expiry never moves back."""
     theirs = replace(OTHER, daemon_id=NODE)

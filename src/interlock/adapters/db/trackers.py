@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, String, bindparam, delete, literal, or_, select, tuple_, update
+from sqlalchemy import Connection, Row, String, bindparam, delete, func, literal, or_, select, tuple_, update
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, is_one_of
@@ -91,6 +91,12 @@ class SqlTrackerStore:
         table = schema.trackers
         wanted = select(table).where(schema.TRACKER_LIVES).order_by(table.c.created, table.c.sid)
         return [_tracker(row) for row in await self._database.rows(wanted)]
+
+    async def count_live(self, daemon: DaemonId) -> int:
+        """`ports.KnownTrackers`."""
+        wanted = select(func.count()).where(schema.TRACKER_LIVES, schema.trackers.c.daemon_id == daemon)
+        [[count]] = await self._database.rows(wanted)
+        return int(count)
 
     async def page(self, *, after: str, limit: int) -> list[Tracker]:
         """`ports.TrackerPages`."""

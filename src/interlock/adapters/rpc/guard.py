@@ -36,6 +36,9 @@ MAX_LABELS = 32 * 1024
 """Characters of a node's labels and version together: they are read with every list of nodes, and told to leaves'
 roots, which take twice as much."""
 
+MAX_TRACKER = 128 * 1024
+"""Bytes of a session's tracker in a message: a command of 8 Ki characters, who takes part, a reason."""
+
 RANDOM = 4
 """Version of a UUID that was drawn."""
 
@@ -240,11 +243,16 @@ def _own_uid(event: AuditEvent) -> bool:
     )
 
 
-def check_tracker(caller: HostIdentity, tracker: Tracker) -> None:
-    """Denied unless the caller keeps the tracker of a session that it has: a node's are on itself."""
+def check_tracker(caller: HostIdentity, tracker: Tracker, size: int) -> None:
+    """Denied unless the caller keeps the tracker of a session that it has: a node's are on itself.
+
+    ``size``: bytes of the message that it came in.
+    """
     target = caller.id if caller.kind is DaemonKind.NODE else tracker.target_id
     if (tracker.daemon_id, tracker.target_id, tracker.cluster) != (caller.id, target, caller.cluster):
         raise _refusal(caller, f"tracker of {tracker.daemon_id} for {tracker.target_id}")
+    if size > MAX_TRACKER:
+        raise _refusal(caller, f"a tracker of {size} bytes")
 
 
 def check_session(caller: HostIdentity, sid: SessionId) -> None:

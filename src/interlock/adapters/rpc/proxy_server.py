@@ -15,6 +15,7 @@ from interlock.domain.identity import Claims
 from interlock.domain.target import Target
 from interlock.ports import TargetCredential, TwinStore
 from interlock.services.access.standing import Standing
+from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
 from interlock.services.fleet.shown import Shown
 from interlock.services.fleet.signing import ForLeaf
@@ -27,10 +28,11 @@ from interlock.services.signin.signin import Confirmation
 class ProxyHandlers:
     """Method by method."""
 
-    def __init__(self, proxies: Proxies, owners: SessionOwners, twins: TwinStore) -> None:
+    def __init__(self, proxies: Proxies, owners: SessionOwners, twins: TwinStore, pacing: Pacing) -> None:
         self._proxies = proxies
         self._owners = owners
         self._twins = twins
+        self._pacing = pacing
 
     def add_to(self, service: Service[HostIdentity]) -> None:
         """Serve them."""
@@ -71,11 +73,13 @@ class ProxyHandlers:
 
     async def _claim(self, caller: HostIdentity, request: p.Session) -> m.Nothing:
         """From now on the session is the caller's; Denied if it is another daemon's or has ended."""
+        await self._pacing.events(caller, 1, len(request.sid))
         async with self._owners.speaking(caller, [request.sid]):
             await self._owners.check_not_over(caller, request.sid)
         return m.Nothing()
 
     async def _put_twin(self, caller: HostIdentity, request: p.PutTwin) -> m.Nothing:
+        await self._pacing.events(caller, 1, len(encode(request)))
         async with self._owners.speaking(caller, [request.twin.sid]):
             await self._twins.put(request.twin)
         return m.Nothing()

@@ -12,7 +12,7 @@ from typing import Protocol
 import grpc
 
 from interlock.adapters.rpc import messages as m
-from interlock.adapters.rpc.codec import from_wire
+from interlock.adapters.rpc.codec import encode, from_wire
 from interlock.adapters.rpc.guard import (
     SessionOwners,
     Watchers,
@@ -52,6 +52,7 @@ from interlock.ports import (
     Warranting,
 )
 from interlock.services.clusters.trusting import LeafRequest, RootReply, Trusting
+from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
 from interlock.services.keys.daemonca import DaemonCa, HostIdentity
 from interlock.services.keys.joining import Joining, JoinRequest, JoinSources, Renewed
@@ -103,6 +104,7 @@ class AuthServices:
     clock: Clock
     spool: Path  # directory for recordings that are arriving, on the file system of the recordings
     twins: TwinStore
+    pacing: Pacing
     claim: Claim | None = None  # None: no other auth has this database
     proxies: Proxies | None = None  # None: there are none apart
     recipients: tuple[str, ...] = ()  # for whom recordings are encrypted
@@ -195,18 +197,22 @@ class _DaemonHandlers:
         service.unary(m.SYNC_EXTEND, self._sync_extend)
         service.unary(m.RECORDING_TERMS, self._recording_terms)
         if self._services.proxies is not None:
-            ProxyHandlers(self._services.proxies, self._owners, self._services.twins).add_to(service)
+            twins, pacing = self._services.twins, self._services.pacing
+            ProxyHandlers(self._services.proxies, self._owners, twins, pacing).add_to(service)
         service.forget(self._services.unknown)
         return service
 
     async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:
         events = own_events(caller, [from_wire(event) for event in request.events])
+        await self._services.pacing.events(caller, len(events), len(encode(request)))
         async with self._owners.speaking(caller, spoken_of(caller, events)):
             await self._services.audit.append(events)
         return m.Nothing()
 
     async def _put_tracker(self, caller: HostIdentity, request: m.PutTracker) -> m.Nothing:
-        check_tracker(caller, request.tracker)
+        size = len(encode(request))
+        check_tracker(caller, request.tracker, size)
+        await self._services.pacing.tracker(caller, request.tracker, size)
         expires = self._services.clock.now() + bounded(request.ttl_s)
         async with self._owners.speaking(caller, [request.tracker.sid]):
             await self._services.trackers.put(replace(request.tracker, expires=expires, swept=False))

@@ -6,10 +6,10 @@ people who are in are bounded where they arise (`core.limits.REFUSALS_TOLD`). Me
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from interlock.core.address import source_of
 from interlock.domain.audit import AuditEvent, Kind
+from interlock.services.audit.allowance import Allowance
 
 STRANGERS = frozenset(
     {
@@ -33,48 +33,37 @@ MAX_SOURCES = 10_000
 
 
 @dataclass(slots=True)
-class _Allowance:
-    most: float
-    each_s: float
-    left: float
-    since: datetime
+class _Source:
+    allowance: Allowance
     untold: int = 0
-
-    def take(self, now: datetime) -> bool:
-        """Whether one more may be told."""
-        passed = max(0.0, (now - self.since).total_seconds())
-        self.left, self.since = min(self.most, self.left + passed / self.each_s), now
-        if self.left < 1:
-            return False
-        self.left -= 1
-        return True
 
 
 class Sparing:
     """Of one process."""
 
     def __init__(self) -> None:
-        self._sources: OrderedDict[str, _Allowance] = OrderedDict()
-        self._all: _Allowance | None = None
+        self._sources: OrderedDict[str, _Source] = OrderedDict()
+        self._all: _Source | None = None
 
     def spare(self, event: AuditEvent) -> AuditEvent | None:
         """The event, which says how many were left out before it (``untold``); None if it is left out."""
         if event.kind not in STRANGERS:
             return event
+        now = event.time.timestamp()
         if self._all is None:
-            self._all = _Allowance(ALL_AT_ONCE, ALL_EACH_S, ALL_AT_ONCE, event.time)
-        mine = self._allowance(source_of(str(event.fields.get("addr.remote", ""))), event.time, self._all)
-        if not mine.take(event.time) or not self._all.take(event.time):
+            self._all = _Source(Allowance(ALL_AT_ONCE, 1 / ALL_EACH_S, now=now))
+        mine = self._source(source_of(str(event.fields.get("addr.remote", ""))), now, self._all)
+        if not mine.allowance.take(now=now) or not self._all.allowance.take(now=now):
             mine.untold += 1
             return None
         untold = mine.untold + self._all.untold
         mine.untold = self._all.untold = 0
         return replace(event, fields={**event.fields, "untold": untold}) if untold else event
 
-    def _allowance(self, source: str, now: datetime, everybody: _Allowance) -> _Allowance:
+    def _source(self, source: str, now: float, everybody: _Source) -> _Source:
         found = self._sources.get(source)
         if found is None:
-            found = self._sources[source] = _Allowance(AT_ONCE, EACH_S, AT_ONCE, now)
+            found = self._sources[source] = _Source(Allowance(AT_ONCE, 1 / EACH_S, now=now))
             if len(self._sources) > MAX_SOURCES:
                 _, forgotten = self._sources.popitem(last=False)
                 everybody.untold += forgotten.untold
