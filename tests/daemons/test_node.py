@@ -33,6 +33,7 @@ async def run_with(local: Local, directory: Path, command: str) -> Completed:
         local.admission,
         local.lock_feed(strict=False),
         local.leases,
+        local.admission,
     )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(
@@ -91,6 +92,7 @@ async def test_an_address_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
                     local.admission,
                     local.lock_feed(strict=False),
                     local.leases,
+                    local.admission,
                 ),
                 clock=local.clock,
                 entropy=local.entropy,

@@ -121,7 +121,7 @@ def set_user(
     ] = None,
     trait: TraitOption = None,
 ) -> None:
-    """Change roles and traits; NAME= takes a trait back. New sessions follow within five seconds.
+    """Change roles and traits; NAME= takes a trait back. What they allow no more ends within two seconds.
 
     Roles and logins that are new count after the next ilsh login: the certificate names them.
     """
@@ -146,7 +146,7 @@ def set_user(
 
 @users.command("rm")
 def remove_user(context: typer.Context, user: NameArgument) -> None:
-    """Delete an account: new sessions are refused within five seconds, live ones go on."""
+    """Delete an account: live sessions end within two seconds, new ones are refused."""
 
     async def work(local: "Local") -> None:
         if await local.bots.bot(user) is not None:

@@ -116,7 +116,10 @@ def set_role(
     deny_verbs: DenyVerbsOption = None,
     option: OptionOption = None,
 ) -> None:
-    """Change a role; what is empty is taken back. New sessions follow within five seconds."""
+    """Change a role; what is empty is taken back. Logins, labels and denials end what is live at once.
+
+    Options count for new sessions, within five seconds.
+    """
 
     async def work(local: "Local") -> Role:
         found = {each.name: each for each in await local.roles.all_roles()}.get(role)
@@ -139,7 +142,7 @@ def set_role(
 
 @roles.command("rm")
 def remove_role(context: typer.Context, role: NameArgument) -> None:
-    """Delete a role: new sessions that it allowed are refused within five seconds, live ones go on."""
+    """Delete a role: live sessions that nothing else allows end within two seconds, new ones are refused."""
     change(context, Kind.ROLE_DELETE, {"name": role}, lambda local: local.roles.remove_role(role))
     print(f"Role {role} was removed.")
 

@@ -70,7 +70,7 @@ def remove_key(
     user: UserArgument,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Name or fingerprint.")],
 ) -> None:
-    """Remove a key: new connections by it are refused. What is live ends by ilctl certs revoke --key."""
+    """Remove a key: live connections by it end within two seconds, new ones are refused."""
 
     async def work(local: "Local") -> "EnrolledKey":
         from interlock.services.signin.enrolment import Enrolment

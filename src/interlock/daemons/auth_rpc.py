@@ -81,6 +81,7 @@ async def auth_rpc_server(
             arriving=local.arriving,
             inventory=local.inventory,
             admission=local.admission,
+            remaining=local.admission,
             locks=locks,
             leases=local.leases,
             trust=local.authority,

@@ -364,6 +364,7 @@ async def _node(services: Services, stopping: asyncio.Event, ready: "asyncio.Fut
                 local.admission,
                 services.tenures.locks,
                 local.leases,
+                local.admission,
                 local.arriving.of,
                 services.claims,
             ),

@@ -64,6 +64,11 @@ ARRIVING = "sync"  # below it
 _DAEMON_ID = "daemon-id"
 
 
+_TOLD_WITH_LOCKS = tuple(
+    each.name for each in (schema.locks, schema.authorities, schema.rotations, schema.cluster)
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Local:
     """What one data directory offers."""
@@ -148,7 +153,7 @@ class Local:
 
     def lock_feed(self, *, strict: bool) -> SqlLockFeed:
         """The locks as whoever changes them writes them; for the one daemon that tells all others."""
-        nap = self.database.changes.nap(schema.locks.name, schema.authorities.name, schema.rotations.name)
+        nap = self.database.changes.nap(*_TOLD_WITH_LOCKS)
         return SqlLockFeed(self.database, self.locks, strict=strict, clock=self.clock, sleep=nap)
 
     @property

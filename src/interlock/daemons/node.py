@@ -40,6 +40,7 @@ from interlock.ports import (
     LeaseStore,
     LockFeed,
     RecordingStore,
+    Remaining,
     SyncStore,
     TrackerStore,
     TrustBundle,
@@ -113,6 +114,7 @@ class NodePorts:
     admission: Admission
     locks: LockFeed
     leases: LeaseStore
+    remaining: Remaining
     sync: Callable[[DaemonId], SyncStore] | None = None  # for recordings of this node that are sent as they happen
     claims: SessionClaims | None = None  # shared with auth in the same process; None: the node's own
 
@@ -155,6 +157,7 @@ async def serve_node(
         leases=Leases(ports.leases, daemon_id=identity.id, clock=clock, entropy=entropy),
         clock=clock,
         call_later=Wheel(clock).call_later,
+        remaining=ports.remaining,
     )
     tenures.locks.on_trust = on_trust
     sessions = Sessions(

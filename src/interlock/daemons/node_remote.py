@@ -73,7 +73,7 @@ async def run_node(
         await serve_node(
             settings,
             identity,
-            NodePorts(client, client, client, client, client, client, client, sync=lambda _id: client),
+            NodePorts(client, client, client, client, client, client, client, client, sync=lambda _id: client),
             claims=keeper.claims,
             keeper=lambda server: keeper.run(server, client),
             reached_at=reached_at,

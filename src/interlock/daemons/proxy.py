@@ -181,6 +181,7 @@ async def open_services(
         ),
         clock=local.clock,
         call_later=Wheel(local.clock).call_later,
+        remaining=local_admission(local),
     )
     signer = OwnKey(local.authority, local.daemon_id, DaemonRole.AUTH, clock=local.clock, entropy=local.entropy)
     sessions = Sessions(
@@ -313,6 +314,7 @@ def local_admission(local: Local) -> FederatedAdmission:
         cluster=local.cluster,
         trusts=local.trusts,
         requests=local.requests,
+        keys=local.factor_store,
     )
 
 

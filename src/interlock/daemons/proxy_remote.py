@@ -307,6 +307,7 @@ class _Proxy:
             leases=Leases(client, daemon_id=daemon_id, clock=clock, entropy=entropy),
             clock=clock,
             call_later=Wheel(clock).call_later,
+            remaining=client,
         )
         sessions = Sessions(
             daemon_id=daemon_id,

@@ -143,8 +143,7 @@ class LeafPass:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {user} is not valid now")
         if not leaf.enabled or leaf.relation is not Relation.LEAF:
-            public = f"the cluster {leaf.name} is closed to this gateway's users for now"
-            raise Denied(public, reason=f"the trust with {leaf.name} is disabled")
+            raise closed(leaf)
         try:
             if login or node:
                 parse_login(login)
@@ -166,3 +165,9 @@ class LeafPass:
     def addr(self) -> str:
         """Address of the leaf's proxy."""
         return format_address(*self.leaf.address)
+
+
+def closed(leaf: TrustedCluster) -> Denied:
+    """The refusal while the trust is disabled."""
+    public = f"the cluster {leaf.name} is closed to this gateway's users for now"
+    return Denied(public, reason=f"the trust with {leaf.name} is disabled")

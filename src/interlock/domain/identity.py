@@ -97,7 +97,7 @@ class Claims:
     forwarded: Forwarded | None = None
     source_networks: tuple[str, ...] = ()  # CIDR; empty: from anywhere (the critical option source-address)
     bot: int = 0  # number of a bot's certificate (`services.bots.bots`); 0: a person's
-    certificate: bytes = field(default=b"", repr=False, compare=False)  # kept by a proxy that must show it to auth
+    certificate: bytes = field(default=b"", repr=False, compare=False)  # for whoever has to show it; or the key
     presence: Presence = field(default=NO_PRESENCE, repr=False, compare=False)  # likewise
     enrolled: bool = False  # by a key that its user has enrolled: there is no certificate
     verified: bool = False  # that key has to have verified its person, not only to have been touched

@@ -137,6 +137,7 @@ class LockList:
     strict: bool = False  # whether who cannot see the current list must refuse everybody
     offline_s: int = 0  # seconds for which what auth said of somebody counts while no auth answers
     trust: str = ""  # another one than before when the authorities have changed
+    policy: str = ""  # another one when something may have been taken away; empty: auth does not say
 
     def check(self, subject: Subject, *, now: datetime, stale: bool = False) -> None:
         """Locked if the subject is locked out; Denied if that cannot be known and the cluster is strict."""

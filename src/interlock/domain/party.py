@@ -49,11 +49,11 @@ class Participant:
 
 
 def joinable_modes(
-    user: str, roles: Iterable[Role], *, owner: str, target: Target | None, login: str, source: str = ""
+    user: str, roles: Iterable[Role], *, owner: str, target: Target | None, login: str, source: str | None = ""
 ) -> tuple[JoinMode, ...]:
     """How the user may take part in the owner's session as a login on a target; None: it is not known any more.
 
-    ``source``: the user's address, with or without a port.
+    ``source``: the user's address, with or without a port; None: it is not looked at.
     """
     if user == owner:
         return OWN_MODES
@@ -61,7 +61,7 @@ def joinable_modes(
     if target is None or any(role.denies(login, target) for role in asked):
         return ()
     access = Access.of(role.options for role in reaching(asked, target))
-    return access.join_sessions if access.allows_source(source) else ()
+    return access.join_sessions if source is None or access.allows_source(source) else ()
 
 
 def parse_wish(route: Route) -> Wish | None:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims, TunnelPass
 from interlock.domain.rbac import Role
 from interlock.domain.target import Target
@@ -70,6 +72,14 @@ class Admission(Protocol):
 
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """What the user's current roles allow there; Denied if they do not allow the login."""
+        ...
+
+
+class Remaining(Protocol):
+    """The decision whether somebody who is here may stay, when policy has changed."""
+
+    async def taken_away(self, granted: Granted) -> Denied | None:
+        """Why not; None: they may. Whatever is raised says nothing of them, and nobody is ended by it."""
         ...
 
 

@@ -17,6 +17,7 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.duties import RecordingMode
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims
 from interlock.domain.signing import DaemonRole, issue_warrant
 from interlock.domain.target import SubKind, Target
@@ -53,6 +54,8 @@ class Stores:
     """Auth's ports in memory, all in one object; ``failure`` and ``denial`` are raised where they fit."""
 
     stored_events: list[AuditEvent] = field(default_factory=list)
+    rejudged: list[Granted] = field(default_factory=list)
+    taken: Denied | None = None  # what is answered of everybody who is judged again
     trackers: dict[SessionId, Tracker] = field(default_factory=dict)
     kept: list[tuple[DaemonId, tuple[SessionId, ...], datetime]] = field(default_factory=list)
     recordings_by_sid: dict[SessionId, bytes] = field(default_factory=dict)
@@ -138,6 +141,11 @@ class Stores:
         if self.denial is not None:
             raise self.denial
         return self.access
+
+    async def taken_away(self, granted: Granted) -> Denied | None:
+        """`ports.Remaining`."""
+        self.rejudged.append(granted)
+        return self.taken
 
     async def issue_host(self, public_key: str, principals: Sequence[str]) -> str:
         """`ports.HostIssuer`."""
@@ -262,6 +270,7 @@ class Auth:
             arriving=self.arriving,
             inventory=stores,
             admission=stores,
+            remaining=stores,
             locks=self.locks,
             leases=self.leases,
             trust=stores,

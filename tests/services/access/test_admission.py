@@ -10,6 +10,8 @@ from interlock.core.errors import Denied, Locked, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Deny, RoleOptions, SecondFactor
 from interlock.domain.duties import RecordingMode
+from interlock.domain.factor import EnrolledKey
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, LockKind
 from interlock.domain.modes import ModePolicy, ModeRule
@@ -345,3 +347,78 @@ async def test_a_lock_on_a_person_refuses_jumps_too(
     assert await admission.current_roles(CLAIMS) == [DEV]
     await locks.add_lock(replace(LOCK, id="l2", kind=LockKind.NODE, name="web1"))
     assert await admission.current_roles(CLAIMS) == [DEV]
+
+
+HERE = Granted(CLAIMS, "root", WEB)
+
+
+async def test_nothing_is_taken_from_who_has_what_it_takes(
+    admission: RoleAdmission, world: World, locks: MemoryLocks, clock: FakeClock
+) -> None:
+    """Neither an expired certificate, nor a factor that is asked for now, nor a silent node ends anybody."""
+    clock.advance(7200)
+    world.known["dev"] = replace(DEV, options=RoleOptions(second_factor=SecondFactor.SESSION))
+    assert await admission.taken_away(HERE) is None
+    away = replace(WEB, id=DaemonId("99999999-0000-4000-8000-000000000009"), hostname="web9")
+    assert await admission.taken_away(Granted(CLAIMS, "root", away)) is None
+    await locks.add_lock(Lock("l1", LockKind.USER, "alice", START))  # whoever is watched hears of it anyway
+    assert await admission.taken_away(HERE) is None
+
+
+async def test_what_was_taken_from_somebody(admission: RoleAdmission, world: World) -> None:
+    """A role, what it says, the account."""
+    world.known["dev"] = replace(DEV, logins=("ubuntu",))
+    why = await admission.taken_away(HERE)
+    assert why is not None
+    assert why.public == "your access to root on web1 was taken away"
+    world.known["dev"] = DEV
+    world.accounts["alice"] = replace(world.accounts["alice"], roles=("other",))
+    assert await admission.taken_away(HERE) is not None
+    del world.accounts["alice"]
+    gone = await admission.taken_away(Granted(CLAIMS))
+    assert gone is not None
+    assert "your account no longer exists" in gone.public
+
+
+async def test_access_by_a_request_counts_as_long_as_it_is_granted(world: World, locks: MemoryLocks) -> None:
+    """Whatever becomes of the others."""
+    requests, clock = MemoryRequests(), FakeClock()
+    admission = RoleAdmission(
+        users=world, roles=world, targets=world, modes=world, locks=locks, clock=clock, requests=requests
+    )
+    asked = AccessRequest("r1", "alice", ("dev",), "why", START, timedelta(hours=1))
+    await requests.add_request(asked.act(Act.APPROVE, "bob", "", now=START))
+    world.accounts["alice"] = replace(world.accounts["alice"], roles=())
+    by_request = replace(CLAIMS, identity=replace(CLAIMS.identity, requests=("r1",)))
+    assert await admission.taken_away(Granted(by_request, "root", WEB)) is None
+    assert await admission.taken_away(HERE) is not None
+    await requests.remove_request("r1")
+    assert await admission.taken_away(Granted(by_request, "root", WEB)) is not None
+
+
+class Keys:
+    """`ports.KeySource` with one key."""
+
+    def __init__(self, *keys: EnrolledKey) -> None:
+        self.known = {key.blob: key for key in keys}
+
+    async def enrolled_key(self, blob: bytes) -> EnrolledKey:
+        if blob not in self.known:
+            raise NotFound("nobody has enrolled this key")
+        return self.known[blob]
+
+
+@pytest.mark.parametrize(("owner", "stays"), [("alice", True), ("bob", False), (None, False)])
+async def test_who_came_by_a_key_goes_with_it(
+    world: World, locks: MemoryLocks, owner: str | None, stays: bool
+) -> None:
+    """Also if somebody else has enrolled it since; one that has expired only lets nobody in."""
+    keys = Keys(*([] if owner is None else [EnrolledKey(b"key", owner, "laptop", START, START)]))
+    admission = RoleAdmission(
+        users=world, roles=world, targets=world, modes=world, locks=locks, clock=FakeClock(), keys=keys
+    )
+    enrolled = replace(CLAIMS, enrolled=True, certificate=b"key")
+    why = await admission.taken_away(Granted(enrolled, "root", WEB))
+    assert (why is None) == stays
+    if why is not None:
+        assert why.public == "the key that you came with was removed: run ilsh login"

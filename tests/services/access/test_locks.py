@@ -75,7 +75,7 @@ async def test_who_has_left_is_not_ended(view: View) -> None:
 async def test_one_that_fails_to_end_saves_nobody(view: View) -> None:
     """A bug met by one connection must not let another live."""
 
-    def fail(_lock: Locked) -> None:
+    def fail(_lock: Denied) -> None:
         raise RuntimeError("a bug")
 
     view.locks.watch(ALICE, fail)

@@ -14,6 +14,7 @@ from interlock.core.errors import Denied, InterlockError, Locked, NotFound, Remo
 from interlock.core.ids import DaemonId
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster, door_of
 from interlock.domain.duties import RecordingMode
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Lock, LockKind
 from interlock.domain.modes import ModePolicy
@@ -364,3 +365,45 @@ async def test_a_leaf_that_was_removed_meanwhile_is_closed(world: World) -> None
     """For the next session on a connection that stays open."""
     with pytest.raises(Denied, match="branch is no leaf cluster of this gateway any more"):
         await world.leaves.pass_for(OURS, BRANCH, login="root", node="web1")
+
+
+async def test_what_is_taken_from_who_comes_from_a_root(world: World) -> None:
+    """The mapping, what our roles say, the trust; not what the root says of them since."""
+    root = await world.trust(await world.authority("main"))
+    here = Granted(FOREIGN, "ops", WEB)
+    world.clock.advance(36_000)  # the forwarder's certificate is good for minutes
+    assert await world.admission.taken_away(here) is None
+    world.known["dev"] = Role("dev")
+    assert await world.admission.taken_away(here) is None
+    await world.trusts.put_trust(replace(root, roles={"developer": ("dev",)}))
+    assert await world.admission.taken_away(here) is not None
+    await world.trusts.put_trust(root)
+    world.known["ops"] = Role("ops", ("ops",), {"env": "prod"})
+    assert await world.admission.taken_away(here) is not None
+    await world.trusts.put_trust(replace(root, enabled=False))
+    why = await world.admission.taken_away(here)
+    assert why is not None
+    assert why.public == "the cluster leaf does not trust the cluster main any more"
+
+
+async def test_what_is_taken_from_who_went_to_a_leaf(world: World) -> None:
+    """Their account, a role of which the leaf was told, the leaf; what else changes leaves them alone."""
+    await world.trusts.put_trust(BRANCH)
+    there = Granted(OURS, "root", WEB, leaf="branch", told=("dev",))
+    world.clock.advance(36_000)
+    world.known["dev"] = Role("dev", ("root",), {"env": "other"})  # what it says here says nothing of nodes there
+    assert await world.admission.taken_away(there) is None
+    world.accounts["alice"] = replace(world.accounts["alice"], roles=("ops",))
+    why = await world.admission.taken_away(there)
+    assert why is not None
+    assert (why.public, why.reason) == (
+        "your roles were changed: connect again",
+        "alice has lost dev, of which branch was told",
+    )
+    world.accounts["alice"] = replace(world.accounts["alice"], roles=("dev",))
+    await world.trusts.put_trust(replace(BRANCH, enabled=False))
+    closed = await world.admission.taken_away(there)
+    assert closed is not None
+    assert "branch is closed" in closed.public
+    await world.trusts.remove_trust(Relation.LEAF, "branch")
+    assert await world.admission.taken_away(there) is not None

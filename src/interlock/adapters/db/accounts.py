@@ -16,6 +16,7 @@ from interlock.adapters.db.columns import (
     load_strings,
 )
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.policy import change_policy, count_change
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
 from interlock.core.errors import NotFound
@@ -76,7 +77,7 @@ class SqlUserStore:
         """Replace roles and traits; NotFound if there is no such account."""
         change = update(schema.users).where(schema.users.c.name == name)
         changed = change.values(roles=dump_strings(roles), traits=dump_role_map(check_traits(traits)))
-        if not await self._database.change(changed):
+        if not await change_policy(self._database, changed):
             raise _no_user(name)
 
     async def remove_user(self, name: str) -> None:
@@ -85,6 +86,7 @@ class SqlUserStore:
         def remove(connection: Connection) -> int:
             for table in _OF_A_USER:
                 connection.execute(delete(table).where(table.c.user == name))
+            count_change(connection)
             return connection.execute(delete(schema.users).where(schema.users.c.name == name)).rowcount
 
         if not await self._database.write(remove):
@@ -110,17 +112,17 @@ class SqlRoleStore:
     async def add_role(self, role: Role) -> bool:
         """Create the role; False if the name is taken."""
         added = insert(schema.roles).values(_row(role)).on_conflict_do_nothing()
-        return await self._database.change(added) == 1
+        return await change_policy(self._database, added) == 1  # users may have its name already, and it may deny
 
     async def replace_role(self, role: Role) -> None:
         """Replace all that the role of this name says; NotFound if there is none."""
         wanted = update(schema.roles).where(schema.roles.c.name == role.name)
-        if not await self._database.change(wanted.values(_row(role))):
+        if not await change_policy(self._database, wanted.values(_row(role))):
             raise NotFound(f"there is no role called {role.name}")
 
     async def remove_role(self, name: str) -> None:
         """Delete the role; NotFound if there is none."""
-        if not await self._database.change(delete(schema.roles).where(schema.roles.c.name == name)):
+        if not await change_policy(self._database, delete(schema.roles).where(schema.roles.c.name == name)):
             raise NotFound(f"there is no role called {name}")
 
 

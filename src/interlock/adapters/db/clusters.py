@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, delete, select
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump_role_map, dump_strings, load_role_map, load_strings
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.policy import change_policy, count_change
 from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import parse_name
@@ -49,6 +50,7 @@ class SqlTrustStore:
             connection.execute(delete(table).where(*same))
             if not connection.execute(insert(table).values(row).on_conflict_do_nothing()).rowcount:
                 raise Denied(f"another {cluster.relation.value} cluster is called {cluster.name} already")
+            count_change(connection)
 
         await self._database.write(put)
 
@@ -56,7 +58,7 @@ class SqlTrustStore:
         """Forget the cluster; NotFound if there is none."""
         table = schema.trusted_clusters
         gone = delete(table).where(table.c.relation == relation.value, table.c.name == name.lower())
-        if not await self._database.change(gone):
+        if not await change_policy(self._database, gone):
             raise _none(relation, name)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, delete, func, select, u
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, dump_strings, load_strings
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.policy import change_policy
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.sealed import purpose_of
 from interlock.adapters.db.words import insert
@@ -136,7 +137,8 @@ class SqlFactorStore:
 
     async def remove_key(self, user: str, blob: bytes) -> None:
         """`ports.KeyStore`."""
-        if not await self._database.change(delete(_KEYS).where(_KEYS.c.blob == blob, _KEYS.c.user == user)):
+        gone = delete(_KEYS).where(_KEYS.c.blob == blob, _KEYS.c.user == user)
+        if not await change_policy(self._database, gone):
             raise NotFound(f"{user} has not enrolled this key")
 
     def _device(self, row: Row[Any]) -> Device:

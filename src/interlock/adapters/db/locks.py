@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, delete, func, select
 from interlock.adapters.db import schema
 from interlock.adapters.db.authorities import SqlClusterStore
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.policy import policy_number
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.rotations import trust_digest
 from interlock.adapters.db.words import insert
@@ -96,8 +97,8 @@ class SqlLockFeed:
             due = now - told >= BEAT_S
             if version != seen or due:
                 locks, offline_s = tuple(await self._store.locks()), await self._policy.offline_s()
-                trust = await trust_digest(self._database)
-                seen, found = version, LockList(locks, self._strict, offline_s, trust)
+                trust, number = await trust_digest(self._database), await policy_number(self._database)
+                seen, found = version, LockList(locks, self._strict, offline_s, trust, number)
                 if found != known or due:
                     known, told = found, now
                     yield found

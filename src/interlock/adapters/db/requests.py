@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 from interlock.adapters.db import schema
 from interlock.adapters.db.columns import dump, dump_strings, load_strings
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.policy import change_policy
 from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
@@ -70,11 +71,14 @@ class SqlRequestStore:
         """Replace it; False if somebody else was faster."""
         same = (_TABLE.c.id == before.id, _TABLE.c.state == before.decided.value)
         unread = _TABLE.c.reviews == _row(before)["reviews"]
-        return await self._database.change(update(_TABLE).where(*same, unread).values(_row(after))) == 1
+        changed = update(_TABLE).where(*same, unread).values(_row(after))
+        if before.decided is not RequestState.APPROVED:  # it has given nothing yet
+            return await self._database.change(changed) == 1
+        return await change_policy(self._database, changed) == 1
 
     async def remove_request(self, request_id: str) -> None:
         """Forget it; NotFound if there is none."""
-        if not await self._database.change(delete(_TABLE).where(_TABLE.c.id == request_id)):
+        if not await change_policy(self._database, delete(_TABLE).where(_TABLE.c.id == request_id)):
             raise NotFound(f"there is no access request {request_id[:64]}")
 
 

@@ -1,14 +1,15 @@
 """Auth as a daemon apart from it sees it: the same ports, over gRPC.
 
-Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `SyncStore`, `Inventory`, `Admission`, `LockFeed`,
-`LeaseStore` and `TrustSource`. Nothing is kept or repeated here: whoever appends or stores tries again after a
-StoreError.
+Implements `ports.AuditLog`, `TrackerStore`, `RecordingStore`, `SyncStore`, `Inventory`, `Admission`, `Remaining`,
+`LockFeed`, `LeaseStore` and `TrustSource`. Nothing is kept or repeated here: whoever appends or stores tries again
+after a StoreError.
 """
 
 import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from interlock.adapters.rpc.calling import Stream, call, subscribe, upload
 from interlock.adapters.rpc.codec import encode, to_wire
 from interlock.adapters.rpc.messages import ReplyT, RequestT
 from interlock.adapters.rpc.tls import open_channel
-from interlock.core.errors import LocalProtocolError, NoAnswer, NotFound, RecordingError, StoreError
+from interlock.core.errors import Denied, LocalProtocolError, NoAnswer, NotFound, RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
+from interlock.core.presence import NO_PRESENCE
 from interlock.domain.access import Access
 from interlock.domain.audit import AuditEvent
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims
 from interlock.domain.lease import Lease
 from interlock.domain.lock import LockList
@@ -141,6 +144,11 @@ class AuthClient:
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """`ports.Admission`."""
         return await self._ask(m.ADMIT, m.Admit(claims, login, target))
+
+    async def taken_away(self, granted: Granted) -> Denied | None:
+        """`ports.Remaining`."""
+        claims = replace(granted.claims, presence=NO_PRESENCE)  # which is for what is signed
+        return (await self._ask(m.REMAINS, m.Remains(replace(granted, claims=claims)))).read()
 
     async def follow_locks(self) -> AsyncGenerator[LockList, None]:
         """`ports.LockFeed`."""

@@ -18,6 +18,7 @@ from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import ABOUT_FILES, BY_AUTH, ENVELOPE, SYNTHESIZED, AuditEvent, Kind, repeatable_uid
+from interlock.domain.granted import Granted
 from interlock.domain.lease import MAX_SEMAPHORE
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker
@@ -105,6 +106,7 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
     m.RECORDING_TERMS.name: _BOTH,  # for its own key
     m.HEARTBEAT.name: _NODE,  # of itself, `check_node`
     m.ADMIT.name: _NODE,  # to itself
+    m.REMAINS.name: _BOTH,  # a node on itself, `check_granted`; a proxy of whose certificate it shows
     p.STANDING.name: _PROXY,  # of whose certificate it shows
     p.FIND.name: _PROXY,  # for whose certificate it shows
     p.TARGET.name: _PROXY,
@@ -269,6 +271,11 @@ def check_daemon(caller: HostIdentity, daemon: DaemonId) -> None:
     """Denied unless the caller speaks of itself."""
     if daemon != caller.id:
         raise _refusal(caller, f"daemon {daemon}")
+
+
+def check_granted(caller: HostIdentity, granted: Granted) -> None:
+    """Denied unless it was granted on the caller."""
+    check_daemon(caller, granted.target.id if granted.target is not None else DaemonId(""))
 
 
 def check_lease(caller: HostIdentity, lease_id: str, semaphore: str) -> None:

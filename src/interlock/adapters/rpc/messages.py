@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Generic, Self, TypeVar
 
+from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import Access
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.target import Target
@@ -123,6 +125,30 @@ class Admit:
     target: DaemonId
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """May whoever was granted this by the caller stay?"""
+
+    granted: Granted
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An `errors.Denied` about the person, not about the question; without a public text they may stay."""
+
+    public: str = ""
+    reason: str = ""
+
+    @classmethod
+    def of(cls, why: Denied | None) -> Self:
+        """As it travels."""
+        return cls() if why is None else cls(why.public, why.reason)
+
+    def read(self) -> Denied | None:
+        """The same."""
+        return Denied(self.public, reason=self.reason) if self.public else None
+
+
 FIRST_LOCKS = frozenset({LockKind.USER, LockKind.ROLE, LockKind.LOGIN, LockKind.NODE, LockKind.SESSION})
 """The kinds that the first release knew: another one in `Locks.locks` would void the whole list there."""
 
@@ -147,6 +173,7 @@ class Locks:
     offline_s: int = 0
     newer: tuple[NewerLock, ...] = ()  # of the others, of which an old daemon sees nothing
     trust: str = ""
+    policy: str = ""
 
     @classmethod
     def of(cls, told: LockList) -> Self:
@@ -157,7 +184,7 @@ class Locks:
             for each in told.locks
             if each.kind not in FIRST_LOCKS
         )
-        return cls(old, told.strict, told.offline_s, tuple(newer), told.trust)
+        return cls(old, told.strict, told.offline_s, tuple(newer), told.trust, told.policy)
 
     def read(self) -> LockList:
         """The list. What a newer auth locks and is not known here locks nothing here."""
@@ -167,7 +194,7 @@ class Locks:
             for each in self.newer
             if each.kind in kinds
         )
-        return LockList((*self.locks, *known), self.strict, self.offline_s, self.trust)
+        return LockList((*self.locks, *known), self.strict, self.offline_s, self.trust, self.policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +312,7 @@ PUT_TRACKER = Method(AUTH_SERVICE, "PutTracker", PutTracker, Nothing)
 KEEP_TRACKERS = Method(AUTH_SERVICE, "KeepTrackers", KeepTrackers, Nothing)
 HEARTBEAT = Method(AUTH_SERVICE, "Heartbeat", Heartbeat, Nothing)
 ADMIT = Method(AUTH_SERVICE, "Admit", Admit, Access)
+REMAINS = Method(AUTH_SERVICE, "Remains", Remains, Verdict)
 WATCH_LOCKS = Method(AUTH_SERVICE, "WatchLocks", Nothing, Locks)  # the reply is a stream
 ACQUIRE = Method(AUTH_SERVICE, "Acquire", Acquire, Acquired)
 RENEW_LEASES = Method(AUTH_SERVICE, "RenewLeases", RenewLeases, Leases)

@@ -18,6 +18,7 @@ from interlock.adapters.rpc.guard import (
     Watchers,
     bounded,
     check_daemon,
+    check_granted,
     check_lease,
     check_method,
     check_node,
@@ -34,7 +35,7 @@ from interlock.core.errors import ConfigError, Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.access import Access
 from interlock.domain.lease import Lease
-from interlock.domain.lock import LockList, in_force
+from interlock.domain.lock import in_force
 from interlock.domain.signing import DaemonRole
 from interlock.ports import (
     Admission,
@@ -46,6 +47,7 @@ from interlock.ports import (
     LeaseStore,
     LockFeed,
     RecordingStore,
+    Remaining,
     SyncStore,
     TrustSource,
     TwinStore,
@@ -54,7 +56,7 @@ from interlock.ports import (
 from interlock.services.clusters.trusting import LeafRequest, RootReply, Trusting
 from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
-from interlock.services.keys.daemonca import DaemonCa, HostIdentity
+from interlock.services.keys.daemonca import DaemonCa, DaemonKind, HostIdentity
 from interlock.services.keys.joining import Joining, JoinRequest, JoinSources, Renewed
 from interlock.services.keys.rotation import HeardOf
 from interlock.services.sessions.claiming import Claim
@@ -96,6 +98,7 @@ class AuthServices:
     arriving: SyncArea
     inventory: Inventory
     admission: Admission
+    remaining: Remaining
     locks: LockFeed
     leases: LeaseStore
     trust: TrustSource
@@ -185,6 +188,7 @@ class _DaemonHandlers:
         service.unary(m.KEEP_TRACKERS, self._keep_trackers)
         service.unary(m.HEARTBEAT, self._heartbeat)
         service.unary(m.ADMIT, self._admit)
+        service.unary(m.REMAINS, self._remains)
         service.stream(m.WATCH_LOCKS, self._watch_locks)
         service.unary(m.ACQUIRE, self._acquire)
         service.unary(m.RENEW_LEASES, self._renew_leases)
@@ -234,6 +238,12 @@ class _DaemonHandlers:
         check_daemon(caller, request.target)
         return await self._services.admission.admit(request.claims, request.login, request.target)
 
+    async def _remains(self, caller: HostIdentity, request: m.Remains) -> m.Verdict:
+        if caller.kind is DaemonKind.PROXY and self._services.proxies is not None:
+            return m.Verdict.of(await self._services.proxies.standings.taken_away(caller, request.granted))
+        check_granted(caller, request.granted)
+        return m.Verdict.of(await self._services.remaining.taken_away(request.granted))
+
     async def _watch_locks(self, caller: HostIdentity, _request: m.Nothing) -> AsyncGenerator[m.Locks, None]:
         follow = self._services.locks.follow_locks()
         with self._watchers.place(caller) as is_latest:
@@ -245,7 +255,7 @@ class _DaemonHandlers:
                         )
                     now = self._services.clock.now()
                     in_force_now = tuple(replace(lock, expires=None) for lock in in_force(each.locks, now))
-                    yield m.Locks.of(LockList(in_force_now, each.strict, each.offline_s, each.trust))
+                    yield m.Locks.of(replace(each, locks=in_force_now))
 
     async def _acquire(self, caller: HostIdentity, request: m.Acquire) -> m.Acquired:
         check_lease(caller, request.lease_id, request.semaphore)

@@ -21,6 +21,7 @@ from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.target import Route, parse_route
@@ -171,7 +172,8 @@ class Door(Guarded, TunnelHooks):
             self._services.route(self.connection, self.claims, self._route, self.client_addr())
         else:
             identity = self.claims.identity if self.claims else Identity(self._signed_in, (), "", self._device)
-            self._lock_watch = self.gate.locks.watch(Subject.of(identity), self._locked)
+            granted = Granted(self.claims) if self.claims else None
+            self._lock_watch = self.gate.locks.watch(Subject.of(identity), self._locked, granted)
 
     def _locked(self, lock: Denied) -> None:
         """End the portal, and a moment later, so that a node at its end can speak first, the jumps through it."""

@@ -15,7 +15,7 @@ from interlock.adapters.ssh.party import PartySession, Place
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection, TargetLegConnection
 from interlock.core import wire
 from interlock.core.errors import Denied, InterlockError
-from interlock.core.extensions import SessionParams
+from interlock.core.extensions import JoinMode, SessionParams
 from interlock.core.forward import NOTHING_FORWARDED
 from interlock.core.ids import SessionId, parse_session_id
 from interlock.core.limits import PARTY_KEEPALIVE_MISSED, PARTY_KEEPALIVE_S, REFUSALS_TOLD
@@ -25,6 +25,7 @@ from interlock.core.relay import Relay, RelayOptions
 from interlock.domain.access import NOTHING_SPECIAL
 from interlock.domain.audit import JsonValue
 from interlock.domain.duties import NONE, RecordingMode
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims
 from interlock.domain.party import JOIN_LOGIN, Wish
 from interlock.domain.permit import Permit
@@ -80,11 +81,12 @@ class Entrance:
             self._tenure.leave()
             self._tenure = None
 
-    async def _stay(self, target: Target) -> Tenure:
-        """Locks are looked for as long as the connection lasts."""
+    async def _stay(self, target: Target, login: str, owner: str, mode: JoinMode) -> Tenure:
+        """Locks are looked for as long as the connection lasts, and whether the person still may join this."""
         identity, expires = self._claims.identity, self._claims.valid_before
+        granted = Granted(self._claims, login, target, owner, mode)
         self._tenure = await self._parts.tenures.enter(
-            Terms(identity, JOIN_LOGIN, target, NOTHING_SPECIAL, expires)
+            Terms(identity, JOIN_LOGIN, target, NOTHING_SPECIAL, expires, granted=granted)
         )
         return self._tenure
 
@@ -96,15 +98,17 @@ class Entrance:
         params: SessionParams | None = None
         try:
             match await self._ask():
-                case Here(session):
-                    tenure = await self._stay(session.ctx.target)
+                case Here(session, participant):
+                    ctx = session.ctx
+                    owner = self._parts.desk.owner_of(session)
+                    tenure = await self._stay(ctx.target, ctx.login, owner, participant.mode)
                     self.here = True
                     self._connection.set_keepalive(PARTY_KEEPALIVE_S, PARTY_KEEPALIVE_MISSED)
                     tenure.serve(Conduct(lambda why: self.disconnect(why.public), lambda: 0))
                     self._connection.thaw()
                     return None
-                case Elsewhere(permit, mode, there):
-                    await self._stay(there)
+                case Elsewhere(permit, mode, there, tracker):
+                    await self._stay(there, tracker.login, tracker.owner, mode)
                     params = SessionParams(join_session_id=self._wish.sid, join_mode=mode)
                     target = await self._parts.dialler.dial(permit, records=False, client_addr=self.client_addr)
                     self._claims.presence.forget()

@@ -30,6 +30,7 @@ from interlock.domain.duties import (
     root_duties,
     root_offers,
 )
+from interlock.domain.granted import Granted
 from interlock.domain.handover import accepted, refused
 from interlock.domain.identity import Claims
 from interlock.domain.permit import Permit
@@ -136,7 +137,8 @@ class Passage:
             self._tenure = None
 
     def _terms(self, permit: Permit) -> Terms:
-        return Terms(permit.identity, permit.login, permit.target, permit.access, permit.expires)
+        granted = Granted(self._claims, permit.login, permit.target)
+        return Terms(permit.identity, permit.login, permit.target, permit.access, permit.expires, granted=granted)
 
     def _limit_sessions(self) -> None:
         permit = self._permit
@@ -173,7 +175,8 @@ class Passage:
         granted = await self._judge_anew()
         self._judged = self._parts.gate.clock.monotonic()
         there = Target(DaemonId(leaf.id), granted.name, *leaf.address, SubKind.NODE)
-        terms = Terms(granted.identity, granted.login, there, NOTHING_SPECIAL, granted.expires)
+        let = Granted(self._claims, granted.login, there, leaf=leaf.name, told=granted.identity.roles)
+        terms = Terms(granted.identity, granted.login, there, NOTHING_SPECIAL, granted.expires, granted=let)
         self._tenure = await self._parts.tenures.enter(terms)
         self._mode = await self._parts.leaves.mode()
         offers = root_offers(self._mode)

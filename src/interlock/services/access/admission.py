@@ -13,6 +13,7 @@ from interlock.core.ids import DaemonId
 from interlock.domain.access import Access, SecondFactor
 from interlock.domain.duties import RecordingMode
 from interlock.domain.factor import required_by
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Subject
 from interlock.domain.permit import Permit
@@ -22,6 +23,7 @@ from interlock.domain.target import Target, unknown_node
 from interlock.domain.traits import filled
 from interlock.ports import (
     Clock,
+    KeySource,
     LockSource,
     ModeSource,
     RequestSource,
@@ -101,7 +103,7 @@ def asked_by(roles: Iterable[Role], login: str, target: Target) -> bool:
 
 
 class RoleAdmission:
-    """`ports.Admission`, and the proxy's `permit`."""
+    """`ports.Admission` and `ports.Remaining`, and the proxy's `permit`."""
 
     def __init__(
         self,
@@ -113,7 +115,10 @@ class RoleAdmission:
         locks: LockSource,
         clock: Clock,
         requests: RequestSource = NO_REQUESTS,
+        keys: KeySource | None = None,
     ) -> None:
+        """``keys``: that people have enrolled; None: nobody comes by one."""
+        self._keys = keys
         self._requests = requests
         self._users = users
         self._roles = roles
@@ -152,6 +157,32 @@ class RoleAdmission:
             public = f"access denied: your certificate does not allow the login {login} yet: run ilsh login"
             raise Denied(public, reason=f"{claims.identity.user} has principals {', '.join(claims.logins)}")
         return permit
+
+    async def taken_away(self, granted: Granted) -> Denied | None:
+        """`ports.Remaining`. Locks are another matter, which whoever asks knows."""
+        try:
+            await self._check_key(granted.claims)
+            roles = await self._roles_of(granted.claims)
+        except Denied as error:
+            return error
+        target = None if granted.target is None else await self._as_it_is(granted.target)
+        return granted.taken_away(roles, target)
+
+    async def _check_key(self, claims: Claims) -> None:
+        """Denied if the person has come by an enrolled key that was removed."""
+        if not claims.enrolled or self._keys is None:
+            return
+        with suppress(NotFound):
+            if (await self._keys.enrolled_key(claims.certificate)).user == claims.identity.user:
+                return
+        reason = f"the key {', '.join(claims.identity.keys)} of {claims.identity.user} was removed"
+        raise Denied("the key that you came with was removed: run ilsh login", reason=reason)
+
+    async def _as_it_is(self, target: Target) -> Target:
+        """With its labels of now, if it is live: one that is silent for a while has lost nothing."""
+        with suppress(NotFound):
+            return await self._targets.target(target.id)
+        return target
 
     async def askable(self, roles: Sequence[Role]) -> list[Role]:
         """The roles that somebody with these roles may ask for, and does not have."""

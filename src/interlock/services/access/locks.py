@@ -11,7 +11,8 @@ from datetime import datetime
 
 import structlog
 
-from interlock.core.errors import InterlockError, Locked
+from interlock.core.errors import Denied, InterlockError, Locked
+from interlock.domain.granted import Granted
 from interlock.domain.lock import NO_LOCKS, LockList, Subject
 from interlock.ports import Clock, LockFeed, LockSource
 from interlock.services.audit.outbox import Sleep
@@ -22,19 +23,37 @@ STALE_S = 20.0
 RETRY_S = 0.5
 """Seconds before a feed that ended is asked again: what is missed meanwhile ends no session in time."""
 
+SETTLED_S = 10.0
+"""Seconds after a change of policy for which it is not known of those who come whether it was looked at before or
+after the change: they are judged once more."""
+
 _log = structlog.get_logger()
 
-End = Callable[[Locked], None]
+End = Callable[[Denied], None]
 
 
 class LockWatch:
-    """Somebody who may be locked out while he is here; `stop` when he leaves."""
+    """Somebody who may be locked out while he is here, or lose what was granted; `stop` when he leaves."""
 
-    def __init__(self, subject: Subject, end: End, registry: "dict[LockWatch, None]") -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        end: End,
+        registry: "dict[LockWatch, None]",
+        granted: Granted | None = None,
+        judged: str = "",
+    ) -> None:
         self.subject = subject
         self.end = end
+        self.granted = granted  # None: only locks can end it
+        self.judged = judged  # by which `LockList.policy`; empty: that is not known
         self._registry = registry
         registry[self] = None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it was not stopped."""
+        return self in self._registry
 
     def stop(self) -> None:
         """Nobody is here any more; harmless to repeat."""
@@ -54,6 +73,8 @@ class Locks:
         self._words = 0  # how often the feed has said something
         self._said: asyncio.Future[None] | None = None  # done at its next word; made by who waits for it
         self.on_trust: Callable[[], None] = lambda: None  # the cluster's authorities have changed, or are heard of
+        self._changed = -SETTLED_S  # when policy has changed last, on the monotonic clock
+        self.due = asyncio.Event()  # set when somebody has to be judged; for `rejudging`, which clears it
 
     @property
     def stale(self) -> bool:
@@ -69,9 +90,23 @@ class Locks:
         """Locked if a lock concerns the subject; Denied if that cannot be known and has to be."""
         self._list.check(subject, now=self._clock.now(), stale=self.stale)
 
-    def watch(self, subject: Subject, end: End) -> LockWatch:
-        """Call ``end``, once, when a lock concerns the subject from now on."""
-        return LockWatch(subject, end, self._watches)
+    @property
+    def policy(self) -> str:
+        """`LockList.policy`, as the feed said last."""
+        return self._list.policy
+
+    def watch(self, subject: Subject, end: End, granted: Granted | None = None) -> LockWatch:
+        """Call ``end``, once, when a lock concerns the subject from now on, or what was granted is taken away."""
+        settled = self._clock.monotonic() - self._changed >= SETTLED_S
+        watch = LockWatch(subject, end, self._watches, granted, self.policy if settled else "")
+        if not settled:
+            self.due.set()
+        return watch
+
+    def unjudged(self) -> list[LockWatch]:
+        """Those whom the present policy has not judged; nobody where auth does not say when it changes."""
+        policy = self.policy
+        return [each for each in self._watches if policy and each.granted is not None and each.judged != policy]
 
     async def follow_locks(self) -> AsyncGenerator[LockList, None]:
         """`ports.LockFeed` for others: what this view hears, as it hears it; nothing while it is stale."""
@@ -123,6 +158,9 @@ class Locks:
                 _log.info("access.offline_allowed", seconds=heard.offline_s)
             if heard.trust != self._list.trust:
                 self.on_trust()
+            if heard.policy != self._list.policy:
+                self._changed = self._heard
+                self.due.set()
             self._list = heard
             self._judge_all()
         if self._said is not None and not self._said.done():
@@ -135,12 +173,19 @@ class Locks:
             try:
                 self._list.check(watch.subject, now=now)
             except Locked as lock:
-                watch.stop()
-                _log.info("locks.ends", subject=watch.subject, reason=lock.reason)
-                try:
-                    watch.end(lock)
-                except Exception:  # noqa: BLE001 - a bug met by one connection
-                    _log.exception("locks.end_failed", subject=watch.subject)
+                end_watched(watch, lock)
+
+
+def end_watched(watch: LockWatch, why: Denied) -> None:
+    """End it, unless it has ended."""
+    if not watch.lasts:
+        return
+    watch.stop()
+    _log.info("locks.ends", subject=watch.subject, reason=why.reason)
+    try:
+        watch.end(why)
+    except Exception:  # noqa: BLE001 - a bug met by one connection
+        _log.exception("locks.end_failed", subject=watch.subject)
 
 
 async def check_stored(source: LockSource, subject: Subject, *, now: datetime) -> None:

@@ -14,13 +14,15 @@ from datetime import datetime
 from interlock.core.errors import Denied, LimitReached
 from interlock.domain.access import Access
 from interlock.domain.audit import rfc3339
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Identity
 from interlock.domain.lease import connections_of
 from interlock.domain.lock import Subject
 from interlock.domain.target import Target
-from interlock.ports import Clock
+from interlock.ports import Clock, Remaining
 from interlock.services.access.leases import Leases
 from interlock.services.access.locks import Locks, LockWatch
+from interlock.services.access.rejudging import Rejudging
 from interlock.services.timers import CallLater, Timer, call_later
 
 LOOKS = 8
@@ -42,6 +44,7 @@ class Terms:
     access: Access
     expires: datetime  # of the person's certificate
     here: bool = True  # whether the person is connected to us, so that counting and timing is ours
+    granted: Granted | None = None  # what may be taken away; None: whoever the person is connected to looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,27 @@ class Conduct:
 class Tenures:
     """The tenures of one daemon."""
 
-    def __init__(self, *, locks: Locks, leases: Leases, clock: Clock, call_later: CallLater = call_later) -> None:
+    def __init__(
+        self,
+        *,
+        locks: Locks,
+        leases: Leases,
+        clock: Clock,
+        call_later: CallLater = call_later,
+        remaining: Remaining | None = None,
+    ) -> None:
+        """``remaining``: who judges again when policy has changed; None: nobody is."""
+        self.rejudging = None if remaining is None else Rejudging(locks, remaining)
         self.locks = locks
         self.leases = leases
         self.clock = clock
         self.call_later = call_later
 
     async def run(self) -> None:
-        """Follow the locks and keep the places, until cancelled."""
+        """Follow the locks, judge again, and keep the places, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            if self.rejudging is not None:
+                tasks.create_task(self.rejudging.run(), name="tenures.rejudging")
             tasks.create_task(self.locks.run(), name="tenures.locks")
             tasks.create_task(self.leases.run(), name="tenures.leases")
 
@@ -93,7 +108,7 @@ class Tenure:
         self._left = False
         subject = Subject.of(terms.identity, terms.login, terms.target)
         shared.locks.check(subject)
-        self._watch: LockWatch = shared.locks.watch(subject, self._end)
+        self._watch: LockWatch = shared.locks.watch(subject, self._end, terms.granted)
 
     async def take_place(self) -> None:
         """Take a place, if the number of places is limited."""

@@ -18,12 +18,14 @@ from interlock.domain.cluster import (
     LeafPass,
     Relation,
     TrustedCluster,
+    closed,
     door_of,
     mapped_roles,
     split_cluster,
 )
 from interlock.domain.duties import RecordingMode
 from interlock.domain.factor import required_by
+from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims
 from interlock.domain.lock import Subject
 from interlock.domain.party import parse_wish
@@ -35,6 +37,7 @@ from interlock.ports import (
     ClaimsReader,
     Clock,
     Cluster,
+    KeySource,
     KnownClusters,
     LockSource,
     ModeSource,
@@ -127,6 +130,7 @@ class FederatedAdmission(RoleAdmission):
         cluster: Cluster,
         trusts: KnownClusters,
         requests: RequestSource = NO_REQUESTS,
+        keys: KeySource | None = None,
     ) -> None:
         super().__init__(
             users=users,
@@ -136,6 +140,7 @@ class FederatedAdmission(RoleAdmission):
             locks=locks,
             clock=clock,
             requests=requests,
+            keys=keys,
         )
         self._cluster = cluster
         self._trusts = trusts
@@ -167,6 +172,22 @@ class FederatedAdmission(RoleAdmission):
         """The roles that count now: of somebody from a root, those that the mapping gives."""
         if not self._foreign(claims):
             return await super().current_roles(claims)
+        return await self._roles_of(claims)
+
+    async def taken_away(self, granted: Granted) -> Denied | None:
+        """`ports.Remaining`: also of whoever went on to a leaf that is not trusted any more."""
+        if granted.leaf:
+            try:
+                leaf = await self._trusts.trusted_cluster(Relation.LEAF, granted.leaf)
+            except NotFound:
+                return Denied(f"the cluster {granted.leaf} is no leaf cluster of this gateway any more")
+            if not leaf.enabled:
+                return closed(leaf)
+        return await super().taken_away(granted)
+
+    async def _roles_of(self, claims: Claims) -> list[Role]:
+        if not self._foreign(claims):
+            return await super()._roles_of(claims)
         root = await self.root_of(claims)
         names = mapped_roles(root.roles, claims.identity.roles)
         roles = filled(await self._roles.roles(names), {})  # what another cluster says of its people is not asked

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from interlock.core.errors import Denied
 from interlock.core.ids import SessionId
 from interlock.domain.access import for_proxies
 from interlock.domain.cluster import TrustedCluster
+from interlock.domain.granted import Granted
 from interlock.domain.rbac import Role
 from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
@@ -32,6 +34,11 @@ class Standings:
         roles = await self._admission.current_roles(claims)
         modes, askable = await self._modes.mode_policy(), await self._admission.askable(roles)
         return Standing(_told(roles), modes, root, _told(askable))
+
+    async def taken_away(self, proxy: HostIdentity, granted: Granted) -> Denied | None:
+        """`ports.Remaining`, of whose certificate or key the proxy shows with the claims."""
+        claims = await self._people.still(proxy, granted.claims)
+        return await self._admission.taken_away(replace(granted, claims=claims))
 
     async def find(self, proxy: HostIdentity, certificate: bytes, name: str) -> Target:
         """The target that the person names."""

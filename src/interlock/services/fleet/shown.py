@@ -62,6 +62,18 @@ class People:
             raise refused(proxy, f"a forwarder's certificate of {claims.identity.user} as a person's")
         return claims
 
+    async def still(self, proxy: HostIdentity, claims: Claims) -> Claims:
+        """Of somebody who came a while ago: whose connection it is says a certificate that has expired, too.
+
+        Denied if it cannot be read any more. Whether an enrolled key is still theirs is another question.
+        """
+        await self._members.check(proxy)
+        if not is_plain_key(claims.certificate):
+            return self._believes.read(claims.certificate, now=claims.valid_after)
+        if not self.is_ours(claims):
+            raise refused(proxy, f"a key of {claims.identity.user} of {claims.identity.cluster}")
+        return replace(claims, enrolled=True)
+
     async def enrolled(self, proxy: HostIdentity, blob: bytes) -> Claims:
         """Whose a plain key is; NotFound."""
         await self._members.check(proxy)

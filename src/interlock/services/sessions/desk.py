@@ -42,6 +42,7 @@ class Elsewhere:
     permit: Permit
     mode: JoinMode
     target: Target  # where the session is to people
+    tracker: Tracker
 
 
 class Desk:
@@ -95,7 +96,7 @@ class Desk:
         mode = choose_mode(user, modes, wish.mode, owner=owner)
         there = self._server(tracker, target)
         permit = Permit.to_join(claims, roles, there, Joining(wish.sid, modes), now=self._clock.now())
-        return Elsewhere(permit, mode, target or there)
+        return Elsewhere(permit, mode, target or there, tracker)
 
     def _server(self, tracker: Tracker, target: Target | None) -> Target:
         """Where the session can be joined: a node, or the process or the proxy that stands for it."""
@@ -117,6 +118,10 @@ class Desk:
         self._check_ours(live)
         return live
 
+    def owner_of(self, live: LiveSession) -> str:
+        """Whose it is, as this cluster calls them."""
+        return live.ctx.identity.named(self._cluster)
+
     def _check_ours(self, live: LiveSession) -> None:
         """Denied for a session in a leaf: its roles say who may see it, and we do not know them."""
         if live.ctx.target_cluster:
@@ -124,7 +129,7 @@ class Desk:
             raise Denied(public, reason=f"somebody wanted to join {live.sid} of {live.ctx.identity.user}")
 
     def _here(self, claims: Claims, roles: list[Role], live: LiveSession, wish: Wish, client_addr: str) -> Here:
-        user, owner = claims.identity.user, live.ctx.identity.named(self._cluster)
+        user, owner = claims.identity.user, self.owner_of(live)
         self._check_ours(live)
         modes = joinable_modes(
             user, roles, owner=owner, target=live.ctx.target, login=live.ctx.login, source=client_addr

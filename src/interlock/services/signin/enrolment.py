@@ -187,6 +187,7 @@ class EnrolledKeys:
             valid_before=min(*ends, key.expires or now + LIFE, *(each.deadline for each in approved)),
             serial=int.from_bytes(sha256(blob).digest()[:8], "big"),
             source_networks=networks,
+            certificate=blob,
             enrolled=True,
             verified=VERIFIED in options,
         )

@@ -12,6 +12,7 @@ cluster = Table(
     Column("name", TEXT, nullable=False),
     Column("recording_mode", TEXT, nullable=False),
     Column("offline_s", Integer, nullable=False),  # `LockList.offline_s`
+    Column("policy", Integer, nullable=False, server_default="0"),  # `LockList.policy`
     Column("created", Moment, nullable=False),
 )
 

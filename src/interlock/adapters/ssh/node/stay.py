@@ -15,6 +15,7 @@ from interlock.adapters.ssh.node.judgement import Guest
 from interlock.adapters.ssh.seams.node import NodeConnection
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.extensions import CLIENT_LEFT
+from interlock.domain.granted import Granted
 from interlock.domain.target import Target
 from interlock.services.access.tenure import Conduct, Tenure, Tenures, Terms, too_many_sessions
 
@@ -71,7 +72,9 @@ class Stay:
         self._connection = connection
         claims = guest.claims
         here = claims.forwarded is None
-        terms = Terms(claims.identity, guest.account.name, self._target(), guest.access, claims.valid_before, here)
+        login, target = guest.account.name, self._target()
+        granted = Granted(claims, login, target) if here else None
+        terms = Terms(claims.identity, login, target, guest.access, claims.valid_before, here, granted)
         try:
             self._tenure = await self._tenures.enter(terms)
         except Denied as error:
