@@ -7,6 +7,7 @@ import pytest
 from interlock.core import extensions
 from interlock.core.effects import Closed, Effect, Exited, Refused, Resized, Started, StartRequest
 from interlock.core.errors import RemoteProtocolError, Rule
+from interlock.core.forward import Grants
 from interlock.core.limits import KEEPALIVE_MAX_MISSED, MAX_ENV_BYTES, MAX_ENV_VARS, MAX_PENDING_REPLIES
 from interlock.core.messages import stderr_data
 from interlock.core.negotiation import Support
@@ -145,6 +146,18 @@ def test_a_second_start_is_refused_behind_the_first_ones_reply(script: Script) -
     (report,) = script.client(say.runs(7, "id")).effects
     assert isinstance(report, Refused)
     script.target(say.success(0)) >> [to_client(say.success(0)), to_client(say.failure(0))]
+
+
+def test_a_terminal_that_the_certificate_withholds() -> None:
+    """Refused, and told; the session goes on without one, and a target that judges for itself is asked."""
+    script = Script(support=Support.NO, grants=Grants(pty=False))
+    script.opens(0, 7)
+    text = "your certificate or key is restricted to sessions without a terminal"
+    script.client(say.pty(7)) >> [Refused("pty-req", text, text, 0), to_client(say.failure(0))]
+    script.client(say.shell(7)) >> [started("shell"), to_target(say.shell(7))]
+    judged = Script(support=Support.NO, grants=Grants(pty=False, judges=False))
+    judged.opens(0, 7)
+    judged.client(say.pty(7)) >> [to_target(say.pty(7))]
 
 
 @pytest.mark.parametrize("late", [say.pty(7), say.env(7, "A", "1", reply=True)])

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from interlock.core.extensions import JoinMode
 from interlock.domain.access import (
     APART,
+    BY_KEY,
     MERGE,
+    WITHHELD,
     Access,
     Deny,
     FileTransfer,
@@ -24,6 +26,7 @@ from interlock.domain.access import (
     for_proxies,
     load_options,
 )
+from interlock.domain.bounds import NO_BOUNDS, Bounds, Permission
 
 JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
     "local_forwarding": [(True, False, True)],
@@ -60,6 +63,19 @@ JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
 }
 
 
+def test_a_key_only_takes_away() -> None:
+    """Each permission has a place; what roles do not allow, no key does."""
+    everything = Access(local_forwarding=True, remote_forwarding=True, x11_forwarding=True, agent_forwarding=True)
+    assert list(WITHHELD) == list(Permission)
+    for permission, fields in WITHHELD.items():
+        left = everything.within(Bounds.of(None, [permission]))
+        changed = {name for name in fields if getattr(left, name) is False}
+        assert changed == set(fields)
+        assert msgspec.structs.replace(left, **dict.fromkeys(fields, True)) == everything
+    assert Access().within(Bounds.of("true", [])) == Access(command="true")
+    assert everything.within(NO_BOUNDS) is everything
+
+
 @pytest.mark.parametrize(
     ("options", "guarded"),
     [
@@ -79,7 +95,8 @@ def test_every_option_has_a_rule_and_a_place() -> None:
     """An option that is stored but merged nowhere would restrict nobody (R6)."""
     names = [field.name for field in msgspec.structs.fields(RoleOptions)]
     carried = [name for name in names if name not in APART]
-    assert list(MERGE) == carried == [field.name for field in msgspec.structs.fields(Access)] == list(JOINED)
+    assert list(MERGE) == carried == list(JOINED)
+    assert [*MERGE, *BY_KEY] == [field.name for field in msgspec.structs.fields(Access)]
     assert set(APART) <= set(names)
 
 

@@ -1,6 +1,7 @@
 """What roles ask of a second factor is asked wherever a permit is made, and no permit is made without."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.access import RoleOptions, SecondFactor
+from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
 from interlock.domain.factor import required_by
 from interlock.domain.identity import RECOVERY, Claims, Identity, Joining
@@ -46,6 +48,14 @@ def leaf(roles: list[Role], shown: Claims) -> LeafPass:
     """A target in a leaf."""
     names, required = [role.name for role in roles], required_by(roles)
     return LeafPass.decide(shown, names, LEAF, login="root", node="web1", now=START, required=required)
+
+
+def test_who_may_run_one_command_joins_nothing() -> None:
+    """Nor who may have no terminal; what else is withheld does not matter there."""
+    for bounds in (Bounds("ls"), Bounds(None, (Permission.PTY,))):
+        with pytest.raises(Denied, match="restricted to less than a session"):
+            join([PLAIN], replace(claims(), bounds=bounds))
+    join([PLAIN], replace(claims(), bounds=Bounds(None, (Permission.PORTS,))))
 
 
 Way = Callable[[list[Role], Claims], Permit | LeafPass]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from interlock.testing.evidence import Witness
-from interlock.testing.gateway import Cluster, Mode
-from interlock.testing.openssh import SshClient, clean_env
+from interlock.testing.gateway import Cluster, Mode, Person
+from interlock.testing.openssh import SshClient, clean_env, make_key
 from interlock.testing.procs import Completed, poll_until, run
 from interlock.testing.terminal import Terminal
 
@@ -219,6 +219,27 @@ def test_the_mapping_of_roles_decides(pair: Pair) -> None:
     finally:
         pair.leaf.admin("clusters", "set", ROOT, "--map", "*:access")
     assert pair.ssh(Cluster.node_name, "true").rc == 0
+
+
+def test_what_a_certificate_withholds_is_withheld_in_a_leaf(pair: Pair, tmp_path: Path) -> None:
+    """The root tells the leaf; the target there enforces it, and whoever records says what ran."""
+    modes: tuple[tuple[Mode, Cluster], ...] = (("node", pair.leaf), ("proxy", pair.root))
+    for leaf, recorder in modes:
+        pair.policy(root="proxy", leaf=leaf, insists=recorder is pair.leaf)
+        for number, target in enumerate((Cluster.node_name, Cluster.agentless_name)):
+            key = make_key(tmp_path / f"{leaf}-{number}")
+            sign = ("--user", pair.root.user, "--public-key", f"{key.path}.pub", "--out", key.certificate)
+            pair.root.admin("auth", "sign", *sign, "-O", "force-command=echo forced", "-O", "no-pty")
+            person = Person(pair.root.user, pair.root.person.home, pair.root.person.profile)
+            client = pair.root.client(f"restricted-{leaf}-{number}", person)
+            client.keys = [key]
+            client.write()
+            witness = Witness(recorder)
+            there = pair.root.route(f"{target}.{LEAF}")
+            assert client.run(*there, "id").check().stdout == "forced\n"
+            start = witness.wait_event("session.start", user=pair.root.user)
+            assert (start["initial_command"], start["original_command"]) == (["echo forced"], ["id"])
+            assert "PTY allocation request failed" in client.run("-tt", *there, "id").stderr
 
 
 def test_the_persons_own_tool_knows_leaves(pair: Pair, tmp_path: Path) -> None:

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import in_local, names, report
+from interlock.cli.admin_context import in_local, name, names, report
+from interlock.cli.options import duration
 from interlock.core.errors import ConfigError
 from interlock.domain.audit import Kind, rfc3339
 
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
+
+DEFAULT_TTL = timedelta(hours=12)
+"""A certificate's life that is signed by hand: a working day."""
 
 auth = typer.Typer(help="The certificate authorities.")
 
@@ -65,20 +69,61 @@ def export(
 @auth.command("sign")
 def sign(
     context: typer.Context,
-    host: Annotated[str, typer.Option(metavar="NAME[,NAME]", help="Names and addresses that people use for it.")],
-    public_key: Annotated[Path, typer.Option(help="The host's public key, for example ssh_host_ed25519_key.pub.")],
-    out: Annotated[Path, typer.Option(help="Where to put the certificate; HostCertificate in sshd_config.")],
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How long it is valid.")] = 365,
+    public_key: Annotated[Path, typer.Option(help="For example ssh_host_ed25519_key.pub, or id_ed25519.pub.")],
+    out: Annotated[
+        Path,
+        typer.Option(help="Where to put it: HostCertificate in sshd_config; beside a person's key, KEY-cert.pub."),
+    ],
+    host: Annotated[
+        str | None, typer.Option(metavar="NAME[,NAME]", help="A host: names and addresses that people use for it.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How long a host's is valid.")] = 365,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", parser=name, help="A person, with the roles that they have now.")
+    ] = None,
+    logins: Annotated[str, typer.Option(metavar="LOGIN[,LOGIN]", help="Default: all that the roles have.")] = "",
+    ttl: Annotated[
+        timedelta | None,
+        typer.Option(parser=duration, metavar="TIME", show_default="12h", help="How long a person's is valid."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-O",
+            metavar="OPTION",
+            help="What restricts a person's, as ssh-keygen -O has it; repeat it: force-command=COMMAND, "
+            "source-address=NETWORK, verify-required, no-touch-required, clear, and no-... or permit-... of pty, "
+            "port-forwarding, agent-forwarding, x11-forwarding and user-rc.",
+        ),
+    ] = None,
 ) -> None:
-    """Sign the host key of a plain sshd, for ilctl nodes add --host-ca."""
-    principals = names(host)
-    if not principals:
-        msg = "give at least one host name"
+    """Sign the host key of a plain sshd, for ilctl nodes add --host-ca, or a person's key, maybe restricted."""
+    if (host is None) is (user is None):
+        msg = "say whose key it is: --host NAME or --user NAME"
+        raise typer.BadParameter(msg)
+    if host is not None and (option or logins):
+        msg = "-O and --logins are for people's certificates"
         raise typer.BadParameter(msg)
     try:
         line = public_key.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the public key {public_key}", reason=str(error)) from error
+    if user is None:
+        certificate, whose = _sign_host(context, names(host or ""), line, days)
+    else:
+        certificate, whose = _sign_user(context, user, line, names(logins), ttl or DEFAULT_TTL, option or [])
+    try:
+        out.write_text(f"{certificate}\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror}", reason=str(error)) from error
+    print(f"Certificate for {whose} was written to {out}.")
+
+
+def _sign_host(context: typer.Context, principals: tuple[str, ...], line: str, days: int) -> tuple[str, str]:
+    """The certificate, and whose it is."""
+    if not principals:
+        msg = "give at least one host name"
+        raise typer.BadParameter(msg)
 
     async def work(local: "Local") -> str:
         made = await local.authority.issue_host(line, principals, ttl=timedelta(days=days))
@@ -86,9 +131,33 @@ def sign(
         await report(local, Kind.CERT_CREATE, {"cert_type": "host", "identity": facts})
         return made
 
-    certificate = in_local(context, work)
+    return in_local(context, work), ", ".join(principals)
+
+
+def _sign_user(
+    context: typer.Context, user: str, line: str, logins: tuple[str, ...], ttl: timedelta, options: list[str]
+) -> tuple[str, str]:
+    """The same of a person."""
+    from interlock.services.portal.byhand import Made, certify_by_hand, read_options
+
     try:
-        out.write_text(f"{certificate}\n")
-    except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror}", reason=str(error)) from error
-    print(f"Certificate for {', '.join(principals)} was written to {out}.")
+        restrictions = read_options(options)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+    async def work(local: "Local") -> Made:
+        made = await certify_by_hand(
+            local.authority,
+            local.users,
+            local.roles,
+            user=user,
+            public_key=line,
+            logins=logins,
+            ttl=ttl,
+            restrictions=restrictions,
+        )
+        await report(local, Kind.CERT_CREATE, {"cert_type": "user", "identity": made.facts})
+        return made
+
+    made = in_local(context, work)
+    return made.line, f"{user} as {', '.join(made.logins)}, until {made.expires:%Y-%m-%d %H:%M} UTC,"

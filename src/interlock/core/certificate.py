@@ -55,6 +55,11 @@ class PublicKey:
     algorithm: str
     fields: tuple[bytes, ...]
 
+    @property
+    def on_hardware(self) -> bool:
+        """Whether it is a security key's (OpenSSH's PROTOCOL.u2f)."""
+        return self.algorithm.startswith("sk-")
+
     @classmethod
     def parse(cls, line: str) -> Self:
         """Read a one-line key as in ``id_ed25519.pub``; ValueError if it is not exactly one plain key."""

@@ -13,6 +13,8 @@ from interlock.core.sides import Side
 from interlock.core.table import ChannelTable
 from interlock.core.wire import Reader
 
+NO_TERMINAL = "your certificate or key is restricted to sessions without a terminal"
+
 HELD_START = "start"
 """Our own request: the start of a session that was held. Its client has had our answer."""
 
@@ -62,7 +64,7 @@ class ChannelRequests:
             case Verdict.PASS_ON:
                 return True, []
             case Verdict.PTY:
-                return channel.take_pty(request.data), []
+                return self._terminal(channel, request)
             case Verdict.ENV:
                 return channel.take_env(request.data), []
             case Verdict.ENVS:
@@ -79,6 +81,11 @@ class ChannelRequests:
                 return self._grant(channel, request)
             case _:
                 return False, []
+
+    def _terminal(self, channel: SessionChannel, request: Request) -> tuple[bool, list[Effect]]:
+        if not self._forwards.grants.allow("pty"):
+            return False, [Refused(request.text, NO_TERMINAL, NO_TERMINAL, channel.client_no)]
+        return channel.take_pty(request.data), []
 
     def _grant(self, channel: SessionChannel, request: Request) -> tuple[bool, list[Effect]]:
         """X11 or the agent, asked for within a session."""

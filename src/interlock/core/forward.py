@@ -29,6 +29,7 @@ class Grants:
     remote: bool = False
     x11: bool = False
     agent: bool = False
+    pty: bool = True  # a terminal; only a certificate or key withholds it
     judges: bool = True
 
     def allow(self, grant: str) -> bool:

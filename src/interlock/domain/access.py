@@ -14,6 +14,7 @@ import msgspec
 
 from interlock.core.address import within
 from interlock.core.extensions import JoinMode
+from interlock.domain.bounds import NO_BOUNDS, Bounds, Permission
 from interlock.domain.pattern import check_pattern
 
 
@@ -154,6 +155,9 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     second_factor: SecondFactor | None = None  # what roles say; no permit has it, as who has one has satisfied it
     session_kinds: tuple[SessionKind, ...] | None = None  # None: all
     source_networks: tuple[str, ...] | None = None  # None: from anywhere; none: from nowhere
+    pty: bool = True  # this and what follows: what the person's certificate or key leaves, see `BY_KEY`
+    user_rc: bool = True
+    command: str | None = None  # what runs, whatever is asked for
 
     def allows_source(self, address: str) -> bool:
         """Whether a client there, with or without a port, may come."""
@@ -172,6 +176,26 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         said = {name: [value for role in asked if (value := getattr(role, name)) is not None] for name in MERGE}
         return cls(**{name: MERGE[name](values) for name, values in said.items() if values})
 
+    def within(self, bounds: Bounds) -> "Access":
+        """What a certificate or key with these bounds leaves of it."""
+        if bounds == NO_BOUNDS:
+            return self
+        taken = {field: False for each in bounds.withheld for field in WITHHELD[each]}
+        command = self.command if bounds.command is None else bounds.command
+        return msgspec.structs.replace(self, command=command, **taken)
+
+
+WITHHELD: dict[Permission, tuple[str, ...]] = {
+    Permission.X11: ("x11_forwarding",),
+    Permission.AGENT: ("agent_forwarding",),
+    Permission.PORTS: ("local_forwarding", "remote_forwarding"),
+    Permission.PTY: ("pty",),
+    Permission.USER_RC: ("user_rc",),
+}
+"""What of an access a certificate takes away that does not give the permission."""
+
+BY_KEY = ("pty", "user_rc", "command")
+"""What is of an access and no role says: only a person's certificate or key restricts it."""
 
 NOTHING_SPECIAL = Access()
 """What roles without options come to."""

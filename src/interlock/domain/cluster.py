@@ -15,6 +15,7 @@ from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.core.presence import NO_PRESENCE, Presence
 from interlock.domain.access import SecondFactor
+from interlock.domain.bounds import NO_BOUNDS, Bounds
 from interlock.domain.factor import check_factor
 from interlock.domain.identity import Claims, Identity
 
@@ -115,6 +116,7 @@ class LeafPass:
     decided_by: InitVar[object]
     certificate: bytes = field(default=b"", repr=False, compare=False)  # as the claims have it
     presence: Presence = field(default=NO_PRESENCE, repr=False, compare=False)  # likewise
+    bounds: Bounds = NO_BOUNDS  # likewise; the leaf is told of them
 
     def __post_init__(self, decided_by: object) -> None:
         """Refuse a pass that nobody decided."""
@@ -154,7 +156,7 @@ class LeafPass:
             check_factor(required, claims.identity)
         identity = replace(claims.identity, roles=tuple(roles))
         shown, proof = claims.certificate, claims.presence
-        return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, shown, proof)
+        return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, shown, proof, claims.bounds)
 
     @property
     def name(self) -> str:

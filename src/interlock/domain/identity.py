@@ -9,6 +9,7 @@ from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.presence import NO_PRESENCE, Presence
 from interlock.domain.access import NOTHING_SPECIAL, Access
+from interlock.domain.bounds import NO_BOUNDS, Bounds
 
 
 def parse_client(text: str) -> tuple[str, int]:
@@ -100,7 +101,14 @@ class Claims:
     certificate: bytes = field(default=b"", repr=False, compare=False)  # for whoever has to show it; or the key
     presence: Presence = field(default=NO_PRESENCE, repr=False, compare=False)  # likewise
     enrolled: bool = False  # by a key that its user has enrolled: there is no certificate
-    verified: bool = False  # that key has to have verified its person, not only to have been touched
+    verified: bool = False  # a security key has to have verified its person, not only to have been touched
+    untouched: bool = False  # it need not even have been touched (the extension no-touch-required)
+    bounds: Bounds = NO_BOUNDS  # what the certificate or the key withholds
+
+    @property
+    def restricted(self) -> bool:
+        """Whether it is for less than a sign-in gives, apart from where it may be used from."""
+        return self.verified or self.untouched or self.bounds != NO_BOUNDS
 
     def allows_source(self, address: str) -> bool:
         """Whether a client at this IP address may use the certificate; the SSH servers must ask (R12)."""

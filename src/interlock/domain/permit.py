@@ -10,6 +10,7 @@ import msgspec
 from interlock.core.errors import Denied
 from interlock.core.presence import NO_PRESENCE, Presence
 from interlock.domain.access import NOTHING_SPECIAL, Access
+from interlock.domain.bounds import Permission
 from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
 from interlock.domain.factor import check_factor, required_by
@@ -78,7 +79,7 @@ class Permit:
         if source is not None:
             check_source(identity, access, source)
         mode = modes.mode_for(target, access.recording)
-        access = msgspec.structs.replace(access, recording=mode.value, second_factor=None)
+        access = msgspec.structs.replace(access, recording=mode.value, second_factor=None).within(claims.bounds)
         return cls(
             identity,
             login,
@@ -102,6 +103,7 @@ class Permit:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {claims.identity.user} is not valid now")
         check_factor(required_by(roles), claims.identity)
+        check_may_join(claims)
         access = msgspec.structs.replace(NOTHING_SPECIAL, recording=RecordingMode.NODE.value)
         before, shown, proof = claims.valid_before, claims.certificate, claims.presence
         return cls(claims.identity, JOIN_LOGIN, target, before, access, _DECIDER, joining, shown, proof)
@@ -113,7 +115,16 @@ class Permit:
         ``mode``: this cluster's, for the case that it records. Places are the leaf's to count.
         """
         access = msgspec.structs.replace(access, recording=mode.value, max_connections=None)
+        access = access.within(granted.bounds)  # an answer that leaves them out is not believed
         return cls(granted.identity, granted.login, target, granted.expires, access, _DECIDER)
+
+
+def check_may_join(claims: Claims) -> None:
+    """Denied to whom a certificate or key leaves one command or no terminal: a session is neither."""
+    if claims.bounds.command is not None or Permission.PTY in claims.bounds.withheld:
+        public = "your certificate or key is restricted to less than a session: join it with another one"
+        reason = f"{claims.identity.user} wanted to join with {', '.join(claims.bounds.facts)}"
+        raise Denied(public, reason=reason)
 
 
 def check_source(identity: Identity, access: Access, source: str) -> None:

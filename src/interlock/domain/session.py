@@ -1,6 +1,6 @@
 """One gateway session: the facts that its events, tracker and recording share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -8,9 +8,13 @@ from interlock.core.ids import DaemonId, SessionId
 from interlock.core.limits import MAX_COMMAND_SHOWN, MAX_COMMAND_TITLE
 from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.audit import JsonValue, rfc3339
+from interlock.domain.bounds import is_internal_sftp
 from interlock.domain.duties import Duties, RecordingMode
 from interlock.domain.identity import Identity
 from interlock.domain.target import Target
+
+SFTP = "sftp"
+"""The subsystem's name."""
 
 
 class SessionKind(Enum):
@@ -115,6 +119,17 @@ class Start:
     term: str = ""
     reason: str = ""  # in the person's words
     invited: tuple[str, ...] = ()  # users whom the person asks to join; it allows them nothing
+    original: str | None = None  # what was asked for where something else runs; empty: a shell
+
+    def forced(self, command: str | None) -> "Start":
+        """What runs where the certificate or key has a command of its own (sshd(8), ``command=``); None: none.
+
+        The server's own SFTP is what was asked for if that was SFTP, and nothing else asks for it.
+        """
+        sftp = self.kind is SessionKind.SUBSYSTEM and self.command == SFTP
+        if command is None or (sftp and is_internal_sftp(command)):
+            return self
+        return replace(self, kind=SessionKind.EXEC, command=command, original=self.command)
 
     @property
     def shown(self) -> str:
@@ -134,6 +149,7 @@ class Start:
     def fields(self) -> dict[str, JsonValue]:
         """Fields of ``session.start``."""
         fields: dict[str, JsonValue] = {"initial_command": [self.shown] if self.command else []}
+        fields |= self.original_fields()
         if self.window is not None:
             fields["size"] = str(self.window)
         if self.reason:
@@ -141,6 +157,12 @@ class Start:
         if self.invited:
             fields["invited"] = list(self.invited)
         return fields
+
+    def original_fields(self) -> dict[str, JsonValue]:
+        """What was asked for, where something else runs."""
+        if self.original is None:
+            return {}
+        return {"original_command": [shortened(self.original, MAX_COMMAND_SHOWN)] if self.original else []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,4 +195,5 @@ def end_fields(
         "session_start": rfc3339(began),
         "session_stop": rfc3339(ended),
         "initial_command": [start.shown] if start.command else [],
+        **start.original_fields(),
     }

@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedCertificate
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
-from interlock.domain.access import Access
+from interlock.domain.access import Access, RoleOptions
 from interlock.domain.audit import AuditEvent, Kind
+from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster, door_of
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.permit import Permit
@@ -179,6 +180,31 @@ async def test_a_forwarders_certificate_for_plain_sshd_is_of_the_openssh_authori
     assert all(name.startswith("permit-") for name, _ in found.extensions)
     with pytest.raises(Denied):
         read(authority, credential.certificate, clock)
+
+
+async def test_what_a_key_withholds_is_told_to_every_target(
+    authority: Authority, clock: FakeClock, public_key: str
+) -> None:
+    """To plain sshd in its own words; to our node with what roles allow; to a leaf in ours."""
+    claims = Claims(Identity("alice", ("dev",), "demo"), ("root",), START, START + HOUR, 1)
+    claims = replace(claims, bounds=Bounds("ls", (Permission.PTY, Permission.USER_RC)))
+    role = Role("dev", ("root",), {"*": "*"}, RoleOptions(agent_forwarding=True))
+    made = {}
+    for kind in SubKind:
+        target = Target(NODE, "web1", "10.0.0.5", 22, kind)
+        decided = Permit.decide(claims, [role], "root", target, now=START)
+        made[kind] = (await authority.issue_for_target(decided, public_key, records=True)).certificate
+    plain = contents(made[SubKind.AGENTLESS])
+    assert plain.critical_options == (("force-command", "ls"),)
+    assert plain.extensions == (("permit-agent-forwarding", None),)
+    forwarded = read(authority, made[SubKind.NODE], clock).forwarded
+    assert forwarded is not None
+    access = forwarded.access
+    assert (access.command, access.pty, access.user_rc, access.agent_forwarding) == ("ls", False, False, True)
+    leaf = TrustedCluster("leaf", NODE, Relation.LEAF, START, proxy="leaf:3023")
+    granted = LeafPass.decide(claims, ("dev",), leaf, login="www", node="web1", now=START)
+    there = (await authority.issue_for_leaf(granted, public_key, offers=True)).certificate
+    assert read(authority, there, clock).bounds == claims.bounds
 
 
 async def test_a_forwarders_certificate_never_outlives_the_permit(

@@ -57,6 +57,16 @@ def test_a_key_that_has_to_verify_its_person(kind: str, flags: int, *, enough: b
     assert is_signed(key, algorithm, value, DATA, verified=True) is enough
 
 
+@pytest.mark.parametrize("kind", ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"])
+def test_a_key_that_need_not_be_touched(kind: str) -> None:
+    """By its certificate; it may have to verify its person all the same."""
+    for flags in (0, TOUCHED, 4):
+        key, algorithm, value = touched(kind, flags)
+        assert is_signed(key, algorithm, value, DATA, untouched=True)
+        assert is_signed(key, algorithm, value, DATA) is bool(flags & TOUCHED)
+        assert is_signed(key, algorithm, value, DATA, untouched=True, verified=True) is bool(flags & 4)
+
+
 @pytest.mark.parametrize(("kind", "algorithm"), ALGORITHMS)
 def test_a_signature_is_of_its_key_and_its_data(kind: str, algorithm: str) -> None:
     """And of nothing else, nor by another algorithm's name."""

@@ -16,6 +16,7 @@ from interlock.core.ids import SessionId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.access import RoleOptions
 from interlock.domain.audit import Kind, rfc3339
+from interlock.domain.bounds import Bounds
 from interlock.domain.rbac import Role
 from interlock.ports import RecordingInfo
 from interlock.services.access.caller import SIGN_WINDOW
@@ -68,6 +69,16 @@ async def test_a_certificate_cannot_renew_itself(portal: Portal, events: Events)
     assert "sign in again" in reply.message
     body = events[0].to_json()
     assert (body["event"], body["code"], body["user"], body["success"]) == ("auth", "T3007W", "alice", False)
+
+
+async def test_one_command_is_nothing_here(portal: Portal, events: Events) -> None:
+    """R29: neither lists nor recordings, and no certificate that says less."""
+    caller = certified("alice", "web")
+    assert caller.claims is not None
+    caller = replace(caller, claims=replace(caller.claims, bounds=Bounds("backup")))
+    for request in (wire.Nodes(), wire.Sign(KEY), wire.WhoAmI(), wire.Sessions()):
+        assert "for one command on nodes" in (await refused(portal, caller, request)).message
+    assert events[0].to_json()["event"] == "auth"
 
 
 async def test_a_sign_in_is_good_for_a_certificate_for_minutes_only(portal: Portal, clock: FakeClock) -> None:

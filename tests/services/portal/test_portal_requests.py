@@ -15,6 +15,7 @@ from interlock.core.errors import Denied
 from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.audit import Kind, rfc3339
 from interlock.domain.bot import BY_TOKEN, Bot
+from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.rbac import Role
 from interlock.ports import User
@@ -149,13 +150,19 @@ async def test_access_is_for_the_key_that_is_shown_and_no_other(office: Portal) 
         assert (await refused(office, certified("alice", "dev"), wire.UseAccess(done.id, key))).why == "denied"
 
 
-async def test_a_key_without_certificate_gets_none_by_it(office: Portal) -> None:
-    """R29: what restricts it, such as verify-required, would be lost."""
+async def test_what_is_restricted_gets_no_more_by_it(office: Portal) -> None:
+    """R29: what restricts a key or certificate, such as verify-required, would be lost."""
     done = await approved(office)
     caller = certified("alice", "dev")
     assert caller.claims is not None
-    caller = replace(caller, claims=replace(caller.claims, enrolled=True, verified=True))
-    assert "ilsh login" in (await refused(office, caller, wire.UseAccess(done.id, KEY))).message
+    for restricted in (
+        replace(caller.claims, enrolled=True),
+        replace(caller.claims, verified=True),
+        replace(caller.claims, untouched=True),
+        replace(caller.claims, bounds=Bounds(None, (Permission.PTY,))),
+    ):
+        who = replace(caller, claims=restricted)
+        assert "ilsh login" in (await refused(office, who, wire.UseAccess(done.id, KEY))).message
 
 
 @pytest.mark.parametrize("wanted", [SecondFactor.SIGN_IN, SecondFactor.SESSION])

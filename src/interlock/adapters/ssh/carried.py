@@ -157,7 +157,7 @@ class CarriedSessions:
             term=request.term,
             reason=request.reason,
             invited=request.invited,
-        )
+        ).forced(session.ctx.access.command)
         self._hosts[effect.channel].asked(effect)
         try:
             session.start(start)

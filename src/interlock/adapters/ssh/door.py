@@ -15,6 +15,7 @@ import asyncssh
 from interlock.adapters.ssh.browser import Confirming, Questions
 from interlock.adapters.ssh.guarded import Gate, Guarded
 from interlock.adapters.ssh.portal import Answerer, Challenge, KeyboardInteractive, PasswordCheck, PortalSession
+from interlock.adapters.ssh.seams.certificates import TOUCHED
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection, TunnelHooks
 from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
@@ -95,7 +96,7 @@ class Door(Guarded, TunnelHooks):
             raise asyncssh.IllegalUserName(error.public) from None
         return True
 
-    def judge(self, user: str, certificate: bytes) -> bool:
+    def judge(self, user: str, certificate: bytes) -> int | None:
         """See `CertificateHooks.judge`."""
         if self._node is None:
             return super().judge(user, certificate)
@@ -104,8 +105,8 @@ class Door(Guarded, TunnelHooks):
             self._node.judge(certificate)
         except Denied as error:
             self.explain(error)
-            return False
-        return True
+            return None
+        return TOUCHED
 
     async def judge_key(self, user: str, key: bytes) -> int | None:
         """See `CertificateHooks.judge_key`."""

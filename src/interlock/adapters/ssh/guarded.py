@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import asyncssh
 
 from interlock.adapters.ssh.portal import Challenge, PasswordCheck
-from interlock.adapters.ssh.seams.certificates import TOUCHED, VERIFIED, CertificateHooks
+from interlock.adapters.ssh.seams.certificates import CertificateHooks, wanted_flags
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.second import BANNER, SecondQuestion
 from interlock.core.errors import Denied, InterlockError, NotFound
@@ -115,15 +115,16 @@ class Guarded(CertificateHooks):
             return self.claims is not None
         return False if verdict is True else verdict
 
-    def judge(self, user: str, certificate: bytes) -> bool:
+    def judge(self, user: str, certificate: bytes) -> int | None:
         """See `CertificateHooks.judge`."""
         self._count_attempt()
         try:
-            self._check(user, self.gate.claims.read(certificate, now=self.gate.clock.now()))
+            claims = self.gate.claims.read(certificate, now=self.gate.clock.now())
+            self._check(user, claims)
         except Denied as error:
             self.explain(error)
-            return False
-        return True
+            return None
+        return wanted_flags(verified=claims.verified, untouched=claims.untouched)
 
     async def judge_key(self, user: str, key: bytes) -> int | None:
         """See `CertificateHooks.judge_key`."""
@@ -141,7 +142,7 @@ class Guarded(CertificateHooks):
             self._note(error.reason)
             return None
         self._enrolled = key, claims
-        return TOUCHED | VERIFIED if claims.verified else TOUCHED
+        return wanted_flags(verified=claims.verified, untouched=claims.untouched)
 
     def _count_attempt(self) -> None:
         self._attempts += 1

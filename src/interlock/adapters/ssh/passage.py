@@ -212,6 +212,7 @@ class Passage:
             remote=access.remote_forwarding,
             x11=access.x11_forwarding,
             agent=access.agent_forwarding,
+            pty=access.pty,
             judges=self._duties.emits or self._ahead,
         )
 

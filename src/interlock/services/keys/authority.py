@@ -19,6 +19,7 @@ from interlock.core.errors import Denied, StoreError
 from interlock.core.ids import DaemonId, parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.bot import Bot
+from interlock.domain.bounds import NO_BOUNDS, Bounds
 from interlock.domain.cluster import LeafPass, door_of
 from interlock.domain.identity import Forwarded, Identity
 from interlock.domain.permit import Permit
@@ -39,8 +40,9 @@ from interlock.ports import (
 from interlock.services.keys.certificates import (
     BOT_EXTENSION,
     IDENTITY_EXTENSION,
-    SOURCE_ADDRESS,
+    NO_TOUCH,
     TUNNEL_EXTENSION,
+    critical_options,
     encode_claims,
     encode_devices,
 )
@@ -49,6 +51,7 @@ from interlock.services.keys.contents import (
     checked,
     checked_client,
     checked_logins,
+    left_by,
     parse_host,
     permissions,
     unique,
@@ -206,22 +209,29 @@ class Authority:
         device: str = "",
         requests: Sequence[str] = (),
         source_networks: Sequence[str] = (),
+        verified: bool = False,
+        untouched: bool = False,
+        bounds: Bounds = NO_BOUNDS,
     ) -> str:
         """A person's certificate, one line; Denied for weak keys, bad names, no logins or too long a life.
 
         ``device``, ``requests``: as in `Identity`. ``source_networks``: where alone it may be used from (CIDR).
+        ``verified``, ``untouched``, ``bounds``: as in `Claims`.
         """
         if not timedelta(0) < ttl <= MAX_USER_TTL:
             hours = int(MAX_USER_TTL.total_seconds()) // 3600
             raise Denied(f"a certificate can be valid for at most {hours} hours", reason=f"{user} asked for {ttl}")
         names = tuple(checked(parse_name, role) for role in roles)
         identity = Identity(checked(parse_name, user), names, self._cluster, device, requests=tuple(requests))
+        if (verified or untouched) and not certifiable(public_key).on_hardware:
+            raise Denied("only a key on hardware can be touched, or verify its person: this is none")
         extensions = (
-            *permissions(None),
+            *left_by(bounds),
             (IDENTITY_EXTENSION, encode_claims(identity, None)),
             *encode_devices(identity),
+            *(((NO_TOUCH, None),) if untouched else ()),
         )
-        critical = ((SOURCE_ADDRESS, ",".join(source_networks)),) if source_networks else ()
+        critical = critical_options(bounds.command, source_networks, verified=verified)
         return self._issue(identity, logins, public_key, ttl, extensions, critical)
 
     async def issue_bot(
@@ -231,11 +241,11 @@ class Authority:
         names = tuple(checked(parse_name, role) for role in roles)
         identity = Identity(checked(parse_name, bot.user), names, self._cluster)
         extensions = (
-            *permissions(None),
+            *left_by(NO_BOUNDS),
             (IDENTITY_EXTENSION, encode_claims(identity, None)),
             (BOT_EXTENSION, str(generation)),
         )
-        critical = ((SOURCE_ADDRESS, ",".join(bot.sources)),) if bot.sources else ()
+        critical = critical_options(None, bot.sources)
         return self._issue(identity, logins, public_key, bot.life, extensions, critical)
 
     def _issue(
@@ -275,6 +285,7 @@ class Authority:
             raise Denied(public, reason=f"the permit of {permit.identity.user} expired at {permit.expires}")
         before = min(now + TARGET_TTL, permit.expires)
         kind, extensions = "openssh", permissions(permit.access)  # our node judges by `access` itself
+        critical = critical_options(permit.access.command)
         if permit.target.sub_kind is SubKind.NODE:
             access = msgspec.structs.replace(permit.access, source_networks=None)  # that was judged
             forwarded = Forwarded(
@@ -283,15 +294,14 @@ class Authority:
             kind, extensions = (
                 "user",
                 (
-                    *permissions(None),
+                    *left_by(NO_BOUNDS),
                     (IDENTITY_EXTENSION, encode_claims(permit.identity, forwarded)),
                     *encode_devices(permit.identity),
                 ),
             )
         user = checked(parse_name, permit.identity.user)
-        line = self._sign(
-            kind, CertKind.USER, public_key, user, checked_logins([permit.login]), before, extensions
-        )
+        logins = checked_logins([permit.login])
+        line = self._sign(kind, CertKind.USER, public_key, user, logins, before, extensions, critical=critical)
         return TargetCredential(line)
 
     async def issue_for_leaf(
@@ -312,10 +322,12 @@ class Authority:
         forwarded = Forwarded(door_of(granted.leaf.id), by, offers, checked_client(client_addr))
         known = replace(granted.identity, requests=())  # they are looked after here; to the leaf they say nothing
         said = encode_claims(known, forwarded)
-        extensions = (*permissions(None), (IDENTITY_EXTENSION, said), *encode_devices(granted.identity))
+        extensions = (*left_by(granted.bounds), (IDENTITY_EXTENSION, said), *encode_devices(granted.identity))
         user = checked(parse_name, granted.identity.user)
         logins = checked_logins([granted.login or PORTAL_LOGIN])
-        return TargetCredential(self._sign("user", CertKind.USER, public_key, user, logins, before, extensions))
+        critical = critical_options(granted.bounds.command)
+        line = self._sign("user", CertKind.USER, public_key, user, logins, before, extensions, critical=critical)
+        return TargetCredential(line)
 
     async def issue_host(self, public_key: str, principals: Sequence[str], *, ttl: timedelta = HOST_TTL) -> str:
         """A host certificate for these names and addresses, one line; Denied for bad names or keys."""

@@ -6,7 +6,7 @@ Signing is `interlock.services.keys.authority`.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import TypeVar
@@ -21,6 +21,7 @@ from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, parse_login, parse_name, parse_session_id
 from interlock.domain.access import NOTHING_SPECIAL, Access
+from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.identity import RECOVERY, Claims, Forwarded, Identity, Joining, TunnelPass, parse_client
 from interlock.domain.modes import mode_at_node
 from interlock.domain.request import MAX_CARRIED
@@ -40,16 +41,15 @@ Apart from the identity, so that whoever does not know them takes the certificat
 BOT_EXTENSION = "bot@interlock.dev"
 """Extension of a bot's certificates: their number, in decimal."""
 
-PERMISSIONS = frozenset(
-    {"permit-X11-forwarding", "permit-agent-forwarding", "permit-port-forwarding", "permit-pty", "permit-user-rc"}
-)
-"""OpenSSH's extensions that stand for permissions. Ours have all; one without is not widened (R6)."""
-
 REMEMBERED = 256
 """Genuine certificates whose signature is not verified again, as long as the trusted authorities are the same."""
 
-SOURCE_ADDRESS = "source-address"
-"""The critical option of OpenSSH: networks from which alone the certificate may be used."""
+FORCE_COMMAND, SOURCE_ADDRESS, VERIFY_REQUIRED = "force-command", "source-address", "verify-required"
+"""The critical options of OpenSSH (PROTOCOL.certkeys): what runs in place of what is asked for; networks from
+which alone the certificate may be used; and that its key, which is one on hardware, has to verify its person."""
+
+NO_TOUCH = "no-touch-required"
+"""The extension of OpenSSH by which a key on hardware need not be touched."""
 
 _REFUSED = "your certificate was not accepted: run ilsh login"
 _EXPIRED = "your certificate has expired: run ilsh login"
@@ -102,6 +102,15 @@ def encode_devices(identity: Identity) -> tuple[tuple[str, str], ...]:
     """The extensions that say with which devices the person has proved to be there."""
     devices = zip(DEVICE_EXTENSIONS, (identity.device, identity.confirmed), strict=True)
     return tuple((name, device) for name, device in devices if device)
+
+
+def critical_options(
+    command: str | None, networks: Sequence[str] = (), *, verified: bool = False
+) -> tuple[tuple[str, str | None], ...]:
+    """Those of a certificate with these restrictions."""
+    said = ((FORCE_COMMAND, command), (SOURCE_ADDRESS, ",".join(networks) or None))
+    options = tuple((name, value) for name, value in said if value is not None)
+    return (*options, (VERIFY_REQUIRED, None)) if verified else options
 
 
 class CertificateReader:
@@ -185,15 +194,14 @@ def _claims(contents: Certificate) -> Claims:
     if extension is None:
         msg = "it carries no identity"
         raise ValueError(msg)
-    if missing := PERMISSIONS - extensions.keys():
-        msg = f"it withholds {min(missing)}, and here it is roles that do"
-        raise ValueError(msg)
     # msgspec's errors are ValueErrors
     claimed = _DECODER.decode(extension)
     if parse_name(claimed.user) != contents.key_id:
         msg = f"key ID and identity differ: {claimed.user!r}"
         raise ValueError(msg)
     device, confirmed = (_device(extensions.get(name)) for name in DEVICE_EXTENSIONS)
+    critical = _critical(contents)
+    withheld = (each for each in Permission if each.extension not in extensions)
     return Claims(
         identity=Identity(
             claimed.user,
@@ -210,8 +218,11 @@ def _claims(contents: Certificate) -> Claims:
         valid_before=_moment(contents.valid_before),
         serial=contents.serial,
         forwarded=None if claimed.forwarded is None else _hand_over(claimed.forwarded),
-        source_networks=_source_networks(contents),
+        source_networks=_source_networks(critical),
         bot=_generation(extensions.get(BOT_EXTENSION)),
+        verified=VERIFY_REQUIRED in critical,
+        untouched=NO_TOUCH in extensions,
+        bounds=Bounds.of(critical.get(FORCE_COMMAND), withheld),
     )
 
 
@@ -256,14 +267,24 @@ def _hand_over(said: _Forwarded) -> Forwarded:
     return Forwarded(DaemonId(said.target), DaemonId(said.by), said.records, said.client, access, joining)
 
 
-def _source_networks(contents: Certificate) -> tuple[str, ...]:
-    networks: tuple[str, ...] = ()
+def _critical(contents: Certificate) -> dict[str, str | None]:
+    """The critical options; ValueError for one that we do not know, or that says what it cannot."""
     for name, value in contents.critical_options:
-        if name != SOURCE_ADDRESS or value is None:
+        if name not in (FORCE_COMMAND, SOURCE_ADDRESS, VERIFY_REQUIRED):
             msg = f"critical option {name[:64]!r} is not known here"
             raise ValueError(msg)
-        networks = tuple(str(ip_network(each, strict=False)) for each in value.split(","))
-    return networks
+        if (value is None) is not (name == VERIFY_REQUIRED):
+            msg = f"critical option {name} has {'no value' if value is None else 'a value'}"
+            raise ValueError(msg)
+        if name == VERIFY_REQUIRED and not contents.key.on_hardware:
+            msg = f"critical option {name} for a key that verifies nobody"
+            raise ValueError(msg)
+    return dict(contents.critical_options)
+
+
+def _source_networks(critical: Mapping[str, str | None]) -> tuple[str, ...]:
+    said = critical.get(SOURCE_ADDRESS)
+    return () if said is None else tuple(str(ip_network(each, strict=False)) for each in said.split(","))
 
 
 def _moment(seconds: int) -> datetime:

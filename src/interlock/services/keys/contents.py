@@ -12,14 +12,15 @@ from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied
 from interlock.core.ids import parse_login
 from interlock.domain.access import Access
+from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.identity import parse_client
 
-_PERMISSIONS: dict[str, Callable[[Access], bool]] = {
-    "permit-X11-forwarding": lambda access: access.x11_forwarding,
-    "permit-agent-forwarding": lambda access: access.agent_forwarding,
-    "permit-port-forwarding": lambda access: access.local_forwarding or access.remote_forwarding,
-    "permit-pty": lambda _: True,
-    "permit-user-rc": lambda _: True,
+_PERMISSIONS: dict[Permission, Callable[[Access], bool]] = {
+    Permission.X11: lambda access: access.x11_forwarding,
+    Permission.AGENT: lambda access: access.agent_forwarding,
+    Permission.PORTS: lambda access: access.local_forwarding or access.remote_forwarding,
+    Permission.PTY: lambda access: access.pty,
+    Permission.USER_RC: lambda access: access.user_rc,
 }
 _RSA_BITS = range(2048, 8193)  # shorter ones are breakable, longer ones are a way to burn our CPU (R17)
 _HOST_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}")
@@ -38,9 +39,14 @@ def certifiable(line: str) -> PublicKey:
     return key
 
 
-def permissions(access: Access | None) -> tuple[tuple[str, str | None], ...]:
-    """The extensions of OpenSSH that stand for permissions; without ``access`` all: our own servers ask policy."""
-    return tuple((name, None) for name, allowed in _PERMISSIONS.items() if access is None or allowed(access))
+def permissions(access: Access) -> tuple[tuple[str, str | None], ...]:
+    """The extensions of OpenSSH that stand for permissions, for a plain sshd."""
+    return tuple((each.extension, None) for each, allowed in _PERMISSIONS.items() if allowed(access))
+
+
+def left_by(bounds: Bounds) -> tuple[tuple[str, str | None], ...]:
+    """The same for our own servers, which ask policy: all but those withheld."""
+    return tuple((each.extension, None) for each in Permission if each not in bounds.withheld)
 
 
 def checked(parse: Callable[[str], str], text: str) -> str:

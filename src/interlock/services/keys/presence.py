@@ -190,7 +190,8 @@ class Attendance:
             raise refuse("without a beacon of its own" if age is None else f"that is stale: {_minutes(age)} old")
         if said.key != shown:
             raise refuse("by another key or certificate than it showed")
-        if not is_signed(person, said.algorithm, said.signature, said.signed, verified=claims.verified):
+        flags = {"verified": claims.verified, "untouched": claims.untouched}
+        if not is_signed(person, said.algorithm, said.signature, said.signed, **flags):
             raise refuse("whose signature does not match")
         return Seen(said.user, said.session_id, names, refuse)
 

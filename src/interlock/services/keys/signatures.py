@@ -26,13 +26,23 @@ _PRESENT, _VERIFIED = 1, 4
 """The flags of a signature for which the key was touched, and has verified its person."""
 
 
-def is_signed(key: PublicKey, algorithm: str, signature: bytes, data: bytes, *, verified: bool = False) -> bool:
+def is_signed(
+    key: PublicKey,
+    algorithm: str,
+    signature: bytes,
+    data: bytes,
+    *,
+    verified: bool = False,
+    untouched: bool = False,
+) -> bool:
     """Whether the key has signed the data. ``signature``: what follows the algorithm's name in its wire form.
 
-    Not by SHA-1, and not by a security key that was not touched, or, if ``verified``, has not verified its person.
+    Not by SHA-1, and not by a security key that was not touched, unless it may be ``untouched``, or that has not
+    verified its person, if it has to be ``verified``.
     """
+    wanted = (0 if untouched else _PRESENT) | (_VERIFIED if verified else 0)
     try:
-        _verify(key, algorithm, Reader(signature), data, _PRESENT | _VERIFIED if verified else _PRESENT)
+        _verify(key, algorithm, Reader(signature), data, wanted)
     except (InvalidSignature, RemoteProtocolError, ValueError):
         return False
     return True

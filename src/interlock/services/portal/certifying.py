@@ -101,7 +101,7 @@ class Certifying:
     async def use_access(self, caller: Caller, request: wire.UseAccess) -> wire.Signed:
         """A certificate like the one that was shown, with the roles of a request, and for no longer than that."""
         claims = caller.claims
-        if claims is None or claims.enrolled:  # what restricts a key is its owner's word, and in no certificate
+        if claims is None or claims.enrolled or claims.restricted:  # a new certificate would not say how
             raise Denied("sign in with ilsh login: it counts what was approved")
         if _fingerprint(request.public_key) not in claims.identity.keys[:1]:
             # Otherwise whoever passes the request on (a proxy apart), or has a stolen key, would have one more.
@@ -132,7 +132,7 @@ class Certifying:
         roles = [role for role in roles if role.name in names or role.name in granted]
         logins = logins_of(roles) or (_nowhere(caller.user, roles),)
         ends = (each.deadline - self._clock.now() for each in approved)
-        ttl = min([ttl, *ends, *_longest(roles)])
+        ttl = min([ttl, *ends, *longest(roles)])
         before = caller.claims
         bound = before.source_networks if before is not None else ()
         certificate = await self._authority.issue_user(
@@ -160,7 +160,7 @@ class Certifying:
             raise Denied("there are no bots here")
         names, allowed = tuple(role.name for role in roles), tuple(logins_of(roles))
         pinned = _pinned(caller.source, roles)
-        bot = replace(bot, life=min([bot.life, *_longest(roles)]), sources=pinned or bot.sources)
+        bot = replace(bot, life=min([bot.life, *longest(roles)]), sources=pinned or bot.sources)
         certificate, logins = await self._bots.sign(bot, caller, names, allowed, request.public_key)
         return wire.Signed(
             certificate=certificate,
@@ -183,7 +183,7 @@ def logins_of(roles: Sequence[Role]) -> tuple[str, ...]:
     return tuple(sorted({login for role in roles for login in role.logins}))
 
 
-def _longest(roles: list[Role]) -> list[timedelta]:
+def longest(roles: Sequence[Role]) -> list[timedelta]:
     """For how long at most roles let a certificate live."""
     said = (role.options.max_certificate_ttl for role in roles)
     return [timedelta(seconds=each) for each in said if each is not None]

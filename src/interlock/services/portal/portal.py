@@ -133,6 +133,7 @@ class Portal:
         try:
             if caller.claims is not None and caller.claims.forwarded is not None:
                 return await self._answer_foreign(caller.claims, request)
+            _check_bounds(caller)
             await self._check_bot(caller, request)
             roles = await self._current_roles(caller)
             if isinstance(request, _WEIGHTY) and required_by(roles) is not None:
@@ -313,6 +314,13 @@ class Portal:
     ) -> None:
         who: dict[str, JsonValue] = {"user": caller.user, "addr.remote": caller.source}
         self._events.emit(self._factory.make(kind, who | fields, sid=sid))
+
+
+def _check_bounds(caller: Caller) -> None:
+    """Denied to whom a certificate or key leaves one command: that is for nodes, and nothing here is it."""
+    if caller.claims is not None and caller.claims.bounds.command is not None:
+        public = "your certificate or key is for one command on nodes: run ilsh login for everything else"
+        raise Denied(public, reason=f"{caller.user} asked the portal with a forced command")
 
 
 def _who(caller: Caller) -> Identity:

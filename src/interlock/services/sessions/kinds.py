@@ -3,10 +3,8 @@
 from interlock.core.errors import Denied
 from interlock.domain.access import Access, SessionKind
 from interlock.domain.audit import Kind
+from interlock.domain.session import SFTP, Start
 from interlock.domain.session import SessionKind as Wanted
-from interlock.domain.session import Start
-
-SFTP = "sftp"
 
 _WORDS = {
     SessionKind.SHELL: ("shells", Kind.SESSION_REJECTED),

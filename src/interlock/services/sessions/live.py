@@ -365,7 +365,7 @@ class LiveSession:
             rows=window.rows,
             term=shortened(start.term, MAX_TERM),
             origin_cluster=self._origin,
-            event=self._common,
+            event=self._common | start.original_fields(),
         )
 
 
@@ -383,6 +383,7 @@ def command_event(start: Start, ended: Exit) -> tuple[Kind, dict[str, JsonValue]
             kind = Kind.EXEC if ended.clean else Kind.EXEC_FAILURE
             code = str(-1 if ended.status is None else ended.status)  # -1: no status, as the field has it
             fields: dict[str, JsonValue] = {"command": start.shown, "exitCode": code}
+            fields |= start.original_fields()
             return kind, fields if ended.clean else fields | {"exitError": exit_error(ended)}
         case SessionKind.SUBSYSTEM:
             kind = Kind.SUBSYSTEM if ended.clean else Kind.SUBSYSTEM_FAILURE

@@ -103,6 +103,7 @@ class Judgement:
                 reason = f"certificate {claims.serial} was valid until {claims.valid_before}"
                 raise Denied("your certificate has expired: run ilsh login", reason=reason)
             access = await self._court.admission.admit(claims, login, target.id)
+            access = access.within(claims.bounds)  # an auth of before does not know them
             check_source(claims.identity, access, self._client)
         elif claims.forwarded.target != target.id:
             public = f"access denied: the certificate was issued for another node than {target.hostname}"

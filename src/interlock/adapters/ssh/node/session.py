@@ -13,12 +13,12 @@ from interlock.adapters.ssh.node.child import Child, Children, Ended
 from interlock.adapters.ssh.node.environment import SessionFacts
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.live import Announcement, Live
+from interlock.adapters.ssh.node.plan import Plan, planned
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.room import PIECE, room
-from interlock.adapters.ssh.node.sftp import subsystem_command
-from interlock.adapters.ssh.node.spawn import LOGIN_SHELL, Program, command_line
 from interlock.adapters.ssh.node.wanted import Wanted
 from interlock.adapters.ssh.seams.node import NodeChannel, NodeConnection, NodeSession
+from interlock.core.channel_requests import NO_TERMINAL
 from interlock.core.errors import Denied, InterlockError, RecordingError
 from interlock.core.extensions import CLIENT_LEFT, CURRENT_SESSION_ID
 from interlock.core.sides import Side
@@ -66,9 +66,8 @@ class ShellSession(NodeSession):
         self._started = False  # the recording runs
         self._exit_told = False
         self._over = False
-        self._tx = 0  # bytes from the client
-        self._rx = 0  # bytes to the client
-        self._program: Program | None = None  # once it was asked for
+        self._tx = self._rx = 0  # bytes from and to the client
+        self._plan: Plan | None = None  # once something was asked for
         self._paused = False  # a moderator is missing
         self._client_full = False  # too much waits for the client already
         self._no_room = False  # output would have to wait for the client
@@ -114,6 +113,8 @@ class ShellSession(NodeSession):
         """Remember the terminal; it is opened when something is started on it."""
         if self._start_seen:
             return False
+        if not self._live.ctx.access.pty:
+            return self._refuse("pty-req", NO_TERMINAL, NO_TERMINAL)
         self._wanted.note_terminal(term_type, term_size, term_modes)
         return True
 
@@ -128,13 +129,12 @@ class ShellSession(NodeSession):
         if b"\0" in argument:
             public = "a command cannot contain a NUL character"
             return self._refuse(kind, public, f"{kind} with a NUL in {len(argument)} bytes")
-        command = subsystem_command(argument) if kind == "subsystem" else argument
-        if command is None:
+        forced = self._live.ctx.access.command
+        if (plan := planned(kind, argument, forced)) is None:
             name = argument[:64].decode("utf-8", "backslashreplace")
             return self._refuse(kind, f"this host does not serve the subsystem {name}", f"subsystem {name}")
         self._start_seen = True
-        program = LOGIN_SHELL if kind == "shell" else command_line(command)
-        self._connection.run(self._start(self._wanted.describe(SessionKind(kind), argument), program))
+        self._connection.run(self._start(self._wanted.describe(SessionKind(kind), argument).forced(forced), plan))
         return True
 
     def forwarding_requested(self, what: str, data: bytes) -> bool:
@@ -275,8 +275,8 @@ class ShellSession(NodeSession):
 
     def begin(self) -> None:
         """Enough moderators are there."""
-        if self._program is not None:
-            self._connection.run(self._launch(self._program))
+        if self._plan is not None:
+            self._connection.run(self._launch(self._plan))
 
     def type(self, data: bytes) -> int:
         """A peer typed."""
@@ -310,10 +310,10 @@ class ShellSession(NodeSession):
             self._end(reason or text)
             self._finish(b"exit-status", uint32(ENDED_BY_GATEWAY))
 
-    async def _start(self, start: Start, program: Program) -> None:
+    async def _start(self, start: Start, plan: Plan) -> None:
         if self._over:
             return
-        self._program = program
+        self._plan = plan
         try:
             await self._live.ready()
             if self._is_over():  # the client has left meanwhile
@@ -327,13 +327,13 @@ class ShellSession(NodeSession):
         if self._live.parties.waiting:
             self._answer_start()  # so that the client shows what we say
         else:
-            await self._launch(program)
+            await self._launch(plan)
 
-    async def _launch(self, program: Program) -> None:
+    async def _launch(self, plan: Plan) -> None:
         if self._over:
             return
         try:
-            child = await self._children.start(lambda: self._wanted.spawn(program, self._forwards.variables), self)
+            child = await self._children.start(lambda: self._wanted.spawn(plan, self._forwards.variables), self)
         except InterlockError as error:
             self._fail_start(error.public)
             return

@@ -23,6 +23,7 @@ from interlock.adapters.ssh.node.packets import NodePackets
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.stay import Occupant, Stay
 from interlock.adapters.ssh.record import ConnectionRecord
+from interlock.adapters.ssh.seams.certificates import wanted_flags
 from interlock.adapters.ssh.seams.forward import ForwardingConnection
 from interlock.adapters.ssh.seams.inplace import Packets
 from interlock.adapters.ssh.seams.node import NodeConnection, NodeHooks, NodeSession
@@ -112,21 +113,21 @@ class Visitor(NodeHooks):
         """Certificates travel as public keys (RFC 4252 §7)."""
         return True
 
-    def judge(self, user: str, certificate: bytes) -> bool:
+    def judge(self, user: str, certificate: bytes) -> int | None:
         """Whether the certificate is genuine, valid now and usable from here."""
         try:
             claims = self._house.claims.read(certificate, now=self._house.clock.now())
         except Denied as error:
             self._turned_away(user, error)
-            return False
+            return None
         client, _ = self._person(claims)
         if not claims.allows_source(client):
             public = "your certificate may not be used from this address"
             reason = f"certificate {claims.serial} is bound to {', '.join(claims.source_networks)}, not {client}"
             self._turned_away(user, Denied(public, reason=reason))
-            return False
+            return None
         self._judged = (certificate, claims)
-        return True
+        return wanted_flags(verified=claims.verified, untouched=claims.untouched)
 
     def proven(self, user: str, certificate: bytes) -> None:
         """The client holds the certificate's key: from here on its claims count (R12, R13)."""

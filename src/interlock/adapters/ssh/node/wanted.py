@@ -9,7 +9,8 @@ from dataclasses import replace
 from interlock.adapters.ssh.node import terminal as tty
 from interlock.adapters.ssh.node.accounts import Account
 from interlock.adapters.ssh.node.environment import RequestedEnvironment, SessionFacts, session_environment
-from interlock.adapters.ssh.node.spawn import Launch, Program, Spawned, spawn, spawn_on
+from interlock.adapters.ssh.node.plan import Plan
+from interlock.adapters.ssh.node.spawn import Launch, Spawned, spawn, spawn_on
 from interlock.core.extensions import SESSION_INVITED, SESSION_REASON
 from interlock.domain.session import SessionKind, Start, Window
 
@@ -49,9 +50,9 @@ class Wanted:
             term = self.terminal.term
         return Start(kind, command, self.window, term, self._words.reason, self._words.invited)
 
-    def spawn(self, program: Program, variables: Mapping[str, str]) -> Spawned:
+    def spawn(self, plan: Plan, variables: Mapping[str, str]) -> Spawned:
         """Start it; call it in a thread, as that blocks for milliseconds. ``variables``: what forwards add."""
-        facts = replace(self._facts, variables=variables)
+        program, facts = plan.program, replace(self._facts, variables={**variables, **plan.variables})
         if self.terminal is None:
             return spawn(Launch(self._account, program, self._variables(facts, "", "")))
         terminal = tty.open_terminal(self.terminal, self._account)

@@ -7,7 +7,6 @@ itself is true of this module as well.
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from functools import lru_cache
-from typing import Any
 
 import asyncssh
 from asyncssh.connection import SSHServerConnection
@@ -15,11 +14,10 @@ from asyncssh.packet import String
 from asyncssh.public_key import (
     KeyImportError,
     SSHKey,
-    SSHOpenSSHCertificate,
-    decode_ssh_certificate,
     decode_ssh_public_key,
 )
 
+from interlock.core.certificate import SignedCertificate
 from interlock.core.errors import RemoteProtocolError
 from interlock.core.wire import Reader
 
@@ -31,13 +29,19 @@ _WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
 _SECURITY_KEY = b"sk-"
 
 TOUCHED = 1
-"""Flag of a security key's signature (PROTOCOL.u2f): somebody has touched it. We always ask for that."""
+"""Flag of a security key's signature (PROTOCOL.u2f): somebody has touched it."""
 
 VERIFIED = 4
 """And it has verified its person, by PIN or finger."""
 
 REMEMBERED = 256
 """Genuine certificates that need not be decoded again: a client shows its own two times per connection."""
+
+
+def wanted_flags(*, verified: bool, untouched: bool) -> int:
+    """The flags that a security key's signature has to have, by what its certificate or enrolment says."""
+    return (0 if untouched else TOUCHED) | (VERIFIED if verified else 0)
+
 
 _GUESS_RULE = b"kexguess2@matt.ucc.asn.au"
 """Dropbear's rule for a client's first key exchange packet that comes unasked, and the one asyncssh has: it counts
@@ -48,8 +52,11 @@ class CertificateHooks(asyncssh.SSHServer, ABC):
     """What a `CertifiedConnection` asks of the object that its server factory made."""
 
     @abstractmethod
-    def judge(self, user: str, certificate: bytes) -> bool:
-        """Whether a certificate (wire form) is genuine. Grants nothing: no signature was seen yet (R12)."""
+    def judge(self, user: str, certificate: bytes) -> int | None:
+        """Whether a certificate (wire form) is genuine; None if not. Grants nothing: nobody has signed yet (R12).
+
+        Else the flags that a security key's signature has to have.
+        """
 
     @abstractmethod
     def proven(self, user: str, certificate: bytes) -> None:
@@ -72,9 +79,10 @@ class CertificateHooks(asyncssh.SSHServer, ABC):
 
 
 class CertifiedConnection(SSHServerConnection):
-    """A client's connection on which only our own verdict on user certificates counts."""
+    """A client's connection on which only our own verdict on user certificates counts.
 
-    _proven_options: Any = None  # of the certificate that was proven last
+    asyncssh is told of no options of certificates: what one withholds, its owner does by `Access` (R13).
+    """
 
     async def send_userauth_success(self) -> None:
         """Only if nothing else is asked for."""
@@ -82,8 +90,6 @@ class CertifiedConnection(SSHServerConnection):
         if isinstance(hooks, CertificateHooks) and hooks.unfinished():
             self.send_userauth_failure(True)
             return
-        # asyncssh refuses what it does not permit, a PTY for example, and forgets it with each request (R13).
-        self._cert_options = self._proven_options
         await super().send_userauth_success()
 
     def run(self, work: Coroutine[None, None, None]) -> None:
@@ -105,35 +111,31 @@ class CertifiedConnection(SSHServerConnection):
         hooks = self._owner
         if not isinstance(hooks, CertificateHooks):
             return False
-        options, flags = None, TOUCHED
-        key: SSHKey | None = None
-        if not _is_certificate(key_data):
-            wanted = await hooks.judge_key(username, key_data)
-            if wanted is not None:  # only what is known is looked into
-                key, flags = _plain_key(key_data), wanted
-        elif hooks.judge(username, key_data) and (certificate := _user_certificate(key_data)) is not None:
-            key, options = certificate.key, certificate.options
+        certified = _is_certificate(key_data)
+        flags = hooks.judge(username, key_data) if certified else await hooks.judge_key(username, key_data)
+        if flags is None:  # only what is known is looked into
+            return False
+        key = _certified_key(key_data) if certified else _plain_key(key_data)
         if key is None:
             return False
         if not msg:
             return True
-        key.set_touch_required(True)
+        key.set_touch_required(bool(flags & TOUCHED))
         if not _strong(signature, flags) or not key.verify(String(self._session_id) + msg, signature):
             return False
         await hooks.weigh(username, key_data)
-        self._proven_options = options
         self.was_signed(msg, signature)
         hooks.proven(username, key_data)
         return True
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _user_certificate(certificate: bytes) -> SSHOpenSSHCertificate | None:
+def _certified_key(certificate: bytes) -> SSHKey | None:
+    """Read by us: asyncssh does not know every option that counts here."""
     try:
-        decoded = decode_ssh_certificate(certificate)
-    except KeyImportError:
+        return decode_ssh_public_key(SignedCertificate.parse(certificate).certificate.key.blob)
+    except (ValueError, KeyImportError):
         return None
-    return decoded if isinstance(decoded, SSHOpenSSHCertificate) else None
 
 
 def _is_certificate(key_data: bytes) -> bool:
