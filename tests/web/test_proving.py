@@ -87,11 +87,6 @@ async def desk_sign_in(desk: WebDesk) -> str:
     """The cookie of alice, who came by an identity provider."""
     local = desk.local
     sign_ins = BrowserSignIns(
-        store=local.browsers,
-        users=local.users,
-        locks=local.locks,
-        cluster=local.cluster.name,
-        clock=desk.clock,
-        entropy=local.entropy,
+        store=local.browsers, admitting=local.admitting(desk.events), clock=desk.clock, entropy=local.entropy
     )
     return await sign_ins.begin("alice", method="oidc", device="", source="192.0.2.9")

@@ -190,9 +190,7 @@ async def test_a_one_time_password_is_changed_with_the_second_factor(desk: WebDe
     await desk.local.factor_store.add_device(phone_of("carol"))
     cookie = await BrowserSignIns(
         store=desk.local.browsers,
-        users=desk.local.users,
-        locks=desk.local.locks,
-        cluster=desk.local.cluster.name,
+        admitting=desk.local.admitting(desk.events),
         clock=desk.clock,
         entropy=desk.local.entropy,
     ).begin("carol", method="local", device="passkey", source="192.0.2.7")

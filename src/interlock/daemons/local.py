@@ -54,6 +54,7 @@ from interlock.services.keys.authority import Authority
 from interlock.services.keys.certificates import CertificateReader
 from interlock.services.recordings.catalogue import Catalogue
 from interlock.services.sessions.claiming import Claim
+from interlock.services.signin.admitting import Admitting
 from interlock.services.signin.confirming import Confirmations
 from interlock.services.signin.enrolment import EnrolledKeys
 from interlock.services.signin.factors import Factors
@@ -119,13 +120,22 @@ class Local:
             users=self.users,
             passwords=self.passwords,
             factors=self.factors(sink),
+            admitting=self.admitting(sink),
+            clock=self.clock,
+            bots=BotTokens(self.bots, self.clock),
+            browsers=browsers,
+        )
+
+    def admitting(self, sink: EventSink) -> Admitting:
+        """Who may be signed in, told to ``sink``."""
+        return Admitting(
+            users=self.users,
             locks=self.locks,
+            vouched=self.sso,
             sink=sink,
             cluster=self.cluster.name,
             clock=self.clock,
             entropy=self.entropy,
-            bots=BotTokens(self.bots, self.clock),
-            browsers=browsers,
         )
 
     def enrolled_keys(self) -> EnrolledKeys:

@@ -27,6 +27,7 @@ from interlock.services.signin.signin import SignIn
 from interlock.services.signin.sso import Sso
 
 if TYPE_CHECKING:
+    from interlock.web.parts import Web
     from interlock.web.server import WebServer
     from interlock.web.visit import Network, Site
 
@@ -103,10 +104,7 @@ def confirmations(config: WebConfig, local: Local, sink: EventSink) -> Confirmat
     """For whoever lets people sign in at a terminal; it offers nothing if there is no web part."""
     return Confirmations(
         store=local.browsers,
-        users=local.users,
-        locks=local.locks,
-        sink=sink,
-        cluster=local.cluster.name,
+        admitting=local.admitting(sink),
         public_url=config.public_url if config.listen else "",
         clock=local.clock,
         entropy=local.entropy,
@@ -183,66 +181,65 @@ def web_app(
 ) -> object:
     """The pages, for a server that speaks ASGI. ``http``: how providers are asked, if not by the network."""
     from interlock.web.app import make_app
+
+    return make_app(web_parts(settings, local, sink, passwords, http))
+
+
+def web_parts(
+    settings: WebConfig,
+    local: Local,
+    sink: EventSink,
+    passwords: PasswordCheck,
+    http: ProviderHttp | None = None,
+) -> "Web":
+    """What the pages stand on."""
     from interlock.web.parts import Web
 
-    clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
-    links = Links(
-        store=local.browsers,
-        users=local.users,
-        sign_ins=local.browsers,
-        passwords=local.passwords,
-        locks=local.locks,
-        sink=sink,
-        cluster=cluster,
-        clock=clock,
-        entropy=entropy,
-    )
-    sign_ins = BrowserSignIns(
-        store=local.browsers, users=local.users, locks=local.locks, cluster=cluster, clock=clock, entropy=entropy
-    )
-    factors, errands, site = local.factors(sink), Errands(local.browsers, clock), _site(settings, cluster)
+    clock, entropy, cluster = local.clock, local.entropy, local.cluster
+    factors, errands, site = local.factors(sink), Errands(local.browsers, clock), _site(settings, cluster.name)
+    admitting = local.admitting(sink)
     passkeys = Passkeys(
-        vouched=local.sso,
         devices=local.factor_store,
         factors=factors,
-        users=local.users,
-        locks=local.locks,
+        admitting=admitting,
         errands=errands,
-        sink=sink,
-        cluster=cluster,
-        cluster_id=local.cluster.id,
+        cluster=cluster.name,
+        cluster_id=cluster.id,
         host=site.host,
         origin=site.public_url,
         clock=clock,
         entropy=entropy,
     )
-    return make_app(
-        Web(
-            site=site,
-            passwords=passwords,
-            factors=factors,
-            passkeys=None if _is_address(site.host) else passkeys,
-            links=links,
-            sign_ins=sign_ins,
+    return Web(
+        site=site,
+        passwords=passwords,
+        factors=factors,
+        passkeys=None if _is_address(site.host) else passkeys,
+        links=Links(
+            store=local.browsers,
+            users=local.users,
+            sign_ins=local.browsers,
+            passwords=local.passwords,
+            admitting=admitting,
+            clock=clock,
+        ),
+        sign_ins=BrowserSignIns(store=local.browsers, admitting=admitting, clock=clock, entropy=entropy),
+        errands=errands,
+        sso=Sso(
+            connectors=local.sso,
+            vouched=local.sso,
+            users=local.users,
+            access=local.users,
+            admitting=admitting,
             errands=errands,
-            sso=Sso(
-                connectors=local.sso,
-                vouched=local.sso,
-                users=local.users,
-                access=local.users,
-                locks=local.locks,
-                errands=errands,
-                http=http if http is not None else _providers(settings),
-                sink=sink,
-                cluster=cluster,
-                redirect_uri=f"{site.public_url}/sso/callback",
-                clock=clock,
-                entropy=entropy,
-            ),
-            confirmations=confirmations(settings, local, sink),
+            http=http if http is not None else _providers(settings),
+            redirect_uri=f"{site.public_url}/sso/callback",
             clock=clock,
             entropy=entropy,
-        )
+        ),
+        confirmations=confirmations(settings, local, sink),
+        clock=clock,
+        entropy=entropy,
     )
 
 

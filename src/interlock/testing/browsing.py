@@ -146,10 +146,7 @@ async def web_desk(
             web_app(settings, local, events, passwords, http),
             Confirmations(
                 store=local.browsers,
-                users=local.users,
-                locks=local.locks,
-                sink=events,
-                cluster=local.cluster.name,
+                admitting=local.admitting(events),
                 public_url=settings.public_url,
                 clock=clock,
                 entropy=local.entropy,

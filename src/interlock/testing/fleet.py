@@ -16,6 +16,7 @@ from interlock.core.certificate import PublicKey
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.apart import proxies_apart
 from interlock.daemons.config import AuthConfig, Config, WebConfig
+from interlock.daemons.database import DATABASE
 from interlock.daemons.local import Local, open_local
 from interlock.daemons.proxy import open_services
 from interlock.daemons.web import signing_in
@@ -32,6 +33,7 @@ from interlock.services.fleet.shown import Shown
 from interlock.services.keys.daemonca import DaemonKind, HostIdentity, open_daemon_ca
 from interlock.services.signin.signin import Passwords
 from interlock.testing.clock import FakeClock
+from interlock.testing.database import put_database
 from interlock.testing.presence import Connecting, public_blob
 
 PASSWORD = "correct horse battery staple"
@@ -104,7 +106,10 @@ async def auth_side(directory: Path, auth: AuthConfig | None = None) -> AsyncIte
     """All of it."""
     clock, web = FakeClock(), WebConfig(listen="127.0.0.1:0", public_url="https://gateway.example.com")
     config = Config(auth=auth or AuthConfig(), web=web)
-    async with open_local(directory / "auth", clock=clock) as opened:
+    data = directory / "auth"
+    data.mkdir(mode=0o700)
+    put_database(data / DATABASE)
+    async with open_local(data, clock=clock) as opened:
         local = replace(opened, passwords=Passwords(time_cost=1, memory_kib=64, parallelism=1))
         services = await open_services(config, local)
         await local.clusters.set_recording_mode(RecordingMode.PROXY)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from interlock.core.errors import NotFound, SignInFailed
 from interlock.domain.audit import AuditEvent
 from interlock.ports import User
+from interlock.services.signin.admitting import Admitting
 from interlock.services.signin.factors import Factors
 from interlock.services.signin.signin import Passwords, SignIn
 from interlock.testing.clock import START, FakeClock
@@ -75,11 +76,16 @@ class SignInDesk:
             users=self.users,
             passwords=self.passwords,
             factors=self.factors,
-            locks=self.locks,
-            sink=self.sink,
-            cluster="demo",
+            admitting=Admitting(
+                users=self.users,
+                locks=self.locks,
+                vouched=None,
+                sink=self.sink,
+                cluster="demo",
+                clock=self.clock,
+                entropy=FakeEntropy(),
+            ),
             clock=self.clock,
-            entropy=FakeEntropy(),
         )
 
     async def add(self, name: str, *, must_change: bool = False) -> None:

@@ -14,7 +14,8 @@ from interlock.core.browser import ANYBODY, CHALLENGE, SUBMETHOD, address_in
 from interlock.domain.browser import CONFIRM_LIFE, FRESH, Purpose
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, LockKind
-from interlock.services.signin.confirming import MAX_OF_SOURCE, NOT_CONFIRMED, NOT_VALID
+from interlock.services.signin.admitting import NOT_CONFIRMED
+from interlock.services.signin.confirming import MAX_OF_SOURCE, NOT_VALID
 from interlock.testing.authenticator import Authenticator
 from interlock.testing.browsing import PASSWORD, URL, WebDesk, web_desk
 from interlock.testing.clock import START

@@ -10,8 +10,9 @@ from interlock.domain.audit import Kind
 from interlock.domain.identity import RECOVERY
 from interlock.domain.lock import Lock, LockKind
 from interlock.services.signin import brake
+from interlock.services.signin.admitting import WRONG_CODE
 from interlock.services.signin.factors import STEP_S
-from interlock.services.signin.signin import PUBLIC, WRONG_CODE, Judgement, SignInResult
+from interlock.services.signin.signin import PUBLIC, Judgement, SignInResult
 from interlock.testing.clock import START
 from interlock.testing.factors import Authenticator, phone_of
 from interlock.testing.signin import ELSEWHERE, HERE, NEW, PASSWORD, SignInDesk

@@ -11,6 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+BRAKED = "too many failures, the brake is on"
+"""The reason, for the audit log; people read what they read of any failure."""
+
 FREE_FAILURES = 5
 """Failures of one user from one source before the brake acts."""
 

@@ -11,10 +11,9 @@ from datetime import datetime, timedelta
 from interlock.core.address import source_of
 from interlock.core.errors import LimitReached, Locked, NotFound
 from interlock.domain.browser import BrowserSignIn, Errand
-from interlock.domain.lock import Subject
-from interlock.ports import Clock, Entropy, LockSource, User, UserSource
+from interlock.ports import Clock, Entropy, User
 from interlock.ports.browser import BrowserSignInStore, ErrandStore
-from interlock.services.access.locks import check_stored
+from interlock.services.signin.admitting import Admitting
 from interlock.services.signin.digests import digest_of, new_secret
 
 MAX_SIGN_INS = 20
@@ -50,20 +49,9 @@ class SignedIn:
 class BrowserSignIns:
     """See the module's docstring."""
 
-    def __init__(
-        self,
-        *,
-        store: BrowserSignInStore,
-        users: UserSource,
-        locks: LockSource,
-        cluster: str,
-        clock: Clock,
-        entropy: Entropy,
-    ) -> None:
+    def __init__(self, *, store: BrowserSignInStore, admitting: Admitting, clock: Clock, entropy: Entropy) -> None:
         self._store = store
-        self._users = users
-        self._locks = locks
-        self._cluster = cluster
+        self._admitting = admitting
         self._clock = clock
         self._entropy = entropy
 
@@ -84,9 +72,7 @@ class BrowserSignIns:
             await self._store.remove_sign_in(found.digest)
             return None
         try:
-            account = await self._users.user(found.user)
-            subject = Subject.signing_in(account.name, account.roles, self._cluster, found.device)
-            await check_stored(self._locks, subject, now=now)
+            account = await self._admitting.still(found.user, device=found.device)
         except (NotFound, Locked):
             return None
         if now - found.used >= TOUCHED:

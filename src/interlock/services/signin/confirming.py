@@ -8,16 +8,15 @@ code can see that it is one. One sign-in comes of a confirmation, for exactly th
 from dataclasses import dataclass
 
 from interlock.core.address import source_of
-from interlock.core.errors import Denied, LimitReached, Locked, NotFound, SignInFailed
+from interlock.core.errors import Denied, LimitReached, SignInFailed
 from interlock.core.ids import parse_name
-from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.browser import CONFIRM_LIFE, Confirmation, Purpose, Verdict, make_code, parse_code
-from interlock.domain.lock import Subject
-from interlock.ports import Clock, Entropy, EventSink, LockSource, UserSource
+from interlock.ports import Clock, Entropy
 from interlock.ports.browser import ConfirmationStore
-from interlock.services.access.locks import check_stored
+from interlock.services.signin.admitting import NOT_CONFIRMED, OIDC, Admitting, Attempt, Way
 from interlock.services.signin.brake import Brake
 from interlock.services.signin.digests import digest_of
+from interlock.services.signin.factors import Proven
 
 MAX_WAITING = 1000
 """Sign-ins that wait to be confirmed, in all;"""
@@ -30,9 +29,6 @@ BY_PASSKEY = "passkey"
 
 NOT_VALID = "this code is not valid (any more): start again at the terminal"
 """The one text for every code that nobody waits for."""
-
-NOT_CONFIRMED = "the sign-in was not confirmed in the browser"
-"""What the terminal reads, whatever the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +55,14 @@ class Confirmations:
         self,
         *,
         store: ConfirmationStore,
-        users: UserSource,
-        locks: LockSource,
-        sink: EventSink,
-        cluster: str,
+        admitting: Admitting,
         public_url: str,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         """``public_url``: of the web part; empty if there is none, and nothing can be confirmed."""
         self._store = store
-        self._users = users
-        self._locks = locks
-        self._sink = sink
-        self._cluster = cluster
+        self._admitting = admitting
         self._public_url = public_url
         self._clock = clock
         self._entropy = entropy
@@ -107,8 +97,9 @@ class Confirmations:
         found = await self._collected(asked_id, Purpose.SIGN_IN)
         if found is None:
             return None
-        await self._admit(found)
-        self._emit(Kind.USER_LOGIN, found)
+        attempt = _attempt(found)
+        await self._admitting.admit(attempt, await self._admitting.account(found.by))
+        self._admitting.done(attempt)
         return Collected(found.by, found.device)
 
     async def collect_factor(self, asked_id: str, user: str) -> str | None:
@@ -163,36 +154,17 @@ class Confirmations:
         if not await self._store.decide(waiting.id, verdict, by=by, method=method, device=device):
             raise SignInFailed(NOT_VALID, reason=f"decided twice, by {by}")
 
-    async def _admit(self, waiting: Confirmation) -> None:
-        """The account is still there, and no lock keeps it out."""
-        try:
-            account = await self._users.user(waiting.by)
-        except NotFound:
-            raise self._failed(waiting, "the account was removed") from None
-        subject = Subject.signing_in(account.name, account.roles, self._cluster, waiting.device)
-        try:
-            await check_stored(self._locks, subject, now=self._clock.now())
-        except Locked as error:
-            self._emit(Kind.USER_LOGIN_FAILURE, waiting, error=error.reason)
-            raise
-
     def _failed(self, waiting: Confirmation | None, cause: str) -> SignInFailed:
-        if waiting is not None:
-            self._emit(Kind.USER_LOGIN_FAILURE, waiting, error=cause)
-        return SignInFailed(NOT_CONFIRMED, reason=cause)
+        """Nobody is told of what nobody has begun."""
+        if waiting is None:
+            return SignInFailed(NOT_CONFIRMED, reason=cause)
+        return self._admitting.failed(_attempt(waiting), cause)
 
-    def _emit(self, kind: Kind, waiting: Confirmation, *, error: str = "") -> None:
-        if waiting.method == "oidc":
-            kind = Kind.USER_SSO_LOGIN if kind is Kind.USER_LOGIN else Kind.USER_SSO_LOGIN_FAILURE
-        fields: dict[str, JsonValue] = {
-            "user": waiting.by or waiting.user,
-            "method": waiting.method or "local",
-            "through": "browser",
-            "success": not error,
-            "addr.remote": waiting.source,
-        }
-        if waiting.device:
-            fields["mfa_device"] = {"mfa_device_uuid": waiting.device}
-        if error:
-            fields |= {"error": error, "message": NOT_CONFIRMED}
-        self._sink.emit(AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields))
+
+def _attempt(waiting: Confirmation) -> Attempt:
+    """At the terminal, by whoever has confirmed it."""
+    if waiting.purpose is Purpose.FACTOR:
+        way = Way.CONFIRM_BROWSER
+    else:
+        way = Way.BROWSER_PROVIDER if waiting.method == OIDC else Way.BROWSER
+    return Attempt(way, waiting.by or waiting.user, waiting.source, Proven(waiting.device))

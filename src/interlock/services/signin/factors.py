@@ -49,13 +49,14 @@ class Proven:
     """What a code has proved."""
 
     device: str  # its ID, or `RECOVERY`
-    name: str = ""
+    name: str = ""  # of the device; not known where a browser has told of it
     kind: str = ""
 
     @property
     def facts(self) -> dict[str, str]:
         """As the field's events name it."""
-        return {"mfa_device_uuid": self.device, "mfa_device_name": self.name, "mfa_device_type": self.kind}
+        facts = {"mfa_device_uuid": self.device, "mfa_device_name": self.name, "mfa_device_type": self.kind}
+        return {name: value for name, value in facts.items() if value}
 
 
 NOTHING_PROVEN = Proven("")

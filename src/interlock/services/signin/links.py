@@ -6,12 +6,11 @@ A link that was used, has expired, was replaced by a newer one or never existed 
 from datetime import timedelta
 
 from interlock.core.errors import Denied, NotFound, SignInFailed
-from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.browser import MAX_LINK_LIFE, Link, LinkPurpose
-from interlock.domain.lock import Subject
-from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserStore
+from interlock.ports import Clock, Entropy, User, UserStore
 from interlock.ports.browser import BrowserSignInStore, LinkStore
-from interlock.services.access.locks import check_stored
+from interlock.services.signin.admitting import Admitting
 from interlock.services.signin.digests import digest_of, new_secret
 from interlock.services.signin.signin import Passwords, check_new_password
 
@@ -29,35 +28,27 @@ class Links:
         users: UserStore,
         sign_ins: BrowserSignInStore,
         passwords: Passwords,
-        locks: LockSource,
-        sink: EventSink,
-        cluster: str,
+        admitting: Admitting,
         clock: Clock,
-        entropy: Entropy,
     ) -> None:
         self._store = store
         self._users = users
         self._sign_ins = sign_ins
         self._passwords = passwords
-        self._locks = locks
-        self._sink = sink
-        self._cluster = cluster
+        self._admitting = admitting
         self._clock = clock
-        self._entropy = entropy
 
     async def open(self, secret: str, *, source: str) -> tuple[Link, User]:
         """The link behind a secret, to show what it is for; SignInFailed unless it can still be used."""
         link = await self._store.link(digest_of(secret))
         if link is None:
             raise SignInFailed(PUBLIC, reason=f"somebody at {source} showed a link that there is not")
-        try:
-            account = await self._users.user(link.user)
-        except NotFound:
-            raise SignInFailed(PUBLIC, reason=f"the link of {link.user}, who was removed") from None
         if self._clock.now() >= link.expires:
             raise SignInFailed(PUBLIC, reason=f"the link of {link.user} has expired")
-        subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster)
-        await check_stored(self._locks, subject, now=self._clock.now())
+        try:
+            account = await self._admitting.still(link.user)
+        except NotFound:
+            raise SignInFailed(PUBLIC, reason=f"the link of {link.user}, who was removed") from None
         return link, account
 
     async def spend(self, secret: str, *, source: str) -> Link:
@@ -89,7 +80,7 @@ class Links:
 
     def _emit(self, kind: Kind, user: str, source: str) -> None:
         fields: dict[str, JsonValue] = {"user": user, "success": True, "addr.remote": source}
-        self._sink.emit(AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields))
+        self._admitting.tell(kind, fields)
 
 
 async def make_link(

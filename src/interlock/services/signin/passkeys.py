@@ -8,25 +8,23 @@ wrong with an answer is in the audit log; the person reads one text.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from interlock.core.address import source_of
-from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
+from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DeviceId
-from interlock.domain.audit import AuditEvent, JsonValue, Kind
 from interlock.domain.factor import Device, Passkey
-from interlock.domain.lock import Subject
-from interlock.ports import Clock, DeviceSource, Entropy, EventSink, LockSource, User, UserSource
-from interlock.ports.sso import VouchedStore
-from interlock.services.access.locks import check_stored
-from interlock.services.signin.brake import Brake
+from interlock.ports import Clock, DeviceSource, Entropy
+from interlock.services.signin.admitting import WRONG_PASSKEY, Admitting, Attempt, Way
+from interlock.services.signin.brake import BRAKED, Brake
 from interlock.services.signin.browsing import Errands
 from interlock.services.signin.factors import Factors, Proven, check_label
 
 if TYPE_CHECKING:
     from webauthn.helpers.structs import AuthenticationCredential, PublicKeyCredentialDescriptor
 
-PUBLIC = "this passkey did not sign you in: try again, or sign in another way"
+PUBLIC = WRONG_PASSKEY
 """The one text of every failure."""
 
 CHALLENGE = 32
@@ -47,12 +45,9 @@ class Passkeys:
         self,
         *,
         devices: DeviceSource,
-        vouched: VouchedStore,
         factors: Factors,
-        users: UserSource,
-        locks: LockSource,
+        admitting: Admitting,
         errands: Errands,
-        sink: EventSink,
         cluster: str,
         cluster_id: str,
         host: str,
@@ -62,12 +57,9 @@ class Passkeys:
     ) -> None:
         """``host``: the relying party's ID, to which passkeys are bound; ``origin``: where our pages are."""
         self._devices = devices
-        self._vouched = vouched
         self._factors = factors
-        self._users = users
-        self._locks = locks
+        self._admitting = admitting
         self._errands = errands
-        self._sink = sink
         self._cluster = cluster
         self._cluster_id = cluster_id
         self._host = host
@@ -148,35 +140,38 @@ class Passkeys:
 
     async def sign_in(self, browser: str, answer: str, *, source: str) -> Device:
         """Who has this passkey; SignInFailed if nobody, Locked. ``user.login`` is emitted in any case."""
-        device = await self._proved(browser, answer, source, "", Kind.USER_LOGIN_FAILURE)
-        self._emit(Kind.USER_LOGIN, device.user, source, {"method": "local", "mfa_device": _named(device)})
-        return device
+        return await self._admitted(browser, answer, Attempt(Way.PASSKEY, "", source))
 
     async def confirm(self, user: str, browser: str, answer: str, *, source: str) -> Device:
         """A second factor of somebody who is known already; the same errors."""
-        device = await self._proved(browser, answer, source, user, Kind.MFA_CONFIRM_FAILURE)
-        self._emit(Kind.MFA_CONFIRM, user, source, {"mfa_device": _named(device)})
+        return await self._admitted(browser, answer, Attempt(Way.CONFIRM_PASSKEY, user, source))
+
+    async def _admitted(self, browser: str, answer: str, attempt: Attempt) -> Device:
+        key = ("passkey", source_of(attempt.source))
+        if not self._brake.begin(key, self._clock.monotonic()):
+            raise self._admitting.failed(attempt, BRAKED)
+        device, counter = await self._answered(browser, answer, attempt)
+        attempt = replace(attempt, user=device.user, proven=_proven(device))
+        if not await self._devices.use_device(device.id, counter, self._clock.now()):
+            cause = f"the counter of {device.name!r} went back to {counter}: there may be a copy of it"
+            raise self._admitting.failed(attempt, cause)
+        await self._admitting.admit(attempt, await self._admitting.account(device.user))
+        self._brake.succeeded(key)
+        self._admitting.done(attempt)
         return device
 
-    async def _proved(self, browser: str, answer: str, source: str, user: str, failure: Kind) -> Device:
-        key = ("passkey", source_of(source))
-        if not self._brake.begin(key, self._clock.monotonic()):
-            raise self._failed(failure, user, source, "too many failures, the brake is on")
-        facts = await self._errands.finish(_GET, browser)
+    async def _answered(self, browser: str, answer: str, attempt: Attempt) -> tuple[Device, int]:
+        """The device that has answered what this browser was asked, and its counter; SignInFailed."""
+        user, facts = attempt.user, await self._errands.finish(_GET, browser)
         if facts is None or facts["user"] != user:
-            raise self._failed(failure, user, source, "an answer to a challenge that this browser was not given")
+            raise self._admitting.failed(attempt, "an answer to a challenge that this browser was not given")
         try:
             device, counter = await self._verified(answer, bytes.fromhex(facts["challenge"]))
         except Denied as error:
-            raise self._failed(failure, user, source, error.reason) from None
+            raise self._admitting.failed(attempt, error.reason) from None
         if user and device.user != user:
-            raise self._failed(failure, user, source, f"a passkey of {device.user}")
-        if not await self._devices.use_device(device.id, counter, self._clock.now()):
-            cause = f"the counter of {device.name!r} went back to {counter}: there may be a copy of it"
-            raise self._failed(failure, device.user, source, cause)
-        await self._admit(device, source, failure)
-        self._brake.succeeded(key)
-        return device
+            raise self._admitting.failed(attempt, f"a passkey of {device.user}")
+        return device, counter
 
     async def _verified(self, answer: str, challenge: bytes) -> tuple[Device, int]:
         """The device that has signed this, and its counter; Denied, whose reason says what is wrong."""
@@ -213,40 +208,13 @@ class Passkeys:
             raise Denied("another's", reason=f"the passkey {device.name!r} says that it is of another account")
         return device
 
-    async def _admit(self, device: Device, source: str, failure: Kind) -> None:
-        """The account is there, and no lock keeps it or the device out."""
-        try:
-            account: User = await self._users.user(device.user)
-            subject = Subject.signing_in(account.name, account.roles, self._cluster, device.id)
-            await check_stored(self._locks, subject, now=self._clock.now())
-            own = failure is Kind.USER_LOGIN_FAILURE  # a sign-in of its own, and no second factor
-            if own and await self._vouched.is_vouched(account):
-                raise self._failed(failure, device.user, source, "the account is an identity provider's")
-        except NotFound:
-            raise self._failed(failure, device.user, source, "the account was removed") from None
-        except Locked as error:
-            facts: dict[str, JsonValue] = {"error": error.reason, "message": error.public}
-            self._emit(failure, device.user, source, facts)
-            raise
-
-    def _failed(self, kind: Kind, user: str, source: str, cause: str) -> SignInFailed:
-        self._emit(kind, user, source, {"error": cause, "message": PUBLIC})
-        return SignInFailed(PUBLIC, reason=f"passkey from {source}: {cause}")
-
-    def _emit(self, kind: Kind, user: str, source: str, facts: dict[str, JsonValue]) -> None:
-        known: dict[str, JsonValue] = {"user": user, "success": "error" not in facts, "addr.remote": source}
-        fields = known | facts
-        if "error" in facts and kind is Kind.USER_LOGIN_FAILURE:
-            fields["method"] = "local"
-        self._sink.emit(AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields))
-
     def _handle(self, user: str) -> bytes:
         """What a passkey keeps of its account: nothing that anybody could read (WebAuthn §5.4.3)."""
         return hashlib.sha256(f"interlock passkey\0{self._cluster_id}\0{user}".encode()).digest()
 
 
-def _named(device: Device) -> dict[str, str]:
-    return Proven(device.id, device.name, device.kind.value).facts
+def _proven(device: Device) -> Proven:
+    return Proven(device.id, device.name, device.kind.value)
 
 
 def _unusable(reason: str) -> Denied:

@@ -7,25 +7,21 @@ which names exist. Sessions are not here: a sign-in is only the moment at which 
 import asyncio
 import unicodedata
 from base64 import b32encode
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from interlock.core.address import source_of
-from interlock.core.errors import Denied, Locked, NotFound, SignInFailed
-from interlock.core.ids import parse_name
-from interlock.domain.audit import AuditEvent, JsonValue, Kind
+from interlock.core.errors import Denied
 from interlock.domain.bot import BY_TOKEN
 from interlock.domain.browser import Purpose
 from interlock.domain.factor import DeviceKind
-from interlock.domain.lock import Subject
-from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserStore
-from interlock.services.access.locks import check_stored
+from interlock.ports import Clock, Entropy, User, UserStore
 from interlock.services.bots.bots import BotTokens
-from interlock.services.signin.brake import Brake, Key, Turns
+from interlock.services.signin.admitting import NOT_SIGNED_IN, REMOVED, Admitting, Attempt, Way
+from interlock.services.signin.brake import BRAKED, Brake, Key, Turns
 from interlock.services.signin.confirming import Confirmations
 from interlock.services.signin.factors import NOTHING_PROVEN, Factors, Proven
 
@@ -35,12 +31,8 @@ MIN_PASSWORD = 12
 MAX_PASSWORD = 1024
 """Characters that are hashed at all: no person types more, and a megabyte would be work for nothing (R17)."""
 
-PUBLIC = "sign-in failed: wrong user name or password (after several failures, wait a minute and try again)"
+PUBLIC = NOT_SIGNED_IN
 """The one text of every failure."""
-
-
-WRONG_CODE = "that code is not right, or it has been used already: wait for the next one"
-"""For somebody whose key has proved who they are; after several failures the brake says the same."""
 
 ANYWHERE = "*"
 """In place of a source: codes of one user are guessed at from wherever the password is known."""
@@ -130,11 +122,8 @@ class SignIn:
         users: UserStore,
         passwords: Passwords,
         factors: Factors,
-        locks: LockSource,
-        sink: EventSink,
-        cluster: str,
+        admitting: Admitting,
         clock: Clock,
-        entropy: Entropy,
         bots: BotTokens | None = None,
         browsers: Confirmations | None = None,
     ) -> None:
@@ -144,11 +133,8 @@ class SignIn:
         self._users = users
         self._passwords = passwords
         self._factors = factors
-        self._locks = locks
-        self._sink = sink
-        self._cluster = cluster
+        self._admitting = admitting
         self._clock = clock
-        self._entropy = entropy
         self._brake = Brake()
         self._codes = Brake()  # of right passwords with wrong codes
         self._turns = Turns()
@@ -159,21 +145,21 @@ class SignIn:
         ``source`` is the client's address. Locked if all is right and a lock keeps the user or the device out.
         ``user.login`` is emitted for failures, and for successes unless something is still to be asked for.
         """
-        account = await self._verified(user, password, source)
-        if await self._is_bot(account):
+        account, attempt = await self._verified(user, password, source)
+        if attempt.way is Way.TOKEN:
             self._brake.succeeded(_key(account.name, source))
-            await self._admit(account, source)
-            self._emit(Kind.USER_LOGIN, user, source, method="token")
+            await self._admitting.admit(attempt, account)
+            self._admitting.done(attempt)
             return Judgement(SignInResult.OK, BY_TOKEN)
         if account.must_change:
-            return await self._must_change(account, source)
-        proven = await self._second(account, code, source)
+            return await self._must_change(account, attempt)
+        proven = await self._second(account, code, attempt)
         if proven is None:
             return Judgement(SignInResult.NEEDS_CODE)
         stored = account.password_hash
         if stored is not None and self._passwords.outdated(stored):
             await self._users.set_password(user, await self._passwords.hash(password), must_change=False)
-        self._emit(Kind.USER_LOGIN, user, source, proven=proven)
+        self._admitting.done(attempt.by(proven))
         return Judgement(SignInResult.OK, proven.device)
 
     async def change(self, user: str, old: str, new: str, *, source: str, code: str = "") -> Judgement:
@@ -183,12 +169,12 @@ class SignIn:
         not do.
         """
         check_new_password(old, new)
-        account = await self._verified(user, old, source)
-        proven = await self._second(account, code, source)
+        account, attempt = await self._verified(user, old, source)
+        proven = await self._second(account, code, attempt)
         if proven is None:
             return Judgement(SignInResult.NEEDS_CODE)
         await self._users.set_password(user, await self._passwords.hash(new), must_change=False)
-        self._emit(Kind.USER_LOGIN, user, source, proven=proven)
+        self._admitting.done(attempt.by(proven))
         return Judgement(SignInResult.OK, proven.device)
 
     async def confirm(
@@ -204,18 +190,17 @@ class SignIn:
             return await self._question(user, source)
         if code.startswith(IN_BROWSER) and self._browsers is not None:
             return await self._in_browser(self._browsers, user, code.removeprefix(IN_BROWSER), source)
-        key = _key(user, source)
+        attempt, key = Attempt(Way.CONFIRM_CODE, user, source), _key(user, source)
         if not self._brake.begin(key, self._clock.monotonic()):
-            raise self._unconfirmed(user, source, "too many failures, the brake is on")
-        account = await self._account(user)
+            raise self._admitting.failed(attempt, BRAKED)
+        account = await self._admitting.account(user)
         if account is None:
-            raise self._unconfirmed(user, source, _cause(account))
-        proven = await self._proved(account, code, source, self._unconfirmed)
+            raise self._admitting.failed(attempt, REMOVED)
+        attempt = attempt.by(await self._proved(account, code, attempt))
         self._brake.succeeded(key)
-        await self._admit(account, source, proven)
-        fields: dict[str, JsonValue] = {"success": True, "mfa_device": proven.facts, "addr.remote": source}
-        self._sink.emit(self._event(Kind.MFA_CONFIRM, {"user": user, **fields}))
-        return Confirmation(proven.device)
+        await self._admitting.admit(attempt, account)
+        self._admitting.done(attempt)
+        return Confirmation(attempt.proven.device)
 
     async def _question(self, user: str, source: str) -> Confirmation:
         kinds = {device.kind for device in await self._factors.of(user)}
@@ -238,73 +223,58 @@ class SignIn:
         device = await browsers.collect_factor(waits, user)
         if device is None:
             return Confirmation(waits=waits)
-        account = await self._account(user)
-        if account is None:
-            raise self._unconfirmed(user, source, _cause(account))
-        await self._admit(account, source, Proven(device))
+        attempt = Attempt(Way.CONFIRM_BROWSER, user, source, Proven(device))
+        await self._admitting.admit(attempt, await self._admitting.account(user))
         return Confirmation(device)
 
-    async def _must_change(self, account: User, source: str) -> Judgement:
+    async def _must_change(self, account: User, attempt: Attempt) -> Judgement:
+        key = _key(account.name, attempt.source)
         if await self._factors.of(account.name):
-            self._brake.undo(_key(account.name, source))
+            self._brake.undo(key)
             return Judgement(SignInResult.MUST_CHANGE, careful=True)
-        self._brake.succeeded(_key(account.name, source))
-        await self._admit(account, source)
+        self._brake.succeeded(key)
+        await self._admitting.admit(attempt, account)
         return Judgement(SignInResult.MUST_CHANGE)
 
-    async def _second(self, account: User, code: str, source: str) -> Proven | None:
+    async def _second(self, account: User, code: str, attempt: Attempt) -> Proven | None:
         """The password was right. What proves the rest; None if there is nothing yet.
 
         Until then the attempt counts neither as a failure nor as a success, so that codes cannot be guessed at
         with a right password in between.
         """
-        key = _key(account.name, source)
-        if not await self._factors.of(account.name):
-            self._brake.succeeded(key)
-            await self._admit(account, source)
-            return NOTHING_PROVEN
-        if not code:
-            self._brake.undo(key)
-            return None
-        proven = await self._proved(account, code, source, self._failed)
+        key, proven = _key(account.name, attempt.source), NOTHING_PROVEN
+        if await self._factors.of(account.name):
+            if not code:
+                self._brake.undo(key)
+                return None
+            proven = await self._proved(account, code, attempt)
         self._brake.succeeded(key)
-        await self._admit(account, source, proven)
+        await self._admitting.admit(attempt.by(proven), account)
         return proven
 
-    async def _proved(
-        self, account: User, code: str, source: str, failed: Callable[[str, str, str], SignInFailed]
-    ) -> Proven:
+    async def _proved(self, account: User, code: str, attempt: Attempt) -> Proven:
         """Judge a code. Guesses from where the user has not been seen count together, wherever they come from."""
-        key, everywhere = _key(account.name, source), (account.name, ANYWHERE)
+        key, everywhere = _key(account.name, attempt.source), (account.name, ANYWHERE)
         braked = not self._brake.knows(key)
         if braked and not self._codes.begin(everywhere, self._clock.monotonic()):
-            raise failed(account.name, source, "too many wrong codes, from wherever they came")
-        proven = await self._factors.prove(account.name, code, source=source)
+            raise self._admitting.failed(attempt, "too many wrong codes, from wherever they came")
+        proven = await self._factors.prove(account.name, code, source=attempt.source)
         if proven is None:
-            raise failed(account.name, source, "wrong code of a second factor")
+            raise self._admitting.failed(attempt, "wrong code of a second factor")
         if braked:
             self._codes.succeeded(everywhere)
         return proven
 
-    async def _admit(self, account: User, source: str, proven: Proven = NOTHING_PROVEN) -> None:
-        """Everything was right, so the person may know of a lock. Locked if there is one."""
-        try:
-            subject = Subject.signing_in(account.name, account.roles, self._cluster, proven.device)
-            await check_stored(self._locks, subject, now=self._clock.now())
-        except Locked as error:
-            self._emit(Kind.USER_LOGIN_FAILURE, account.name, source, error=error.reason, message=error.public)
-            raise
-
-    async def _verified(self, user: str, password: str, source: str) -> User:
+    async def _verified(self, user: str, password: str, source: str) -> tuple[User, Attempt]:
         """The account with this password. To the brake the attempt is a failure until somebody says otherwise."""
-        key = _key(user, source)
+        attempt, key = Attempt(Way.PASSWORD, user, source), _key(user, source)
         if not self._brake.begin(key, self._clock.monotonic()):
-            raise self._failed(user, source, "too many failures, the brake is on")
+            raise self._admitting.failed(attempt, BRAKED)
         async with self._turns.turn(key[1]) as given:
             if not given:
                 self._brake.undo(key)
-                raise self._failed(user, source, "too many attempts wait to be judged")
-            account = await self._account(user)
+                raise self._admitting.failed(attempt, "too many attempts wait to be judged")
+            account = await self._admitting.account(user)
             bots = self._bots if account is not None and await self._is_bot(account) else None
             stored = account.password_hash if account is not None and bots is None else None
             usable = len(password) <= MAX_PASSWORD
@@ -312,53 +282,11 @@ class SignIn:
             if account is not None and bots is not None:  # after the same work as for everybody else
                 right = await bots.spend(account.name, password, source=source)
         if account is None or not right:
-            raise self._failed(user, source, _cause(account))
-        return account
+            raise self._admitting.failed(attempt, _cause(account))
+        return account, attempt if bots is None else replace(attempt, way=Way.TOKEN)
 
     async def _is_bot(self, account: User) -> bool:
         return self._bots is not None and await self._bots.is_bot(account.name)
-
-    async def _account(self, user: str) -> User | None:
-        try:
-            return await self._users.user(parse_name(user))
-        except (NotFound, ValueError):
-            return None
-
-    def _unconfirmed(self, user: str, source: str, cause: str) -> SignInFailed:
-        fields: dict[str, JsonValue] = {"user": user, "success": False, "error": cause, "addr.remote": source}
-        self._sink.emit(self._event(Kind.MFA_CONFIRM_FAILURE, fields))
-        return SignInFailed(WRONG_CODE, reason=f"second factor of {user} from {source} failed: {cause}")
-
-    def _failed(self, user: str, source: str, cause: str) -> SignInFailed:
-        self._emit(Kind.USER_LOGIN_FAILURE, user, source, error=cause)
-        return SignInFailed(PUBLIC, reason=f"sign-in of {user[:128]!r} from {source} failed: {cause}")
-
-    def _emit(
-        self,
-        kind: Kind,
-        user: str,
-        source: str,
-        *,
-        error: str = "",
-        message: str = PUBLIC,
-        proven: Proven = NOTHING_PROVEN,
-        method: str = "local",
-    ) -> None:
-        fields: dict[str, JsonValue] = {
-            "user": user[:128],
-            "method": method,
-            "success": not error,
-            "addr.remote": source,
-        }
-        if proven.device:
-            fields["mfa_device"] = proven.facts
-        if error:
-            fields["error"] = error
-            fields["message"] = message
-        self._sink.emit(self._event(kind, fields))
-
-    def _event(self, kind: Kind, fields: dict[str, JsonValue]) -> AuditEvent:
-        return AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields)
 
 
 def check_new_password(old: str, new: str) -> None:

@@ -7,26 +7,25 @@ provider that was asked (issuer), for us (audience). Who that is here follows fr
 import hashlib
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote_plus, urlencode
 
-from interlock.core.errors import Denied, InterlockError, Locked, NotFound, SignInFailed
+from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import parse_name
-from interlock.domain.audit import AuditEvent, JsonValue, Kind
-from interlock.domain.lock import Subject
+from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.sso import Claims, Connector
-from interlock.ports import Clock, Entropy, EventSink, LockSource, User, UserSource
+from interlock.ports import Clock, Entropy, User, UserSource
 from interlock.ports.access import UserAccess
 from interlock.ports.sso import ConnectorStore, ProviderHttp, VouchedStore
-from interlock.services.access.locks import check_stored
+from interlock.services.signin.admitting import NO_PROVIDER, OIDC, Admitting, Attempt, Way
 from interlock.services.signin.browsing import Errands
 from interlock.services.signin.digests import new_secret
 from interlock.services.signin.providers import Provider, Providers
 
-PUBLIC = "sign-in by your identity provider failed: try again, or ask your administrator"
+PUBLIC = NO_PROVIDER
 """The one text of every failure."""
 
-KIND = "oidc"
+KIND = OIDC
 """Of the errand, and the method of the sign-in."""
 
 MAX_PARAMETER = 4096
@@ -51,11 +50,9 @@ class Sso:
         vouched: VouchedStore,
         users: UserSource,
         access: UserAccess,
-        locks: LockSource,
+        admitting: Admitting,
         errands: Errands,
         http: ProviderHttp,
-        sink: EventSink,
-        cluster: str,
         redirect_uri: str,
         clock: Clock,
         entropy: Entropy,
@@ -65,12 +62,10 @@ class Sso:
         self._vouched = vouched
         self._users = users
         self._access = access
-        self._locks = locks
+        self._admitting = admitting
         self._errands = errands
         self._http = http
         self._providers = Providers(http, clock)
-        self._sink = sink
-        self._cluster = cluster
         self._redirect_uri = redirect_uri
         self._clock = clock
         self._entropy = entropy
@@ -105,31 +100,25 @@ class Sso:
 
     async def come_back(self, browser: str, said: Mapping[str, str], *, source: str) -> CameBack:
         """What the provider made of it; SignInFailed, Locked. ``user.login`` is emitted in any case."""
-        state = said.get("state", "")[:MAX_PARAMETER]
+        state, attempt = said.get("state", "")[:MAX_PARAMETER], Attempt(Way.PROVIDER, "", source)
         facts = await self._errands.finish(KIND, _key(browser, state))
         if facts is None:
-            raise self._failed("", source, "", "somebody came back who had not left")
-        name = facts["connector"]
+            raise self._admitting.failed(_of(attempt, ""), "somebody came back who had not left")
+        attempt = _of(attempt, facts["connector"])
         try:
-            connector, secret = await self._connectors.connector(name)
+            connector, secret = await self._connectors.connector(facts["connector"])
             claims = await self._claims(connector, secret, said, facts)
             account = await self._account(connector, claims)
-        except Locked:
-            raise
         except InterlockError as error:
-            raise self._failed("", source, name, error.reason) from None
-        subject = Subject(user=account.name, roles=account.roles, cluster=self._cluster)
-        try:
-            await check_stored(self._locks, subject, now=self._clock.now())
-        except Locked as error:
-            self._emit(Kind.USER_SSO_LOGIN_FAILURE, account.name, source, name, {"error": error.reason})
-            raise
+            raise self._admitting.failed(attempt, error.reason) from None
+        attempt = replace(attempt, user=account.name)
+        await self._admitting.admit(attempt, account)
         about: dict[str, JsonValue] = {
             "issuer": connector.issuer,
             "subject": str(claims["sub"]),
             "roles": list(account.roles),
         }
-        self._emit(Kind.USER_SSO_LOGIN, account.name, source, name, about)
+        self._admitting.done(replace(attempt, facts={**attempt.facts, **about}))
         return CameBack(account.name, facts["code"])
 
     async def check(self, name: str) -> tuple[Connector, Provider]:
@@ -178,7 +167,7 @@ class Sso:
         subject, roles, traits = str(claims["sub"]), connector.roles_of(claims), connector.traits_of(claims)
         known = await self._vouched.vouched_for(connector.issuer, subject)
         if known is not None:
-            account = await self._known(known.user)
+            account = await self._admitting.account(known.user)
             if account is None or account.created != known.created:
                 raise Denied(PUBLIC, reason=f"{known.user} ({subject[:64]!r}) was removed: see ilctl oidc forget")
             if (account.roles, dict(account.traits)) != (roles, dict(traits)):
@@ -196,32 +185,12 @@ class Sso:
         if not await self._vouched.adopt(connector.issuer, subject, account):
             raise Denied(PUBLIC, reason=f"the name {name} of {subject[:64]!r} is somebody else's here")
         fields: dict[str, JsonValue] = {"name": name, "roles": list(roles), "connector": connector.name}
-        self._sink.emit(self._event(Kind.USER_CREATE, {"user": name, "method": KIND} | fields))
+        self._admitting.tell(Kind.USER_CREATE, {"user": name, "method": KIND} | fields)
         return account
 
-    async def _known(self, name: str) -> User | None:
-        try:
-            return await self._users.user(name)
-        except NotFound:
-            return None
 
-    def _failed(self, user: str, source: str, connector: str, cause: str) -> SignInFailed:
-        facts: dict[str, JsonValue] = {"error": cause, "message": PUBLIC}
-        self._emit(Kind.USER_SSO_LOGIN_FAILURE, user, source, connector, facts)
-        return SignInFailed(PUBLIC, reason=f"SSO by {connector or 'nobody'} from {source}: {cause}")
-
-    def _emit(self, kind: Kind, user: str, source: str, connector: str, facts: dict[str, JsonValue]) -> None:
-        fields: dict[str, JsonValue] = {
-            "user": user,
-            "method": KIND,
-            "connector": connector,
-            "success": kind is Kind.USER_SSO_LOGIN,
-            "addr.remote": source,
-        }
-        self._sink.emit(self._event(kind, fields | facts))
-
-    def _event(self, kind: Kind, fields: dict[str, JsonValue]) -> AuditEvent:
-        return AuditEvent(kind, self._clock.now(), self._entropy.uuid(), self._cluster, fields=fields)
+def _of(attempt: Attempt, connector: str) -> Attempt:
+    return replace(attempt, facts={"connector": connector})
 
 
 def _key(browser: str, state: str) -> str:
