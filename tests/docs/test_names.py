@@ -135,9 +135,10 @@ def test_commands_and_their_options_exist() -> None:
     _nothing({**DOCS, **_docstrings()}, wrong)
 
 
-def test_every_command_of_administrators_says_what_the_audit_log_has_of_it() -> None:
+@pytest.mark.parametrize(("program", "tables"), [("ilctl", "test_admin_deeds.py"), ("ilsh", "test_user_deeds.py")])
+def test_every_command_says_what_the_audit_log_has_of_it(program: str, tables: str) -> None:
     """In the tables of one test, which does each of them."""
-    path = ROOT / "tests/cli/test_admin_deeds.py"
+    path = ROOT / "tests/cli" / tables
     known = {
         name.value
         for statement in ast.parse(path.read_text()).body
@@ -145,10 +146,10 @@ def test_every_command_of_administrators_says_what_the_audit_log_has_of_it() -> 
         for name in ast.walk(statement)
         if isinstance(name, ast.Constant) and isinstance(name.value, str)
     }
-    new = sorted(set(_leaves(COMMANDS["ilctl"])) - known)
+    new = sorted(set(_leaves(COMMANDS[program])) - known)
     assert not new, (
-        f"ilctl {', ilctl '.join(new)}: not in {path}. If it changes something or opens a recording, it must "
-        "leave an event (cli/admin_context.report), and have an entry in DEEDS; else name it in READS."
+        f"{program}: {', '.join(new)}: not in {path}. If it changes something or opens a recording, it must "
+        "leave an event (of ilctl: cli/admin_context.report), and have an entry in DEEDS; else name it in READS."
     )
 
 

@@ -68,6 +68,8 @@ def test_from_the_token_to_a_renewed_identity(
     [row] = proxy_cluster.json("bots", "ls")
     assert (row["name"], row["generation"]) == ("robot", 4)
     assert witness.wait_event("bot.join", user="robot")["generation"] == 1
+    issued = [each["identity"]["user"] for each in witness.new_events() if each["event"] == "cert.create"]
+    assert issued.count("robot") == 4, "one for the token, and one for each renewal"
     again = bot(
         "start", "--token", token, "--proxy", f"{proxy_cluster.host}:{proxy_cluster.port}", "--oneshot", at="again"
     )

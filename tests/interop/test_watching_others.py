@@ -43,6 +43,7 @@ def test_sessions_and_recordings_of_others(proxy_cluster: Cluster, auditor: Pers
         assert ilsh(auditor, "sessions", "end", sid, "--message", "work begins") == (0, f"Session {sid} ends.\n")
         terminal.expect("this session was ended: work begins")
         terminal.wait()
+    assert witness.wait_event("lock.created", user="audrey")["target"] == {"session": sid}
     witness.wait_event("session.upload", sid=sid)
     assert sid in ilsh(auditor, "recordings", "ls", "--all")[1]
     assert sid not in ilsh(auditor, "recordings", "ls")[1]

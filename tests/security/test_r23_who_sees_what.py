@@ -62,7 +62,7 @@ MAY: dict[type, set[str] | frozenset[str]] = {
     wire.Devices: HERE,
     wire.AddTotp: {"signed in"},
     wire.RemoveDevice: {"signed in"},
-    wire.NewRecoveryCodes: {"signed in"},
+    wire.NewRecoveryCodes: NOBODY,  # has a second factor here (tests/services/signin/test_selfservice.py)
     wire.Keys: HERE,
     wire.AddKey: {"signed in"},
     wire.RemoveKey: {"signed in"},
