@@ -82,7 +82,7 @@ class Theft:
         ca = await open_daemon_ca(
             local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
         )
-        return Beacons(ca.secret(PURPOSE))
+        return Beacons(lambda: [ca.secret(PURPOSE)])
 
     async def proof(self, user: str = "root%web1", *, beacon: bytes = b"", host_key: bytes = b"") -> Proof:
         """Alice's, who comes to the thief's server."""
@@ -336,13 +336,17 @@ async def test_a_second_factor_confirms_one_connection(theft: Theft) -> None:
     ca = await open_daemon_ca(
         local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
     )
-    tickets, now, session = FactorTickets(ca.secret(CONFIRMED)), local.clock.now(), here.claims.presence.session
+    tickets, now, session = (
+        FactorTickets(lambda: [ca.secret(CONFIRMED)]),
+        local.clock.now(),
+        here.claims.presence.session,
+    )
     claims = local.claims.read(here.claims.certificate, now=now)
     for ticket in (
         tickets.give(claims, "phone", session, scene.other.id, now),
         tickets.give(claims, "phone", (await scene.here()).claims.presence.session, scene.proxy.id, now),
         tickets.give(claims, "phone", session, scene.proxy.id, now - timedelta(minutes=6)),
-        FactorTickets(b"made up").give(claims, "phone", session, scene.proxy.id, now),
+        FactorTickets(lambda: [b"made up"]).give(claims, "phone", session, scene.proxy.id, now),
     ):
         here.claims.presence.ticket = ticket
         with pytest.raises(Denied, match="not confirmed with a second factor"):

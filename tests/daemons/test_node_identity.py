@@ -11,7 +11,10 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
 from interlock.daemons.node_identity import FILE, IdentityFile, NodeIdentity, create_host_key, public_line
 from interlock.ports import TrustBundle
+from interlock.services.keys.daemonca import DaemonCa, HostIdentity, create_authority, create_key, create_request
 from interlock.services.keys.joining import Renewed
+from interlock.testing.clock import START
+from interlock.testing.entropy import FakeEntropy
 from interlock.testing.procs import run
 
 IDENTITY = NodeIdentity(
@@ -23,6 +26,8 @@ IDENTITY = NodeIdentity(
     user_cas=("u",),
     host_cas=("h",),
 )
+
+WHO = HostIdentity("example", IDENTITY.id, IDENTITY.names)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
@@ -59,6 +64,34 @@ def test_a_host_key_is_openssh_s(tmp_path: Path) -> None:
     path.write_text(key)
     path.chmod(0o600)
     assert run(["ssh-keygen", "-y", "-f", path]).check().stdout.split()[:2] == public_line(key).split()
+
+
+def test_roots_that_change_are_gone_by_and_remembered() -> None:
+    """A certificate by another authority than certifies now is to be renewed; tokens of before stay known."""
+    entropy = FakeEntropy()
+    cas = [DaemonCa(create_authority("example", entropy=entropy, now=START), cluster="example", entropy=entropy)]
+    cas.append(
+        DaemonCa(create_authority("example", entropy=entropy, now=START), cluster="example", entropy=entropy)
+    )
+    old, new = (each.certificate for each in cas)
+    certificates = [each.issue_daemon(create_request(create_key()), WHO, now=START) for each in cas]
+    before = replace(IDENTITY, host_certificate="", roots=old, certificate=certificates[0])
+    assert before.trusting(TrustBundle((), ())).roots == old
+    begun = before.trusting(TrustBundle((), (), roots=(old, new)))
+    assert (begun.signed_by_others, begun.known_pins) == (False, (cas[0].pin,))
+    told = begun.trusting(TrustBundle((), (), roots=(new, old)))
+    assert told.signed_by_others
+    renewed = told.renewed(Renewed(certificates[1], "", TrustBundle((), (), roots=(new, old))))
+    ended = renewed.trusting(TrustBundle((), (), roots=(new,)))
+    assert (ended.roots, ended.signed_by_others) == (new, False)
+    assert set(ended.known_pins) == {each.pin for each in cas}
+    back = renewed.renewed(Renewed(certificates[0], "", TrustBundle((), (), roots=(old,))))
+    assert set(back.known_pins) == {each.pin for each in cas}
+
+
+def test_a_node_in_auth_s_process_has_no_roots() -> None:
+    """It reads the authorities themselves."""
+    assert IDENTITY.trusting(TrustBundle((), (), roots=("root",))).roots == ""
 
 
 def test_renewal_replaces_certificates_and_trust_only() -> None:

@@ -209,7 +209,7 @@ async def test_a_removed_proxy_is_told_nothing_any_more(scene: Scene) -> None:
     ca = await open_daemon_ca(
         scene.local.authorities, cluster=scene.local.cluster.name, entropy=scene.local.entropy, now=now
     )
-    portal._tickets["alice"] = Tickets(ca.secret(PURPOSE)).give("alice", scene.proxy.id, now)
+    portal._tickets["alice"] = Tickets(lambda: [ca.secret(PURPOSE)]).give("alice", scene.proxy.id, now)
     await scene.local.proxies.remove_proxy(scene.proxy.id)
     for question in ASKED.keys() - {"trusted", "claim", "portal"}:  # public keys; what is live goes on; below
         with pytest.raises(Denied, match="was removed"):

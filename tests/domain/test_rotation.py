@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from interlock.core.errors import Denied
-from interlock.domain.rotation import NEXT, SIGNS_WITH_NEW, Phase, RotatedKind, Rotation, begin
+from interlock.domain.rotation import AUTH_SHOWS_NEW, NEXT, SIGNS_WITH_NEW, Phase, RotatedKind, Rotation, begin
 from interlock.testing.clock import START
 
 ALL = list(RotatedKind)
@@ -28,6 +28,14 @@ def test_what_signs_was_trusted_one_phase_before(kind: RotatedKind) -> None:
         if following is Phase.STANDBY:
             continue
         assert _signer(kind, following) in _trusted(phase)
+
+
+def test_daemons_have_certificates_by_what_auth_shows_a_phase_before() -> None:
+    """And so know it. After a rollback auth shows the old one at once, which everybody knows still."""
+    for phase in AUTH_SHOWS_NEW:
+        before = [each for each in NEXT if phase in NEXT[each]]
+        assert all(each in SIGNS_WITH_NEW[RotatedKind.DAEMON] for each in before)
+    assert AUTH_SHOWS_NEW.issubset(SIGNS_WITH_NEW[RotatedKind.DAEMON])
 
 
 @pytest.mark.parametrize("kind", ALL)

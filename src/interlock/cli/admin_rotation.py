@@ -9,7 +9,6 @@ import typer
 from interlock.cli.admin_context import account, in_local
 from interlock.cli.options import FormatOption, duration
 from interlock.cli.output import Format, print_json
-from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied
 from interlock.domain.audit import rfc3339
 from interlock.domain.rotation import Phase, RotatedKind
@@ -17,6 +16,7 @@ from interlock.domain.rotation import Phase, RotatedKind
 if TYPE_CHECKING:
     from interlock.daemons.local import Local
     from interlock.domain.audit import JsonValue
+    from interlock.services.keys.readiness import Member
     from interlock.services.keys.rotation import Rotations, Standing
 
 
@@ -26,6 +26,7 @@ class Which(StrEnum):
     USER = "user"
     HOST = "host"
     OPENSSH = "openssh"
+    DAEMON = "daemon"
     ALL = "all"
 
 
@@ -42,6 +43,7 @@ _NEXT_STEP = {
     RotatedKind.USER: "Nodes and proxies learn the new key by themselves.",
     RotatedKind.HOST: "Everybody learns the new key when they run ilsh login.",
     RotatedKind.OPENSSH: "Write `ilctl auth export --type openssh` to each plain sshd's TrustedUserCAKeys now.",
+    RotatedKind.DAEMON: "Nodes and proxies learn the new key by themselves; one that is away has to join again.",
 }
 
 
@@ -59,10 +61,12 @@ def status(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
         since = f" since {rfc3339(each.rotation.since)}" if each.rotation is not None else ""
         print(f"{each.kind.value}: {each.phase.value}{since}")
         for number, key in enumerate(each.keys):
-            print(f"  {PublicKey.parse(key).fingerprint}  {'trusted' if number else 'signs'}")
+            print(f"  {key}  {'trusted' if number else 'signs'}")
         if each.rotation is not None:
             due = f", due {rfc3339(each.rotation.due)}" if each.rotation.due else ""
             print(f"  next: {each.next.value}{due}; {f'too early: {each.breaks}' if each.breaks else 'ready'}")
+            for member in each.members:
+                print(f"  {_told(member, each.keys)}")
 
 
 def rotate(
@@ -132,8 +136,18 @@ def _json(standing: "Standing") -> dict[str, object]:
         "phase": standing.phase.value,
         "since": rfc3339(rotation.since) if rotation else None,
         "due": rfc3339(rotation.due) if rotation and rotation.due else None,
-        "keys": [PublicKey.parse(each).fingerprint for each in standing.keys],
+        "keys": list(standing.keys),
         "next": standing.next.value,
         "waiting_for": list(standing.waiting_for),
         "breaks": standing.breaks,
-    }
+    } | ({"daemons": [_member(each) for each in standing.members]} if standing.kind is RotatedKind.DAEMON else {})
+
+
+def _member(member: "Member") -> dict[str, object]:
+    return {"name": member.name, "trusts": list(member.trusts), "shows": member.shows}
+
+
+def _told(member: "Member", keys: "tuple[str, ...]") -> str:
+    trusts = "trusts both" if set(keys) <= set(member.trusts) else "does not trust both"
+    by = {keys[0]: "the key that signs", keys[-1]: "the other key"} | {keys[0]: "the key that signs"}
+    return f"{member.name}: {trusts}, has a certificate by {by.get(member.shows, 'a key that it has not shown')}"

@@ -53,17 +53,15 @@ def add_token(
     form: FormatOption = Format.TEXT,
 ) -> None:
     """Make a join token. It is printed once and stored as a hash only."""
+    from interlock.daemons.auth_rpc import daemon_cas
     from interlock.ports import TokenKind
-    from interlock.services.keys.daemonca import open_daemon_ca
     from interlock.services.keys.joining import create_token
 
     async def work(local: "Local") -> "TokenText":
-        ca = await open_daemon_ca(
-            local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
-        )
+        cas = await daemon_cas(local)
         made = await create_token(
             local.tokens,
-            pin=ca.pin,
+            pin=cas.shown.pin,
             clock=local.clock,
             entropy=local.entropy,
             ttl=ttl,

@@ -18,21 +18,21 @@ from interlock.services.fleet.shown import People
 from interlock.services.fleet.signing import JumpSigning, LeafSigning, TargetSigning
 from interlock.services.fleet.signins import SecondFactors, SignIns
 from interlock.services.fleet.tickets import CONFIRMED, PURPOSE, FactorTickets, Tickets
-from interlock.services.keys.daemonca import DaemonCa
+from interlock.services.keys.daemonroots import DaemonCas
 from interlock.services.keys.presence import PURPOSE as BEACONS
 from interlock.services.keys.presence import Attendance, Beacons
 
 _log = structlog.get_logger()
 
 
-def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) -> Proxies:
+def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCas) -> Proxies:
     """What auth does for them. ``passwords``: with the brake that all proxies share."""
     local, required = services.local, services.config.auth.presence == "required"
     if not required:
         _log.warning("presence.when_offered", text="proxies that never proved that people are there are believed")
     cluster, clock = local.cluster.name, local.clock
     attendance = Attendance(
-        Beacons(ca.secret(BEACONS)),
+        Beacons(ca.secrets(BEACONS)),
         local.proofs,
         required=required,
         events=services.emitter,
@@ -41,7 +41,7 @@ def proxies_apart(services: Services, passwords: PasswordCheck, ca: DaemonCa) ->
     )
     believes = FederatedClaims(local.claims, local.trusts, local.cluster)
     members = Members(proxies=local.proxies, believes=believes, attendance=attendance, clock=clock)
-    confirmed, tickets = FactorTickets(ca.secret(CONFIRMED)), Tickets(ca.secret(PURPOSE))
+    confirmed, tickets = FactorTickets(ca.secrets(CONFIRMED)), Tickets(ca.secrets(PURPOSE))
     people = People(
         cluster=cluster,
         members=members,

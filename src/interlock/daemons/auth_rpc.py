@@ -1,6 +1,6 @@
 """Composition of auth's gRPC side out of an open data directory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from interlock.adapters.rpc.server import AuthRpcServer, AuthServices
 from interlock.daemons.local import Local
@@ -9,7 +9,7 @@ from interlock.services.audit.emitter import EventFactory
 from interlock.services.clusters.trusting import Trusting
 from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
-from interlock.services.keys.daemonca import DaemonCa, open_daemon_ca
+from interlock.services.keys.daemonroots import DaemonCas
 from interlock.services.keys.joining import Joining, JoinSources
 from interlock.services.keys.rotation import HeardOf
 from interlock.services.sessions.claims import SessionClaims
@@ -24,7 +24,8 @@ async def auth_rpc_server(
     locks: LockFeed,
     *,
     reserved: Iterable[str] = (),
-    proxies: Callable[[DaemonCa], Proxies] | None = None,
+    proxies: Callable[[DaemonCas], Proxies] | None = None,
+    follow: Callable[[Callable[[], Awaitable[None]]], None] = lambda _hook: None,
     recipients: tuple[str, ...] = (),
     unknown: frozenset[str] = frozenset(),
 ) -> AuthRpcServer:
@@ -33,11 +34,13 @@ async def auth_rpc_server(
     ``claims``: those of all daemons in this process. ``sources``: noted by the proxy of this process.
     ``locks``: the view that daemons follow. ``proxies``: makes what proxies apart are served by.
     ``recipients``: for whom daemons encrypt their recordings.
+    ``follow``: calls what it is given when the authorities have changed.
     ``unknown``: methods that are not served, as before there were any.
     ``reserved``: the names under which the proxy is reached, which no joining node may take.
     """
     clock, entropy, cluster = local.clock, local.entropy, local.cluster.name
-    ca = await open_daemon_ca(local.authorities, cluster=cluster, entropy=entropy, now=clock.now())
+    ca = await daemon_cas(local)
+    follow(ca.refresh)
     joining = Joining(
         cluster=cluster,
         cluster_id=local.cluster.id,
@@ -97,4 +100,15 @@ async def auth_rpc_server(
             unknown=unknown,
             sources=sources,
         )
+    )
+
+
+async def daemon_cas(local: Local) -> DaemonCas:
+    """The authorities of the cluster's daemons."""
+    return await DaemonCas.load(
+        local.authorities,
+        local.rotations,
+        cluster=local.cluster.name,
+        entropy=local.entropy,
+        now=local.clock.now(),
     )

@@ -53,6 +53,7 @@ from interlock.daemons.supervisor import Workers
 from interlock.daemons.web import WebPart, check_web, keep_url, signing_in, web
 from interlock.domain.metrics import Reading
 from interlock.domain.tracker import TRACKER_TTL
+from interlock.ports import NO_ROOTS
 from interlock.services.fleet.leading import Leading
 from interlock.services.keys.joining import JoinSources
 from interlock.services.keys.rotation import HeardOf
@@ -212,6 +213,7 @@ async def _serve(
         tenures.locks,
         reserved=names,
         proxies=lambda ca: proxies_apart(services, passwords, ca),
+        follow=services.following.then,
         recipients=config.recordings.recipients,
         unknown=composition.unknown,
     )
@@ -375,7 +377,7 @@ async def _node(services: Services, stopping: asyncio.Event, ready: "asyncio.Fut
             meters=services.meters,
             content=content_keys(config, local.entropy),
             changed=changed,
-            told=partial(heard.told, certified=True),
+            told=partial(heard.told, certified=True, roots=NO_ROOTS),
         )
     except Exception as error:
         if not ready.done():

@@ -12,7 +12,7 @@ from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import join
 from interlock.adapters.rpc.tls import UNIX, first_address
 from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
-from interlock.core.errors import InterlockError, StoreError, TargetError
+from interlock.core.errors import Away, InterlockError, StoreError, TargetError
 from interlock.core.tunnel import Listener
 from interlock.daemons.config import proxy_address
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
@@ -20,6 +20,7 @@ from interlock.daemons.node_terms import NodeTerms
 from interlock.ports import Clock
 from interlock.services.keys.certificates import CertificateReader
 from interlock.services.keys.daemonca import create_key, expiry, half_life
+from interlock.services.keys.daemonroots import root_pins
 from interlock.services.keys.joining import TokenText
 
 REFRESH_S = 30.0
@@ -89,7 +90,7 @@ class IdentityKeeper:
         failing = ""
         while True:
             try:
-                await self.refresh(server, client)
+                await self._refresh_or_say(server, client, again=bool(failing))
             except InterlockError as error:
                 if error.public != failing:
                     _log.warning(f"{self._kind}.auth_away", error=error.public, reason=error.reason)
@@ -99,6 +100,16 @@ class IdentityKeeper:
                     _log.info(f"{self._kind}.auth_back")
                 failing = ""
             await self._pause(RETRY_S if failing else REFRESH_S)
+
+    async def _refresh_or_say(self, server: Renewable, client: AuthClient, *, again: bool) -> None:
+        """`refresh`; if that fails ``again``, Denied if it is not auth that is away, but this daemon that was."""
+        try:
+            await self.refresh(server, client)
+        except Away:
+            if again:
+                with contextlib.suppress(StoreError):
+                    await client.check_roots()
+            raise
 
     def wake(self) -> None:
         """Auth has other authorities: ask now."""
@@ -134,6 +145,7 @@ class IdentityKeeper:
             return
         renewed = identity.certificate != self._identity.certificate
         moved = identity.service != self._identity.service
+        rooted = identity.roots != self._identity.roots
         self.claims.trust(identity.user_cas)
         self._file.save(identity)
         self._identity = identity
@@ -142,9 +154,13 @@ class IdentityKeeper:
             self.on_moved()
             await client.move(identity.service)
             _log.info(f"{self._kind}.auth_moved", service=identity.service)
+        if rooted or renewed:
+            await client.use(identity.pair, identity.roots)
+            self._woken.set()  # so that auth hears what is trusted here, and sees what is shown
+        if rooted:
+            _log.info(f"{self._kind}.roots_changed", pins=root_pins(identity.roots))
         if renewed:
             await server.renew(identity.host_certificate)
-            await client.use(identity.pair)
             self.on_renewed()
             _log.info(f"{self._kind}.renewed", until=expiry(identity.certificate).isoformat())
 

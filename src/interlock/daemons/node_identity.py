@@ -21,9 +21,13 @@ from interlock.core.ids import DaemonId
 from interlock.domain.signing import DaemonRole
 from interlock.ports import TrustBundle
 from interlock.services.keys.daemonca import KeyPair
+from interlock.services.keys.daemonroots import issuer_pin, root_pins
 from interlock.services.keys.joining import Renewed
 
 FILE = "identity.json"
+
+MAX_PINS = 16
+"""Authorities that are remembered after they are gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,14 @@ class NodeIdentity:
     user_cas: tuple[str, ...]
     host_cas: tuple[str, ...]
     service: str = ""  # auth's service for daemons, host:port
-    roots: str = ""  # the daemons' authority, PEM
+    roots: str = ""  # the daemons' authorities, PEM; first the one that certifies
     key: str = ""  # PKCS#8 PEM
     certificate: str = ""  # PEM
     tunnel_certificate: str = ""  # of the host key, for the proxy's tunnel entrance; OpenSSH one-line form
     proxy: str = ""  # where it dials out to, host:port; empty: it is dialled
     join: str = ""  # auth's join listener, host:port, if it joined there
     cluster_id: str = ""
+    pins: tuple[str, ...] = ()  # of all authorities that have ever certified it: join tokens of then are known
 
     @property
     def pair(self) -> KeyPair:
@@ -60,7 +65,14 @@ class NodeIdentity:
     def signed_by_others(self) -> bool:
         """Whether a certificate of its is not signed by the authority that signs now, which auth names first."""
         pairs = ((self.host_certificate, self.host_cas), (self.tunnel_certificate, self.user_cas))
-        return any(_is_by_another(line, cas[0]) for line, cas in pairs if line and cas)
+        if any(_is_by_another(line, cas[0]) for line, cas in pairs if line and cas):
+            return True
+        return len(found := root_pins(self.roots)) > 1 and found[0] != issuer_pin(self.certificate, self.roots)
+
+    @property
+    def known_pins(self) -> tuple[str, ...]:
+        """A join token with one of these is one of before this identity; another one leads elsewhere, or anew."""
+        return (*self.pins, issuer_pin(self.certificate, self.roots))
 
     @property
     def trust(self) -> TrustBundle:
@@ -70,12 +82,14 @@ class NodeIdentity:
     def trusting(self, bundle: TrustBundle) -> "NodeIdentity":
         """The same with other authorities, and other addresses of auth if it is not reached by a tunnel."""
         service = (bundle.service or self.service) if self.service else ""
-        return replace(self, user_cas=bundle.user_cas, host_cas=bundle.host_cas, service=service)
+        roots = ("".join(bundle.roots) or self.roots) if self.roots else ""
+        return replace(self, user_cas=bundle.user_cas, host_cas=bundle.host_cas, service=service, roots=roots)
 
     def renewed(self, fresh: Renewed) -> "NodeIdentity":
         """The same with fresh certificates."""
         changed = replace(
             self,
+            pins=tuple(dict.fromkeys(each for each in self.known_pins if each))[-MAX_PINS:],
             certificate=fresh.certificate,
             host_certificate=fresh.host_certificate,
             tunnel_certificate=fresh.tunnel_certificate,

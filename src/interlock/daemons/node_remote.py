@@ -22,7 +22,7 @@ from interlock.daemons.node import NodePorts, NodeSettings, serve_node
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity
 from interlock.daemons.node_terms import NodeTerms
 from interlock.ports import Clock, Entropy
-from interlock.services.keys.daemonca import certificate_pin, expiry
+from interlock.services.keys.daemonca import expiry
 
 _HOW = "--join TOKEN and --auth HOST:PORT or --proxy HOST:PORT"
 
@@ -101,8 +101,8 @@ def _usable(
         why = f"it joined as {', '.join(stored.names)}, not as {', '.join(missing)}"
     elif clock.now() >= expiry(stored.certificate):
         why = "it was away for so long that its identity has expired"
-    elif join_by is not None and certificate_pin(stored.roots) != join_by.token.pin:
-        why = "it belongs to another cluster"
+    elif join_by is not None and join_by.token.pin not in stored.known_pins:
+        why = "it belongs to another cluster, or to this one by an authority of before"
     elif settings.proxy and not stored.tunnel_certificate:
         why = "it joined when there were no tunnels"
     elif not (stored.service or settings.proxy or stored.proxy):

@@ -77,7 +77,7 @@ from interlock.services.audit.emitter import Emitter, EventFactory
 from interlock.services.audit.outbox import GATHER_S
 from interlock.services.clusters.federation import FederatedClaims, Leaves
 from interlock.services.keys.beacons import LatestBeacon
-from interlock.services.keys.daemonca import certificate_pin, expiry
+from interlock.services.keys.daemonca import expiry
 from interlock.services.keys.joining import JoinSources
 from interlock.services.operation.meters import Meters
 from interlock.services.portal.playback import Download
@@ -170,7 +170,7 @@ class _Proxy:
         self._beacon = LatestBeacon(lambda: client.beacon(line))
         self._services = self._make_services(config, terms, entropy)
         self._host_authorities = HostAuthorities(identity.host_cas)
-        keeper.on_trust = lambda: self._host_authorities.trust(keeper.identity.host_cas)
+        keeper.on_trust = self._trust
         self._services.tenures.locks.on_trust = keeper.wake
         self._peering = Peering(client, identity.id, own_sockets(data_dir, identity.id), self._shown())
         keeper.on_renewed = lambda: self._peering.door.use(self._shown())
@@ -281,6 +281,10 @@ class _Proxy:
         if host in WILDCARDS:
             host = await own_address(self._keeper.identity.service)
         return listener, config.peer_advertise or format_address(host, port)
+
+    def _trust(self) -> None:
+        self._host_authorities.trust(self._keeper.identity.host_cas)
+        self._peering.door.use(self._shown())
 
     def _lead_to_auths(self) -> None:
         self._tunnels.auth = _auths(self._keeper.identity)
@@ -453,8 +457,8 @@ def _usable(
         why = f"it joined as {', '.join(stored.names)}, not as {', '.join(missing)}"
     elif clock.now() >= expiry(stored.certificate):
         why = "it was away for so long that its identity has expired"
-    elif join_by is not None and certificate_pin(stored.roots) != join_by.token.pin:
-        why = "it belongs to another cluster"
+    elif join_by is not None and join_by.token.pin not in stored.known_pins:
+        why = "it belongs to another cluster, or to this one by an authority of before"
     if why and join_by is None:
         raise ConfigError(f"this proxy has to join again, since {why}: give it {_HOW}")
     return None if why else stored

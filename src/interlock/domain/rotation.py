@@ -2,7 +2,8 @@
 
 Whoever verifies must know a key before anything is signed with it, and nothing signed with the old one may be of
 use any more when it goes. People's certificates are verified by servers, servers' certificates by clients; so the
-first are signed with the new key one phase earlier. The phases have the field's names.
+first are signed with the new key one phase earlier. The phases have the field's names. Of the daemons' authority
+the same is true with auth as the server and daemons as its clients.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,12 @@ class RotatedKind(Enum):
     USER = "user"
     HOST = "host"
     OPENSSH = "openssh"
+    DAEMON = "daemon"  # X.509: who may speak to auth, and who is auth
+
+    @property
+    def stored(self) -> str:
+        """The kind under which its keys are stored."""
+        return "x509" if self is RotatedKind.DAEMON else self.value
 
 
 class Phase(Enum):
@@ -26,8 +33,8 @@ class Phase(Enum):
 
     STANDBY = "standby"
     INIT = "init"  # the new key is trusted, and signs nothing
-    UPDATE_CLIENTS = "update_clients"  # it signs for people
-    UPDATE_SERVERS = "update_servers"  # and for servers
+    UPDATE_CLIENTS = "update_clients"  # it signs for people, and for daemons as auth's clients
+    UPDATE_SERVERS = "update_servers"  # and for servers, and for auth
     ROLLBACK = "rollback"  # the old one signs again; what the new one has signed still counts
 
 
@@ -45,13 +52,18 @@ SIGNS_WITH_NEW: Mapping[RotatedKind, frozenset[Phase]] = {
     RotatedKind.USER: frozenset({Phase.UPDATE_CLIENTS, Phase.UPDATE_SERVERS}),
     RotatedKind.OPENSSH: frozenset({Phase.UPDATE_CLIENTS, Phase.UPDATE_SERVERS}),
     RotatedKind.HOST: frozenset({Phase.UPDATE_SERVERS}),
+    RotatedKind.DAEMON: frozenset({Phase.UPDATE_CLIENTS, Phase.UPDATE_SERVERS}),
 }
 """When the new key signs."""
+
+AUTH_SHOWS_NEW = frozenset({Phase.UPDATE_SERVERS})
+"""When auth's own certificate for daemons is by the new key, and so the pins of new join tokens are."""
 
 LONGEST_LIFE: Mapping[RotatedKind, timedelta] = {
     RotatedKind.USER: timedelta(hours=30),
     RotatedKind.HOST: timedelta(hours=30),  # until everybody has signed in again, and so learnt the new key
     RotatedKind.OPENSSH: timedelta(hours=24),  # nobody tells us what a plain sshd trusts: a day to change its file
+    RotatedKind.DAEMON: timedelta(0),  # each of them says what it trusts and shows what it has
 }
 """How long somebody may go by what was before: `keys.authority` gives people's certificates no longer life."""
 

@@ -117,7 +117,7 @@ from interlock.ports.retention import (
     RemovableRecordings,
     SignCut,
 )
-from interlock.ports.rotation import Heard, HeardStore, KeyRing, KeyRingSource, RotationStore
+from interlock.ports.rotation import NO_ROOTS, Heard, HeardStore, KeyRing, KeyRingSource, RotationStore
 from interlock.ports.sealing import KeyToken, KeyWrapper, Sealing, Wrapping
 from interlock.ports.system import (
     Clock,
@@ -126,6 +126,7 @@ from interlock.ports.system import (
 
 __all__ = [
     "HELD_S",
+    "NO_ROOTS",
     "Admission",
     "Arriving",
     "ArrivingPart",

@@ -93,16 +93,18 @@ class TrustStore(KnownClusters, Protocol):
 class TrustBundle:
     """The authorities that SSH servers and clients of the cluster rely on: public keys, OpenSSH one-line form.
 
-    There are two of a kind while one takes the other's place; first the one that signs now.
+    And those of the daemons, X.509. There are two of a kind while one takes the other's place; first the one that
+    signs now.
     """
 
     user_cas: tuple[str, ...]
     host_cas: tuple[str, ...]
     service: str = ""  # where auth, or each of several, listens for daemons; empty: as it was
+    roots: tuple[str, ...] = ()  # X.509, PEM; none: as they were
 
     @property
     def digest(self) -> str:
-        """Short, the same for the same authorities in whatever order."""
+        """Short, the same for the same SSH authorities in whatever order."""
         return _digest("\n".join(sorted(self.user_cas)) + "\n\n" + "\n".join(sorted(self.host_cas)))
 
     @property

@@ -50,6 +50,14 @@ class Heard:
     trust: str  # `TrustBundle.digest`
     signer: str  # `TrustBundle.signers` at the time when its certificates were signed; empty: not known
     at: datetime
+    roots: str = (
+        ""  # pins of the X.509 authorities that it says it trusts, by spaces; `NO_ROOTS`; empty: not known
+    )
+    issuer: str = ""  # pin of the one by which the certificate is that it showed; empty: not known
+
+
+NO_ROOTS = "none"
+"""In the place of pins: it is in auth's own process, and needs none."""
 
 
 class HeardStore(Protocol):
@@ -60,5 +68,5 @@ class HeardStore(Protocol):
         ...
 
     async def note_heard(self, heard: Heard) -> None:
-        """Keep the newest word about a daemon; an empty ``signer`` leaves what was noted."""
+        """Keep the newest word about a daemon; what is empty leaves what was noted."""
         ...

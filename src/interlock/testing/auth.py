@@ -28,6 +28,7 @@ from interlock.ports import (
     EventFilter,
     Heard,
     JoinToken,
+    KeyRingSource,
     RecordingInfo,
     RecordingStore,
     TokenKind,
@@ -37,6 +38,7 @@ from interlock.services.audit.emitter import EventFactory
 from interlock.services.clusters.trusting import Trusting
 from interlock.services.fleet.pacing import BOUNDS, Pacing
 from interlock.services.keys.daemonca import DaemonCa, KeyPair, create_authority, create_key
+from interlock.services.keys.daemonroots import DaemonCas
 from interlock.services.keys.joining import Joining, TokenText, create_token
 from interlock.services.keys.rotation import HeardOf
 from interlock.services.sessions.claims import SessionClaims
@@ -218,6 +220,7 @@ class Auth:
         self.proxies = MemoryProxies()
         keys = create_authority(CLUSTER, entropy=self.entropy, now=self.clock.now())
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
+        self.ring: KeyRingSource | None = None  # where its authorities are as they change
         self.unknown: frozenset[str] = frozenset()  # from the next start on
         self.bounds = BOUNDS  # of each daemon, from the next start on
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
@@ -233,11 +236,12 @@ class Auth:
     def services(self) -> AuthServices:
         """Everything over the stores in memory."""
         stores = self.stores
+        self.cas = cas = DaemonCas(self.ca, self.ring, cluster=CLUSTER, entropy=self.entropy)
         joining = Joining(
             cluster=CLUSTER,
             cluster_id=CLUSTER_ID,
             tokens=stores,
-            ca=self.ca,
+            ca=cas,
             hosts=stores,
             tunnels=stores,
             targets=stores,
@@ -259,7 +263,7 @@ class Auth:
         )
         return AuthServices(
             cluster=CLUSTER,
-            ca=self.ca,
+            ca=cas,
             joining=joining,
             trusting=trusting,
             claims=self.claims,

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from interlock.core.certificate import PublicKey
 from interlock.core.ids import DaemonId, SessionId
 from interlock.daemons.apart import proxies_apart
+from interlock.daemons.auth_rpc import daemon_cas
 from interlock.daemons.config import AuthConfig, Config, WebConfig
 from interlock.daemons.database import DATABASE
 from interlock.daemons.local import Local, open_local
@@ -30,7 +31,7 @@ from interlock.domain.tracker import Tracker, TrackerState
 from interlock.ports import MemberProxy, User
 from interlock.services.fleet.proxies import Proxies
 from interlock.services.fleet.shown import Shown
-from interlock.services.keys.daemonca import DaemonKind, HostIdentity, open_daemon_ca
+from interlock.services.keys.daemonca import DaemonKind, HostIdentity
 from interlock.services.signin.signin import Passwords
 from interlock.testing.clock import FakeClock
 from interlock.testing.database import put_database
@@ -125,16 +126,13 @@ async def auth_side(directory: Path, auth: AuthConfig | None = None) -> AsyncIte
         await local.trusts.put_trust(leaf)
         gate = await _join(local, "11111111-0000-4000-8000-000000000001")
         other = await _join(local, "11111111-0000-4000-8000-000000000002")
-        ca = await open_daemon_ca(
-            local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=clock.now()
-        )
         passwords = signing_in(config.web, local, services.emitter)
         person = Ed25519PrivateKey.generate()
         issued = await local.authority.issue_user("alice", ["access"], ["root"], line_of(person), DAY)
         yield AuthSide(
             local,
             clock,
-            proxies_apart(services, passwords, ca),
+            proxies_apart(services, passwords, await daemon_cas(local)),
             gate,
             other,
             person,

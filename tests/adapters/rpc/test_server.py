@@ -49,7 +49,7 @@ async def refused(auth: Auth, identity: KeyPair | None) -> None:
         auth.bound.service, auth.ca.certificate, identity, max_message=m.MAX_MESSAGE
     ) as channel:
         with pytest.raises(StoreError, match="auth cannot be reached"):
-            await call(channel, m.TRUST, m.Nothing())
+            await call(channel, m.TRUST, m.AskTrust())
 
 
 async def test_nobody_gets_in_without_a_certificate_of_the_daemons_authority(auth: Auth) -> None:
@@ -74,14 +74,14 @@ async def test_a_certificate_for_another_cluster_is_refused(auth: Auth) -> None:
         auth.bound.service, auth.ca.certificate, identity, max_message=m.MAX_MESSAGE
     ) as channel:
         with pytest.raises(Denied, match="daemon of this cluster"):
-            await call(channel, m.TRUST, m.Nothing())
+            await call(channel, m.TRUST, m.AskTrust())
 
 
 async def test_the_join_listener_serves_nothing_but_joining(auth: Auth) -> None:
     """It knows no caller, so it has no method that needs one."""
     async with open_channel(auth.bound.join, auth.ca.certificate, max_message=m.MAX_MESSAGE) as channel:
         with pytest.raises(StoreError, match="auth is of an older version"):
-            await call(channel, m.TRUST, m.Nothing())
+            await call(channel, m.TRUST, m.AskTrust())
 
 
 # --- errors --------------------------------------------------------------------------------------------------

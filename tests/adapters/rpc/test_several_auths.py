@@ -166,4 +166,4 @@ async def test_what_means_something_else_when_repeated_is_not(scene: Scene) -> N
     """It fails when the connection breaks."""
     scene.first.stop()
     with pytest.raises(StoreError, match="auth cannot be reached"):
-        await calling.call(scene.client._channel, replace(m.TRUST, once=True), m.Nothing())
+        await calling.call(scene.client._channel, replace(m.TRUST, once=True), m.AskTrust())

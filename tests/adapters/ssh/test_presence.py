@@ -33,7 +33,7 @@ from interlock.testing.ssh_pair import DAEMON_ID, LOGIN, USER, Gateway, gateway
 from interlock.testing.stores import MemoryProofs
 
 INFO_REQUEST, INFO_RESPONSE = 60, 61
-BEACONS = Beacons(b"secret")
+BEACONS = Beacons(lambda: [b"secret"])
 KEYS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
 

@@ -30,7 +30,7 @@ class Passing:
     """The service in front of such a portal."""
 
     def __init__(self, auth: AuthSide) -> None:
-        self.auth, self.portal, self.tickets = auth, Noted(), Tickets(b"k" * 32)
+        self.auth, self.portal, self.tickets = auth, Noted(), Tickets(lambda: [b"k" * 32])
         self._requests = PortalRequests(
             members=auth.proxies.members,
             people=auth.proxies.people,

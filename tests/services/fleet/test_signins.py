@@ -22,7 +22,7 @@ async def tickets_of(auth: AuthSide) -> Tickets:
     ca = await open_daemon_ca(
         local.authorities, cluster=local.cluster.name, entropy=local.entropy, now=local.clock.now()
     )
-    return Tickets(ca.secret(PURPOSE))
+    return Tickets(lambda: [ca.secret(PURPOSE)])
 
 
 async def by_password(

@@ -17,20 +17,20 @@ KEY = b"k" * 32
 
 def test_every_auth_of_the_cluster_reads_it() -> None:
     """Who signed in, and when."""
-    ticket = Tickets(KEY).give("alice", PROXY, START)
-    assert Tickets(KEY).read(ticket, PROXY, START) == ("alice", START, "")
-    ticket = Tickets(KEY).give("alice", PROXY, START, device="d1")
-    assert Tickets(KEY).read(ticket, PROXY, START) == ("alice", START, "d1")
+    ticket = Tickets(lambda: [KEY]).give("alice", PROXY, START)
+    assert Tickets(lambda: [KEY]).read(ticket, PROXY, START) == ("alice", START, "")
+    ticket = Tickets(lambda: [KEY]).give("alice", PROXY, START, device="d1")
+    assert Tickets(lambda: [KEY]).read(ticket, PROXY, START) == ("alice", START, "d1")
 
 
 def test_nobody_else_makes_or_uses_one() -> None:
     """Not by another key, another proxy, another name, cut or lengthened."""
-    tickets = Tickets(KEY)
+    tickets = Tickets(lambda: [KEY])
     ticket = tickets.give("alice", PROXY, START)
     with pytest.raises(Denied):
         tickets.read(ticket, OTHER, START)
     for forged in (
-        Tickets(b"x" * 32).give("alice", PROXY, START),
+        Tickets(lambda: [b"x" * 32]).give("alice", PROXY, START),
         ticket.replace(b"alice", b"admin"),
         ticket[:-1],
         ticket + b"\0",
@@ -43,7 +43,7 @@ def test_nobody_else_makes_or_uses_one() -> None:
 
 def test_it_is_no_standing_key() -> None:
     """Whoever keeps one can do nothing with it a few minutes later, whatever the person could still read then."""
-    tickets = Tickets(KEY)
+    tickets = Tickets(lambda: [KEY])
     ticket = tickets.give("alice", PROXY, START)
     assert tickets.read(ticket, PROXY, START + LIFE)
     with pytest.raises(Denied, match="sign in again"):
@@ -56,9 +56,9 @@ HERE, ELSEWHERE = b"digest of a session", b"digest of another one"
 
 def test_a_confirmation_is_for_one_certificate_one_connection_and_one_proxy() -> None:
     """A proxy that has seen one code cannot use it for anybody else, or for another connection."""
-    tickets = FactorTickets(KEY)
+    tickets = FactorTickets(lambda: [KEY])
     ticket = tickets.give(CLAIMS, "d1", HERE, PROXY, START)
-    assert FactorTickets(KEY).read(ticket, CLAIMS, HERE, PROXY, START) == "d1"
+    assert FactorTickets(lambda: [KEY]).read(ticket, CLAIMS, HERE, PROXY, START) == "d1"
     assert tickets.read(ticket, CLAIMS, None, PROXY, START) == "d1"  # where no presence is asked for
     bob = replace(CLAIMS, identity=replace(CLAIMS.identity, user="bob"))
     for claims, session, proxy, shown in (

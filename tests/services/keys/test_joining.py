@@ -18,6 +18,7 @@ from interlock.services.keys.daemonca import (
     create_request,
     read_identity,
 )
+from interlock.services.keys.daemonroots import DaemonCas
 from interlock.services.keys.joining import (
     FAILURE_WINDOW_S,
     MAX_FAILURES,
@@ -49,7 +50,7 @@ class Desk:
             cluster_id=CLUSTER_ID,
             cluster=CLUSTER,
             tokens=self.stores,
-            ca=self.ca,
+            ca=DaemonCas(self.ca, cluster=CLUSTER, entropy=self.entropy),
             hosts=self.stores,
             tunnels=self.stores,
             targets=self.stores,

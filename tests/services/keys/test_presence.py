@@ -92,7 +92,7 @@ def scene() -> Scene:
     """All of it."""
     clock, events = FakeClock(), FakeSink()
     person, host, authority = (Ed25519PrivateKey.generate() for _ in range(3))
-    beacons = Beacons(b"secret")
+    beacons = Beacons(lambda: [b"secret"])
     attendance = Attendance(
         beacons,
         MemoryProofs(),

@@ -21,6 +21,8 @@ NEXT = ".next"
 
 _AUTHORITIES, _ROTATIONS, _HEARD = schema.authorities, schema.rotations, schema.heard
 
+_NOTED = ("trust", "signer", "at", "roots", "issuer")
+
 _PUBLIC = Prepared(select(_AUTHORITIES.c.kind, _AUTHORITIES.c.public).order_by(_AUTHORITIES.c.kind))
 _PHASES = Prepared(select(_ROTATIONS.c.kind, _ROTATIONS.c.phase).order_by(_ROTATIONS.c.kind))
 
@@ -54,7 +56,7 @@ class SqlRotationStore:
         found = {_rotation(row).kind: _rotation(row) for row in rotations}
         current = {row.kind: self._key(row, row.kind) for row in keys if not row.kind.endswith(NEXT)}
         coming = {kind: self._key(row, kind) for row in keys if (kind := row.kind.removesuffix(NEXT)) != row.kind}
-        return KeyRing(current, {each.value: coming[each.value] for each in found}, found)
+        return KeyRing(current, {each.stored: coming[each.stored] for each in found}, found)
 
     async def begin_rotation(self, rotation: Rotation, key: AuthorityKey) -> None:
         """`ports.RotationStore`."""
@@ -65,7 +67,9 @@ class SqlRotationStore:
         def work(connection: Connection) -> None:
             wanted = select(_ROTATIONS.c.kind).where(_ROTATIONS.c.kind == rotation.kind.value)
             if connection.execute(wanted).first() is not None:
-                raise Denied(f"the {key.kind} authority is being changed already: see ilctl auth status")
+                raise Denied(
+                    f"the {rotation.kind.value} authority is being changed already: see ilctl auth status"
+                )
             connection.execute(insert(_AUTHORITIES).values(row))
             connection.execute(insert(_ROTATIONS).values(_row(rotation)))
 
@@ -84,7 +88,7 @@ class SqlRotationStore:
             if not changed:
                 raise Denied(f"somebody else has changed the {kind} authority meanwhile: see ilctl auth status")
             if rotation.phase is Phase.STANDBY:
-                self._finish(connection, kind, promote=before is Phase.UPDATE_SERVERS)
+                self._finish(connection, rotation.kind.stored, promote=before is Phase.UPDATE_SERVERS)
 
         await self._database.write(work)
 
@@ -106,12 +110,12 @@ class SqlRotationStore:
     async def heard(self) -> list[Heard]:
         """`ports.HeardStore`."""
         rows = await self._database.rows(select(_HEARD))
-        return [Heard(DaemonId(row.daemon), row.trust, row.signer, row.at) for row in rows]
+        return [Heard(DaemonId(row.daemon), row.trust, row.signer, row.at, row.roots, row.issuer) for row in rows]
 
     async def note_heard(self, heard: Heard) -> None:
         """`ports.HeardStore`."""
-        row = {"daemon": heard.daemon, "trust": heard.trust, "signer": heard.signer, "at": heard.at}
-        fresh = {name: row[name] for name in ("trust", "signer", "at") if row[name] != ""}
+        fresh = {name: value for name in _NOTED if (value := getattr(heard, name)) != ""}
+        row = {name: getattr(heard, name) for name in ("daemon", *_NOTED)}
         await self._database.change(
             insert(_HEARD).values(row).on_conflict_do_update(index_elements=["daemon"], set_=fresh)
         )

@@ -17,7 +17,7 @@ from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.calling import Stream, call, subscribe, upload
 from interlock.adapters.rpc.codec import encode, to_wire
 from interlock.adapters.rpc.messages import ReplyT, RequestT
-from interlock.adapters.rpc.tls import open_channel
+from interlock.adapters.rpc.tls import UNIX, open_channel, server_certificate
 from interlock.core.errors import Denied, LocalProtocolError, NoAnswer, NotFound, RecordingError, StoreError
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.presence import NO_PRESENCE
@@ -31,14 +31,27 @@ from interlock.domain.target import Target
 from interlock.domain.tracker import Tracker
 from interlock.ports import Clock, RecordingInfo, RecordingTerms, TrustBundle
 from interlock.services.keys.daemonca import KeyPair, create_request
+from interlock.services.keys.daemonroots import issuer_pin, root_pins
 from interlock.services.keys.joining import Renewed
 
 CLOSE_GRACE_S = 30.0
 """Seconds that calls on a replaced channel have to end."""
 
+_AGAIN = "with a token of ilctl tokens add, as for its first start"
+
+STRANGE_AUTH = (
+    "what answers in the place of auth is not an auth that this daemon knows: the address is another's, or the "
+    f"cluster's daemons' authority was replaced while this daemon was away; if so, let it join again {_AGAIN}"
+)
+
+STALE_HERE = (
+    "auth does not take this daemon's certificate: the cluster's daemons' authority was replaced while this "
+    f"daemon was away; let it join again {_AGAIN}"
+)
+
 
 class AuthClient:
-    """Remote ports of one daemon. ``roots`` is the daemons' authority, PEM; close it after use."""
+    """Remote ports of one daemon. ``roots``: the daemons' authorities, PEM. Close it after use."""
 
     def __init__(self, address: str, *, roots: str, identity: KeyPair, clock: Clock) -> None:
         self._address = address
@@ -49,9 +62,12 @@ class AuthClient:
         self._streams: set[Stream] = set()  # calls in progress whose replies have no end
         self._channel = open_channel(address, roots, identity, max_message=m.MAX_MESSAGE)
 
-    async def use(self, identity: KeyPair) -> None:
-        """From now on call with another certificate; calls in progress end on the old connection."""
-        self._identity = identity
+    async def use(self, identity: KeyPair, roots: str = "") -> None:
+        """From now on call with another certificate; calls in progress end on the old connection.
+
+        ``roots``: those that count from now on, if they are others.
+        """
+        self._identity, self._roots = identity, roots or self._roots
         await self._replace(CLOSE_GRACE_S)
 
     async def _replace(self, grace: float | None) -> None:
@@ -64,7 +80,7 @@ class AuthClient:
     async def move(self, address: str) -> None:
         """From now on call auth at this address, or these; calls in progress end on the old connection."""
         self._address = address
-        await self.use(self._identity)
+        await self._replace(CLOSE_GRACE_S)
 
     async def close(self) -> None:
         """End all calls."""
@@ -178,14 +194,26 @@ class AuthClient:
         await self._ask(m.RELEASE_ALL, m.Nothing())
 
     async def trust(self) -> TrustBundle:
-        """`ports.TrustSource`."""
-        answer = await self._ask(m.TRUST, m.Nothing())
-        return TrustBundle(answer.user_cas, answer.host_cas, answer.service)
+        """`ports.TrustSource`; auth hears which X.509 authorities this daemon trusts."""
+        answer = await self._ask(m.TRUST, m.AskTrust(root_pins(self._roots)))
+        return TrustBundle(answer.user_cas, answer.host_cas, answer.service, answer.roots)
 
     async def recording_terms(self, public: bytes) -> RecordingTerms:
         """`ports.TermsSource`."""
         terms = await self._ask(m.RECORDING_TERMS, m.AskTerms(public))
         return RecordingTerms(terms.warrant, terms.recipients)
+
+    async def check_roots(self) -> None:
+        """Denied, in words, if what answers in auth's place shows that this daemon has to join again.
+
+        Whoever answers is not believed for it. StoreError if nobody does.
+        """
+        first = self._address if self._address.startswith(UNIX) else self._address.partition(",")[0]
+        by = issuer_pin(await server_certificate(first), self._roots)
+        if not by:
+            raise Denied(STRANGE_AUTH)
+        if by != issuer_pin(self._identity.certificate, self._roots):
+            raise Denied(STALE_HERE)
 
     async def renew(self, host_key: str) -> Renewed:
         """Fresh certificates for this daemon's keys; ``host_key`` is the public SSH host key, one line."""

@@ -14,6 +14,7 @@ from interlock.adapters.rpc.calling import call
 from interlock.adapters.rpc.tls import UNIX, check_pin, open_channel, server_certificate
 from interlock.services.clusters.trusting import LeafRequest, RootReply
 from interlock.services.keys.daemonca import create_request
+from interlock.services.keys.daemonroots import root_pins, vouches
 from interlock.services.keys.joining import JoinReply, JoinRequest, TokenText
 
 
@@ -22,7 +23,7 @@ class Membership:
     """What joining gave."""
 
     reply: JoinReply
-    roots: str  # the daemons' authority, PEM
+    roots: str  # the daemons' authorities, PEM
     service: str  # address of auth's service for daemons, host:port; empty if it was not reached by one
 
 
@@ -43,7 +44,7 @@ async def join(address: str, token: TokenText, *, names: tuple[str, ...], key: s
         service = ""
     elif service.startswith(":"):
         service = address.rpartition(":")[0] + service
-    return Membership(joined.reply, roots, service)
+    return Membership(joined.reply, "".join(joined.reply.trust.roots) or roots, service)
 
 
 async def trust_root(
@@ -60,9 +61,11 @@ async def trust_root(
 
 
 async def _pinned_roots(address: str, token: TokenText) -> str:
-    """The authority of the daemons there, PEM, which the token's pin vouches for."""
+    """The authority of the daemons there, PEM, which the token's pin vouches for: itself, or by the one before."""
     shown = await server_certificate(address)
     async with open_channel(address, shown, max_message=m.MAX_MESSAGE) as channel:
-        roots = (await call(channel, m.AUTHORITY, m.Nothing())).certificate
-    check_pin(roots, token.pin)
-    return roots
+        said = await call(channel, m.AUTHORITY, m.Nothing())
+    by_word = vouches(said.before, said.word, said.certificate)
+    is_older = by_word and token.pin in root_pins(said.before)
+    check_pin(said.before if is_older else said.certificate, token.pin)
+    return said.certificate

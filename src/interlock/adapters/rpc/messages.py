@@ -244,6 +244,14 @@ class Trust:
     user_cas: tuple[str, ...]
     host_cas: tuple[str, ...]
     service: str = ""
+    roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AskTrust:
+    """Whom to trust? ``roots``: pins of the X.509 authorities that the daemon trusts; older ones say nothing."""
+
+    roots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +302,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class CaCertificate:
-    """The daemons' authority, PEM: worth nothing until it matches a pin."""
+    """The daemons' authority, PEM: worth nothing until it matches a pin, or one that does vouches for it."""
 
-    certificate: str
+    certificate: str  # the one by which auth's own is
+    before: str = ""  # the one whose place it takes
+    word: bytes = b""  # of that one: `daemonroots.vouches`
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +329,7 @@ RENEW_LEASES = Method(AUTH_SERVICE, "RenewLeases", RenewLeases, Leases)
 RELEASE = Method(AUTH_SERVICE, "Release", Leases, Nothing)
 RELEASE_ALL = Method(AUTH_SERVICE, "ReleaseAll", Nothing, Nothing)
 RENEW = Method(AUTH_SERVICE, "Renew", Renew, Renewed)
-TRUST = Method(AUTH_SERVICE, "Trust", Nothing, Trust)
+TRUST = Method(AUTH_SERVICE, "Trust", AskTrust, Trust)
 STORE_RECORDING = Method(AUTH_SERVICE, "StoreRecording", RecordingHeader, Stored)
 SYNC_READY = Method(AUTH_SERVICE, "SyncReady", SyncReady, Nothing)
 SYNC_EXTEND = Method(AUTH_SERVICE, "SyncExtend", SyncExtend, Nothing)

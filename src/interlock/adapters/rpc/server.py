@@ -56,7 +56,8 @@ from interlock.ports import (
 from interlock.services.clusters.trusting import LeafRequest, RootReply, Trusting
 from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
-from interlock.services.keys.daemonca import DaemonCa, DaemonKind, HostIdentity
+from interlock.services.keys.daemonca import DaemonKind, HostIdentity
+from interlock.services.keys.daemonroots import DaemonCas, said_roots
 from interlock.services.keys.joining import Joining, JoinRequest, JoinSources, Renewed
 from interlock.services.keys.rotation import HeardOf
 from interlock.services.sessions.claiming import Claim
@@ -87,7 +88,7 @@ class AuthServices:
     """What of auth daemons apart may use."""
 
     cluster: str
-    ca: DaemonCa
+    ca: DaemonCas
     joining: Joining
     trusting: Trusting
     claims: SessionClaims  # shared with the proxy of the same process
@@ -162,7 +163,8 @@ class AuthRpcServer:
         await self._service.stop(grace)
 
     async def _authority(self, _source: str, _request: m.Nothing) -> m.CaCertificate:
-        return m.CaCertificate(self._services.ca.certificate)
+        ca = self._services.ca
+        return m.CaCertificate(ca.shown.certificate, *(ca.vouched or ()))
 
     async def _join(self, source: str, request: JoinRequest) -> m.Joined:
         return m.Joined(await self._services.joining.join(request, source=source), self._advertised)
@@ -182,7 +184,7 @@ class _DaemonHandlers:
         self._watchers = Watchers()
 
     def service(self) -> Service[HostIdentity]:
-        service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster), check_method)
+        service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster, self._services.ca), check_method)
         service.unary(m.APPEND, self._append)
         service.unary(m.PUT_TRACKER, self._put_tracker)
         service.unary(m.KEEP_TRACKERS, self._keep_trackers)
@@ -245,7 +247,7 @@ class _DaemonHandlers:
         return m.Verdict.of(await self._services.remaining.taken_away(request.granted))
 
     async def _watch_locks(self, caller: HostIdentity, _request: m.Nothing) -> AsyncGenerator[m.Locks, None]:
-        follow = self._services.locks.follow_locks()
+        follow, ca, trust = self._services.locks.follow_locks(), self._services.ca, ""
         with self._watchers.place(caller) as is_latest:
             async with aclosing(follow) as told:
                 async for each in told:
@@ -253,6 +255,10 @@ class _DaemonHandlers:
                         raise Denied(
                             "this daemon watches elsewhere", reason=f"node {caller.id} began another watch"
                         )
+                    if each.trust != trust:
+                        trust = each.trust
+                        await ca.refresh()
+                    ca.check(caller)
                     now = self._services.clock.now()
                     in_force_now = tuple(replace(lock, expires=None) for lock in in_force(each.locks, now))
                     yield m.Locks.of(replace(each, locks=in_force_now))
@@ -281,11 +287,12 @@ class _DaemonHandlers:
         await self._services.heard.told(caller.id, fresh.trust, certified=True)
         return fresh
 
-    async def _trust(self, caller: HostIdentity, _request: m.Nothing) -> m.Trust:
-        bundle = await self._services.trust.trust()
-        await self._services.heard.told(caller.id, bundle)
+    async def _trust(self, caller: HostIdentity, request: m.AskTrust) -> m.Trust:
+        bundle, ca = await self._services.trust.trust(), self._services.ca
+        await ca.refresh()
+        await self._services.heard.told(caller.id, bundle, roots=said_roots(request.roots), issuer=caller.issuer)
         said = self._advertised()
-        return m.Trust(bundle.user_cas, bundle.host_cas, "" if said.startswith(":") else said)
+        return m.Trust(bundle.user_cas, bundle.host_cas, "" if said.startswith(":") else said, ca.roots)
 
     async def _store_recording(
         self, caller: HostIdentity, request: m.RecordingHeader, chunks: AsyncIterator[bytes]

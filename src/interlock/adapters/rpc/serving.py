@@ -13,6 +13,7 @@ from interlock.adapters.rpc.faults import TRAILER, to_status
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
 from interlock.core.errors import Denied, InterlockError, RemoteProtocolError, Rule, StoreError
 from interlock.services.keys.daemonca import HostIdentity, read_identity
+from interlock.services.keys.daemonroots import DaemonCas
 from interlock.services.keys.joining import JoinSources
 
 MAX_CALLS = 256
@@ -150,14 +151,15 @@ async def _failing(path: str, context: Context, work: Callable[[], Awaitable[Non
     context.set_trailing_metadata(((TRAILER, trailer),))
 
 
-def identify_daemon(cluster: str) -> Callable[[Context], HostIdentity]:
+def identify_daemon(cluster: str, cas: DaemonCas) -> Callable[[Context], HostIdentity]:
     """Who calls, by the client certificate that TLS has verified; Denied without one of this cluster."""
 
     def identify(context: Context) -> HostIdentity:
         certificates = list(context.auth_context().get("x509_pem_cert", ()))
         if len(certificates) != 1:
             raise Denied("a daemon needs a client certificate", reason=f"{context.peer()} came without one")
-        return read_identity(certificates[0].decode(), cluster=cluster)
+        shown = certificates[0].decode()
+        return cas.certified(shown, read_identity(shown, cluster=cluster))
 
     return identify
 

@@ -7,6 +7,7 @@ purpose, keep a daemon's certificate from passing as auth's.
 import asyncio
 import hmac
 import ssl
+from datetime import datetime
 from ipaddress import ip_address
 
 import grpc
@@ -15,6 +16,7 @@ from interlock.core.address import parse_address
 from interlock.core.errors import ConfigError, StoreError
 from interlock.ports import Clock
 from interlock.services.keys.daemonca import AUTH_SERVER_NAME, DaemonCa, KeyPair, certificate_pin, half_life
+from interlock.services.keys.daemonroots import DaemonCas
 
 UNIX = "unix:"
 """How gRPC writes the address of a socket in the file system."""
@@ -49,31 +51,35 @@ _SOCKET_OPTIONS: list[tuple[str, str | int]] = [
 
 
 class ServerTls:
-    """Auth's own certificate: a new one at every start, and again at half-life while it runs."""
+    """Auth's own certificate: a new one at every start, at half-life, and when another authority is to sign it."""
 
-    def __init__(self, ca: DaemonCa, clock: Clock) -> None:
-        self._ca = ca
+    def __init__(self, cas: DaemonCas, clock: Clock) -> None:
+        self._cas = cas
         self._clock = clock
-        self._pair = ca.issue_server(now=clock.now())
-        self._due = half_life(self._pair.certificate)
+        self._made = self._make(cas.shown)
 
     def credentials(self, *, mutual: bool) -> grpc.ServerCredentials:
-        """Credentials of a listener; ``mutual`` ones require a client certificate of the daemons' authority."""
-        roots = self._ca.certificate.encode() if mutual else None
+        """Credentials of a listener; ``mutual`` ones require a client certificate of the daemons' authorities."""
 
         def configuration() -> grpc.ServerCertificateConfiguration:
             # Asked at every handshake, in a thread of gRPC's.
             pair = self._current()
+            roots = "".join(self._cas.roots).encode() if mutual else None
             chain = [(pair.key.encode(), pair.certificate.encode())]
             return grpc.ssl_server_certificate_configuration(chain, roots)
 
         return grpc.dynamic_ssl_server_credentials(configuration(), configuration, mutual)
 
     def _current(self) -> KeyPair:
-        if self._clock.now() >= self._due:
-            self._pair = self._ca.issue_server(now=self._clock.now())
-            self._due = half_life(self._pair.certificate)
-        return self._pair
+        ca, (by, pair, due) = self._cas.shown, self._made
+        if by is ca and self._clock.now() < due:
+            return pair
+        self._made = self._make(ca)
+        return self._made[1]
+
+    def _make(self, ca: DaemonCa) -> tuple[DaemonCa, KeyPair, datetime]:
+        pair = ca.issue_server(now=self._clock.now())
+        return ca, pair, half_life(pair.certificate)
 
 
 def open_channel(
@@ -158,5 +164,8 @@ def check_pin(certificate: str, pin: str) -> None:
     except ValueError:
         matches = False
     if not matches:
-        public = "the server is not the auth service that the join token was made by: check the address"
+        public = (
+            "the server is not the auth service that the join token was made by: check the address; if the "
+            "cluster has changed its daemons' authority since, make a new token with ilctl tokens add"
+        )
         raise ConfigError(public, reason="the server's authority does not match the pin of the join token")

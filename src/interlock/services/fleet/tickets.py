@@ -5,6 +5,7 @@ proxy and for a few minutes. Every auth of the cluster can read it, as its key c
 """
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,7 @@ import msgspec
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.identity import Claims
+from interlock.services.keys.daemonroots import Secrets
 
 PURPOSE = "sign-in tickets"
 
@@ -39,20 +41,20 @@ class SignedIn:
 
 
 class Tickets:
-    """Gives and reads them. ``key``: `DaemonCa.secret` for `PURPOSE`."""
+    """Gives and reads them. ``keys``: `DaemonCas.secrets` for `PURPOSE`."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: Secrets) -> None:
+        self._keys = keys
 
     def give(self, user: str, proxy: DaemonId, now: datetime, *, device: str = "") -> bytes:
         """For somebody whose password was right, and who has used this second factor if there is one."""
         said = msgspec.msgpack.encode(SignedIn(user, proxy, now.timestamp(), device))
-        return hmac.digest(self._key, said, "sha256") + said
+        return hmac.digest(self._keys()[0], said, "sha256") + said
 
     def read(self, ticket: bytes, proxy: DaemonId, now: datetime) -> tuple[str, datetime, str]:
         """Who signed in, when, and with which device; Denied if it is no ticket of this proxy, or too old."""
         seal, said = ticket[:_SEAL], ticket[_SEAL:MAX_TICKET]
-        if not hmac.compare_digest(hmac.digest(self._key, said, "sha256"), seal):
+        if not _is_ours(self._keys(), said, seal):
             raise Denied("sign in again with ilsh login", reason=f"proxy {proxy} showed a ticket that is none")
         found = msgspec.msgpack.decode(said, type=SignedIn)
         if found.proxy != proxy:
@@ -78,16 +80,16 @@ class Confirmed:
 
 
 class FactorTickets:
-    """Gives and reads them. ``key``: `DaemonCa.secret` for `CONFIRMED`."""
+    """Gives and reads them. ``keys``: `DaemonCas.secrets` for `CONFIRMED`."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: Secrets) -> None:
+        self._keys = keys
 
     def give(self, claims: Claims, device: str, session: bytes, proxy: DaemonId, now: datetime) -> bytes:
         """For somebody whose code was right on this connection."""
         about = Confirmed(claims.identity.user, claims.serial, proxy, device, session, now.timestamp())
         said = msgspec.msgpack.encode(about)
-        return hmac.digest(self._key, said, "sha256") + said
+        return hmac.digest(self._keys()[0], said, "sha256") + said
 
     def read(self, ticket: bytes, claims: Claims, session: bytes | None, proxy: DaemonId, now: datetime) -> str:
         """The device; Denied unless the ticket is this proxy's, for this certificate, and not too old.
@@ -96,7 +98,7 @@ class FactorTickets:
         """
         seal, said = ticket[:_SEAL], ticket[_SEAL:MAX_TICKET]
         public = "this connection was not confirmed with a second factor: connect again"
-        if not hmac.compare_digest(hmac.digest(self._key, said, "sha256"), seal):
+        if not _is_ours(self._keys(), said, seal):
             raise Denied(public, reason=f"proxy {proxy} showed a ticket that is none")
         found = msgspec.msgpack.decode(said, type=Confirmed)
         whose = (found.user, found.serial, found.proxy)
@@ -106,3 +108,7 @@ class FactorTickets:
         if now - datetime.fromtimestamp(found.since, UTC) > LIFE:
             raise Denied(public, reason=f"proxy {proxy} showed a ticket of {found.since} for {found.user}")
         return found.device
+
+
+def _is_ours(keys: Sequence[bytes], said: bytes, seal: bytes) -> bool:
+    return any(hmac.compare_digest(hmac.digest(key, said, "sha256"), seal) for key in keys)

@@ -23,7 +23,6 @@ from interlock.domain.bounds import NO_BOUNDS, Bounds
 from interlock.domain.cluster import LeafPass, door_of
 from interlock.domain.identity import Forwarded, Identity
 from interlock.domain.permit import Permit
-from interlock.domain.rotation import RotatedKind
 from interlock.domain.signing import DaemonRole, SigningKey, issue_warrant
 from interlock.domain.target import SubKind
 from interlock.ports import (
@@ -139,17 +138,18 @@ class Authority:
         if self._ring is None:
             return False
         ring = await self._ring.keyring()
+        rotations = {kind.stored: each for kind, each in ring.rotations.items()}
         seen = (
             {kind: key.public for kind, key in ring.current.items()},
-            {kind: (key.public, ring.rotations[RotatedKind(kind)].phase) for kind, key in ring.coming.items()},
+            {kind: (key.public, rotations[kind].phase) for kind, key in ring.coming.items()},
         )
         if seen == self._seen:
             return False
         trusted: dict[str, tuple[Signer, ...]]
         trusted = {kind: (Signer(key, self.token),) for kind, key in ring.current.items() if kind in _KINDS}
-        for kind, key in ring.coming.items():
-            new, old = Signer(key, self.token), trusted[kind][0]
-            trusted[kind] = (new, old) if ring.rotations[RotatedKind(kind)].signs_with_new else (old, new)
+        for kind in trusted.keys() & ring.coming.keys():
+            new, old = Signer(ring.coming[kind], self.token), trusted[kind][0]
+            trusted[kind] = (new, old) if rotations[kind].signs_with_new else (old, new)
         self._trusted, self._seen = trusted, seen
         self._signers = {kind: signers[0] for kind, signers in trusted.items()}
         return True

@@ -44,6 +44,8 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 _SCHEME = "interlock"
 
+_VOUCHED = b"interlock-daemon-authority\0"
+
 
 class DaemonKind(Enum):
     """What a daemon apart from auth is; the value stands in its certificate."""
@@ -66,6 +68,7 @@ class HostIdentity:
     id: DaemonId
     names: tuple[str, ...]  # host names that it may report and get SSH host certificates for
     kind: DaemonKind = DaemonKind.NODE
+    issuer: str = ""  # pin of the authority that has signed it; empty: not asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,10 @@ class DaemonCa:
         """A key that every auth of the cluster has and nobody else, 32 bytes, another one for each purpose."""
         raw = self._key.private_numbers().private_value.to_bytes(32)
         return hmac.digest(raw, f"interlock {purpose}".encode(), "sha256")
+
+    def vouch(self, root: str) -> bytes:
+        """This authority's word for the one, PEM, that takes its place: a signature, `daemonroots.vouches`."""
+        return self._key.sign(root_statement(root), ec.ECDSA(hashes.SHA256()))
 
     def issue_server(self, *, now: datetime) -> KeyPair:
         """A new key and certificate for auth's listeners."""
@@ -172,6 +179,11 @@ def certificate_pin(certificate: str) -> str:
     """SHA-256 over the DER form of a PEM certificate, base64url without padding; ValueError if it is none."""
     der = x509.load_pem_x509_certificate(certificate.encode()).public_bytes(serialization.Encoding.DER)
     return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
+
+
+def root_statement(root: str) -> bytes:
+    """What is signed to vouch for an authority, PEM; ValueError if it is none. No certificate begins like this."""
+    return _VOUCHED + x509.load_pem_x509_certificate(root.encode()).public_bytes(serialization.Encoding.DER)
 
 
 def read_identity(certificate: str, *, cluster: str) -> HostIdentity:

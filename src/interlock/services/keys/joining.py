@@ -14,7 +14,7 @@ import hmac
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -36,7 +36,8 @@ from interlock.ports import (
     TrustSource,
     TunnelIssuer,
 )
-from interlock.services.keys.daemonca import AUTH_SERVER_NAME, DaemonCa, DaemonKind, HostIdentity
+from interlock.services.keys.daemonca import AUTH_SERVER_NAME, DaemonKind, HostIdentity
+from interlock.services.keys.daemonroots import DaemonCas
 
 TOKEN_TTL = timedelta(hours=1)
 """How long a join token can be used unless the administrator says otherwise."""
@@ -184,7 +185,7 @@ class Joining:
         cluster: str,
         cluster_id: str,
         tokens: TokenStore,
-        ca: DaemonCa,
+        ca: DaemonCas,
         hosts: HostIssuer,
         tunnels: TunnelIssuer,
         targets: TargetSource,
@@ -261,10 +262,11 @@ class Joining:
         return await self._certify(identity, csr, host_key)
 
     async def _certify(self, identity: HostIdentity, csr: bytes, host_key: str) -> Renewed:
+        await self._ca.refresh()
         return Renewed(
             self._ca.issue_daemon(csr, identity, now=self._clock.now()),
             await self._hosts.issue_host(host_key, self._principals(identity)),
-            await self._trust.trust(),
+            replace(await self._trust.trust(), roots=self._ca.roots),
             await self._tunnels.issue_tunnel(host_key, identity.id) if identity.kind is DaemonKind.NODE else "",
         )
 

@@ -22,6 +22,7 @@ from interlock.domain.party import parse_wish
 from interlock.domain.target import Route, Target, parse_route
 from interlock.ports import Clock, EventSink, MemberProxy, ProofUses
 from interlock.services.audit.emitter import EventFactory
+from interlock.services.keys.daemonroots import Secrets
 from interlock.services.keys.signatures import is_signed
 
 PURPOSE = "beacons of presence"
@@ -52,25 +53,26 @@ NOT_BELIEVED = "the gateway could not show that you are connected now: connect a
 
 
 class Beacons:
-    """Gives and recognises them. ``key``: `DaemonCa.secret` for `PURPOSE`, so that every auth can."""
+    """Gives and recognises them. ``keys``: `DaemonCas.secrets` for `PURPOSE`, so that every auth can."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: Secrets) -> None:
+        self._keys = keys
 
     def give(self, proxy: DaemonId, now: datetime) -> bytes:
         """The beacon of this moment, for this proxy's connections."""
-        return self._beacon(proxy, _window(now))
+        return _beacon(self._keys()[0], proxy, _window(now))
 
     def age(self, beacon: bytes, proxy: DaemonId, now: datetime, *, within: timedelta = FRESH) -> timedelta | None:
         """How long ago it was given to this proxy, at most; None: not ``within`` that time."""
-        newest = _window(now) + SKEW
+        newest, keys = _window(now) + SKEW, self._keys()
         for window in range(newest, _window(now - within) - 1, -1):
-            if hmac.compare_digest(self._beacon(proxy, window), beacon):
+            if any(hmac.compare_digest(_beacon(key, proxy, window), beacon) for key in keys):
                 return timedelta(seconds=max(0.0, now.timestamp() - window * WINDOW_S))
         return None
 
-    def _beacon(self, proxy: DaemonId, window: int) -> bytes:
-        return hmac.digest(self._key, f"{window} {proxy}".encode(), "sha256")[:BEACON]
+
+def _beacon(key: bytes, proxy: DaemonId, window: int) -> bytes:
+    return hmac.digest(key, f"{window} {proxy}".encode(), "sha256")[:BEACON]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ What signs and what is trusted in which phase is `interlock.domain.rotation`. He
 so that nobody goes on to a phase in which those who have not are shut out.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -19,11 +20,11 @@ from interlock.domain.rotation import NEXT, Phase, RotatedKind, Rotation, begin
 from interlock.domain.target import SubKind, Target
 from interlock.ports import (
     AuditLog,
+    AuthorityKey,
     Clock,
     Entropy,
     Heard,
     HeardStore,
-    KeyToken,
     LockStore,
     MemberProxy,
     RotationStore,
@@ -31,9 +32,23 @@ from interlock.ports import (
     TrustSource,
 )
 from interlock.services.audit.emitter import EventFactory
-from interlock.services.keys.signers import new_authority
+from interlock.services.keys.daemonca import certificate_pin
+from interlock.services.keys.readiness import Member, late_for, members
 
 _log = structlog.get_logger()
+
+
+def _fingerprint(line: str) -> str:
+    return PublicKey.parse(line).fingerprint
+
+
+_NAMES: Mapping[RotatedKind, Callable[[str], str]] = {
+    RotatedKind.USER: _fingerprint,
+    RotatedKind.HOST: _fingerprint,
+    RotatedKind.OPENSSH: _fingerprint,
+    RotatedKind.DAEMON: certificate_pin,  # as it stands at the end of a join token
+}
+"""How a public key is called."""
 
 
 class RotationStores(RotationStore, HeardStore, Protocol):
@@ -62,10 +77,11 @@ class Standing:
 
     kind: RotatedKind
     rotation: Rotation | None  # None: `Phase.STANDBY`
-    keys: tuple[str, ...]  # public, one line each; first the one that signs
+    keys: tuple[str, ...]  # fingerprints, or pins of daemons' authorities; first the one that signs
     waiting_for: tuple[str, ...]  # daemons that have not heard of what the next phase needs; names
     next: Phase
     breaks: str  # what would, if it went on now
+    members: tuple[Member, ...] = ()  # how daemons stand to the daemons' authorities
 
     @property
     def phase(self) -> Phase:
@@ -88,9 +104,10 @@ class Rotations:
         factory: EventFactory,
         clock: Clock,
         entropy: Entropy,
-        token: KeyToken | None = None,
+        make: Callable[[RotatedKind, datetime], AuthorityKey],
     ) -> None:
-        self._token = token  # where new keys are made
+        """``make``: a new key for an authority."""
+        self._make = make
         self._locks = locks
         self._entropy = entropy
         self._store = store
@@ -109,9 +126,11 @@ class Rotations:
         self, kind: RotatedKind, *, grace: timedelta, compromised: bool, who: dict[str, JsonValue]
     ) -> Rotation:
         """Make a new key that is trusted beside the old one; Denied if there is one already."""
+        if kind.stored not in (await self._store.keyring()).current:
+            raise Denied(f"there is no {kind.value} authority to be changed yet: run interlock start")
         now = self._clock.now()
         rotation = begin(kind, now, grace=grace, compromised=compromised)
-        await self._store.begin_rotation(rotation, new_authority(kind.value, now, self._token))
+        await self._store.begin_rotation(rotation, self._make(kind, now))
         await self._tell(Kind.ROTATION_BEGIN, rotation, who)
         return rotation
 
@@ -126,8 +145,9 @@ class Rotations:
         if standing.breaks and not force:
             raise Denied(f"too early for {moved.phase.value}: {standing.breaks}. Wait, or say --force")
         await self._store.move_rotation(moved, standing.phase)
-        if moved.compromised and moved.phase is Phase.STANDBY and standing.phase is Phase.UPDATE_SERVERS:
-            await self._revoke(PublicKey.parse(standing.keys[-1]), moved)
+        ended = moved.phase is Phase.STANDBY and standing.phase is Phase.UPDATE_SERVERS
+        if ended and moved.compromised and kind is not RotatedKind.DAEMON:
+            await self._revoke(standing.keys[-1], moved)
         await self._tell(Kind.ROTATION_STEP, moved, who)
         return moved
 
@@ -140,50 +160,34 @@ class Rotations:
                 except Denied as error:
                     _log.info("rotation.waits", authority=rotation.kind.value, reason=error.public)
 
-    async def _revoke(self, key: PublicKey, rotation: Rotation) -> None:
+    async def _revoke(self, fingerprint: str, rotation: Rotation) -> None:
         """For plain sshd, whose list of trusted keys is not ours."""
         message = f"the {rotation.kind.value} authority's key was compromised"
         await self._locks.add_lock(
-            Lock(self._entropy.uuid(), LockKind.KEY, key.fingerprint, self._clock.now(), message, None, "rotation")
+            Lock(self._entropy.uuid(), LockKind.KEY, fingerprint, self._clock.now(), message, None, "rotation")
         )
 
     async def _standing(self, kind: RotatedKind, to: Phase | None = None) -> Standing:
-        rotation = (await self._store.keyring()).rotations.get(kind)
-        bundle = await self._trust.trust()
+        ring, bundle = await self._store.keyring(), await self._trust.trust()
+        rotation = ring.rotations.get(kind)
         phase = Phase.STANDBY if rotation is None else rotation.phase
         following = to or NEXT[phase][0]
-        waiting, words = await self._behind(kind, phase, following, bundle)
+        heard = {each.daemon: each for each in await self._store.heard()}
+        names = await self._daemons(self._clock.now())
+        late, words = late_for(kind, phase, following, heard, names, bundle, ring)
+        waiting = tuple(sorted(names[id_] for id_ in late))
         breaks = "" if rotation is None else rotation.early(following, self._clock.now())
         if kind is RotatedKind.OPENSSH and not await self._agentless():
             breaks = ""
         if waiting:
             breaks = f"{words}: {', '.join(waiting[:10])}" + f" and {len(waiting) - 10} more" * (len(waiting) > 10)
-        ring = await self._store.keyring()
-        new = ring.coming.get(kind.value)
-        keys = [ring.current[kind.value].public, *([new.public] if new else [])]
+        keys = [
+            _NAMES[kind](each[kind.stored].public) for each in (ring.current, ring.coming) if kind.stored in each
+        ]
         if rotation is not None and rotation.signs_with_new:
             keys.reverse()
-        return Standing(kind, rotation, tuple(keys), waiting, following, breaks)
-
-    async def _behind(
-        self, kind: RotatedKind, phase: Phase, following: Phase, bundle: TrustBundle
-    ) -> tuple[tuple[str, ...], str]:
-        """Which daemons are not ready for the phase that follows, and what becomes of them."""
-        if kind is RotatedKind.OPENSSH:
-            return (), ""
-        heard = {each.daemon: each for each in await self._store.heard()}
-        nobody = Heard(DaemonId(""), "", "", self._clock.now())
-        daemons = await self._daemons(self._clock.now())
-        match (phase, following):
-            case (Phase.INIT, Phase.UPDATE_CLIENTS | Phase.UPDATE_SERVERS):
-                late = [id_ for id_ in daemons if heard.get(id_, nobody).trust != bundle.digest]
-                words = "these do not trust the new key yet, and would refuse people"
-            case (Phase.UPDATE_SERVERS, Phase.STANDBY):
-                late = [id_ for id_ in daemons if heard.get(id_, nobody).signer != bundle.signers]
-                words = "these have no certificate by the new key yet, and would be refused"
-            case _:
-                return (), ""
-        return tuple(sorted(daemons[id_] for id_ in late)), words
+        apart = members(heard, names) if kind is RotatedKind.DAEMON else ()
+        return Standing(kind, rotation, tuple(keys), waiting, following, breaks, apart)
 
     async def _daemons(self, now: datetime) -> dict[DaemonId, str]:
         """Those apart from auth that were heard of lately, by name."""
@@ -213,17 +217,24 @@ class HeardOf:
     def __init__(self, store: HeardStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._noted: dict[DaemonId, tuple[str, str]] = {}
+        self._noted: dict[DaemonId, tuple[str, ...]] = {}
 
-    async def told(self, daemon: DaemonId, bundle: TrustBundle, *, certified: bool = False) -> None:
-        """It has this bundle now; ``certified``: and certificates by the authorities that sign now."""
-        trust, signer = bundle.digest, bundle.signers if certified else ""
-        noted = self._noted.get(daemon, ("", ""))
-        if noted[0] == trust and signer in ("", noted[1]):
+    async def told(
+        self, daemon: DaemonId, bundle: TrustBundle, *, certified: bool = False, roots: str = "", issuer: str = ""
+    ) -> None:
+        """It has this bundle now; ``certified``: and certificates by the authorities that sign now.
+
+        ``roots`` and ``issuer``: `Heard`.
+        """
+        said = (bundle.digest, bundle.signers if certified else "", roots, issuer)
+        noted = self._noted.get(daemon, ("",) * len(said))
+        known = tuple(new or old for new, old in zip(said, noted, strict=True))
+        if known == noted:
             return
+        trust, signer, *_ = said
         try:
-            await self._store.note_heard(Heard(daemon, trust, signer, self._clock.now()))
+            await self._store.note_heard(Heard(daemon, trust, signer, self._clock.now(), roots, issuer))
         except InterlockError as error:  # it is a help, and no daemon must wait for it
             _log.warning("rotation.not_noted", daemon=daemon, reason=error.reason)
             return
-        self._noted[daemon] = (trust, signer or noted[1])
+        self._noted[daemon] = known

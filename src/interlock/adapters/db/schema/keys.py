@@ -32,6 +32,8 @@ heard = Table(
     Column("trust", KIND, nullable=False),
     Column("signer", KIND, nullable=False),
     Column("at", Moment, nullable=False),
+    Column("roots", TEXT, nullable=False, server_default=""),
+    Column("issuer", TEXT, nullable=False, server_default=""),
 )
 
 key_wrappers = Table(
