@@ -74,6 +74,27 @@ def test_a_stock_client_with_its_own_key(
     witness.wait_event("session.start", user=USER)
 
 
+@pytest.mark.parametrize("target", [Cluster.agentless_name, Cluster.node_name])
+@pytest.mark.parametrize("road", ["route", "jump"])
+def test_a_line_with_options_counts_as_in_authorized_keys(
+    cluster: Cluster, tmp_path: Path, target: str, road: str
+) -> None:
+    """One command, without terminal and forwards; what was asked for is known to it."""
+    key = make_key(tmp_path / "id", comment=tmp_path.name)
+    line = tmp_path / "line"
+    line.write_text(f'restrict,command="echo asked \\"$SSH_ORIGINAL_COMMAND\\"" {key.public}\n')
+    cluster.admin("users", "keys", "add", USER, line)
+    own = stock(cluster, f"restricted-{road}-{target}", key)
+    there = cluster.route(target) if road == "route" else cluster.jump(target)
+    assert own.run(*there, "rm -rf /").check().stdout == "asked rm -rf /\n"
+    assert "PTY allocation request failed" in own.run("-tt", *there).stderr
+    assert own.run("-W", "127.0.0.1:22", *there).rc == 255
+    listed = {row["name"]: row["options"] for row in cluster.json("users", "keys", "ls", USER)}
+    assert listed[tmp_path.name][0].startswith("command=echo asked")
+    assert "no-port-forwarding" in listed[tmp_path.name]
+    cluster.admin("users", "keys", "rm", USER, tmp_path.name)
+
+
 def test_a_removed_key_is_nobodys(cluster: Cluster, tmp_path: Path) -> None:
     """The next connection is refused, with the way to go on."""
     key = make_key(tmp_path / "id", comment="old")

@@ -82,9 +82,9 @@ class AuthSide:
             connecting = replace(connecting, algorithm="ssh-ed25519")
         return Shown(shown, connecting.prove())
 
-    async def enrol(self) -> None:
+    async def enrol(self, *options: tuple[str, str]) -> None:
         """Let alice's key count without a certificate."""
-        key = EnrolledKey(public_blob(self.person), "alice", "laptop", self.clock.now())
+        key = EnrolledKey(public_blob(self.person), "alice", "laptop", self.clock.now(), options=options)
         assert await self.local.factor_store.enrol_key(key)
 
     async def lock(self) -> None:

@@ -131,7 +131,7 @@ async def show_key(auth: AuthSide, shown: Shown) -> None:
     del shown
     if not await auth.local.factor_store.keys_of("alice"):
         await auth.enrol()
-    await auth.proxies.people.enrolled(auth.gate.identity, public_blob(auth.person))
+    await auth.proxies.people.enrolled(auth.gate.identity, public_blob(auth.person), bounds=True)
 
 
 async def sign_in(auth: AuthSide, shown: Shown) -> None:

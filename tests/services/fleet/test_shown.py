@@ -32,7 +32,16 @@ async def test_a_plain_key_that_is_nobodys(auth: AuthSide) -> None:
     with pytest.raises(NotFound):
         await auth.proxies.people.here(auth.gate.identity, await auth.came(plain=True))
     with pytest.raises(NotFound):
-        await auth.proxies.people.enrolled(auth.gate.identity, public_blob(auth.person))
+        await auth.proxies.people.enrolled(auth.gate.identity, public_blob(auth.person), bounds=True)
+
+
+async def test_what_a_key_withholds_an_older_proxy_would_drop(auth: AuthSide) -> None:
+    """R6: it is not told whose the key is."""
+    await auth.enrol(("command", "backup"))
+    people, identity, blob = auth.proxies.people, auth.gate.identity, public_blob(auth.person)
+    with pytest.raises(Denied, match="this proxy is of an older version"):
+        await people.enrolled(identity, blob, bounds=False)
+    assert (await people.enrolled(identity, blob, bounds=True)).bounds.command == "backup"
 
 
 async def test_what_is_no_certificate_of_ours(auth: AuthSide) -> None:

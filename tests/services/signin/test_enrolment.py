@@ -13,11 +13,19 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from interlock.core.errors import Denied, NotFound
 from interlock.core.wire import string
 from interlock.domain.access import RoleOptions
+from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.factor import EnrolledKey
 from interlock.domain.rbac import Role
 from interlock.domain.request import AccessRequest, Act
 from interlock.ports import User
-from interlock.services.signin.enrolment import LIFE, EnrolledKeys, Enrolment, fingerprint_of, parse_line
+from interlock.services.signin.enrolment import (
+    LIFE,
+    EnrolledKeys,
+    Enrolment,
+    fingerprint_of,
+    key_facts,
+    parse_line,
+)
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.factors import MemoryFactors
 from interlock.testing.requests import MemoryRequests
@@ -45,6 +53,12 @@ def rsa_line(bits: int) -> str:
         (f'expiry-time="202701020304Z",from="::1" {ED25519}', "", (("from", "::1/128"),),
          datetime(2027, 1, 2, 3, 4, tzinfo=UTC)),
         (f"verify-required {SK} token", "token", (("verify-required", ""),), None),
+        (f'command="echo \\"hi\\"" {ED25519}', "", (("command", 'echo "hi"'),), None),
+        (f"no-pty,No-Port-Forwarding,no-pty {ED25519}", "", (("no-port-forwarding", ""), ("no-pty", "")), None),
+        (f"restrict,pty,agent-forwarding {ED25519}", "",
+         (("no-X11-forwarding", ""), ("no-port-forwarding", ""), ("no-user-rc", "")), None),
+        (f"pty,restrict {ED25519}", "", tuple((f"no-{each.value}", "") for each in Permission), None),
+        (f"no-pty,pty {ED25519}", "", (), None),
     ],
 )  # fmt: skip
 def test_lines_are_read_as_sshd_reads_them(
@@ -62,11 +76,16 @@ def test_lines_are_read_as_sshd_reads_them(
         ("hello", "cannot be read"),
         (f"{ED25519}\n{ED25519}", "one line"),
         (f"no-touch-required {SK}", "has to be touched"),
-        (f"verify-required {ED25519}", "cannot be honoured"),
-        (f"restrict {ED25519}", "roles say"),
-        (f'no-port-forwarding,from="::1" {ED25519}', "roles say"),
-        (f'command="ls" {ED25519}', "roles say"),
+        (f"verify-required {ED25519}", "for keys on hardware"),
+        (f'permitopen="host:80" {ED25519}', "no-port-forwarding"),
+        (f'permitlisten="8080" {ED25519}', "no-port-forwarding"),
+        (f'tunnel="0" {ED25519}', "not available"),
+        (f'environment="A=1" {ED25519}', "the nodes' to allow"),
+        (f'command="ls",command="id" {ED25519}', "twice"),
+        (f'command="" {ED25519}', "nothing in it"),
+        (f"command {ED25519}", "nothing in it"),
         (f"cert-authority {ED25519}", "own authority"),
+        (f'principals="root" {ED25519}', "own authority"),
         (f"brand-new-option {ED25519}", "cannot be honoured"),
         (f'from="*.example.org" {ED25519}', "no names"),
         (f'from="!10.0.0.1,10.0.0.0/8" {ED25519}', "no names"),
@@ -85,6 +104,19 @@ def test_what_is_not_honoured_is_refused(text: str, why: str) -> None:
     """In words."""
     with pytest.raises(Denied, match=why):
         parse_line(text)
+
+
+async def test_what_a_key_withholds_its_claims_say(desk: "Desk") -> None:
+    """In the words of certificates; what a later version may have stored is not passed over."""
+    key = await desk.enrolment.add("alice", f'restrict,pty,command="backup" {ED25519} laptop')
+    claims = await desk.keys.claims(key.blob)
+    assert claims.bounds == Bounds.of("backup", {*Permission} - {Permission.PTY})
+    assert key_facts(key)["options"] == [
+        "command=backup", "no-X11-forwarding", "no-agent-forwarding", "no-port-forwarding", "no-user-rc",
+    ]  # fmt: skip
+    desk.store.keys[key.blob] = replace(key, options=(*key.options, ("no-such-thing", "")))
+    with pytest.raises(Denied, match="not accepted"):
+        await desk.keys.claims(key.blob)
 
 
 class Desk:

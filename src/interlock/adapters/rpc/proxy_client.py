@@ -129,7 +129,7 @@ class ProxyClient(AuthClient):
 
     async def enrolled(self, blob: bytes) -> Claims:
         """Whose a plain key is."""
-        return await self._ask(p.ENROLLED, p.Who(blob))
+        return await self._ask(p.ENROLLED, p.Who(blob, bounds=True))
 
     async def confirm(self, wanted: p.Confirm) -> Confirmation:
         """A second factor of somebody who has proved a certificate."""

@@ -21,9 +21,10 @@ from interlock.services.signin.signin import Confirmation
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Whose standing?"""
+    """Whose standing? Or whose key?"""
 
     certificate: bytes
+    bounds: bool = False  # the proxy goes by what a key withholds; those of before do not say
 
 
 @dataclass(frozen=True, slots=True)

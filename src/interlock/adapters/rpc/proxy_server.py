@@ -101,7 +101,7 @@ class ProxyHandlers:
         return await self._proxies.leaves.sign(caller, shown, wanted)
 
     async def _enrolled(self, caller: HostIdentity, request: p.Who) -> Claims:
-        return await self._proxies.people.enrolled(caller, request.certificate)
+        return await self._proxies.people.enrolled(caller, request.certificate, bounds=request.bounds)
 
     async def _confirm(self, caller: HostIdentity, request: p.Confirm) -> Confirmation:
         return await self._proxies.factors.confirm(

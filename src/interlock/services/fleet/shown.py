@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from interlock.core.errors import Denied
 from interlock.core.presence import Proof, digest_of_session
+from interlock.domain.bounds import NO_BOUNDS
 from interlock.domain.identity import Claims
 from interlock.ports import Clock, KeyReader
 from interlock.services.clusters.federation import FederatedClaims
@@ -74,10 +75,14 @@ class People:
             raise refused(proxy, f"a key of {claims.identity.user} of {claims.identity.cluster}")
         return replace(claims, enrolled=True)
 
-    async def enrolled(self, proxy: HostIdentity, blob: bytes) -> Claims:
-        """Whose a plain key is; NotFound."""
+    async def enrolled(self, proxy: HostIdentity, blob: bytes, *, bounds: bool) -> Claims:
+        """Whose a plain key is; NotFound. ``bounds``: the proxy goes by what keys withhold; if not, Denied."""
         await self._members.check(proxy)
-        return await self._keys.claims(blob)
+        claims = await self._keys.claims(blob)
+        if claims.bounds != NO_BOUNDS and not bounds:
+            public = "this proxy is of an older version, which cannot restrict sessions as your key has it"
+            raise Denied(public, reason=f"proxy {proxy.id} would drop {', '.join(claims.bounds.facts)}")
+        return claims
 
     async def here(self, proxy: HostIdentity, shown: Shown) -> tuple[Claims, Seen | None]:
         """Who is there, with the second factor that the ticket tells of, and what they asked for.

@@ -1,7 +1,7 @@
 """Keys of people's own that count without a certificate: how they are enrolled, and who shows one.
 
-A line is read as in ``authorized_keys``. A restriction is honoured or refused, never dropped (R6): what sessions
-may do is the roles' word, so options about that are not taken.
+A line is read as in ``authorized_keys``. A restriction is honoured or refused, never dropped (R6). What a key
+withholds is withheld from what roles allow; options that would give something are not taken.
 """
 
 import re
@@ -14,6 +14,7 @@ from ipaddress import ip_network
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied, NotFound
 from interlock.domain.audit import JsonValue, rfc3339
+from interlock.domain.bounds import Bounds, Permission, check_command
 from interlock.domain.factor import EnrolledKey
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.traits import filled
@@ -32,8 +33,15 @@ MAX_KEYS = 50
 
 MAX_LINE = 16 * 1024
 
-FROM, VERIFIED = "from", "verify-required"
-"""The options that are kept: networks, and that a security key has to have verified its person (PIN, finger)."""
+FROM, VERIFIED, COMMAND = "from", "verify-required", "command"
+"""The options that are kept: networks; that a security key has to have verified its person (PIN, finger); and what
+runs in place of what is asked for. The others are `WITHHELD`."""
+
+WITHHELD: Mapping[str, Permission] = {f"no-{each.value}": each for each in Permission}
+"""And those that withhold something, as they are kept."""
+
+_PERMISSIONS = {name.lower(): each for name, each in WITHHELD.items()}
+_GIVEN_BACK = {each.value.lower(): each for each in Permission}
 
 _OPTION = re.compile(r'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?')
 _EXPIRY = re.compile(r"([0-9]{8})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?Z?")
@@ -42,10 +50,11 @@ _REFUSED: Mapping[str, str] = {
     "no-touch-required": "a security key always has to be touched here",
     "cert-authority": "only the gateway's own authority vouches for people",
     "principals": "only the gateway's own authority vouches for people",
-    "command": "roles say what may be run",
+    "permitopen": "say no-port-forwarding, or let the roles say who forwards",
+    "permitlisten": "say no-port-forwarding, or let the roles say who forwards",
+    "tunnel": "tunnel forwarding is not available through this gateway",
     "environment": "environments are the nodes' to allow",
 }
-_SECURITY_KEY = "sk-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +80,9 @@ def parse_line(text: str) -> Line:
         raise Denied("this is no public key in OpenSSH's one-line form")
     key = certifiable(" ".join(parts[:2]))
     kept: dict[str, str] = {}
+    withheld, others = _withheld(options)
     expires: datetime | None = None
-    for name, value in options:
+    for name, value in others:
         if name in kept or (name == "expiry-time" and expires is not None):
             raise Denied(f"the option {name} is given twice")
         match name:
@@ -80,12 +90,15 @@ def parse_line(text: str) -> Line:
                 kept[FROM] = _networks(value)
             case "expiry-time":
                 expires = _expiry(value)
-            case "verify-required" if key.algorithm.startswith(_SECURITY_KEY):
-                kept[VERIFIED] = ""
+            case "verify-required":
+                kept[VERIFIED] = _verified(key)
+            case "command":
+                kept[COMMAND] = _command(value)
             case _:
                 why = _REFUSED.get(name, "leave it out: roles say what may be done")
                 raise Denied(f"the option {name[:32]} cannot be honoured: {why}")
     comment = parts[2].strip() if len(parts) > 2 else ""
+    kept |= {name: "" for name, each in WITHHELD.items() if each in withheld}
     return Line(key, comment if comment.isprintable() else "", tuple(kept.items()), expires)
 
 
@@ -163,7 +176,7 @@ class EnrolledKeys:
         names = tuple(dict.fromkeys((*account.roles, *(name for each in approved for name in each.roles))))
         roles = filled(await self._roles.roles(names), account.traits)
         options = dict(key.options)
-        if not set(options) <= {FROM, VERIFIED}:
+        if not set(options) <= {FROM, VERIFIED, COMMAND, *WITHHELD}:
             raise Denied("your key was not accepted", reason=f"key {key.name} of {key.user}: {options}")
         networks = tuple(filter(None, options.get(FROM, "").split(",")))
         if not networks and any(role.options.pin_source_ip for role in roles):
@@ -190,6 +203,7 @@ class EnrolledKeys:
             certificate=blob,
             enrolled=True,
             verified=VERIFIED in options,
+            bounds=Bounds.of(options.get(COMMAND), (WITHHELD[name] for name in options if name in WITHHELD)),
         )
 
 
@@ -234,6 +248,22 @@ def _split(text: str) -> tuple[list[tuple[str, str]], str]:
     return options, text[at:].strip()
 
 
+def _withheld(options: list[tuple[str, str]]) -> tuple[set[Permission], list[tuple[str, str]]]:
+    """What they withhold and give back, one after another as sshd reads them, and those about something else."""
+    withheld: set[Permission] = set()
+    others = []
+    for name, value in options:
+        if name == "restrict":
+            withheld |= set(Permission)
+        elif name in _PERMISSIONS:
+            withheld.add(_PERMISSIONS[name])
+        elif name in _GIVEN_BACK:
+            withheld.discard(_GIVEN_BACK[name])
+        else:
+            others.append((name, value))
+    return withheld, others
+
+
 def _networks(value: str) -> str:
     try:
         return ",".join(str(ip_network(each.strip(), strict=False)) for each in value.split(","))
@@ -242,6 +272,19 @@ def _networks(value: str) -> str:
             "the option from takes addresses and networks here (192.0.2.7, 10.0.0.0/8), no names and no patterns"
         )
         raise Denied(public) from None
+
+
+def _verified(key: PublicKey) -> str:
+    if not key.on_hardware:
+        raise Denied("the option verify-required is for keys on hardware: this is none")
+    return ""
+
+
+def _command(value: str) -> str:
+    try:
+        return check_command(value)
+    except ValueError:
+        raise Denied("the option command has nothing in it that could be run") from None
 
 
 def _expiry(value: str) -> datetime:
