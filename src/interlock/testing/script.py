@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from types import EllipsisType
 
 from interlock.core import extensions, wire
-from interlock.core.effects import Agreed, Effect, Send, Started
+from interlock.core.effects import Agreed, Effect, Refused, Send, Started
 from interlock.core.errors import RemoteProtocolError, Rule
 from interlock.core.forward import NOTHING_FORWARDED, Grants
 from interlock.core.forwards import Reach
@@ -148,7 +148,32 @@ class Script:
         return sid(self.minted)
 
 
+def new_node() -> Script:
+    """A target that shares its session IDs."""
+    script = Script()
+    script.begins() >> [to_target(query())]
+    script.target(yes()) >> []
+    return script
+
+
+def sshd() -> Script:
+    """A target that is never asked."""
+    script = Script(support=Support.NO)
+    script.begins() >> []
+    return script
+
+
 # --- effects in short ------------------------------------------------------------------------------
+
+
+def accepted(client_no: int, target_no: int, agreed: str) -> list[Effect]:
+    """What the client gets when its channel is accepted: the ID follows immediately."""
+    return [to_client(confirms(client_no, target_no)), to_client(announces(client_no, agreed))]
+
+
+def refused(client_no: int, code: int, text: str, reason: str = "") -> list[Effect]:
+    """What a refusal before any answer of the target looks like."""
+    return [to_client(open_failure(client_no, code, text)), Refused("session", text, reason or text)]
 
 
 def to_client(payload: bytes) -> Send:
