@@ -78,6 +78,11 @@ def test_decisions_that_are_named_exist_and_are_listed() -> None:
             assert text.startswith(f"# ADR-{Path(name).name[:4]}: "), name
 
 
+def test_both_sides_of_a_merge_are_not_left_standing() -> None:
+    """Nothing else looks at documents: a conflict in one passes every other check."""
+    _nothing(DOCS, lambda text: re.findall(r"^(?:<{7}|>{7}) .*", text, re.MULTILINE))
+
+
 def test_links_lead_somewhere() -> None:
     """Within the repository."""
     for name, text in DOCS.items():
