@@ -6,7 +6,7 @@ draft-miller-ssh-agent as far as ``ssh`` needs it to sign, and OpenSSH's PROTOCO
 import hashlib
 import socketserver
 import threading
-from base64 import b64encode
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ class SecurityKey:
 
     ecdsa: bool = False
     flags: int = TOUCHED
+    webauthn: bool = False  # signs as browsers have keys do it; only by ECDSA
     certificate: bytes = b""  # shown beside the bare key, in wire form
     _ed25519: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     _p256: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
@@ -58,7 +59,11 @@ class SecurityKey:
 
     def sign(self, data: bytes) -> bytes:
         """A signature in wire form."""
-        counter = uint32(1)
+        counter, algorithm, rest = uint32(1), self.algorithm, b""
+        if self.webauthn:
+            challenge = urlsafe_b64encode(data).rstrip(b"=").decode()
+            data = f'{{"type":"webauthn.get","challenge":"{challenge}","origin":"{APPLICATION}"}}'.encode()
+            algorithm, rest = f"webauthn-{algorithm}", string(APPLICATION) + string(data) + string("")
         application = hashlib.sha256(APPLICATION.encode()).digest()
         said = application + bytes([self.flags]) + counter + hashlib.sha256(data).digest()
         if self.ecdsa:
@@ -66,7 +71,7 @@ class SecurityKey:
             value = b"".join(string(each.to_bytes(each.bit_length() // 8 + 1, "big")) for each in (r, s))
         else:
             value = self._ed25519.sign(said)
-        return string(self.algorithm) + string(value) + bytes([self.flags]) + counter
+        return string(algorithm) + string(value) + bytes([self.flags]) + counter + rest
 
 
 class KeyAgent:

@@ -143,6 +143,19 @@ async def test_a_security_key_has_to_be_touched(
 
 
 @pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(("options", "wanted"), [("", TOUCHED), ("verify-required", TOUCHED | VERIFIED)])
+@pytest.mark.parametrize("flags", [0, TOUCHED, VERIFIED, TOUCHED | VERIFIED])
+async def test_so_does_one_that_signs_as_for_a_browser(
+    world: Gateway, options: str, wanted: int, flags: int
+) -> None:
+    """R16: its signatures have another name (PROTOCOL.u2f, webauthn signatures), and the same flags count."""
+    key = SecurityKey(ecdsa=True, webauthn=True, flags=flags)
+    await enrol(world, key.blob, options)
+    async with await arrive(world) as client:
+        assert await touch(client, ROUTE, key) is (flags & wanted == wanted)
+
+
+@pytest.mark.usefixtures("own")
 @pytest.mark.parametrize("ecdsa", [False, True])
 @pytest.mark.parametrize(("flags", "right"), [(TOUCHED, True), (0, False), (VERIFIED, False)])
 async def test_so_does_one_with_a_certificate(world: Gateway, flags: int, right: bool, ecdsa: bool) -> None:

@@ -121,7 +121,10 @@ class CertifiedConnection(SSHServerConnection):
         if not msg:
             return True
         key.set_touch_required(bool(flags & TOUCHED))
-        if not _strong(signature, flags) or not key.verify(String(self._session_id) + msg, signature):
+        on_hardware = key.algorithm.startswith(_SECURITY_KEY)
+        if not _strong(signature, flags, on_hardware=on_hardware) or not key.verify(
+            String(self._session_id) + msg, signature
+        ):
             return False
         await hooks.weigh(username, key_data)
         self.was_signed(msg, signature)
@@ -153,16 +156,20 @@ def _plain_key(key_data: bytes) -> SSHKey | None:
         return None
 
 
-def _strong(signature: bytes, flags: int) -> bool:
-    """Whether it is of a type that counts; of a security key, whether it says all that it has to (R16)."""
+def _strong(signature: bytes, flags: int, *, on_hardware: bool) -> bool:
+    """Whether it is of a type that counts; of a security key, whether it says all that it has to (R16).
+
+    ``on_hardware`` is the key's word, as its signatures have a second name (``webauthn-sk-...``), with the flags
+    in the same place. Another key counts as touched, and has verified nobody.
+    """
     try:
         reader = Reader(signature)
         algorithm = reader.string()
-        if algorithm.startswith(_SECURITY_KEY):
+        if on_hardware:
             reader.string()
             said = reader.byte()
         else:
-            said = flags
+            said = TOUCHED
     except RemoteProtocolError:
         return False
     return algorithm not in _WEAK_SIGNATURES and said & flags == flags
