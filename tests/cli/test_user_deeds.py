@@ -26,6 +26,7 @@ from interlock.testing.terminal import Terminal
 pytestmark = [pytest.mark.interop, pytest.mark.xdist_group("proxy-mode"), pytest.mark.timeout(120)]
 
 HERE = "127.0.0.1:"
+SEES = "allow=events:list"
 
 
 @dataclass
@@ -202,6 +203,7 @@ READS = {
     "config",
     "sessions ls",
     "recordings ls",
+    "events ls",
     "mfa ls",
     "keys ls",
     "request ls",
@@ -216,7 +218,7 @@ def person(proxy_cluster: Cluster, tmp_path: Path, request: pytest.FixtureReques
     name = "deeds-" + re.sub(r"\W+", "-", request.node.callspec.id)
     if "deeds-ask" not in {role["name"] for role in proxy_cluster.json("roles", "ls")}:
         proxy_cluster.admin("roles", "add", "deeds-extra", "--logins", "root", "--labels", "env=test")
-        proxy_cluster.admin("roles", "add", "deeds-ask", "--option", "request_roles=deeds-extra")
+        proxy_cluster.admin("roles", "add", "deeds-ask", "--option", "request_roles=deeds-extra", "--option", SEES)
         proxy_cluster.admin("roles", "add", "deeds-review", "--option", "review_roles=deeds-extra")
     proxy_cluster.add_user_once(name, "access", "deeds-ask")
     own = tmp_path / "own.pub"

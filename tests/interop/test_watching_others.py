@@ -1,5 +1,6 @@
 """A role that lets somebody look after others, with the real programs: what they see, play and end."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180), pytest.mark.xdist_group("proxy-mode")]
 
-VERBS = "allow=sessions:list,sessions:end,recordings:list,recordings:play"
+VERBS = "allow=sessions:list,sessions:end,recordings:list,recordings:play,events:list"
 
 
 @pytest.fixture(scope="module")
@@ -53,5 +54,14 @@ def test_sessions_and_recordings_of_others(proxy_cluster: Cluster, auditor: Pers
     code, shown = ilsh(eve, "play", sid, "--format", "text")
     assert (code, "hello" in shown) == (4, False)
     assert witness.wait_event("session.recording.access", sid=sid)["user"] == "audrey"
+    code, shown = ilsh(auditor, "events", "ls", "--sid", sid, "--format", "json")
+    assert code == 0
+    assert [each["event"] for each in json.loads(shown)] == [
+        each["event"] for each in cluster.events(sid) if each["event"] != "session.recording.access"
+    ], "all that is about the node; who has read what is about none"
+    code, shown = ilsh(auditor, "events", "ls", "--sid", sid, "--limit", "1", "--after", "0")
+    assert (code, "session.start" in shown, "There may be more: --after" in shown) == (0, True, True)
+    code, shown = ilsh(eve, "events", "ls")
+    assert (code, "no role of yours shows the audit log (events:list)" in shown) == (4, True)
     refused = cluster.client("audrey", auditor).run(*cluster.route(cluster.node_name), "true")
     assert (refused.rc, "you may not log in" in refused.stderr) == (255, True)

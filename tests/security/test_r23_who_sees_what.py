@@ -57,6 +57,7 @@ MAY: dict[type, set[str] | frozenset[str]] = {
     wire.Sessions: HERE,
     wire.Recordings: HERE,
     wire.Recording: HERE,
+    wire.Events: NOBODY,  # has a role that says so (tests/services/portal/test_portal_events.py)
     wire.WhoAmI: HERE,
     wire.Cluster: HERE,
     wire.Devices: HERE,

@@ -1,7 +1,7 @@
 """``ilctl events``, ``sessions`` and ``recordings``: what happened, what happens now, and how it looked."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -10,6 +10,15 @@ from typing import IO, TYPE_CHECKING, Annotated, cast
 import typer
 
 from interlock.cli.admin_context import in_local, report, session_id
+from interlock.cli.event_rows import (
+    AfterCursor,
+    BeforeCursor,
+    OfSession,
+    OfType,
+    OfUser,
+    WithDuplicates,
+    print_events,
+)
 from interlock.cli.options import LISTED, AfterOption, FormatOption, IdentityOption, LimitOption, moment
 from interlock.cli.output import Format, Row, more, print_json, print_rows, printable, replacing
 from interlock.core.errors import NotFound
@@ -21,7 +30,6 @@ if TYPE_CHECKING:
     from interlock.ports import RecordingPage
 
 _PIECE = 256 * 1024
-_LAST = (1 << 63) - 1  # the highest number that the database can count to
 
 events = typer.Typer(help="The audit log.")
 sessions = typer.Typer(help="Live sessions.")
@@ -43,22 +51,13 @@ SidArgument = Annotated[str, typer.Argument(metavar="SID", parser=session_id, he
 @events.command("ls")
 def list_events(
     context: typer.Context,
-    sid: Annotated[str | None, typer.Option(help="Only events of this session.", parser=session_id)] = None,
-    user: Annotated[str | None, typer.Option(help="Only events of this user.")] = None,
-    event: Annotated[
-        str | None, typer.Option("--type", help="Only events with this name, e.g. session.end.")
-    ] = None,
+    sid: OfSession = None,
+    user: OfUser = None,
+    event: OfType = None,
     limit: LimitOption = LISTED,
-    before: Annotated[
-        int | None, typer.Option(metavar="CURSOR", min=0, max=_LAST, help="Go on with older ones than this.")
-    ] = None,
-    after: Annotated[
-        int | None,
-        typer.Option(metavar="CURSOR", min=0, max=_LAST, help="Only newer ones, the oldest of them first."),
-    ] = None,
-    duplicates: Annotated[
-        bool, typer.Option("--duplicates", help="Also what an old node told again of a session, marked.")
-    ] = False,
+    before: BeforeCursor = None,
+    after: AfterCursor = None,
+    duplicates: WithDuplicates = False,
     form: FormatOption = Format.TEXT,
 ) -> None:
     """List audit events, oldest first: the newest of them, or what comes next to a cursor, which every row has."""
@@ -71,20 +70,8 @@ def list_events(
         )
         return [{**each, "cursor": str(cursor)} for cursor, each in await local.audit.page(wanted)]
 
-    columns = {
-        "time": "Time",
-        "event": "Event",
-        "code": "Code",
-        "user": "User",
-        "login": "Login",
-        "server_hostname": "Node",
-        "sid": "Session",
-        "detail": "Detail",
-    }
     rows = in_local(context, work)
-    if form is Format.TEXT:
-        rows = [{**row, "detail": _detail(row)} for row in rows]
-    print_rows(rows, columns, form)
+    print_events(rows, form)
     if len(rows) == limit:
         more(f"--after {rows[-1]['cursor']}" if after is not None else f"--before {rows[0]['cursor']}")
 
@@ -273,40 +260,3 @@ async def _copy(local: "Local", sid: str, file: IO[bytes], form: str) -> int:
             await report(local, Kind.RECORDING_ACCESS, fields, sid=one)
         size += file.write(piece)
     return size
-
-
-def _detail(event: Mapping[str, object]) -> str:
-    """What is worth a table's last column, the longest stories in few words."""
-    match event.get("event"):
-        case "exec":
-            return f"{event.get('command', '')} (exit {event.get('exitCode') or event.get('exitError', '?')})"
-        case "subsystem":
-            return f"{event.get('name', '')}"
-        case "sftp" | "scp":
-            return _file_detail(event)
-        case "sftp_summary":
-            moved = f"{event.get('bytes_written', 0)} bytes up, {event.get('bytes_read', 0)} down"
-            return f"{event.get('files', 0)} files, {moved}" + (f": {event['error']}" if "error" in event else "")
-        case "session.data":
-            return f"{event.get('tx', 0)} bytes sent, {event.get('rx', 0)} received"
-        case "resize" | "session.start":
-            return str(event.get("size", ""))
-        case _:
-            texts = (event.get(key) for key in ("error", "reason", "message", "url", "name"))
-            return next((str(text) for text in texts if text), "")
-
-
-_CHANGES = {7: "setstat", 11: "remove", 12: "mkdir", 13: "rmdir", 16: "rename", 18: "symlink", 19: "link"}
-"""The field's numbers of what SFTP does to files (PROTOCOL.md §6)."""
-
-
-def _file_detail(event: Mapping[str, object]) -> str:
-    action = event.get("action")
-    words = [str(event.get("direction") or (_CHANGES.get(action, "") if isinstance(action, int) else ""))]
-    words.append(str(event.get("path", "")))
-    if target := event.get("target_path"):
-        words += ["->", str(target)]
-    if "bytes" in event:
-        words.append(f"({event['bytes']} bytes)")
-    text = " ".join(word for word in words if word)
-    return f"{text}: {event['error']}" if "error" in event else text

@@ -53,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(user_lists.sessions, name="sessions")
 app.add_typer(user_lists.recordings, name="recordings")
+app.add_typer(user_lists.events, name="events")
 app.add_typer(user_mfa.app, name="mfa")
 app.add_typer(user_keys.app, name="keys")
 app.add_typer(user_requests.app, name="request")

@@ -4,6 +4,15 @@ from typing import Annotated
 
 import typer
 
+from interlock.cli.event_rows import (
+    AfterCursor,
+    BeforeCursor,
+    OfSession,
+    OfType,
+    OfUser,
+    WithDuplicates,
+    print_events,
+)
 from interlock.cli.options import AfterOption, FormatOption
 from interlock.cli.output import ExitCode, Format, more, print_json, print_rows, printable
 from interlock.cli.user_context import ClusterOption, ProxyOption, now, valid_login, with_portal
@@ -16,6 +25,7 @@ PageOption = Annotated[int, typer.Option("--limit", min=1, max=wire.MAX_LISTED, 
 
 sessions = typer.Typer(help="Live sessions: yours, and those that you may join or see.")
 recordings = typer.Typer(help="Recordings of your finished sessions.")
+events = typer.Typer(help="The audit log, as far as a role shows it.")
 
 
 def status(proxy: ProxyOption = None, form: FormatOption = Format.TEXT) -> None:
@@ -157,6 +167,26 @@ def list_recordings(
     print_rows(rows, columns, form)
     if reply.next:
         more(f"--after {reply.next}")
+
+
+@events.command("ls")
+def list_events(
+    sid: OfSession = None,
+    user: OfUser = None,
+    event: OfType = None,
+    limit: PageOption = wire.MAX_LISTED,
+    before: BeforeCursor = None,
+    after: AfterCursor = None,
+    duplicates: WithDuplicates = False,
+    proxy: ProxyOption = None,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """List audit events of nodes that your roles let you watch (events:list), oldest first: the newest of them."""
+    request = wire.Events(sid or "", user or "", event or "", limit, before, after, duplicates)
+    reply = with_portal(proxy, lambda portal: portal.ask(request, wire.EventList))
+    print_events(reply.events, form)
+    if reply.next:
+        more(f"--after {reply.next}" if after is not None else f"--before {reply.next}")
 
 
 def config(

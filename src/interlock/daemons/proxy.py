@@ -342,6 +342,7 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         factory=services.factory,
         clock=local.clock,
         unlock=opener(services.config),
+        log=local.audit,
         bots=Bots(
             local.bots,
             local.authority,

@@ -72,12 +72,13 @@ Seconds = int
 
 
 class Verb(Enum):
-    """What may be done with sessions and recordings of others, on nodes that a role reaches."""
+    """What may be done with sessions, recordings and events of others, on nodes that a role reaches."""
 
     LIST_SESSIONS = "sessions:list"
     END_SESSIONS = "sessions:end"
     LIST_RECORDINGS = "recordings:list"
     PLAY_RECORDINGS = "recordings:play"
+    LIST_EVENTS = "events:list"  # the audit log; what is about no node, by a role that reaches every node
     OWN_RECORDINGS = "recordings:own"  # one's own; everybody may unless it is denied
 
 

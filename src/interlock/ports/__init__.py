@@ -19,6 +19,7 @@ from interlock.ports.access import (
 from interlock.ports.audit import (
     AuditLog,
     EventFilter,
+    EventPages,
     EventReader,
     EventSink,
     SessionLookup,
@@ -152,6 +153,7 @@ __all__ = [
     "Entropy",
     "EventFilter",
     "EventLimits",
+    "EventPages",
     "EventReader",
     "EventRetention",
     "EventSink",

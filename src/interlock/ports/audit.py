@@ -47,6 +47,14 @@ class EventReader(Protocol):
         ...
 
 
+class EventPages(Protocol):
+    """The same in parts."""
+
+    async def page(self, wanted: EventFilter) -> list[tuple[int, dict[str, JsonValue]]]:
+        """`EventReader.events`, each with its cursor."""
+        ...
+
+
 class SessionLookup(Protocol):
     """Whether there was a session: asked when one is about to begin under an ID that a target chose."""
 

@@ -16,14 +16,22 @@ from interlock.core import portal as wire
 from interlock.core.certificate import PublicKey
 from interlock.core.errors import NotFound, StoreError
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.audit import AuditEvent
+from interlock.domain.audit import AuditEvent, JsonValue
 from interlock.domain.container import SALT_SIZE, BlockBuilder, preamble
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.rbac import Role
 from interlock.domain.recording import FrameKind, Header, to_payload
 from interlock.domain.target import SubKind, Target
 from interlock.domain.tracker import Tracker, TrackerState
-from interlock.ports import AuthorityKey, OpenedRecording, RecordingFilter, RecordingInfo, RecordingPage, User
+from interlock.ports import (
+    AuthorityKey,
+    EventFilter,
+    OpenedRecording,
+    RecordingFilter,
+    RecordingInfo,
+    RecordingPage,
+    User,
+)
 from interlock.services.access.caller import Caller
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.keys.authority import Authority
@@ -196,6 +204,27 @@ class Events(list[AuditEvent]):
     def emit(self, event: AuditEvent) -> None:
         """Remember the event."""
         self.append(event)
+
+
+@dataclass
+class EventLog:
+    """`ports.EventPages` in memory; cursors count from 1."""
+
+    stored: list[dict[str, JsonValue]]
+    asked: int = 0
+
+    async def page(self, wanted: EventFilter) -> list[tuple[int, dict[str, JsonValue]]]:
+        """As the store does it."""
+        self.asked += 1
+        found = [
+            (cursor, event)
+            for cursor, event in enumerate(self.stored, 1)
+            if wanted.event in (None, event["event"])
+            and wanted.user in (None, event.get("user"))
+            and (wanted.before is None or cursor < wanted.before)
+            and (wanted.after is None or cursor > wanted.after)
+        ]
+        return found[-wanted.limit :] if wanted.newest else found[: wanted.limit]
 
 
 def signed_in(user: str = "alice") -> Caller:

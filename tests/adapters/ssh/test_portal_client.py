@@ -197,6 +197,20 @@ async def test_an_older_gateway_sends_all_of_a_recording() -> None:
     assert asked == [b'{"type":"recording","sid":"x","at":5}\n', b'{"type":"recording","sid":"x"}\n']
 
 
+async def test_a_gateway_that_does_not_know_a_request_is_told() -> None:
+    """What to make of it, and not that the protocol was violated."""
+
+    async def handle(process: Any) -> None:
+        await process.stdin.readline()
+        process.stdout.write(wire.encode(wire.Refused("malformed", "protocol error: it could not be decoded")))
+        process.exit(0)
+
+    async with connected(handle) as client:
+        with pytest.raises(InterlockError) as refused:
+            await client.ask(wire.Events(), wire.EventList)
+    assert refused.value.public == "the gateway does not know this request: it is of an older version"
+
+
 async def test_a_gateway_without_portal_is_told() -> None:
     """An SSH server that is not ours refuses the subsystem."""
     acceptor = await asyncssh.listen(

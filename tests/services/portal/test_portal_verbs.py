@@ -26,6 +26,7 @@ from interlock.testing.portal import (
     OTHER_SID,
     SID,
     Elsewhere,
+    EventLog,
     Events,
     World,
     portal_of,
@@ -85,11 +86,12 @@ def locks() -> MemoryLocks:
 async def office(
     watched: Watched, clock: FakeClock, events: Events, elsewhere: Elsewhere, locks: MemoryLocks
 ) -> Portal:
-    """Where sessions can be ended."""
+    """Where sessions can be ended, and the audit log has an event of web1."""
     entropy = FakeEntropy()
     factory = EventFactory(cluster="test", clock=clock, entropy=entropy)
     ending = Ending(trackers=watched, targets=watched, locks=locks, factory=factory, clock=clock, entropy=entropy)
-    return await portal_of(watched, clock=clock, events=events, elsewhere=elsewhere, ending=ending)
+    log = EventLog([{"event": "session.start", "user": "bob", "server_id": "id-of-web1"}])
+    return await portal_of(watched, clock=clock, events=events, elsewhere=elsewhere, ending=ending, log=log)
 
 
 async def can(office: Portal, verb: Verb) -> bool:
@@ -105,6 +107,9 @@ async def can(office: Portal, verb: Verb) -> bool:
             listed = await office.answer(signed_in(), wire.Recordings(all=True))
             assert isinstance(listed, wire.RecordingList)
             return OTHER_SID in [each.sid for each in listed.recordings]
+        case Verb.LIST_EVENTS:
+            told = await office.answer(signed_in(), wire.Events())
+            return isinstance(told, wire.EventList) and len(told.events) == 1
         case Verb.PLAY_RECORDINGS | Verb.OWN_RECORDINGS:
             sid = SID if verb is Verb.OWN_RECORDINGS else OTHER_SID
             got = await office.answer(signed_in(), wire.Recording(sid))

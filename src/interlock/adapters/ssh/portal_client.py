@@ -408,6 +408,9 @@ def _expect(item: wire.AnyReply | bytes, expected: type[_Reply]) -> _Reply:
                 raise Denied(item.message)
             case "not-found":
                 raise NotFound(item.message)
+            case "malformed":  # it was well formed when we sent it
+                public = "the gateway does not know this request: it is of an older version"
+                raise InterlockError(public, reason=item.message)
             case _:
                 raise InterlockError(item.message)
     raise RemoteProtocolError(Rule.UNEXPECTED_MESSAGE, f"{type(item).__name__} instead of {expected.__name__}")

@@ -69,6 +69,13 @@ class RecordingItem(msgspec.Struct, frozen=True):
     meta: dict[str, object]  # the recording's own header
 
 
+class EventList(Reply, frozen=True, tag="events"):
+    """Oldest first, each as the audit log has it, and its ``cursor``."""
+
+    events: list[dict[str, object]]
+    next: str = ""  # the cursor behind which it goes on, in the direction that was asked; empty: there are no more
+
+
 class RecordingList(Reply, frozen=True, tag="recordings"):
     """The newest sessions first."""
 
@@ -175,6 +182,6 @@ class Refused(Reply, frozen=True, tag="refused"):
 
 AnyReply = (
     Signed | NodeList | SessionList | RecordingList | Stream | Streamed | Myself | ClusterInfo | Refused
-    | DeviceList | DeviceAdded | RecoveryCodes | KeyList | Done
+    | EventList | DeviceList | DeviceAdded | RecoveryCodes | KeyList | Done
     | AccessList | AccessOne
 )  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from interlock.core.portal.access import Accesses, AskAccess, CancelAccess, ReviewAccess, ShowAccess, UseAccess
-from interlock.core.portal.words import MAX_LISTED, Limit, Request
+from interlock.core.portal.words import MAX_LISTED, Cursor, Limit, Request
 
 
 class Sign(Request, frozen=True, tag="sign"):
@@ -48,6 +48,18 @@ class Recording(Request, frozen=True, tag="recording", omit_defaults=True):
 
     sid: str
     at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)] = 0  # only what is needed from that microsecond on
+
+
+class Events(Request, frozen=True, tag="events", omit_defaults=True):
+    """What does the audit log have, as far as I may see it? The newest ones, unless ``after`` is said."""
+
+    sid: str = ""
+    user: str = ""
+    event: str = ""  # its name
+    limit: Limit = MAX_LISTED
+    before: Cursor | None = None  # older ones than the one with this cursor
+    after: Cursor | None = None  # newer ones, the oldest of them first
+    duplicates: bool = False  # with what an old node told again of a session, marked
 
 
 class WhoAmI(Request, frozen=True, tag="whoami"):
@@ -102,7 +114,7 @@ class NewRecoveryCodes(OfOneself, frozen=True, tag="recovery_codes"):
 
 
 AnyRequest = (
-    Sign | Nodes | Sessions | Recordings | Recording | WhoAmI | Cluster
+    Sign | Nodes | Sessions | Recordings | Recording | Events | WhoAmI | Cluster
     | Devices | AddTotp | RemoveDevice | NewRecoveryCodes | Keys | AddKey | RemoveKey
     | EndSession | AskAccess | Accesses | ShowAccess | ReviewAccess | CancelAccess | UseAccess
 )  # fmt: skip

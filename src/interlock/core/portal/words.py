@@ -9,6 +9,9 @@ MAX_LISTED = 1000
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LISTED)]
 
+Cursor = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""An event's place in the audit log."""
+
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
     """What a user may ask."""

@@ -24,6 +24,7 @@ from interlock.domain.rbac import Role, logins_for, may_list
 from interlock.domain.tracker import Tracker
 from interlock.ports import (
     Clock,
+    EventPages,
     EventSink,
     LiveSessions,
     Recordings,
@@ -39,10 +40,11 @@ from interlock.services.audit.emitter import EventFactory
 from interlock.services.bots.bots import Bots
 from interlock.services.portal.certifying import Certifying, UserCertifier, logins_of
 from interlock.services.portal.ending import Ending
+from interlock.services.portal.events import EventsShown
 from interlock.services.portal.playback import Download, Playback
 from interlock.services.signin.selfservice import SelfService
 
-_WEIGHTY = (wire.Recording, wire.EndSession, wire.ReviewAccess)
+_WEIGHTY = (wire.Recording, wire.Events, wire.EndSession, wire.ReviewAccess)
 """What takes a sign-in with a second factor if any of the person's roles asks for one, whatever it is about."""
 
 _OF_BOTS = (wire.Sign, wire.Nodes, wire.WhoAmI, wire.Cluster)
@@ -98,6 +100,7 @@ class Portal:
         unlock: Unlock | None = None,
         access: Requests | None = None,
         ending: Ending | None = None,
+        log: EventPages | None = None,
         bots: Bots | None = None,
     ) -> None:
         self._access = access  # None: nobody asks for anything
@@ -109,6 +112,7 @@ class Portal:
         self._trackers = trackers
         self._playback = Playback(recordings, targets=targets, unlock=unlock)
         self._ending = ending  # None: nobody ends sessions from here
+        self._log = EventsShown(log, targets=targets) if log is not None else None  # None: nobody reads it here
         self._authority = authority
         self._leaves = leaves
         self._foreign = foreign
@@ -163,16 +167,16 @@ class Portal:
                 download, event = await self._playback.download(caller.user, roles, request)
                 self._emit(Kind.RECORDING_ACCESS, caller, event, sid=SessionId(download.head.sid))
                 return download
+            case wire.Events():
+                return await self._shown(caller, roles, request)
             case wire.EndSession():
                 return await self._end_session(caller, roles, request)
-            case wire.WhoAmI():
-                return self._myself(caller, roles)
+            case wire.WhoAmI() | wire.Cluster():
+                return self._known(caller, roles, request)
             case wire.OfOneself():
                 return await self._oneself.answer(caller, request)
             case wire.AboutAccess():
                 return await self._about_access(caller, roles, request)
-            case wire.Cluster():
-                return wire.ClusterInfo(cluster=self._cluster, host_ca=self._host_ca())
 
     async def _answer_foreign(self, claims: Claims, request: wire.AnyRequest) -> wire.NodeList:
         """Somebody of a root cluster, by its gateway: which nodes there are for them, and nothing else."""
@@ -231,6 +235,11 @@ class Portal:
         self._events.emit(await self._ending.end(caller.user, roles, request))
         return wire.Done(f"Session {request.sid} ends.")
 
+    async def _shown(self, caller: Caller, roles: list[Role], request: wire.Events) -> wire.EventList:
+        if self._log is None:
+            raise Denied("the audit log cannot be read here")
+        return await self._log.page(caller.user, roles, request)
+
     def _requests(self) -> Requests:
         if self._access is None:
             raise Denied("roles cannot be asked for here")
@@ -276,7 +285,11 @@ class Portal:
             if not after:
                 return wire.SessionList(items)
 
-    def _myself(self, caller: Caller, roles: list[Role]) -> wire.Myself:
+    def _known(
+        self, caller: Caller, roles: list[Role], request: wire.WhoAmI | wire.Cluster
+    ) -> wire.Myself | wire.ClusterInfo:
+        if isinstance(request, wire.Cluster):
+            return wire.ClusterInfo(cluster=self._cluster, host_ca=self._host_ca())
         return wire.Myself(
             user=caller.user,
             cluster=self._cluster,
