@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import join
 from interlock.adapters.rpc.tls import UNIX, first_address
 from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
-from interlock.core.errors import Away, InterlockError, StoreError, TargetError
+from interlock.core.errors import Away, ConfigError, InterlockError, StoreError, TargetError
 from interlock.core.tunnel import Listener
 from interlock.daemons.config import proxy_address
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
@@ -53,6 +53,35 @@ class JoinBy:
     address: str  # of auth's join listener, or of a proxy's one port, host:port
     token: TokenText
     tunnel: bool = False  # it is a proxy's, and so is the way to the node that joins
+
+
+def usable(
+    stored: NodeIdentity | None,
+    names: Sequence[str],
+    join_by: JoinBy | None,
+    clock: Clock,
+    *,
+    kind: str,
+    how: str,
+    why: str = "",
+) -> NodeIdentity | None:
+    """The stored identity. None, so that the daemon joins anew, if a token is at hand and there is a reason to.
+
+    ConfigError if there is a reason and no token. ``names``: those that it is to have. ``kind``: node or proxy.
+    ``how``: the options with which it joins. ``why``: a reason of its kind, if no common one comes before.
+    """
+    if stored is None or not stored.certificate:
+        return None
+    missing = [name for name in names if name not in stored.names]
+    if missing:
+        why = f"it joined as {', '.join(stored.names)}, not as {', '.join(missing)}"
+    elif clock.now() >= expiry(stored.certificate):
+        why = "it was away for so long that its identity has expired"
+    elif join_by is not None and join_by.token.pin not in stored.known_pins:
+        why = "it belongs to another cluster, or to this one by an authority of before"
+    if why and join_by is None:
+        raise ConfigError(f"this {kind} has to join again, since {why}: give it {how}")
+    return None if why else stored
 
 
 class IdentityKeeper:

@@ -4,20 +4,18 @@ Everything that changes together is in it together: ID, keys, certificates, whom
 node that has it starts without a token, and serves forwarded sessions even before auth answers.
 """
 
-import os
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.core.certificate import PublicKey, SignedCertificate
-from interlock.core.errors import ConfigError
 from interlock.core.ids import DaemonId
+from interlock.daemons.kept import KeptFile
 from interlock.domain.signing import DaemonRole
 from interlock.ports import TrustBundle
 from interlock.services.keys.daemonca import KeyPair
@@ -97,36 +95,11 @@ class NodeIdentity:
         return changed.trusting(fresh.trust)
 
 
-class IdentityFile:
+class IdentityFile(KeptFile[NodeIdentity]):
     """``identity.json`` of a data directory."""
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / FILE
-
-    def load(self) -> NodeIdentity | None:
-        """The stored identity, None before the first start; ConfigError if it cannot be used."""
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=NodeIdentity)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ConfigError(f"cannot read {self._path}: {error.strerror}", reason=str(error)) from error
-        except msgspec.MsgspecError as error:
-            public = f"{self._path} is damaged: remove it and join again with a new token"
-            raise ConfigError(public, reason=f"{public}: {error}") from error
-
-    def save(self, identity: NodeIdentity) -> None:
-        """Replace the stored identity; ConfigError if the disk refuses."""
-        fresh = self._path.with_suffix(f".{os.getpid()}")
-        try:
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(msgspec.json.encode(identity))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
-        except OSError as error:
-            raise ConfigError(f"cannot write {self._path}: {error.strerror}", reason=str(error)) from error
+        super().__init__(directory / FILE, NodeIdentity, otherwise=" and join again with a new token")
 
 
 class LocalAuth(Protocol):

@@ -17,12 +17,11 @@ from interlock.core.errors import ConfigError
 from interlock.core.ids import parse_name
 from interlock.daemons.config import proxy_address
 from interlock.daemons.local import prepare_data_dir
-from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined
+from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined, usable
 from interlock.daemons.node import NodePorts, NodeSettings, serve_node
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity
 from interlock.daemons.node_terms import NodeTerms
 from interlock.ports import Clock, Entropy
-from interlock.services.keys.daemonca import expiry
 
 _HOW = "--join TOKEN and --auth HOST:PORT or --proxy HOST:PORT"
 
@@ -92,24 +91,13 @@ async def run_node(
 def _usable(
     stored: NodeIdentity | None, settings: NodeSettings, join_by: JoinBy | None, clock: Clock
 ) -> NodeIdentity | None:
-    """The stored identity. None, so that the node joins anew, if a token is at hand and there is a reason to."""
-    if stored is None or not stored.certificate:
-        return None
-    missing = [name for name in settings.all_names if name not in stored.names]
+    """See `usable`; a node has to know a way to auth, too."""
     why = ""
-    if missing:
-        why = f"it joined as {', '.join(stored.names)}, not as {', '.join(missing)}"
-    elif clock.now() >= expiry(stored.certificate):
-        why = "it was away for so long that its identity has expired"
-    elif join_by is not None and join_by.token.pin not in stored.known_pins:
-        why = "it belongs to another cluster, or to this one by an authority of before"
-    elif settings.proxy and not stored.tunnel_certificate:
+    if stored is not None and settings.proxy and not stored.tunnel_certificate:
         why = "it joined when there were no tunnels"
-    elif not (stored.service or settings.proxy or stored.proxy):
+    elif stored is not None and not (stored.service or settings.proxy or stored.proxy):
         why = "it only knows the way to auth by a proxy"
-    if why and join_by is None:
-        raise ConfigError(f"this node has to join again, since {why}: give it {_HOW}")
-    return None if why else stored
+    return usable(stored, settings.all_names, join_by, clock, kind="node", how=_HOW, why=why)
 
 
 def _check_name(name: str) -> None:

@@ -6,17 +6,15 @@ it could be one in the clear that was not to be.
 """
 
 import asyncio
-import os
 from base64 import b64decode, b64encode
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from interlock.adapters.age import AgeKeys
-from interlock.core.errors import ConfigError, RecordingError
+from interlock.core.errors import RecordingError
 from interlock.core.ids import DaemonId
+from interlock.daemons.kept import KeptFile
 from interlock.domain.container import FreshKey
 from interlock.domain.signing import SEED_SIZE, SigningKey, WarrantedKey, read_warrant
 from interlock.ports import Clock, Entropy, TermsSource
@@ -44,7 +42,7 @@ class NodeTerms:
 
     def __init__(self, directory: Path, node: DaemonId, *, clock: Clock, entropy: Entropy) -> None:
         """ConfigError if the file cannot be used."""
-        self._path = directory / FILE
+        self._file = KeptFile(directory / FILE, _Kept, otherwise=", and the node makes a new key")
         self._node = node
         self._clock = clock
         self._kept = self._load() or _Kept(b64encode(entropy.token(SEED_SIZE)).decode())
@@ -72,7 +70,7 @@ class NodeTerms:
         if kept.recipients != self._kept.recipients:
             self._use(kept.recipients)
         if kept != self._kept:
-            self._save(kept)
+            self._file.save(kept)
             self._kept = kept
 
     @property
@@ -113,27 +111,12 @@ class NodeTerms:
         return self._clock.now() >= datetime.fromtimestamp(warrant.valid_from, UTC) + RENEW_AFTER
 
     def _load(self) -> _Kept | None:
+        kept = self._file.load()
+        if kept is None:
+            return None
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
             SigningKey.from_seed(b64decode(kept.key))
             b64decode(kept.warrant)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ConfigError(f"cannot read {self._path}: {error.strerror}", reason=str(error)) from error
-        except (msgspec.MsgspecError, ValueError) as error:
-            public = f"{self._path} is damaged: remove it, and the node makes a new key"
-            raise ConfigError(public, reason=f"{public}: {error}") from error
+        except ValueError as error:
+            raise self._file.damaged(error) from error
         return kept
-
-    def _save(self, kept: _Kept) -> None:
-        fresh = self._path.with_suffix(f".{os.getpid()}")
-        try:
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(msgspec.json.encode(kept))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
-        except OSError as error:
-            raise ConfigError(f"cannot write {self._path}: {error.strerror}", reason=str(error)) from error

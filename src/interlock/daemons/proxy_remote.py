@@ -40,7 +40,7 @@ from interlock.daemons.config import Address, Config
 from interlock.daemons.join_server import Shown, join_server
 from interlock.daemons.local import RECORDINGS, prepare_data_dir
 from interlock.daemons.log import set_up_log
-from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined
+from interlock.daemons.membership import IdentityKeeper, JoinBy, own_address, until_joined, usable
 from interlock.daemons.monitor import watch_apart
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, public_line
 from interlock.daemons.node_terms import NodeTerms
@@ -77,7 +77,6 @@ from interlock.services.audit.emitter import Emitter, EventFactory
 from interlock.services.audit.outbox import GATHER_S
 from interlock.services.clusters.federation import FederatedClaims, Leaves
 from interlock.services.keys.beacons import LatestBeacon
-from interlock.services.keys.daemonca import expiry
 from interlock.services.keys.joining import JoinSources
 from interlock.services.operation.meters import Meters
 from interlock.services.portal.playback import Download
@@ -118,7 +117,7 @@ async def run_proxy(
     check_proxy(config)
     check_no_web(config.web)
     file, names = IdentityFile(data_dir), _own_names(config)
-    identity = _usable(file.load(), names, join_by, clock)
+    identity = usable(file.load(), names, join_by, clock, kind="proxy", how=_HOW)
     if identity is None:
         if join_by is None:
             raise ConfigError(f"this proxy has not joined a cluster yet: start it with {_HOW}")
@@ -443,22 +442,3 @@ def _own_names(config: Config) -> tuple[str, ...]:
         except ValueError as error:
             raise ConfigError(f"proxy.names: {error}") from None
     return tuple(name for name in proxy_names(config) if name not in LOOPBACK_NAMES)
-
-
-def _usable(
-    stored: NodeIdentity | None, names: tuple[str, ...], join_by: JoinBy | None, clock: Clock
-) -> NodeIdentity | None:
-    """The stored identity. None, so that the proxy joins anew, if a token is at hand and there is a reason to."""
-    if stored is None or not stored.certificate:
-        return None
-    missing = [name for name in names if name not in stored.names]
-    why = ""
-    if missing:
-        why = f"it joined as {', '.join(stored.names)}, not as {', '.join(missing)}"
-    elif clock.now() >= expiry(stored.certificate):
-        why = "it was away for so long that its identity has expired"
-    elif join_by is not None and join_by.token.pin not in stored.known_pins:
-        why = "it belongs to another cluster, or to this one by an authority of before"
-    if why and join_by is None:
-        raise ConfigError(f"this proxy has to join again, since {why}: give it {_HOW}")
-    return None if why else stored

@@ -13,16 +13,16 @@ import asyncssh
 import structlog
 
 from interlock.adapters.ssh import algorithms
-from interlock.adapters.ssh.minted import MintedKey
+from interlock.adapters.ssh.minted import MintedLogin
 from interlock.adapters.ssh.seams.dialling import dial_options
 from interlock.adapters.ssh.seams.relayed import TargetLegConnection
 from interlock.adapters.ssh.tunnel.entrance import TunnelEntrance
 from interlock.adapters.ssh.words import words
-from interlock.core.errors import InterlockError, TargetError
+from interlock.core.errors import TargetError
 from interlock.core.limits import DIAL_TIMEOUT_S
 from interlock.domain.permit import Permit
 from interlock.domain.target import SubKind, Target
-from interlock.ports import TargetIssuer
+from interlock.ports import TargetCredential, TargetIssuer
 
 SSH_PORT = 22
 
@@ -32,7 +32,7 @@ _NO_CERTIFICATES = "SSH-2.0-dropbear"
 """Version strings of servers that have no user certificates, whatever their administrator configures."""
 
 
-class _Owner(asyncssh.SSHClient):
+class _Owner(MintedLogin):
     """Verdicts on the target's host key, and the key to log in with."""
 
     def __init__(self, dialler: "Dialler", permit: Permit, *, records: bool, client_addr: str) -> None:
@@ -41,8 +41,6 @@ class _Owner(asyncssh.SSHClient):
         self._records = records
         self.client_addr = client_addr
         self._connection: TargetLegConnection | None = None
-        self._asked = False
-        self.problem: InterlockError | None = None  # why there is no connection, if we know better than asyncssh
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Keep the connection, to freeze it when it is authenticated."""
@@ -58,40 +56,29 @@ class _Owner(asyncssh.SSHClient):
         """A plain key counts only if it is pinned."""
         if any(key.public_data == _public_data(line) for line in self._permit.target.host_keys):
             return True
-        self._mismatch(f"it presented {key.get_fingerprint()}")
+        self.problem = self.mismatch(f"it presented {key.get_fingerprint()}")
         return False
 
-    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
-        """A certificate counts if our host CA signed it; asyncssh checks name and time."""
-        if key.public_data in self._dialler.host_authorities:
-            return True
-        self._mismatch(f"its certificate is signed by {key.get_fingerprint()}")
-        return False
+    def is_authority(self, public_data: bytes) -> bool:
+        """Our host CA."""
+        return public_data in self._dialler.host_authorities
 
-    async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
-        """Certify a fresh key."""
-        if self._asked:
-            return None
-        self._asked = True
-        try:
-            key = MintedKey()
-            credential = await self._dialler.issuer.issue_for_target(
-                self._permit, key.line, records=self._records, client_addr=self.client_addr
-            )
-            return [key.certified(credential.certificate)]
-        except InterlockError as error:
-            self.problem = error
-            return None
+    async def certify(self, public_key: str) -> TargetCredential:
+        """For this dial."""
+        return await self._dialler.issuer.issue_for_target(
+            self._permit, public_key, records=self._records, client_addr=self.client_addr
+        )
 
     def auth_completed(self) -> None:
         """What the target sends from now on is the leg's."""
         if self._connection is not None:
             self._connection.freeze()
 
-    def _mismatch(self, detail: str) -> None:
+    def mismatch(self, detail: str) -> TargetError:
+        """A host that is not the target, or that nobody has told us of."""
         name = self._permit.target.hostname
         public = f"host key verification failed for {name}: it does not present the key that this gateway expects"
-        self.problem = TargetError(public, reason=f"{public}; {detail}")
+        return TargetError(public, reason=f"{public}; {detail}")
 
 
 @lru_cache(maxsize=1024)

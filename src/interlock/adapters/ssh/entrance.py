@@ -3,8 +3,6 @@
 The node attaches them to the session itself; the proxy relays, as it relays any connection to a node.
 """
 
-import contextlib
-
 import asyncssh
 
 from interlock.adapters.ssh.carried import Parties
@@ -13,6 +11,7 @@ from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.party import PartySession, Place
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection, TargetLegConnection
+from interlock.adapters.ssh.way import ClientWay
 from interlock.core import wire
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.extensions import JoinMode, SessionParams
@@ -38,37 +37,20 @@ JUDGEMENT_S = 5.0
 """Seconds for which an answer holds for further channels of the connection."""
 
 
-class Entrance:
+class Entrance(ClientWay):
     """From an authenticated client to a session of somebody else, or to the reason why not."""
 
     def __init__(
         self, parts: ProxyParts, connection: ClientLegConnection, claims: Claims, wish: Wish, client_addr: str
     ) -> None:
+        super().__init__(parts, connection)
         self.client_addr = client_addr
-        self._parts = parts
-        self._connection = connection
         self._claims = claims
         self._wish = wish
         self.here = False  # set when the connection's channels are served by `session`
         self._tenure: Tenure | None = None  # while it is looked after
         self._refusals = 0  # of channels
         self._judged = 0.0  # when the desk was asked last, on the monotonic clock
-
-    def abort(self) -> None:
-        """Drop the client."""
-        self._connection.abort()
-
-    def give_up(self) -> None:
-        """A bug of ours: tell the client that it is not to blame, note it, and drop it."""
-        public = "internal error of the gateway: its log has the details"
-        self._parts.sessions.rejected(self._facts(), public=public, reason=public)
-        with contextlib.suppress(OSError):
-            self.disconnect(public)
-        self.abort()
-
-    def disconnect(self, text: str) -> None:
-        """Tell the client, then drop it."""
-        self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, text)
 
     def leave(self) -> None:
         """The proxy is done with the way; a connection that is served here goes on until it is `gone`."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import asyncssh
 
 from interlock.adapters.ssh import algorithms
-from interlock.adapters.ssh.minted import MintedKey
+from interlock.adapters.ssh.minted import MintedLogin
 from interlock.adapters.ssh.portal_client import Gateway, HostIdentity, connect, new_key_pair
 from interlock.adapters.ssh.seams.dialling import dial_options
 from interlock.adapters.ssh.seams.leaf import LeafLegConnection
@@ -24,11 +24,11 @@ from interlock.domain.cluster import LeafPass
 from interlock.domain.handover import HandOver, parse_hand_over, told_target
 from interlock.domain.identity import Claims
 from interlock.domain.target import Target
-from interlock.ports import LeafIssuer
+from interlock.ports import LeafIssuer, TargetCredential
 from interlock.services.clusters.federation import Leaves
 
 
-class _Owner(asyncssh.SSHClient):
+class _Owner(MintedLogin):
     """The verdict on the proxy's host key, and the key to log in with."""
 
     def __init__(self, issuer: LeafIssuer, granted: LeafPass, *, offers: bool, client_addr: str) -> None:
@@ -38,8 +38,6 @@ class _Owner(asyncssh.SSHClient):
         self._client_addr = client_addr
         self._trusted = {_key(line).public_data for line in granted.leaf.host_cas}
         self._connection: LeafLegConnection | None = None
-        self._asked = False
-        self.problem: InterlockError | None = None  # why there is no connection, if we know better than asyncssh
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         """Keep the connection."""
@@ -51,37 +49,21 @@ class _Owner(asyncssh.SSHClient):
         if self._connection is not None:
             self._connection.unanswered(exc)
 
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
-        """A bare key proves nothing."""
-        self._mismatch(f"it presented {key.get_fingerprint()} without a certificate")
-        return False
+    def is_authority(self, public_data: bytes) -> bool:
+        """The leaf's host authority; the name in the certificate is the cluster's ID."""
+        return public_data in self._trusted
 
-    def validate_host_ca_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
-        """The leaf's host authority counts; asyncssh checks that the name is the cluster's ID, and the time."""
-        if key.public_data in self._trusted:
-            return True
-        self._mismatch(f"its certificate is signed by {key.get_fingerprint()}")
-        return False
+    async def certify(self, public_key: str) -> TargetCredential:
+        """For the leaf's door."""
+        return await self._issuer.issue_for_leaf(
+            self._granted, public_key, offers=self._offers, client_addr=self._client_addr
+        )
 
-    async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
-        """Certify a fresh key."""
-        if self._asked:
-            return None
-        self._asked = True
-        try:
-            key = MintedKey()
-            credential = await self._issuer.issue_for_leaf(
-                self._granted, key.line, offers=self._offers, client_addr=self._client_addr
-            )
-            return [key.certified(credential.certificate)]
-        except InterlockError as error:
-            self.problem = error
-            return None
-
-    def _mismatch(self, detail: str) -> None:
+    def mismatch(self, detail: str) -> TargetError:
+        """A proxy that is not the leaf's."""
         name = self._granted.leaf.name
         public = f"host key verification failed for the cluster {name}: its proxy is not the one that is trusted"
-        self.problem = TargetError(public, reason=f"{public}; {detail}")
+        return TargetError(public, reason=f"{public}; {detail}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,14 @@
 """One client's way through the proxy: decide, dial, hand over to a forwarder, with a target or with a refusal."""
 
-import contextlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-
-import asyncssh
 
 from interlock.adapters.ssh.carried import Parties
 from interlock.adapters.ssh.forwarder import Forwarder
 from interlock.adapters.ssh.guarded import address
 from interlock.adapters.ssh.parts import ProxyParts
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection, TargetLegConnection
+from interlock.adapters.ssh.way import ClientWay
 from interlock.core import extensions, wire
 from interlock.core.errors import Denied, InterlockError, LimitReached, NotFound
 from interlock.core.forward import NOTHING_FORWARDED, Grants
@@ -43,7 +41,7 @@ JUDGEMENT_S = 5.0
 """Seconds for which a decision of policy holds for further sessions on the same connection."""
 
 
-class Passage:
+class Passage(ClientWay):
     """From an authenticated client to a forwarder with a target, or with a refusal in its place."""
 
     def __init__(
@@ -55,9 +53,8 @@ class Passage:
         target_name: str,
         client_addr: str,
     ) -> None:
+        super().__init__(parts, connection)
         self.client_addr = client_addr
-        self._parts = parts
-        self._connection = connection
         self._claims = claims
         self._login = login
         self._target_name = target_name
@@ -72,22 +69,6 @@ class Passage:
         self._tenure: Tenure | None = None  # from the decision until the connection is over
         self._relay: Relay | None = None  # set by open
         self._judged = 0.0  # when policy was asked last, on the monotonic clock
-
-    def abort(self) -> None:
-        """Drop the client."""
-        self._connection.abort()
-
-    def give_up(self) -> None:
-        """A bug of ours: tell the client that it is not to blame, note it, and drop it."""
-        public = "internal error of the gateway: its log has the details"
-        self._parts.sessions.rejected(self._facts(), public=public, reason=public)
-        with contextlib.suppress(OSError):
-            self.disconnect(public)
-        self.abort()
-
-    def disconnect(self, text: str) -> None:
-        """Tell the client, then drop it. Only while there is no forwarder."""
-        self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, text)
 
     async def open(self) -> Forwarder:
         """Decide, dial, and make the forwarder."""
