@@ -40,8 +40,13 @@ test: setup tools lint  ## Set up, then all checks and all tests
 ALL_SLOW := interop matrix faults
 
 .PHONY: check
-check: setup lint  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)
-	$(PYTEST) -n $(TEST_JOBS) -m "not slow and not interop" $(addprefix --ignore=tests/,$(ALL_SLOW))
+check: setup  ## Format, lint, types, import contracts, spelling, fast tests (under a minute)
+	@$(MAKE) --no-print-directory -j 2 lint check-tests || { echo 'check: something above has failed'; exit 1; }
+
+.PHONY: check-tests
+check-tests: setup
+	$(PYTEST) -p interlock.testing.forked --forks $(TEST_JOBS) --hypothesis-profile=quick \
+	-m "not slow and not interop" $(addprefix --ignore=tests/,$(ALL_SLOW))
 
 STATIC := check-format check-rules check-types check-imports check-spelling
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,9 @@ import pytest
 import structlog
 
 from interlock.adapters.db.engine import open_database
+from interlock.daemons import local
+from interlock.services.keys import sealing
+from interlock.services.signin.signin import Passwords
 from interlock.testing.database import put_database
 from interlock.testing.gateway import Cluster, Mode, Person
 from interlock.testing.postgres import TEMPLATE, NewPlace, Place, PostgresServer, programs
@@ -24,6 +28,7 @@ CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly130
 
 
 hypothesis.settings.register_profile("interlock", deadline=None)  # how busy the machine is proves nothing
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)  # of make check
 hypothesis.settings.load_profile("interlock")
 
 
@@ -53,6 +58,15 @@ def _own_log() -> Iterator[None]:
     structlog.reset_defaults()
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_secrets() -> Iterator[None]:
+    """Hash passwords and passphrases in no time: what the real parameters are has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "Passwords", partial(Passwords, time_cost=1, memory_kib=8, parallelism=1))
+        patch.setattr(sealing, "_COSTS", {"time": 1, "memory_kib": 8, "lanes": 1})
+        yield
 
 
 @pytest.fixture

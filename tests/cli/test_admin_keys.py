@@ -90,6 +90,7 @@ def test_what_cannot_seal_is_refused(ilctl: Ilctl, key_file: Path, tmp_path: Pat
     assert PRIVATE in _on_disk(tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_question_for_a_passphrase_at_once(ilctl: Ilctl, tmp_path: Path) -> None:
     """As at every other question."""
     assert ilctl("keys", "status").code == 0

@@ -30,6 +30,7 @@ def test_a_token_is_made_listed_and_withdrawn(ilctl: Ilctl) -> None:
     assert ilctl("tokens", "ls", "--format", "json").json() == []
 
 
+@pytest.mark.slow
 def test_a_token_for_a_program_is_json(tmp_path: Path) -> None:
     """With everything a script wants to know; from the real program, in a directory without a gateway."""
     (tmp_path / "data").mkdir(mode=0o700)

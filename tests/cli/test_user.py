@@ -187,6 +187,7 @@ def test_a_damaged_host_ca_is_told(world: World) -> None:
     assert (out.rc, out.stderr) == (1, "error: the stored host CA of the gateway cannot be read\n")
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_away_is_one_sentence(world: World) -> None:
     """Exit code 1, with the address, and the password goes nowhere."""
     port = free_port()

@@ -59,7 +59,7 @@ def test_no_principals_and_no_options_read_back_too() -> None:
     assert SignedCertificate.parse(wire(certificate)).certificate == certificate
 
 
-@pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa", "rsa"])
+@pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa", pytest.param("rsa", marks=pytest.mark.slow)])
 def test_what_openssh_signs_is_read(tmp_path: Path, algorithm: str) -> None:
     """A certificate of ssh-keygen's has the fields that it was asked for."""
     for name, kind in (("ca", "ed25519"), ("key", algorithm)):

@@ -463,4 +463,4 @@ class Contract(RuleBasedStateMachine):
 
 
 TestContract = Contract.TestCase
-TestContract.settings = settings(max_examples=50, stateful_step_count=60, deadline=None)
+TestContract.settings = settings(max_examples=settings().max_examples // 2, stateful_step_count=60)

@@ -156,4 +156,4 @@ class Peers(RuleBasedStateMachine):
 
 
 TestPeers = Peers.TestCase
-TestPeers.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestPeers.settings = settings(max_examples=settings().max_examples * 4 // 5, stateful_step_count=50)

@@ -428,4 +428,4 @@ class AnyMessages(RuleBasedStateMachine):
 
 
 TestAnyMessages = AnyMessages.TestCase
-TestAnyMessages.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestAnyMessages.settings = settings(max_examples=settings().max_examples * 4 // 5, stateful_step_count=50)

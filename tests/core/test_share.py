@@ -122,7 +122,7 @@ class Ends(RuleBasedStateMachine):
 
 
 TestEnds = Ends.TestCase
-TestEnds.settings = settings(max_examples=150, stateful_step_count=40)
+TestEnds.settings = settings(max_examples=settings().max_examples * 3 // 2, stateful_step_count=40)
 
 
 @pytest.fixture

@@ -211,6 +211,7 @@ def counting(real: Callable[[int], None], seen: list[int]) -> Callable[[int], No
     return sync
 
 
+@pytest.mark.slow
 async def test_a_short_session_stays_within_its_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls, commits, synced files, trips to threads, none of which is before the client's channel."""
     synced: list[int] = []

@@ -56,7 +56,7 @@ def test_pieces_make_no_difference(output: str, data: st.DataObject) -> None:
     assert screen.snapshot() == shown(output).snapshot()
 
 
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 @given(OUTPUT)
 def test_a_snapshot_shows_the_same(output: str) -> None:
     """A fresh terminal that is sent the snapshot is in the same state, as far as a snapshot can tell."""

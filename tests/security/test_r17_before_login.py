@@ -164,6 +164,7 @@ async def test_r17_a_huge_key_is_not_worth_a_signature(door: Door, bits: int) ->
         assert time.thread_time() - began < 1
 
 
+@pytest.mark.slow
 async def test_r17_half_open_connections_cost_little(world: Gateway) -> None:
     """A thousand from one place: as many wait as may, the others go, and who comes is served at once."""
     async with plain_target(world):

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from functools import cached_property
 
 import httpx
 import msgspec
@@ -22,7 +23,12 @@ class HttpsProviders:
 
     def __init__(self, *, ca: str = "") -> None:
         """``ca``: PEM file of the authorities that providers are verified by; empty: the system's."""
-        self._tls = ssl.create_default_context(cafile=ca or None)
+        self._given = ssl.create_default_context(cafile=ca) if ca else None
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """The system's authorities are some hundred, and most gateways ask no provider."""
+        return self._given or ssl.create_default_context()
 
     async def get(self, url: str, *, bearer: str = "") -> Mapping[str, object]:
         """See `ProviderHttp`."""

@@ -22,7 +22,7 @@ def event(uid: str) -> AuditEvent:
     return AuditEvent(Kind.EXEC, START, uid, "demo", SID)
 
 
-@pytest.mark.parametrize("limit", [1, 3, 100])
+@pytest.mark.parametrize("limit", [pytest.param(1, marks=pytest.mark.slow), 3, 100])
 async def test_a_reader_never_skips_what_others_are_just_storing(
     database: Database, place: Place, limit: int
 ) -> None:

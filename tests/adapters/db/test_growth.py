@@ -173,7 +173,7 @@ async def test_what_is_stored_does_not_count(both: list[Stores], asked: str) -> 
     assert many <= few * 1.2 + 10 * GRANULE
 
 
-@pytest.mark.parametrize("sessions", [2, 2000])
+@pytest.mark.parametrize("sessions", [2, pytest.param(2000, marks=pytest.mark.slow)])
 async def test_a_heartbeat_is_one_statement(both: list[Stores], sessions: int) -> None:
     """However many sessions a daemon has."""
     statements: list[str] = []

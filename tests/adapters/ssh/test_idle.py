@@ -55,6 +55,7 @@ def gateway_tasks() -> Counter[str]:
     return Counter({name: count for name, count in names.items() if "." in name})
 
 
+@pytest.mark.slow
 async def test_idle_sessions_have_no_timers(tmp_path: Path) -> None:
     """Ten have as many as one has, keepalives, idle limits and heartbeats included; and each has one task."""
     async with AsyncExitStack() as stack:
@@ -78,6 +79,7 @@ def own_objects() -> tuple[int, int]:
     return len(ours), sum(map(sys.getsizeof, [*ours, *attributes, *held]))
 
 
+@pytest.mark.slow
 async def test_idle_sessions_hold_little(tmp_path: Path) -> None:
     """Both connections, their relay, the session and its recorder: asyncssh's part is cut down."""
     async with AsyncExitStack() as stack:

@@ -115,6 +115,7 @@ async def test_session_after_session_on_one_connection(world: Gateway) -> None:
         assert numbers == list(range(len(numbers)))
 
 
+@pytest.mark.slow
 async def test_twenty_connections_at_once(world: Gateway) -> None:
     """Each with its own session; one start, one end, one recording each."""
 

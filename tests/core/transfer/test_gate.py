@@ -318,7 +318,7 @@ requests = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=3 * settings().max_examples)
 @given(
     version=st.sampled_from([3, 4, 5, 6]),
     said=st.lists(requests, max_size=12),

@@ -140,7 +140,7 @@ def test_a_part_of_a_recording_as_one_of_its_own() -> None:
     assert (frames[1].at, frames[-1].at) == (0, 20 * SECOND)
 
 
-@settings(max_examples=30)
+@settings(max_examples=settings().max_examples * 3 // 10)
 @given(st.lists(st.tuples(st.integers(1, STEP), st.integers(0, STEP_US)), max_size=200))
 def test_points_are_neither_too_many_nor_too_near(steps: list[tuple[int, int]]) -> None:
     """Each is a step of bytes and a step of time away from the one before."""

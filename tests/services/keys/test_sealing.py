@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from interlock.core.errors import ConfigError, StoreError
-from interlock.services.keys.sealing import DATA_KEY, ClearSealing, KeySealing, PassphraseWrapping
+from interlock.services.keys.sealing import _COSTS, DATA_KEY, ClearSealing, KeySealing, PassphraseWrapping
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 
@@ -63,6 +63,11 @@ def test_a_passphrase_unwraps_what_it_wrapped() -> None:
         way.unwrap(replace(wrapper, name="other"))
     with pytest.raises(ConfigError, match="12 characters"):
         PassphraseWrapping(b"short", FakeEntropy()).wrap("passphrase", KEY, now=START)
+
+
+def test_a_passphrase_costs_what_rfc_9106_recommends() -> None:
+    """Its second choice; in tests it costs less (tests/conftest.py), which this module was loaded before."""
+    assert _COSTS == {"time": 3, "memory_kib": 65536, "lanes": 4}
 
 
 @pytest.mark.parametrize(

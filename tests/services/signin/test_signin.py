@@ -11,7 +11,7 @@ from interlock.domain.audit import Kind
 from interlock.domain.lock import Lock, LockKind
 from interlock.ports import User
 from interlock.services.signin import brake, signin
-from interlock.services.signin.signin import PUBLIC, Judgement, SignInResult, one_time_password
+from interlock.services.signin.signin import PUBLIC, Judgement, Passwords, SignInResult, one_time_password
 from interlock.testing.clock import START
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.signin import ELSEWHERE, HERE, NEW, PASSWORD
@@ -67,6 +67,11 @@ async def test_an_unknown_user_costs_a_whole_verification(desk: Desk, monkeypatc
         await desk.refusal(user, password)
     assert len(verified) == 3
     assert all(stored.startswith("$argon2id$v=19$m=64,t=1,p=1$") for stored in verified)
+
+
+async def test_passwords_cost_what_rfc_9106_recommends() -> None:
+    """Its second choice; in tests they cost less."""
+    assert (await Passwords().hash(PASSWORD)).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
 async def test_a_one_time_password_must_be_changed_first(desk: Desk) -> None:
