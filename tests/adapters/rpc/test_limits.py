@@ -237,3 +237,17 @@ async def test_uploads_are_counted_apart(node: Node, monkeypatch: pytest.MonkeyP
             await store(SessionId(STRANGER))
         go_on.set()
     assert first.result().url
+
+
+async def test_a_refusal_is_heard_by_whoever_is_still_sending(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that auth failed: in that gRPC turns a refusal when it comes between two writes, time and again."""
+    monkeypatch.setattr(serving, "MAX_CALLS", 0)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"tape"
+            await asyncio.sleep(0)
+
+    for _ in range(200):
+        with pytest.raises(StoreError, match="auth is busy"):
+            await upload(node.client._channel, m.STORE_RECORDING, m.RecordingHeader(SID, 80), chunks())

@@ -9,6 +9,7 @@ import grpc
 from interlock.adapters.rpc.codec import decode, encode
 from interlock.adapters.rpc.faults import from_status, is_broken
 from interlock.adapters.rpc.messages import Method, ReplyT, RequestT
+from interlock.adapters.rpc.uploading import send
 from interlock.core.errors import Away
 
 CALL_TIMEOUT_S = 10.0
@@ -60,7 +61,7 @@ async def upload(
         async for chunk in chunks:
             yield chunk
 
-    return decode(await _ours(lambda: channel.stream_unary(method.path, None, None)(stream())), method.reply)
+    return decode(await _ours(lambda: send(channel, method.path, stream())), method.reply)
 
 
 async def subscribe(

@@ -91,6 +91,11 @@ def is_broken(error: grpc.aio.AioRpcError) -> bool:
     return error.code() is grpc.StatusCode.UNAVAILABLE and _trailer(error) is None
 
 
+def is_local(error: grpc.aio.AioRpcError) -> bool:
+    """Whether gRPC itself failed here: a server of ours says with every INTERNAL that it was it (`to_status`)."""
+    return error.code() is grpc.StatusCode.INTERNAL and _trailer(error) is None
+
+
 def _trailer(error: grpc.aio.AioRpcError) -> bytes | None:
     # The stubs describe the synchronous API here; the asyncio one has plain pairs.
     pairs = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
