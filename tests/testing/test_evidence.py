@@ -1,12 +1,12 @@
 """The judge of the demo and of the acceptance tests must see every departure from the contract."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from interlock.testing.evidence import ONCE, Event, Evidence
-from interlock.testing.gateway import Mode
+from interlock.testing.evidence import ONCE, Event, Evidence, Witness
+from interlock.testing.gateway import Cluster, Mode
 
 SID = "00000000-0000-4000-8000-000000000001"
 OTHER = "00000000-0000-4000-8000-000000000002"
@@ -71,3 +71,31 @@ FAULTY = {
 def test_every_fault_is_seen(fault: str) -> None:
     """Each single departure is at least one problem."""
     assert FAULTY[fault].problems()
+
+
+class Told:
+    """A cluster whose audit log is one of these, and then the last."""
+
+    def __init__(self, *logs: list[Event]) -> None:
+        self._logs = list(logs)
+
+    def json(self, *_arguments: str) -> list[Event]:
+        """The next one."""
+        return self._logs.pop(0) if len(self._logs) > 1 else self._logs[0]
+
+
+def test_sessions_of_before_are_not_among_those_that_ended() -> None:
+    """A recording may be stored long after nobody lists its session as live any more."""
+
+    def events(sid: str, *names: str) -> list[Event]:
+        return [{"event": f"session.{name}", "sid": sid, "time": "9999-01-01T00:00:00+00:00"} for name in names]
+
+    late, own = events(OTHER, "end", "upload"), events(SID, "start", "upload")
+    whole = [*late, *own, *events(SID, "end"), {"event": "user.login", "time": "9999-01-01T00:00:00+00:00"}]
+    witness = Witness(cast("Cluster", Told(late, [*late, *own], whole)))
+    assert [e["event"] for e in witness.wait_ended(1)] == [
+        "session.start",
+        "session.upload",
+        "session.end",
+        "user.login",
+    ]

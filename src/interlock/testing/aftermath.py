@@ -113,9 +113,14 @@ class Aftermath:
         return poll_until(found, f"{count} session(s)")
 
     def wait_either(self, struck: Callable[[], bool]) -> bool:
-        """Wait until the fault has come about, which is True, or all is in order without it."""
+        """Wait until the fault has come about, which is True, or all is in order without it, and tidied up."""
+
+        def over() -> bool:
+            # What a session writes goes last of all, when everything has been told of it already.
+            return struck() or not (self.problems() or any(self._cluster.directory.rglob("*.part")))
+
         with contextlib.suppress(KitError):
-            poll_until(lambda: struck() or not self.problems() or None, "anything", RECOVERED_S)
+            poll_until(over, "anything", RECOVERED_S)
         return struck()
 
     def problems(self, saw: Sequence[Saw] = ()) -> list[str]:

@@ -98,6 +98,9 @@ class Sighting:
     live: tuple[str, ...]
 
 
+_WHOLE = ("start", "end", "upload")
+
+
 class Witness:
     """Made before the sessions start; everything later than that is theirs."""
 
@@ -166,11 +169,18 @@ class Witness:
         return poll_until(settled, f"end and upload of sessions {', '.join(sids)}", SETTLE_S)
 
     def wait_ended(self, count: int = 1) -> list[Event]:
-        """Wait until this many sessions since have ended and are stored; returns all events since."""
+        """Wait until this many sessions since have ended and are stored; returns all events since.
+
+        Without what is still told of sessions before: they leave the list of live ones before they are stored.
+        """
 
         def ended() -> list[Event] | None:
             events = self.new_events()
-            return events if sum(e["event"] == "session.upload" for e in events) >= count else None
+            begun, *over = ({e.get("sid") for e in events if e["event"] == f"session.{each}"} for each in _WHOLE)
+            older = set().union(*over) - begun
+            if len(begun.intersection(*over)) < count:
+                return None
+            return [e for e in events if e.get("sid") not in older]
 
         return poll_until(ended, f"the end of {count} session(s)", SETTLE_S)
 
