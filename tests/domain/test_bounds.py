@@ -38,7 +38,7 @@ def test_the_servers_own_sftp(command: str, internal: bool) -> None:
 
 
 SHELL, EXEC = Start(SessionKind.SHELL), Start(SessionKind.EXEC, "rm -rf /")
-SFTP = Start(SessionKind.SUBSYSTEM, "sftp")
+SFTP, OTHER = Start(SessionKind.SUBSYSTEM, "sftp"), Start(SessionKind.SUBSYSTEM, "netconf")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,8 @@ SFTP = Start(SessionKind.SUBSYSTEM, "sftp")
         (SHELL, "ls", Start(SessionKind.EXEC, "ls", original="")),
         (SFTP, "ls", Start(SessionKind.EXEC, "ls", original="sftp")),
         (SFTP, "internal-sftp -R", SFTP),
+        (OTHER, "internal-sftp", Start(SessionKind.SUBSYSTEM, "sftp", original="netconf")),
+        (OTHER, "ls", Start(SessionKind.EXEC, "ls", original="netconf")),
         (EXEC, "internal-sftp", Start(SessionKind.EXEC, "internal-sftp", original="rm -rf /")),
     ],
 )

@@ -124,11 +124,13 @@ class Start:
     def forced(self, command: str | None) -> "Start":
         """What runs where the certificate or key has a command of its own (sshd(8), ``command=``); None: none.
 
-        The server's own SFTP is what was asked for if that was SFTP, and nothing else asks for it.
+        The server's own SFTP is what was asked for if that was SFTP. To sshd any other subsystem asks for it, too
+        (do_exec in its session.c), and nothing else does.
         """
-        sftp = self.kind is SessionKind.SUBSYSTEM and self.command == SFTP
-        if command is None or (sftp and is_internal_sftp(command)):
+        if command is None:
             return self
+        if self.kind is SessionKind.SUBSYSTEM and is_internal_sftp(command):
+            return self if self.command == SFTP else replace(self, command=SFTP, original=self.command)
         return replace(self, kind=SessionKind.EXEC, command=command, original=self.command)
 
     @property
