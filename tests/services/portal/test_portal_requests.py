@@ -265,6 +265,17 @@ async def test_a_bot_is_one_however_it_was_signed_in(office: Portal) -> None:
     assert not isinstance(await office.answer(signed_in("bob"), wire.Accesses()), wire.Refused)
 
 
+@pytest.mark.parametrize("enrolled", [False, True])
+async def test_a_bot_is_one_by_whatever_key_it_comes(office: Portal, clock: FakeClock, enrolled: bool) -> None:
+    """Certificates that were signed by hand, and enrolled keys, have no number: they are a bot's all the same."""
+    claims = replace(claims_of(office, await ask(office, signed_in(), wire.Sign(KEY)), clock), enrolled=enrolled)
+    office._bots = Machines()  # type: ignore[assignment]  # the rest of it is not asked for
+    caller = Caller("alice", claims, ("publickey",), START)
+    for request in (wire.Accesses(), wire.Recordings(), wire.Devices()):
+        assert "bots" in (await refused(office, caller, request)).message
+    assert not isinstance(await office.answer(caller, wire.Nodes()), wire.Refused)
+
+
 async def test_roles_by_request_count_at_the_portal_while_it_gives_them(
     office: Portal, clock: FakeClock, store: MemoryRequests
 ) -> None:

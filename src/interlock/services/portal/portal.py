@@ -211,11 +211,8 @@ class Portal:
         """Denied if a machine user asks for what is for people, however it was signed in."""
         if isinstance(request, _OF_BOTS):
             return
-        if caller.claims is not None:
-            is_bot = caller.claims.bot > 0
-        else:
-            is_bot = self._bots is not None and await self._bots.find(caller.user) is not None
-        if is_bot:
+        numbered = caller.claims is not None and caller.claims.bot > 0
+        if numbered or (self._bots is not None and await self._bots.find(caller.user) is not None):
             public = "bots can renew their certificate and list nodes, and nothing else"
             raise Denied(public, reason=f"the bot {caller.user} asked for {type(request).__name__}")
 
