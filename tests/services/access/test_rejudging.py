@@ -34,6 +34,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.says: dict[str, InterlockError] = {}
+        self.bugs: set[str] = set()  # whom it cannot judge
         self.asked: list[str] = []
         self.now = self.most = 0
 
@@ -44,6 +45,8 @@ class Judge:
         self.most = max(self.most, self.now)
         await asyncio.sleep(0)
         self.now -= 1
+        if user in self.bugs:
+            raise RuntimeError("a bug")
         said = self.says.get(user)
         if said is None or isinstance(said, Denied):
             return said
@@ -160,6 +163,19 @@ async def test_one_that_fails_to_end_saves_nobody(scene: Scene) -> None:
     await scene.hear("2")
     assert await scene.rejudging.round()
     assert list(scene.ended) == ["bob"]
+
+
+async def test_one_that_cannot_be_judged_keeps_nobody_and_ends_nobody(scene: Scene) -> None:
+    """A bug met by one person's question: without this the daemon would stop, and everybody's sessions with it."""
+    for user in ("alice", "bob"):
+        scene.come(user)
+    scene.judge.bugs.add("alice")
+    scene.judge.says["bob"] = GONE
+    await scene.hear("2")
+    assert await scene.rejudging.round()
+    assert list(scene.ended) == ["bob"]
+    assert await scene.rejudging.round()
+    assert sorted(scene.judge.asked) == ["alice", "bob"]  # the next change asks again
 
 
 async def test_a_crowd_is_asked_about_a_few_at_a_time_while_others_have_their_turn(scene: Scene) -> None:

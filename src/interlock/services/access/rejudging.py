@@ -70,6 +70,9 @@ class Rejudging:
             if isinstance(error, StoreError):
                 return False
             why = None
+        except Exception:  # noqa: BLE001 - a bug met by one person's question
+            _log.exception("access.not_rejudged", subject=watch.subject)
+            why = None
         watch.judged = policy
         if why is not None:
             end_watched(watch, why)
