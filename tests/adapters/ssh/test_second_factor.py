@@ -5,17 +5,26 @@ from dataclasses import replace
 
 import asyncssh
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.adapters.ssh.guarded import MAX_ATTEMPTS
 from interlock.core.errors import StoreError
 from interlock.core.wire import Reader, boolean, string, uint32
 from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.domain.duties import RecordingMode
+from interlock.domain.factor import EnrolledKey
 from interlock.domain.lock import Lock, LockKind, LockList
 from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind
 from interlock.testing.clock import START
-from interlock.testing.hostile import USERAUTH_FAILURE, USERAUTH_REQUEST, USERAUTH_SUCCESS, RawSsh, connect_raw
+from interlock.testing.hostile import (
+    USERAUTH_FAILURE,
+    USERAUTH_REQUEST,
+    USERAUTH_SUCCESS,
+    Credential,
+    RawSsh,
+    connect_raw,
+)
 from interlock.testing.plain_target import plain_target
 from interlock.testing.ports import LOOPBACK
 from interlock.testing.ssh_pair import LOGIN, PHONE, USER, Gateway
@@ -77,6 +86,21 @@ async def test_the_certificate_is_half_of_it_and_the_code_the_other(careful: Gat
         assert (question.uint32(), question.text(), question.boolean()) == (1, "Code: ", True)
         answer(client, CODE)
         await client.expect(USERAUTH_SUCCESS)
+
+
+async def test_a_key_that_is_removed_meanwhile_lets_nobody_in(careful: Gateway) -> None:
+    """Somebody has minutes for a browser, and what is taken away ends what is live by it (ADR-0033)."""
+    key = Ed25519PrivateKey.generate()
+    blob = string("ssh-ed25519") + string(key.public_key().public_bytes_raw())
+    await careful.enrolled.enrol_key(EnrolledKey(blob, "carol", "laptop", START))
+    async with await arrive(careful) as client:
+        client.sign(ROUTE, Credential("ssh-ed25519", blob, key))
+        assert await refused(client) == (["keyboard-interactive"], True)
+        ask(client, ROUTE)
+        await client.expect(INFO_REQUEST)
+        await careful.enrolled.remove_key("carol", blob)
+        answer(client, CODE)
+        assert (await client.expect(USERAUTH_SUCCESS, USERAUTH_FAILURE))[0] == USERAUTH_FAILURE
 
 
 async def test_whose_roles_do_not_ask_is_not_asked(careful: Gateway) -> None:

@@ -110,10 +110,23 @@ class Guarded(CertificateHooks):
 
     async def _confirm(self, second: SecondQuestion, responses: Sequence[str]) -> Challenge:
         verdict = await second.respond(responses)
-        if verdict is True and second is self._second:
+        if verdict is not True:
+            return verdict
+        if await self._still_enrolled() and second is self._second:
             self.claims = second.confirmed
-            return self.claims is not None
-        return False if verdict is True else verdict
+        return self.claims is not None
+
+    async def _still_enrolled(self) -> bool:
+        """Whether the key counts that the person has signed with: an answer may take minutes."""
+        shown, _ = self._weighed
+        if shown != self._enrolled[0]:
+            return True  # a certificate, which nobody removes
+        try:
+            await self.gate.keys.claims(shown)
+        except InterlockError as error:
+            self._note(error.reason)
+            return False
+        return True
 
     def judge(self, user: str, certificate: bytes) -> int | None:
         """See `CertificateHooks.judge`."""
