@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from interlock.testing.agent import TOUCHED, VERIFIED, KeyAgent, SecurityKey
+from interlock.testing.everywhere import past_the_gateway
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Cluster
 from interlock.testing.openssh import Key, SshClient, clean_env, make_key
@@ -17,7 +18,8 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 USER = "restricted"
 TOLD = 'echo "asked: $SSH_ORIGINAL_COMMAND"'
-ROADS = [(road, target) for road in ("route", "jump") for target in Cluster.targets]
+PAST = "past the gateway"
+ROADS = [(road, target) for road in ("route", "jump") for target in Cluster.targets] + [(PAST, Cluster.node_name)]
 
 
 @pytest.fixture
@@ -47,6 +49,8 @@ def certified(cluster: Cluster, directory: Path, *options: str, key: Key | None 
 
 def way(cluster: Cluster, road: str, target: str) -> tuple[str, ...]:
     """Arguments that lead there."""
+    if road == PAST:
+        return past_the_gateway(cluster)
     return cluster.route(target) if road == "route" else cluster.jump(target)
 
 
@@ -68,12 +72,27 @@ def test_a_forced_command_runs(world: Cluster, tmp_path: Path, road: str, target
 
 
 @pytest.mark.parametrize(("road", "target"), ROADS)
+def test_nothing_that_is_asked_for_gets_round_it(world: Cluster, tmp_path: Path, road: str, target: str) -> None:
+    """R8: not SFTP, not the scp of before, not a variable, no subsystem of another name."""
+    client = certified(world, tmp_path, f"force-command={TOLD}")
+    (tmp_path / "here").write_text("x")
+    *options, host = way(world, road, target)
+    for words in ((), ("-O",)):
+        there = f"{host}:{tmp_path}/there"
+        assert client.run(*words, *scp_words(options), str(tmp_path / "here"), there, program="scp").rc != 0
+    assert not (tmp_path / "there").exists()
+    told = client.run("-tt", "-o", "SetEnv=SSH_ORIGINAL_COMMAND=lie", *options, host)
+    assert "asked: \r\n" in told.stdout
+    assert "uid=" not in client.run("-s", *options, host, "exec id").stdout
+
+
+@pytest.mark.parametrize(("road", "target"), ROADS)
 def test_forced_sftp_serves_sftp_only(world: Cluster, tmp_path: Path, road: str, target: str) -> None:
     """``internal-sftp`` as sshd has it: scp and sftp work, and commands are told so."""
     client = certified(world, tmp_path, "force-command=internal-sftp")
     (tmp_path / "here").write_text("x")
     *options, host = way(world, road, target)
-    client.run(*options, str(tmp_path / "here"), f"{host}:{tmp_path}/there", program="scp").check()
+    client.run(*scp_words(options), str(tmp_path / "here"), f"{host}:{tmp_path}/there", program="scp").check()
     assert (tmp_path / "there").read_text() == "x"
     done = client.run(*options, host, f"touch {tmp_path}/made")
     assert (done.rc, "sftp connections only" in done.stdout) == (1, True)
@@ -88,11 +107,29 @@ def test_what_a_certificate_withholds(world: Cluster, tmp_path: Path, road: str,
     shell = bare.run("-tt", *there, "tty || echo none")
     assert (shell.rc, "PTY allocation request failed" in shell.stderr) == (255, True)  # as -tt has it
     assert bare.run(*there, "echo in").check().stdout == "in\n"
+    listening = bare.run("-o", "ExitOnForwardFailure=yes", "-R", f"{tmp_path}/r:{LOOPBACK}:9", *there, "echo in")
+    assert (listening.rc, (tmp_path / "r").exists()) == (255, False)
     forwarded = bare.run("-o", "ExitOnForwardFailure=yes", "-R", f"0:{LOOPBACK}:9", *there, "echo in")
     assert forwarded.rc == 255
     through = bare.run("-W", f"{LOOPBACK}:{world.agentless.port}", *there)
     assert "SSH-2.0" not in through.stdout
     assert through.rc == 255
+
+
+@pytest.mark.parametrize(("road", "target"), ROADS)
+def test_no_agent_without_its_permission(world: Cluster, tmp_path: Path, road: str, target: str) -> None:
+    """Though the role allows it: with the permission given back there is one, and without it none."""
+    agent, there = tmp_path / "agent", way(world, road, target)
+    with KeyAgent(agent, [SecurityKey()]):
+        for number, (options, has) in enumerate(
+            [(("clear",), False), (("clear", "permit-agent-forwarding"), True)]
+        ):
+            (directory := tmp_path / str(number)).mkdir()
+            client = certified(world, directory, *options)
+            said = (
+                client.run("-A", "-o", f"IdentityAgent={agent}", *there, 'echo "[$SSH_AUTH_SOCK]"').check().stdout
+            )
+            assert (said != "[]\n") is has, said
 
 
 def test_what_it_does_not_withhold(world: Cluster, tmp_path: Path) -> None:
@@ -140,6 +177,11 @@ def test_hardware_keys_prove_what_the_certificate_asks_for(world: Cluster, tmp_p
         with KeyAgent(agent_path, [token]):
             for road, target in ROADS:
                 assert (client.run(*way(world, road, target), "true").rc == 0) is right(flags), (road, target)
+
+
+def scp_words(options: list[str]) -> list[str]:
+    """The same for scp, whose port has another letter."""
+    return ["-P" if word == "-p" else word for word in options]
 
 
 def certificate_blob(key: Key) -> bytes:
