@@ -63,6 +63,18 @@ async def test_who_sends_too_many_events_has_to_wait_and_goes_on() -> None:
         await desk.pacing.events(NODE, 1, 1)
 
 
+async def test_who_tries_again_for_want_of_bytes_does_not_run_out_of_the_rest() -> None:
+    """As an outbox does, for as long as it takes."""
+    desk = Desk()
+    await desk.pacing.events(NODE, 1, 9_900)
+    for _ in range(100):
+        with pytest.raises(StoreError) as refused:
+            await desk.pacing.events(NODE, 60, 1_000)
+        assert "bytes" in refused.value.reason
+    desk.clock.advance(1)
+    await desk.pacing.events(NODE, 60, 1_000)
+
+
 async def test_large_ones_count_by_their_size_those_of_trackers_too() -> None:
     """Few and huge fill a disk as well."""
     desk = Desk()

@@ -19,3 +19,7 @@ class Allowance:
             return False
         self._left -= amount
         return True
+
+    def give_back(self, amount: float) -> None:
+        """What was taken, and not used."""
+        self._left = min(self._most, self._left + amount)

@@ -84,23 +84,28 @@ class Pacing:
 
     async def events(self, daemon: HostIdentity, count: int, octets: int) -> None:
         """So many rows, and bytes of a message, for ever."""
-        now, mine = self._clock.monotonic(), self._daemon(daemon.id)
-        if not mine.events.take(count, now=now):
-            await self._refuse(daemon, mine, "events")
-        if not mine.octets.take(octets, now=now):
-            await self._refuse(daemon, mine, "bytes")
+        mine = self._daemon(daemon.id)
+        await self._take(daemon, mine, mine.events, "events", count, octets)
 
     async def tracker(self, daemon: HostIdentity, tracker: Tracker, octets: int) -> None:
         """One state of one session. What ends a session, or goes on with one, needs no place."""
         now, mine = self._clock.monotonic(), self._daemon(daemon.id)
-        if not mine.trackers.take(now=now):
-            await self._refuse(daemon, mine, "tracker changes")
-        if not mine.octets.take(octets, now=now):
-            await self._refuse(daemon, mine, "bytes")
+        await self._take(daemon, mine, mine.trackers, "tracker changes", 1, octets)
         if tracker.state is TrackerState.TERMINATED:
             return
         if not await self._has_place(daemon.id, mine, now) and await self._trackers.find(tracker.sid) is None:
             await self._refuse(daemon, mine, "live sessions")
+
+    async def _take(
+        self, daemon: HostIdentity, mine: _Daemon, rows: Allowance, what: str, count: int, octets: int
+    ) -> None:
+        """Both or nothing: whoever tries again for want of bytes does not run out of rows by it."""
+        now = self._clock.monotonic()
+        if not rows.take(count, now=now):
+            await self._refuse(daemon, mine, what)
+        if not mine.octets.take(octets, now=now):
+            rows.give_back(count)
+            await self._refuse(daemon, mine, "bytes")
 
     async def _has_place(self, daemon: DaemonId, mine: _Daemon, now: float) -> bool:
         """Counts when there might be none: each state that was put since then could be one session more."""
