@@ -30,6 +30,22 @@ def test_each_kind(start: Start, kind: SessionKind, event: Kind, words: str) -> 
         assert refused[1].public == f"your role does not allow {words}"
 
 
+@pytest.mark.parametrize(
+    ("asked", "forced", "judged"),
+    [
+        (Start(Wanted.SHELL), "backup", SessionKind.EXEC),
+        (Start(Wanted.SUBSYSTEM, "sftp"), "backup", SessionKind.EXEC),
+        (Start(Wanted.SUBSYSTEM, "sftp"), "internal-sftp", SessionKind.SFTP),
+        (Start(Wanted.SUBSYSTEM, "netconf"), "internal-sftp -R", SessionKind.SFTP),
+    ],
+)
+def test_it_is_what_runs_that_is_judged(asked: Start, forced: str, judged: SessionKind) -> None:
+    """Not what was asked for, of which nothing happens (ADR-0034)."""
+    start = asked.forced(forced)
+    assert kind_disallowed(start, Access(session_kinds=(judged,))) is None
+    assert kind_disallowed(start, Access(session_kinds=tuple(each for each in SessionKind if each is not judged)))
+
+
 def test_what_is_forwarded_without_a_session_is_another_matter() -> None:
     """Forwards have options of their own."""
     assert kind_disallowed(Start(Wanted.CONNECTION), Access(session_kinds=())) is None
