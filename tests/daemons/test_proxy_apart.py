@@ -14,10 +14,12 @@ from interlock.core import portal as wire
 from interlock.core.errors import Denied, NotFound, SignInFailed
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
+from interlock.domain.access import RoleOptions, Verb
 from interlock.domain.audit import Kind
 from interlock.domain.browser import CONFIRM_LIFE, Confirmation, Purpose, Verdict
 from interlock.domain.duties import RecordingMode
 from interlock.domain.identity import Joining
+from interlock.domain.rbac import Role
 from interlock.domain.target import SubKind, Target
 from interlock.services.access.caller import Caller
 from interlock.services.fleet.members import MAX_TUNNELS_TOLD
@@ -156,6 +158,21 @@ async def test_a_certificate_asks_the_portal(scene: Scene) -> None:
     assert isinstance(nodes, wire.NodeList)
     assert [node.hostname for node in nodes.nodes] == ["web1"]
     assert isinstance(await portal.answer(caller, wire.Sign(public_key=scene.key)), wire.Refused)
+
+
+async def test_the_audit_log_is_read_through_a_proxy_apart(scene: Scene) -> None:
+    """By whom a role shows it, as at auth; by nobody else."""
+    portal = FarPortal(scene.proxy.client)
+    here = await scene.here("alice")
+    caller = Caller("alice", here.claims, ("publickey",), scene.local.clock.now())
+    refused = await portal.answer(caller, wire.Events())
+    assert isinstance(refused, wire.Refused)
+    assert "events:list" in refused.message
+    sees = RoleOptions(allow=(Verb.LIST_EVENTS,))
+    await scene.local.roles.replace_role(Role("access", ("root",), {"*": "*"}, sees))
+    told = await portal.answer(caller, wire.Events(event="cert.create"))
+    assert isinstance(told, wire.EventList)
+    assert [each["event"] for each in told.events] == ["cert.create"]
 
 
 async def test_a_claim_is_good_against_every_other_daemon(scene: Scene) -> None:
