@@ -33,6 +33,7 @@ _NOISE = frozenset((wire.IGNORE, wire.DEBUG, 7, 53))  # 7: EXT_INFO, 53: a banne
 _CIPHER = "aes128-gcm@openssh.com"
 _TAG = 16
 _BLOCK = 16
+_CHUNK = 65536
 
 
 class Gone(Exception):
@@ -196,6 +197,12 @@ class RawSsh:
                 await self.receive()
         except Gone as gone:
             return str(gone)
+
+    async def wait_closed(self) -> None:
+        """Read to the end what cannot be understood."""
+        with contextlib.suppress(ConnectionError):
+            while await self.reader.read(_CHUNK):
+                pass
 
     # --- versions and keys ------------------------------------------------------------------------
 
@@ -363,13 +370,14 @@ async def raw_server(script: Script, host_key: HostKey) -> AsyncIterator[int]:
                 with contextlib.suppress(Gone):
                     await script(peer)
 
-        running: list[asyncio.Task[None]] = []
-        server = await asyncio.start_server(
-            lambda reader, writer: running.append(tasks.create_task(play(reader, writer), name="raw-server")),
-            "127.0.0.1",
-            0,
-            limit=1 << 20,
-        )
+        running: set[asyncio.Task[None]] = set()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = tasks.create_task(play(reader, writer), name="raw-server")
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0, limit=1 << 20)
         try:
             port: int = server.sockets[0].getsockname()[1]
             yield port

@@ -1,5 +1,6 @@
 """One timer for all long waits: rounded up, cancelled, spread over steps, and none when nothing waits."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,8 @@ from interlock.services.access.wheel import AT_ONCE, TICK_S, Wheel
 from interlock.services.timers import Timer
 from interlock.testing.clock import FakeClock
 from interlock.testing.stores import FakeTimer, FakeTimers
+
+DAY_S = 86_400.0
 
 
 class Bench:
@@ -90,6 +93,38 @@ def test_what_is_cancelled_is_not_called(bench: Bench) -> None:
     others.append(bench.wheel.call_later(6, lambda: bench.called.append("second")))
     bench.pass_time(10)
     assert bench.called == []
+
+
+def test_nothing_is_kept_of_what_is_cancelled(bench: Bench) -> None:
+    """Connections come and go by the million while the deadline of none of them, a day ahead, is reached."""
+
+    def come_and_go() -> None:
+        for each in range(5_000):
+            bench.wheel.call_later(DAY_S + each % 3, lambda: None).cancel()
+
+    come_and_go()
+    tracemalloc.start()
+    try:
+        come_and_go()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000
+    bench.wait(5, "later")
+    bench.pass_time(5 + TICK_S)
+    assert bench.called == ["later"]
+    assert not bench.timers.pending
+
+
+def test_one_is_called_beside_those_that_are_cancelled(bench: Bench) -> None:
+    """At the same tick, which was emptied before."""
+    for _ in range(3):
+        bench.wheel.call_later(5, lambda: bench.called.append("never")).cancel()
+    bench.wait(5, "called")
+    bench.wheel.call_later(5, lambda: bench.called.append("never")).cancel()
+    bench.pass_time(5 + TICK_S)
+    assert bench.called == ["called"]
+    assert not bench.timers.pending
 
 
 def test_a_full_tick_is_spread_over_steps(bench: Bench) -> None:

@@ -26,25 +26,24 @@ _log = structlog.get_logger()
 class _Spoke:
     """A call that is due at a tick; `services.timers.Timer`."""
 
-    __slots__ = ("_callback",)
+    __slots__ = ("_callback", "_forget", "tick")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, tick: int, callback: Callable[[], None], forget: Callable[["_Spoke"], None]) -> None:
+        self.tick = tick
         self._callback: Callable[[], None] | None = callback
+        self._forget = forget
 
     def cancel(self) -> None:
         """Make sure that the call does not happen, and let go of what it would need."""
-        self._callback = None
+        if self._callback is not None:
+            self._callback = None
+            self._forget(self)
 
     def call(self) -> None:
         """Do it, once."""
         callback, self._callback = self._callback, None
         if callback is not None:
             callback()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nothing is left to do."""
-        return self._callback is None
 
 
 class Wheel:
@@ -54,8 +53,9 @@ class Wheel:
         self._clock = clock
         self._tick = tick
         self._loop_timer = call_later
-        self._turns: dict[int, list[_Spoke]] = {}  # by the number of the tick
-        self._order: list[int] = []  # the same numbers, as a heap
+        self._turns: dict[int, dict[_Spoke, None]] = {}  # by the number of the tick, in order; none is empty
+        self._order: list[int] = []  # the same numbers as a heap, and those of turns that were cancelled since
+        self._ordered: set[int] = set()  # what is in it
         self._due: deque[_Spoke] = deque()  # of ticks that have passed
         self._timer: Timer | None = None
         self._armed = 0  # the tick that it is for
@@ -64,17 +64,30 @@ class Wheel:
         """Call it ``delay`` seconds from now, up to a tick later; shorter waits than a tick are not rounded."""
         if delay < self._tick:
             return self._loop_timer(delay, callback)
-        spoke = _Spoke(callback)
         number = ceil((self._clock.monotonic() + delay) / self._tick)
-        turn = self._turns.get(number)
-        if turn is None:
-            turn = self._turns[number] = []
+        spoke = _Spoke(number, callback, self._forget)
+        self._turns.setdefault(number, {})[spoke] = None
+        if number not in self._ordered:
+            self._ordered.add(number)
             heappush(self._order, number)
-        turn.append(spoke)
         self._arm()
         return spoke
 
+    def _forget(self, spoke: _Spoke) -> None:
+        """Keep nothing of it: a deadline may be days ahead of a connection that lasts a moment."""
+        turn = self._turns.get(spoke.tick, {})  # it is gone when its calls are due
+        turn.pop(spoke, None)
+        if not turn:
+            self._turns.pop(spoke.tick, None)
+
+    def _next(self) -> int:
+        number = heappop(self._order)
+        self._ordered.remove(number)
+        return number
+
     def _arm(self) -> None:
+        while self._order and self._order[0] not in self._turns:
+            self._next()
         if self._due or not self._order:
             return
         first = self._order[0]
@@ -90,8 +103,7 @@ class Wheel:
         self._timer = None
         now = self._clock.monotonic() / self._tick
         while self._order and self._order[0] <= now:
-            turn = self._turns.pop(heappop(self._order))
-            self._due.extend(spoke for spoke in turn if not spoke.cancelled)
+            self._due.extend(self._turns.pop(self._next(), ()))
         for _ in range(min(AT_ONCE, len(self._due))):
             try:
                 self._due.popleft().call()
