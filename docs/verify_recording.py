@@ -41,15 +41,17 @@ class Wrong(Exception):
 
 
 def public_keys(text):
-    """The authority's raw keys from OpenSSH lines."""
-    keys = []
+    """The authority's raw keys from OpenSSH lines, and until when what they vouch for may be good."""
+    keys = {}
     for line in text.splitlines():
         if line.strip() and not line.startswith("#"):
             blob = base64.b64decode(line.split()[1])
             name = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"
             if not blob.startswith(name) or len(blob) != len(name) + 32:
                 raise ValueError("not an ssh-ed25519 key: " + line)
-            keys.append(blob[len(name) :])
+            former = " until=" in line and line.rstrip().rpartition("=")[2].replace("Z", "+00:00")
+            late = datetime.fromisoformat(former).timestamp() + 3600 + 30 * 86400 if former else float("inf")
+            keys[blob[len(name) :]] = late
     return keys
 
 
@@ -92,7 +94,7 @@ class Verifier:
     """One pass over the blocks of a file."""
 
     def __init__(self, keys):
-        self.keys = keys
+        self.keys = keys if isinstance(keys, dict) else dict.fromkeys(keys, float("inf"))
         self.warrant = b""  # of the last seal that had one
         self.header = None
         self.state = CHECKPOINT
@@ -153,9 +155,10 @@ class Verifier:
             return
         self.warrant = warrant or self.warrant
         said, proof = self.warrant[:-64], self.warrant[-64:]
-        if not any(is_signed(key, b"interlock-warrant-1", said, proof) for key in self.keys):
+        by = [key for key in self.keys if is_signed(key, b"interlock-warrant-1", said, proof)]
+        says = json.loads(said) if by else {}
+        if not by or says["valid_until"] > self.keys[by[0]]:
             raise Wrong(at, "signed with a key of which no given key says whose it is")
-        says = json.loads(said)
         message = uuid.UUID(self.header["sid"]).bytes + struct.pack(">Q", at) + block[8:-64]
         if not is_signed(base64.b64decode(says["key"]), b"interlock-recording-2", message, signature):
             raise Wrong(at, "the signature is wrong")

@@ -240,6 +240,12 @@ DEEDS: dict[str, Deed] = {
         f"requests rm {REQUEST}", Kind.ACCESS_REQUEST_DELETE, {"requester": "bob"}, world=a_request
     ),
     "auth rotate": Deed("auth rotate --type user", Kind.ROTATION_BEGIN),
+    "auth rotate audit": Deed(
+        "auth rotate --type audit", Kind.ROTATION_STEP, {"authority": "audit", "phase": "standby"}
+    ),
+    "auth rotate recordings": Deed(
+        "auth rotate --type recordings", Kind.ROTATION_STEP, {"authority": "recordings"}
+    ),
     "certs revoke": Deed("certs revoke 4711", Kind.LOCK_CREATE, {"target": {"certificate": "4711"}}),
     "bots add": Deed(BOT, Kind.BOT_CREATE, {"name": "robot", "roles": ["ops"]}, after=(ADD_ROLE,)),
     "bots token": Deed("bots token robot", Kind.BOT_TOKEN, {"name": "robot"}, after=(ADD_ROLE, BOT)),

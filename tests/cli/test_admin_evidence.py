@@ -27,7 +27,7 @@ def data(ilctl: Ilctl, tmp_path: Path) -> Path:
     async def sign() -> None:
         async with open_local(made) as local:
             await Checkpoints(
-                local.evidence, local.authority.audit_key, cluster="interlock", clock=local.clock
+                local.evidence, lambda: local.authority.audit_key, cluster="interlock", clock=local.clock
             ).sign()
 
     asyncio.run(sign())

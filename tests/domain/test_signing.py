@@ -10,8 +10,11 @@ from interlock.core.certificate import PublicKey
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.domain.signing import (
+    LATE,
     MAX_WARRANT,
+    WARRANT_LIFE,
     DaemonRole,
+    FormerKey,
     Purpose,
     SigningKey,
     Warrant,
@@ -59,6 +62,34 @@ def test_a_warrant_says_whose_a_key_is() -> None:
     assert len(warrant()) < MAX_WARRANT
     moments = [NOW - timedelta(seconds=1), NOW, NOW + timedelta(seconds=3599), NOW + timedelta(hours=1)]
     assert [found.covers(moment) for moment in moments] == [False, True, True, False]
+
+
+def test_a_former_key_vouches_for_nothing_of_after_it_was_replaced() -> None:
+    """But for as long as a warrant of before may live; an hour is for an auth that has not heard of it."""
+    for life, counts in ((WARRANT_LIFE + LATE, True), (WARRANT_LIFE + LATE + timedelta(seconds=1), False)):
+        endless = issue_warrant(
+            AUTHORITY,
+            cluster="c",
+            daemon=NODE,
+            role=DaemonRole.NODE,
+            public=DAEMON.public,
+            valid_from=NOW - timedelta(days=99),
+            valid_until=NOW + life,
+        )
+        assert (read_warrant(endless, [FormerKey.of(AUTHORITY.public, NOW)]) is not None) is counts
+        assert read_warrant(endless, [AUTHORITY.public]) is not None
+
+
+def test_a_line_says_until_when_its_key_was_the_one_that_signs() -> None:
+    """As `ilctl auth export` prints it; a time that is none is refused."""
+    line = PublicKey("ssh-ed25519", (AUTHORITY.public,)).line("interlock-recordings-ca@main")
+    now, former = read_public_keys(f"{line}\n{line} until={NOW.isoformat().replace('+00:00', 'Z')}\n")
+    assert now == former == AUTHORITY.public
+    assert not isinstance(now, FormerKey)
+    assert isinstance(former, FormerKey)
+    assert former.until == NOW
+    with pytest.raises(ValueError, match="isoformat"):
+        read_public_keys(f"{line} until=never")
 
 
 def test_a_warrant_of_somebody_else_is_none() -> None:

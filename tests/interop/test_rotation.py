@@ -118,6 +118,55 @@ def _signed_by_new(cluster: Cluster) -> bool:
     return authority.fingerprint == keys[0]
 
 
+def test_keys_of_what_is_kept_change_at_once(rotating: Cluster) -> None:
+    """What was signed before, and across the change, is verified by all keys that are exported."""
+    cluster = rotating
+    client = cluster.client("kept", cluster.person)
+    [first] = cluster.admin("auth", "export", "--type", "audit").splitlines()
+    early = cluster.directory / "audit.pub"
+    early.write_text(first)
+
+    def recorded() -> int:
+        for target in cluster.targets:
+            assert client.run(*cluster.route(target), "echo kept").rc == 0
+        whole = poll_until(lambda: _verified(cluster), "recordings that are whole")
+        return len(whole)
+
+    assert recorded() == len(cluster.targets)
+    with Terminal(client.argv("-tt", *cluster.route(cluster.node_name))) as session:
+        session.send("echo be''gun\r")
+        session.expect("begun")
+        for kind in ("audit", "recordings", "audit"):
+            assert "verified as before" in cluster.admin("auth", "rotate", "--type", kind)
+        session.send("exit\r")
+        assert session.wait() == 0
+    assert recorded() == 2 * len(cluster.targets) + 1
+    assert len(cluster.admin("auth", "export", "--type", "audit").splitlines()) == 3
+    signed = poll_until(lambda: _signed_after(cluster, 3), "a checkpoint by the new key")
+    for options in ((), ("--key", early)):
+        found = cluster.json("events", "verify", *options)
+        assert (found["ok"], found["checkpoints"] >= signed) == (True, True), found
+
+
+def _verified(cluster: Cluster) -> list[dict[str, Any]] | None:
+    """All recordings, once none is on its way any more."""
+    if cluster.json("sessions", "ls"):
+        return None
+    rows: list[dict[str, Any]] = cluster.json("recordings", "ls")
+    if any(row["state"] != "complete" for row in rows):
+        return None
+    found: list[dict[str, Any]] = cluster.json("recordings", "verify", "--all")
+    return found if len(found) == len(rows) and all(row["ok"] for row in found) else None
+
+
+def _signed_after(cluster: Cluster, changes: int) -> int | None:
+    """The number of checkpoints, once everything is signed that there was when the keys had changed."""
+    steps = cluster.json("events", "ls", "--type", "certificate_authority.rotation.step")
+    assert len(steps) == changes
+    found = cluster.json("events", "verify")
+    return found["checkpoints"] if all(row["signed"] == row["last"] for row in found["writers"]) else None
+
+
 def test_clusters_that_trust_each_other(tmp_path: Path) -> None:
     """Their administrators hand the keys over in `init` and at the end, and nobody is shut out meanwhile."""
     with (

@@ -35,8 +35,8 @@ def verify_events(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The cluster's public key, as ilctl auth export --type audit printed it. Default: the one in "
-            "the same database, which whoever forges the log may have forged too.",
+            help="The cluster's public keys, as ilctl auth export --type audit printed them: first the one that "
+            "signs now. Default: those in the same database, which whoever forges the log may have forged too.",
         ),
     ] = None,
     checkpoints: Annotated[
@@ -51,6 +51,7 @@ def verify_events(
     """Verify the audit log: its chains, its signatures, and that only what policy dropped is missing."""
     from interlock.domain.signing import read_public_keys
     from interlock.services.audit.verifying import verify
+    from interlock.services.keys.authority import AUDIT
 
     given = _read(key) if key is not None else None
     try:
@@ -59,7 +60,7 @@ def verify_events(
         raise ConfigError(f"{key} is not a public key of ilctl auth export: {error}") from None
 
     async def work(local: "Local") -> "Report":
-        trusted = keys if keys is not None else (local.authority.audit_key.public,)
+        trusted = keys if keys is not None else read_public_keys(local.authority.export(AUDIT))
         return await local.evidence.inspect(lambda evidence: verify(evidence, trusted, known=known))
 
     with _open(checkpoints) as file:

@@ -27,6 +27,8 @@ class Which(StrEnum):
     HOST = "host"
     OPENSSH = "openssh"
     DAEMON = "daemon"
+    AUDIT = "audit"
+    RECORDINGS = "recordings"
     ALL = "all"
 
 
@@ -89,9 +91,16 @@ def rotate(
 ) -> None:
     """Change an authority's key, one phase at each call: begin, update_clients, update_servers, standby.
 
-    Both keys are trusted until the end. With all, those that have arrived wait for the others.
+    Both keys are trusted until the end. With all, those that have arrived wait for the others. The keys audit and
+    recordings are not among them: they change at once, and what the old one has signed is verified as before.
     ilctl auth status says when everybody is ready for the next phase.
     """
+    if kind in (Which.AUDIT, Which.RECORDINGS):
+        if phase or grace or compromised or force:
+            msg = f"the {kind.value} key changes at once: there is nothing to wait for, and nothing else to say"
+            raise typer.BadParameter(msg)
+        _succeed(context, kind)
+        return
     kinds = list(RotatedKind) if kind is Which.ALL else [RotatedKind(kind.value)]
     refused: list[Denied] = []
 
@@ -121,6 +130,19 @@ def rotate(
     in_local(context, work)
     if refused:
         raise Denied("; ".join(each.public for each in refused))
+
+
+def _succeed(context: typer.Context, kind: Which) -> None:
+    async def work(local: "Local") -> tuple[str, str]:
+        from interlock.daemons.rotating import successions_of
+        from interlock.services.keys.succession import KeptKind
+
+        who: dict[str, JsonValue] = {"user": account(), "method": "ilctl"}
+        return await successions_of(local).change(KeptKind(kind.value), who)
+
+    before, now = in_local(context, work)
+    print(f"{kind.value}: {now} signs from now on, what {before} has signed is verified as before.")
+    print(f"Whoever verifies elsewhere needs `ilctl auth export --type {kind.value}` again: it prints both.")
 
 
 def _rotations(local: "Local") -> "Rotations":

@@ -21,8 +21,9 @@ _log = structlog.get_logger()
 
 def signer_of_checkpoints(local: Local) -> Checkpoints:
     """By the cluster's own key."""
-    key = local.authority.audit_key
-    return Checkpoints(local.evidence, key, cluster=local.cluster.name, clock=local.clock)
+    return Checkpoints(
+        local.evidence, lambda: local.authority.audit_key, cluster=local.cluster.name, clock=local.clock
+    )
 
 
 def duties(services: Services) -> list[str]:
@@ -43,7 +44,7 @@ async def run_retention(services: Services, leading: Leading) -> None:
         policy,
         local.retention,
         services.factory,
-        key=local.authority.audit_key,
+        key=lambda: local.authority.audit_key,
         cluster=local.cluster.name,
         clock=local.clock,
         taken=lambda: local.exports.taken(config.exports),

@@ -36,6 +36,7 @@ from interlock.adapters.db.requests import SqlRequestStore
 from interlock.adapters.db.retention import SqlEventRetention
 from interlock.adapters.db.rotations import SqlRotationStore
 from interlock.adapters.db.sso import SqlSsoStore
+from interlock.adapters.db.succession import SqlSuccessionStore
 from interlock.adapters.db.tokens import SqlTokenStore
 from interlock.adapters.db.trackers import SqlTrackerStore
 from interlock.adapters.db.twins import SqlTwinStore
@@ -102,6 +103,7 @@ class Local:
     catalogue: Catalogue
     authority: Authority
     rotations: SqlRotationStore
+    successions: SqlSuccessionStore
     evidence: SqlEvidenceStore
     exports: SqlExports
     holds: SqlHoldStore
@@ -267,6 +269,7 @@ async def open_local(
             retention=SqlEventRetention(database, chain),
             shared_claims=SqlSharedClaims(database) if database.shared else None,
             rotations=rotations,
+            successions=SqlSuccessionStore(database, sealing),
             claims=CertificateReader(authority.trusted("user")),
             admission=RoleAdmission(
                 users=users,

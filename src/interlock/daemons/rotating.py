@@ -14,6 +14,7 @@ from interlock.services.audit.emitter import EventFactory
 from interlock.services.keys.daemonroots import new_daemon_authority
 from interlock.services.keys.rotation import Rotations
 from interlock.services.keys.signers import new_authority
+from interlock.services.keys.succession import Successions
 
 LOOK_S = 10.0
 """Seconds between two looks whether a phase is over. Of several auths whoever comes first goes on for all."""
@@ -42,6 +43,13 @@ def rotations_of(local: Local) -> Rotations:
         entropy=local.entropy,
         make=make,
     )
+
+
+def successions_of(local: Local) -> Successions:
+    """Of the cluster in this data directory."""
+    factory = EventFactory(cluster=local.cluster.name, clock=local.clock, entropy=local.entropy)
+    ring, name = local.rotations, local.cluster.name
+    return Successions(ring, local.successions, local.audit, factory, cluster=name, clock=local.clock)
 
 
 async def keep_rotating(services: Services) -> None:

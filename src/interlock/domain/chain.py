@@ -8,6 +8,9 @@ the newest hashes of all writers that have news. Checkpoints are a chain as well
 What policy drops is the beginning of a chain up to a hash that a checkpoint has signed. What stays of it, since it
 is held, is proven by a *cut*: the hashes on both sides of each gap, signed.
 
+When the key that signs is changed, the last checkpoint of the old one names its successor. From there on nothing
+counts but what that one has signed; the cuts are signed anew.
+
 ::
 
     hash(0) = SHA-256("interlock-audit-chain-1" NUL writer)
@@ -15,6 +18,7 @@ is held, is proven by a *cut*: the hashes on both sides of each gap, signed.
 """
 
 import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -45,7 +49,7 @@ class Head(msgspec.Struct, frozen=True):
     hash: str  # hexadecimal
 
 
-class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is signed: its JSON, exactly as `encode` makes it."""
 
     cluster: str
@@ -53,6 +57,15 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     previous: str  # SHA-256 of the checkpoint before, hexadecimal; of the first: empty
     time: str  # RFC 3339
     heads: tuple[Head, ...]  # of the writers that have news
+    successor: str = ""  # the raw public key, base64, that signs all that follow; empty: the same as this one
+
+    @property
+    def successor_key(self) -> bytes | None:
+        """The raw key; None if there is none. StoreError if it is malformed."""
+        try:
+            return b64decode(self.successor, validate=True) if self.successor else None
+        except ValueError as error:
+            raise StoreError("a checkpoint of the audit log cannot be read", reason=str(error)) from None
 
     def encode(self) -> str:
         """The JSON text."""
@@ -67,11 +80,14 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise StoreError("a checkpoint of the audit log cannot be read", reason=str(error)) from None
 
     @classmethod
-    def after(cls, last: str | None, *, cluster: str, time: str, heads: tuple[Head, ...]) -> "Checkpoint":
+    def after(
+        cls, last: str | None, *, cluster: str, time: str, heads: tuple[Head, ...], successor: bytes = b""
+    ) -> "Checkpoint":
         """The one that follows the encoded ``last``, or the first."""
+        next_key = b64encode(successor).decode()
         if last is None:
-            return cls(cluster, 1, _NO_CHECKPOINT, time, heads)
-        return cls(cluster, cls.decode(last).number + 1, digest(last), time, heads)
+            return cls(cluster, 1, _NO_CHECKPOINT, time, heads, next_key)
+        return cls(cluster, cls.decode(last).number + 1, digest(last), time, heads, next_key)
 
 
 class Gap(msgspec.Struct, frozen=True, array_like=True):

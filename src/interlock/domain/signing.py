@@ -12,7 +12,7 @@ signed it, so whoever has that one public key can verify what any daemon has sig
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 import msgspec
@@ -31,6 +31,13 @@ MAX_WARRANT = 1024
 """Bytes of an encoded warrant: a cluster's name, an ID, a key and two times."""
 
 
+WARRANT_LIFE = timedelta(days=30)
+"""How long a daemon may sign recordings with one warrant: longer than it can do without auth for other reasons."""
+
+LATE = timedelta(hours=1)
+"""How long after a key was replaced an auth may still sign with it that has not heard of that."""
+
+
 class Purpose(Enum):
     """What a signature is for; one made for one purpose proves nothing for another."""
 
@@ -38,6 +45,7 @@ class Purpose(Enum):
     RECORDING = "interlock-recording-2"
     CHECKPOINT = "interlock-checkpoint-1"
     CUT = "interlock-cut-1"
+    SUCCESSOR = "interlock-successor-1"  # the raw public key that takes this one's place
 
 
 class DaemonRole(Enum):
@@ -94,6 +102,23 @@ class Warrant:
         return self.valid_from <= moment.timestamp() < self.valid_until
 
 
+class FormerKey(bytes):
+    """The raw public key of an authority that was replaced: by it nothing is signed that is newer than that."""
+
+    until: datetime
+
+    @classmethod
+    def of(cls, public: bytes, until: datetime) -> "FormerKey":
+        """``until``: when it was replaced."""
+        key = cls(public)
+        key.until = until
+        return key
+
+    def may_have_issued(self, warrant: Warrant) -> bool:
+        """Whether it may be of before: whoever has the key can date what it makes up back, and not forward."""
+        return warrant.valid_until <= (self.until + LATE + WARRANT_LIFE).timestamp()
+
+
 def issue_warrant(
     authority: SigningKey,
     *,
@@ -115,25 +140,30 @@ def issue_warrant(
 def read_warrant(data: bytes, authorities: Iterable[bytes] | None) -> Warrant | None:
     """The warrant, if one of these raw public keys has signed it, else None; ``authorities`` None: unproved."""
     said, signature = data[:-SIGNATURE_SIZE], data[-SIGNATURE_SIZE:]
-    if authorities is not None and not any(
-        is_signed(each, Purpose.WARRANT, said, signature) for each in authorities
-    ):
-        return None
+    by: bytes | None = None
+    if authorities is not None:
+        by = next((each for each in authorities if is_signed(each, Purpose.WARRANT, said, signature)), None)
+        if by is None:
+            return None
     try:
         warrant = msgspec.json.decode(said, type=Warrant)
-        return warrant if len(warrant.public) == KEY_SIZE else None
+        too_late = isinstance(by, FormerKey) and not by.may_have_issued(warrant)
+        return warrant if len(warrant.public) == KEY_SIZE and not too_late else None
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 
 
 def read_public_keys(text: str) -> tuple[bytes, ...]:
-    """Raw Ed25519 public keys from lines as ``ilctl auth export`` prints them; ValueError if there is none."""
+    """Raw Ed25519 public keys from lines as ``ilctl auth export`` prints them; ValueError if there is none.
+
+    Those of lines that end in ``until=`` and a time are each a `FormerKey`.
+    """
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     keys = [PublicKey.parse(line) for line in lines]
     if not keys or any(key.algorithm != "ssh-ed25519" for key in keys):
         msg = "no ssh-ed25519 public keys"
         raise ValueError(msg)
-    return tuple(key.fields[0] for key in keys)
+    return tuple(_dated(line, key.fields[0]) for line, key in zip(lines, keys, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +180,14 @@ KeySource = Callable[[], WarrantedKey | None]
 
 def unsigned() -> None:
     """The `KeySource` of who has no key."""
+
+
+def _dated(line: str, key: bytes) -> bytes:
+    _, dated, until = line.rstrip().rpartition(" until=")
+    if not dated:
+        return key
+    moment = datetime.fromisoformat(until)
+    return FormerKey.of(key, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _signed(purpose: Purpose, message: bytes) -> bytes:

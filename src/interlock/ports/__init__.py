@@ -118,7 +118,17 @@ from interlock.ports.retention import (
     RemovableRecordings,
     SignCut,
 )
-from interlock.ports.rotation import NO_ROOTS, Heard, HeardStore, KeyRing, KeyRingSource, RotationStore
+from interlock.ports.rotation import (
+    NO_ROOTS,
+    FormerLine,
+    Heard,
+    HeardStore,
+    KeyRing,
+    KeyRingSource,
+    LastWord,
+    RotationStore,
+    SuccessionStore,
+)
 from interlock.ports.sealing import KeyToken, KeyWrapper, Sealing, Wrapping
 from interlock.ports.system import (
     Clock,
@@ -162,6 +172,7 @@ __all__ = [
     "ExportCursors",
     "ExportSource",
     "ExportState",
+    "FormerLine",
     "Heard",
     "HeardStore",
     "HoldStore",
@@ -177,6 +188,7 @@ __all__ = [
     "KeyWrapper",
     "KnownClusters",
     "KnownTrackers",
+    "LastWord",
     "Leads",
     "LeafIssuer",
     "LeaseStore",
@@ -222,6 +234,7 @@ __all__ = [
     "StoredCut",
     "StoredEvent",
     "StoredHead",
+    "SuccessionStore",
     "SyncStore",
     "TargetCredential",
     "TargetIssuer",

@@ -64,13 +64,14 @@ class EventRetention(Protocol):
         limits: EventLimits,
         *,
         sign: SignCut,
+        key: bytes = b"",
         tell: Callable[[Dropped], AuditEvent],
         now: datetime,
         cluster: str,
     ) -> Dropped | None:
         """One step, which is short: the proof, the event that tells of it, and the deletion at once.
 
-        None if nothing is left to drop. StoreError.
+        None if nothing is left to drop. ``key``: as of `CheckpointStore.sign`. StoreError.
         """
         ...
 

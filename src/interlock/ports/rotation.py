@@ -1,13 +1,22 @@
 """Narrow protocols: authorities whose keys change, and which daemon has heard of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from interlock.core.ids import DaemonId
 from interlock.domain.rotation import Phase, RotatedKind, Rotation
+from interlock.ports.evidence import Sign
 from interlock.ports.issuing import AuthorityKey
+
+
+@dataclass(frozen=True, slots=True)
+class FormerLine:
+    """A key that was replaced, of an authority that signs what is kept."""
+
+    public: str  # OpenSSH one-line form
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,7 @@ class KeyRing:
     current: Mapping[str, AuthorityKey]  # by kind
     coming: Mapping[str, AuthorityKey]  # of those that are rotated
     rotations: Mapping[RotatedKind, Rotation]
+    former: Mapping[str, tuple[FormerLine, ...]] = field(default_factory=dict)  # by kind, newest first
 
 
 class KeyRingSource(Protocol):
@@ -38,6 +48,25 @@ class RotationStore(KeyRingSource, Protocol):
         """Store its new phase, and at its end put the new key in the old one's place, or drop it.
 
         Denied if it is not in the phase ``before`` any more.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LastWord:
+    """What the audit log's key signs when another one takes its place, and that one instead of it."""
+
+    checkpoint: Sign  # by the old key
+    cut: Callable[[str, bytes], bytes | None]  # body and signature: the new key's; None: it was not the old one's
+
+
+class SuccessionStore(Protocol):
+    """Keys that sign what is kept."""
+
+    async def succeed(self, before: AuthorityKey, key: AuthorityKey, last_word: LastWord | None) -> None:
+        """Put the key in the place of the one before, whose public key is kept; all of it is one transaction.
+
+        Denied if that one has been replaced meanwhile.
         """
         ...
 

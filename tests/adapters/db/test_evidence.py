@@ -55,7 +55,7 @@ class Log:
 
     async def sign(self) -> int:
         """What there is."""
-        return await Checkpoints(self.store, KEY, cluster="demo", clock=FakeClock()).sign()
+        return await Checkpoints(self.store, lambda: KEY, cluster="demo", clock=FakeClock()).sign()
 
     async def report(self, key: SigningKey = KEY, known: list[tuple[str, bytes]] | None = None) -> Report:
         """What is found."""

@@ -59,7 +59,7 @@ class Log:
 
     async def sign(self) -> None:
         """What there is."""
-        await Checkpoints(self.store, KEY, cluster="demo", clock=FakeClock()).sign()
+        await Checkpoints(self.store, lambda: KEY, cluster="demo", clock=FakeClock()).sign()
 
     async def drop(self, limits: EventLimits = ALL) -> list[Dropped]:
         """All that may be."""

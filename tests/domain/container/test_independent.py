@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 
 from interlock.core.certificate import PublicKey
 from interlock.domain.container import SealState, Standing, verify
-from interlock.domain.signing import DaemonRole, SigningKey
-from interlock.testing.recordings import AUTH, AUTHORITY, CONTENT, DAMAGES, SID, STRANGER, made, signer
+from interlock.domain.signing import DaemonRole, SigningKey, read_public_keys
+from interlock.testing.recordings import AUTH, AUTHORITY, CONTENT, DAMAGES, SID, START, STRANGER, made, signer
 
 PROGRAM = Path(__file__).parents[3] / "docs" / "verify_recording.py"
 SIGNED = made(by=signer())
@@ -86,6 +87,22 @@ def test_it_agrees_on_whoever_signed(program: ModuleType) -> None:
     ):
         ours = verify([recording.data], [AUTHORITY.public], sid=SID)
         assert first_wrong(program, recording.data) == (ours.problem.offset if ours.problem else None)
+
+
+@pytest.mark.parametrize("days", [-60, -1, 0])
+def test_it_agrees_on_keys_that_were_replaced(program: ModuleType, days: int) -> None:
+    """Before the recording, or since."""
+    until = (START + timedelta(days=days)).isoformat().replace("+00:00", "Z")
+    text = line(STRANGER) + line(AUTHORITY).rstrip() + f" until={until}\n"
+    ours = verify([SIGNED.data], read_public_keys(text), sid=SID)
+    verifier = program.Verifier(program.public_keys(text))
+    if ours.problem is None:
+        verifier.file(SIGNED.data)
+    else:
+        with pytest.raises(program.Wrong) as wrong:
+            verifier.file(SIGNED.data)
+        assert wrong.value.offset == ours.problem.offset
+    assert (ours.problem is None) is (days >= 0)
 
 
 def test_it_is_a_program(tmp_path: Path) -> None:

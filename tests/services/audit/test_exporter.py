@@ -83,7 +83,7 @@ class Gateway:
 
     async def sign(self) -> None:
         """A checkpoint."""
-        await Checkpoints(SqlEvidenceStore(self.database), KEY, cluster="demo", clock=self.clock).sign()
+        await Checkpoints(SqlEvidenceStore(self.database), lambda: KEY, cluster="demo", clock=self.clock).sign()
 
     def exporter(self, receiver: Receiver, kill: Callable[[], None] = lambda: None) -> Exporter:
         """A new process, in which ``kill`` is called before and after everything that it does."""

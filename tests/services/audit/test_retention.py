@@ -52,7 +52,7 @@ class Auth:
             policy,
             self.local.retention,
             self._factory(),
-            key=self.local.authority.audit_key,
+            key=lambda: self.local.authority.audit_key,
             cluster="demo",
             clock=self.clock,
             taken=taken,
@@ -269,7 +269,7 @@ async def test_events_go_and_their_number_per_call_is_bounded(auth: Auth, monkey
     """The next call goes on; when nothing is left, the next look is an hour later."""
     monkeypatch.setattr(retention, "STEPS", 2)
     local = auth.local
-    signer = Checkpoints(local.evidence, local.authority.audit_key, cluster="demo", clock=auth.clock)
+    signer = Checkpoints(local.evidence, lambda: local.authority.audit_key, cluster="demo", clock=auth.clock)
     for number in range(5):
         await auth.record(number, days=30)
         await signer.sign()

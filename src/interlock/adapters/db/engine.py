@@ -25,7 +25,7 @@ from interlock.core.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from interlock.adapters.db.postgres import PostgresUrl
 
-HEAD = "0025"
+HEAD = "0026"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
 READERS = 4

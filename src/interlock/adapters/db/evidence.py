@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Integer, Row, Text, func, insert, select, typ
 
 from interlock.adapters.db import schema
 from interlock.adapters.db.engine import Database
+from interlock.adapters.db.succession import check_key
 from interlock.core.errors import StoreError
 from interlock.domain.chain import Checkpoint, Head
 from interlock.ports import Evidence, Sign, StoredCheckpoint, StoredCut, StoredEvent, StoredHead
@@ -66,9 +67,14 @@ class SqlEvidenceStore:
         [row] = await self._database.rows(select(func.sum(_WRITERS.c.number - _SIGNED)))
         return int(row[0] or 0)
 
-    async def sign(self, sign: Sign) -> tuple[str, bytes] | None:
+    async def sign(self, sign: Sign, key: bytes = b"") -> tuple[str, bytes] | None:
         """`ports.CheckpointStore`."""
-        return await self._database.write(lambda connection: _sign(connection, sign))
+
+        def work(connection: Connection) -> tuple[str, bytes] | None:
+            check_key(connection, key)
+            return _sign(connection, sign)
+
+        return await self._database.write(work)
 
 
 def _sign(connection: Connection, sign: Sign) -> tuple[str, bytes] | None:

@@ -17,6 +17,7 @@ from interlock.adapters.db import schema
 from interlock.adapters.db.audit import append_events
 from interlock.adapters.db.engine import Database
 from interlock.adapters.db.holds import is_held
+from interlock.adapters.db.succession import check_key
 from interlock.adapters.db.words import insert
 from interlock.domain.audit import AuditEvent, Kind, rfc3339
 from interlock.domain.chain import Checkpoint, Cut, Gap, digest, genesis
@@ -58,6 +59,7 @@ class SqlEventRetention:
         limits: EventLimits,
         *,
         sign: SignCut,
+        key: bytes = b"",
         tell: Callable[[Dropped], AuditEvent],
         now: datetime,
         cluster: str,
@@ -65,6 +67,7 @@ class SqlEventRetention:
         """`ports.EventRetention`."""
 
         def step(connection: Connection) -> Dropped | None:
+            check_key(connection, key)
             for plan in _plans(connection, limits):
                 dropped, cut = _carry_out(connection, plan, now, cluster)
                 if dropped is not None:

@@ -14,12 +14,13 @@ from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound, StoreError
 from interlock.core.ids import DaemonId
 from interlock.domain.rotation import Phase, RotatedKind, Rotation
-from interlock.ports import AuthorityKey, Heard, KeyRing, Sealing
+from interlock.ports import AuthorityKey, FormerLine, Heard, KeyRing, Sealing
 
 NEXT = ".next"
 """Behind an authority's kind: the key that is to take its place."""
 
 _AUTHORITIES, _ROTATIONS, _HEARD = schema.authorities, schema.rotations, schema.heard
+_FORMER = schema.former_keys
 
 _NOTED = ("trust", "signer", "at", "roots", "issuer")
 
@@ -43,20 +44,24 @@ class SqlRotationStore:
     async def keyring(self) -> KeyRing:
         """`ports.KeyRingSource`."""
 
-        def work(connection: Connection) -> tuple[list[Row[Any]], list[Row[Any]]]:
+        def work(connection: Connection) -> tuple[list[Row[Any]], list[Row[Any]], list[Row[Any]]]:
             # one statement sees one state, two may not: a key that is promoted between them is there twice, or not
             for _ in range(3):
                 rotations = list(connection.execute(select(_ROTATIONS)).all())
                 keys = list(connection.execute(select(_AUTHORITIES)).all())
                 if list(connection.execute(select(_ROTATIONS)).all()) == rotations:
-                    return keys, rotations
+                    former = select(_FORMER).order_by(_FORMER.c.until.desc())
+                    return keys, rotations, list(connection.execute(former).all())
             raise StoreError("the authorities are being changed: try again")
 
-        keys, rotations = await self._database.read(work)
+        keys, rotations, rows = await self._database.read(work)
         found = {_rotation(row).kind: _rotation(row) for row in rotations}
         current = {row.kind: self._key(row, row.kind) for row in keys if not row.kind.endswith(NEXT)}
         coming = {kind: self._key(row, kind) for row in keys if (kind := row.kind.removesuffix(NEXT)) != row.kind}
-        return KeyRing(current, {each.stored: coming[each.stored] for each in found}, found)
+        former: dict[str, tuple[FormerLine, ...]] = {}
+        for row in rows:
+            former[row.kind] = (*former.get(row.kind, ()), FormerLine(row.public, row.until))
+        return KeyRing(current, {each.stored: coming[each.stored] for each in found}, found, former)
 
     async def begin_rotation(self, rotation: Rotation, key: AuthorityKey) -> None:
         """`ports.RotationStore`."""

@@ -4,6 +4,9 @@ A checkpoint is also a line of the gateway's log and leaves with every export, s
 whoever takes over this machine does not reach.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import structlog
 
 from interlock.domain.audit import rfc3339
@@ -18,9 +21,11 @@ _log = structlog.get_logger()
 
 
 class Checkpoints:
-    """The signer. Any process of the cluster may sign for all writers; the one that leads does."""
+    """The signer, with the key as it is now. Any process of the cluster may sign for all writers."""
 
-    def __init__(self, store: CheckpointStore, key: SigningKey, *, cluster: str, clock: Clock) -> None:
+    def __init__(
+        self, store: CheckpointStore, key: Callable[[], SigningKey], *, cluster: str, clock: Clock
+    ) -> None:
         self._store = store
         self._key = key
         self._cluster = cluster
@@ -31,13 +36,14 @@ class Checkpoints:
         for made in range(AT_ONCE):
             if not await self._store.unsigned():
                 return made
-            signed = await self._store.sign(self._make)
+            key = self._key()
+            signed = await self._store.sign(partial(self._make, key), key.public)
             if signed is not None:
                 body, signature = signed
                 _log.info("audit.checkpoint", body=body, signature=signature.hex())
         return AT_ONCE
 
-    def _make(self, last: str | None, heads: tuple[Head, ...]) -> tuple[str, bytes]:
+    def _make(self, key: SigningKey, last: str | None, heads: tuple[Head, ...]) -> tuple[str, bytes]:
         time = rfc3339(self._clock.now())
         body = Checkpoint.after(last, cluster=self._cluster, time=time, heads=heads).encode()
-        return body, self._key.sign(Purpose.CHECKPOINT, body.encode())
+        return body, key.sign(Purpose.CHECKPOINT, body.encode())

@@ -8,6 +8,7 @@ deletion is told before it is done, or together with it.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -80,7 +81,7 @@ class EventRetainer:
         events: EventRetention,
         factory: EventFactory,
         *,
-        key: SigningKey,
+        key: Callable[[], SigningKey],
         cluster: str,
         clock: Clock,
         taken: Callable[[], Awaitable[Mapping[str, int] | None]],
@@ -108,16 +109,19 @@ class EventRetainer:
         before = None if policy.events_for is None else now - policy.events_for
         limits = EventLimits(before, policy.events_bytes, await self._taken())
         for _ in range(STEPS):
+            key = self._key()
             dropped = await self._events.drop(
-                limits, sign=self._sign, tell=self._dropped, now=now, cluster=self._cluster
+                limits,
+                sign=partial(_sign, key),
+                key=key.public,
+                tell=self._dropped,
+                now=now,
+                cluster=self._cluster,
             )
             if dropped is None:
                 return False
             _log.info("retention.events", writer=dropped.writer, last=dropped.last, events=dropped.events)
         return True
-
-    def _sign(self, body: str) -> bytes:
-        return self._key.sign(Purpose.CUT, body.encode())
 
     def _dropped(self, dropped: Dropped) -> AuditEvent:
         fields: dict[str, JsonValue] = {
@@ -129,6 +133,10 @@ class EventRetainer:
             "held": dropped.held,
         }
         return self._factory.make(Kind.DROPPED, fields)
+
+
+def _sign(key: SigningKey, body: str) -> bytes:
+    return key.sign(Purpose.CUT, body.encode())
 
 
 class RecordingRetainer:

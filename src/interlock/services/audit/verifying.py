@@ -21,6 +21,9 @@ CLOSER = 64
 """Events that do not fit of which it is found out where they belong, with a second look at their chain."""
 
 
+_SUCCESSOR = '"successor":'
+"""In what names one, as it is encoded."""
+
 _MILLISECONDS = len("2026-01-10T22:23:57.642")
 
 
@@ -55,10 +58,11 @@ class Report:
 def verify(evidence: Evidence, keys: Iterable[bytes], *, known: Iterable[tuple[str, bytes]] = ()) -> Report:
     """Read the whole log.
 
-    ``keys``: the cluster's, raw and public. ``known``: checkpoints that had left, encoded, and their signatures.
+    ``keys``: the cluster's, raw and public; of several the first signs now, and the others did before it.
+    ``known``: checkpoints that had left, encoded, and their signatures.
     """
     report, trusted = Report(), tuple(keys)
-    cuts = _Cuts(evidence, trusted, report)
+    cuts = _Cuts(evidence, _last_key(evidence, trusted), report)
     heads = evidence.heads()
     for head in heads:
         _Walk(evidence, head, cuts, report).run()
@@ -69,10 +73,30 @@ def verify(evidence: Evidence, keys: Iterable[bytes], *, known: Iterable[tuple[s
     return report
 
 
+def _last_key(evidence: Evidence, keys: tuple[bytes, ...]) -> bytes:
+    """The key that signs at the end of the checkpoints: cuts are signed anew when it changes."""
+    now = keys
+    for stored in evidence.checkpoints():
+        if _SUCCESSOR not in stored.body:
+            continue
+        try:
+            successor = Checkpoint.decode(stored.body).successor_key
+        except StoreError:
+            continue  # it is told by who goes along them
+        if successor is not None and _is_signed(stored, now):
+            now = (successor,)
+    return now[0] if now else b""  # which has signed nothing
+
+
+def _is_signed(stored: StoredCheckpoint, keys: Iterable[bytes]) -> bool:
+    body = stored.body.encode()
+    return any(is_signed(key, Purpose.CHECKPOINT, body, stored.signature) for key in keys)
+
+
 class _Cuts:
     """What may be missing."""
 
-    def __init__(self, evidence: Evidence, keys: tuple[bytes, ...], report: Report) -> None:
+    def __init__(self, evidence: Evidence, key: bytes, report: Report) -> None:
         self._gaps: dict[str, dict[int, Gap]] = {}
         self.last: dict[str, tuple[int, str]] = {}  # of a writer: up to where, and the hash there
         for stored in evidence.cuts():
@@ -81,7 +105,7 @@ class _Cuts:
             except StoreError as error:
                 report.add(Fault.BAD_CUT, stored.writer, 0, detail=error.reason)
                 continue
-            good = any(is_signed(key, Purpose.CUT, stored.body.encode(), stored.signature) for key in keys)
+            good = is_signed(key, Purpose.CUT, stored.body.encode(), stored.signature)
             if not good or cut.writer != stored.writer:
                 report.add(Fault.BAD_CUT, stored.writer, cut.last, detail="its signature is not the cluster's")
                 continue
@@ -228,6 +252,8 @@ class _Signed:
         self._ids = {head.writer: head.id for head in heads}
         self._cuts = cuts
         self._keys = keys
+        self._now = keys  # those that may sign the next checkpoint
+        self._ever = set(keys)  # and those that may have signed one that had left
         self._report = report
         self._wrong: set[str] = set()  # writers whose hash some checkpoint does not have
         self._proven: set[str] = set()  # writers whose cut ends where some checkpoint has signed
@@ -259,10 +285,22 @@ class _Signed:
                 self._fault(stored.number, "it does not follow the one before it")
             number, previous = stored.number + 1, digest(stored.body)
             if checkpoint is not None:
+                self._follow(checkpoint, stored)
                 self._report.checkpoints += 1
                 self._report.last_signed = checkpoint.time
                 self._heads(checkpoint)
+        if len(self._keys) > 1 and number - 1 > dropped and self._keys[0] not in self._now:
+            self._fault(number - 1, "the key that signs now has not signed it, nor does it name it")
         return number - 1
+
+    def _follow(self, checkpoint: Checkpoint, stored: StoredCheckpoint) -> None:
+        """From a key to its successor, and nobody back."""
+        successor = checkpoint.successor_key
+        if successor is not None:
+            self._now = (successor,)
+            self._ever.add(successor)
+        elif len(self._now) > 1:
+            self._now = tuple(key for key in self._now if _is_signed(stored, (key,)))
 
     def _read(self, stored: StoredCheckpoint) -> Checkpoint | None:
         try:
@@ -270,7 +308,7 @@ class _Signed:
         except StoreError as error:
             self._fault(stored.number, error.reason)
             return None
-        if not self._is_ours(stored):
+        if not _is_signed(stored, self._now):
             self._fault(stored.number, "its signature is not the cluster's")
             return None
         if checkpoint.number != stored.number:
@@ -278,17 +316,13 @@ class _Signed:
             return None
         return checkpoint
 
-    def _is_ours(self, stored: StoredCheckpoint) -> bool:
-        body = stored.body.encode()
-        return any(is_signed(key, Purpose.CHECKPOINT, body, stored.signature) for key in self._keys)
-
     def _compare_known(self, kept: StoredCheckpoint, last: int) -> None:
         """A checkpoint that was kept elsewhere: whatever it signed must still be here."""
         try:
             checkpoint = Checkpoint.decode(kept.body)
         except StoreError:
             checkpoint = None
-        if checkpoint is None or not self._is_ours(kept):
+        if checkpoint is None or not _is_signed(kept, self._ever):
             self._fault(kept.number, "what had left under this place of the file is not signed by the cluster")
             return
         if checkpoint.number > last:

@@ -7,14 +7,14 @@ audit log's checkpoints itself. Reading certificates is `certificates`, the X.50
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
 
-from interlock.core.certificate import Certificate, CertKind
+from interlock.core.certificate import Certificate, CertKind, PublicKey
 from interlock.core.errors import Denied, StoreError
 from interlock.core.ids import DaemonId, parse_name
 from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
@@ -23,7 +23,7 @@ from interlock.domain.bounds import NO_BOUNDS, Bounds
 from interlock.domain.cluster import LeafPass, door_of
 from interlock.domain.identity import Forwarded, Identity
 from interlock.domain.permit import Permit
-from interlock.domain.signing import DaemonRole, SigningKey, issue_warrant
+from interlock.domain.signing import WARRANT_LIFE, DaemonRole, SigningKey, issue_warrant
 from interlock.domain.target import SubKind
 from interlock.ports import (
     AuthorityKey,
@@ -31,6 +31,7 @@ from interlock.ports import (
     Clock,
     Entropy,
     EventSink,
+    FormerLine,
     KeyRingSource,
     KeyToken,
     TargetCredential,
@@ -72,8 +73,7 @@ TUNNEL_TTL = timedelta(days=7)
 MAX_HOST_TTL = timedelta(days=3660)
 """Longest life of a host certificate that an administrator installs by hand."""
 
-WARRANT_TTL = timedelta(days=30)
-"""How long a daemon may sign recordings with one warrant: longer than it can do without auth for other reasons."""
+WARRANT_TTL = WARRANT_LIFE
 
 CLOCK_SKEW = timedelta(minutes=1)
 """Certificates are valid from this long before now, for hosts whose clocks are slow."""
@@ -103,6 +103,7 @@ class Authority:
         self._trusted: dict[str, tuple[Signer, ...]]
         self._trusted = {kind: (signer,) for kind, signer in self._signers.items()}  # first the one that signs
         self._ring: KeyRingSource | None = None
+        self._former: Mapping[str, tuple[FormerLine, ...]] = {}  # what they signed is still verified
         self._seen: object = None  # what the signers were made of
         self._cluster = cluster
         self._daemon_id = daemon_id
@@ -152,6 +153,7 @@ class Authority:
             trusted[kind] = (new, old) if rotations[kind].signs_with_new else (old, new)
         self._trusted, self._seen = trusted, seen
         self._signers = {kind: signers[0] for kind, signers in trusted.items()}
+        self._former = ring.former
         return True
 
     def report_to(self, sink: EventSink) -> None:
@@ -161,9 +163,15 @@ class Authority:
     def trusted(self, kind: str) -> tuple[str, ...]:
         """An authority's public keys, one line each; KeyError if there is no such authority.
 
-        There are two while one takes the other's place: first the one that signs.
+        There are two while one takes the other's place: first the one that signs. Of those that sign what is kept
+        there are all that ever did.
         """
-        return tuple(each.public.line(f"interlock-{kind}-ca@{self._cluster}") for each in self._trusted[kind])
+        name = f"interlock-{kind}-ca@{self._cluster}"
+        former = self._former.get(kind, ())
+        return (
+            *(each.public.line(name) for each in self._trusted[kind]),
+            *(PublicKey.parse(each.public).line(f"{name} until={rfc3339(each.until)}") for each in former),
+        )
 
     def export(self, kind: str) -> str:
         """The same as the lines of a file."""

@@ -34,7 +34,7 @@ from interlock.adapters.db.schema.fleet import (
     tokens,
     trusted_clusters,
 )
-from interlock.adapters.db.schema.keys import authorities, heard, key_wrappers, rotations
+from interlock.adapters.db.schema.keys import authorities, former_keys, heard, key_wrappers, rotations
 from interlock.adapters.db.schema.people import (
     access_requests,
     bots,
@@ -74,6 +74,7 @@ __all__ = [
     "errands",
     "events",
     "exports",
+    "former_keys",
     "heard",
     "holds",
     "key_wrappers",

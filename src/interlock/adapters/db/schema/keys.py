@@ -25,6 +25,15 @@ rotations = Table(
     Column("compromised", Boolean, nullable=False),
 )
 
+former_keys = Table(
+    "former_keys",  # of the authorities that sign what is kept: audit, recordings
+    metadata,
+    Column("public", TEXT, primary_key=True),  # OpenSSH line
+    Column("kind", KIND, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("until", Moment, nullable=False),
+)
+
 heard = Table(
     "heard",  # `ports.Heard`: what daemons apart were told of the authorities
     metadata,
