@@ -7,14 +7,16 @@ page sees it. Nothing here waits for anybody but the stores.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from interlock.core.errors import Denied, InterlockError, LimitReached, NotFound, SignInFailed, StoreError
 from interlock.web import account, confirming, entry, proving, signing_in, sso
@@ -103,32 +105,53 @@ HSTS = "max-age=31536000"
 """A year; of this host alone, as others may be somebody else's."""
 
 
-def make_app(web: Web) -> Litestar:
-    """The application."""
-    headers = HEADERS | ({"strict-transport-security": HSTS} if web.site.secure else {})
-    handlers = [_handler(web, headers, route) for route in ROUTES]
-    handlers += [_static(headers, name, kind) for name, kind in STATIC.items()]
+_WEB = "interlock.web"
+"""Under this name each request has the web part that it came to."""
 
-    def refused(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        if status == 500:
-            _log.error("web.failed", exc_info=error)
-        text = "there is no such page" if status == 404 else "this request cannot be answered"
-        answer = signing_in.failed(web, InterlockError(text), status)
-        return Response(answer.body, status_code=status, media_type=answer.content_type, headers=headers)
 
+def make_app(web: Web) -> ASGIApp:
+    """The application. Its pages are made once in a process: that takes longer than hundreds of answers."""
+    pages = _pages()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        cast("dict[str, object]", scope)[_WEB] = web
+        await pages(scope, receive, send)
+
+    return app
+
+
+@cache
+def _pages() -> Litestar:
     return Litestar(
-        handlers,
+        [*map(_handler, ROUTES), *(_static(name, kind) for name, kind in STATIC.items())],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=MAX_BODY,
-        exception_handlers={Exception: refused},
+        exception_handlers={Exception: _refused},
     )
 
 
-def _handler(web: Web, headers: dict[str, str], route: Route) -> HTTPRouteHandler:
+def _asked(request: Request[Any, Any, Any]) -> Web:
+    """The web part that is asked."""
+    return cast("dict[str, Web]", request.scope)[_WEB]
+
+
+def _headers(web: Web) -> dict[str, str]:
+    return HEADERS | ({"strict-transport-security": HSTS} if web.site.secure else {})
+
+
+def _refused(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    web, status = _asked(request), error.status_code if isinstance(error, HTTPException) else 500
+    if status == 500:
+        _log.error("web.failed", exc_info=error)
+    text = "there is no such page" if status == 404 else "this request cannot be answered"
+    answer = signing_in.failed(web, InterlockError(text), status)
+    return Response(answer.body, status_code=status, media_type=answer.content_type, headers=_headers(web))
+
+
+def _handler(route: Route) -> HTTPRouteHandler:
     async def answer(request: Request[Any, Any, Any]) -> ASGIResponse:
-        fresh: tuple[str, ...] = ()
+        web, fresh = _asked(request), tuple[str, ...]()
         try:
             check_origin(web.site, request)
             secret, fresh = read_secret(web.site, request.cookies, web.entropy)
@@ -136,7 +159,7 @@ def _handler(web: Web, headers: dict[str, str], route: Route) -> HTTPRouteHandle
         except InterlockError as error:
             _log.info("web.refused", path=route.path, reason=error.reason)
             said = signing_in.failed(web, error, _status(error))
-        return _response(said, headers, fresh)
+        return _response(said, _headers(web), fresh)
 
     return HTTPRouteHandler(route.path, http_method=[route.method], status_code=200)(answer)
 
@@ -173,11 +196,11 @@ def _response(said: Answer, headers: dict[str, str], cookies: tuple[str, ...]) -
     )
 
 
-def _static(headers: dict[str, str], name: str, kind: str) -> HTTPRouteHandler:
+def _static(name: str, kind: str) -> HTTPRouteHandler:
     body = (files("interlock.web") / "static" / name).read_bytes()
-    kept = headers | {"cache-control": "max-age=3600"}
 
-    async def answer() -> ASGIResponse:
+    async def answer(request: Request[Any, Any, Any]) -> ASGIResponse:
+        kept = _headers(_asked(request)) | {"cache-control": "max-age=3600"}
         return ASGIResponse(body=body, media_type=kind, headers=kept)
 
     return HTTPRouteHandler(f"/static/{name}", http_method=["GET"], status_code=200)(answer)
