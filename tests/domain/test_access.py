@@ -16,6 +16,7 @@ from interlock.domain.access import (
     Access,
     Deny,
     FileTransfer,
+    HardwareKey,
     OnLeave,
     RoleOptions,
     SecondFactor,
@@ -60,7 +61,19 @@ JOINED: dict[str, list[tuple[Any, Any, Any]]] = {
         (("10.1.0.0/16", "10.2.0.0/16"), ("10.0.0.0/8",), ("10.1.0.0/16", "10.2.0.0/16")),
         (("10.0.0.0/8",), ("192.0.2.0/24",), ()),
     ],
+    "hardware_key": [(HardwareKey.TOUCH, HardwareKey.PIN, HardwareKey.PIN)],
 }
+
+
+@pytest.mark.parametrize(
+    ("flags", "shown"),
+    [
+        (None, None), (0, None), (4, None), (1, HardwareKey.TOUCH), (5, HardwareKey.PIN), (0x80, None),
+    ],
+)  # fmt: skip
+def test_what_a_signature_shows(flags: int | None, shown: HardwareKey | None) -> None:
+    """Who has verified somebody, and was not touched, has shown nothing."""
+    assert HardwareKey.shown_by(flags) is shown
 
 
 def test_a_key_only_takes_away() -> None:

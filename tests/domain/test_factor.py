@@ -9,10 +9,10 @@ import pytest
 from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.access import RoleOptions, SecondFactor
+from interlock.domain.access import HardwareKey, RoleOptions, SecondFactor
 from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.cluster import LeafPass, Relation, TrustedCluster
-from interlock.domain.factor import required_by
+from interlock.domain.factor import hardware_required_by, required_by
 from interlock.domain.identity import RECOVERY, Claims, Identity, Joining
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
@@ -25,12 +25,14 @@ JOINING = Joining(SessionId("aaaaaaaa-0000-4000-8000-000000000001"), (JoinMode.O
 PLAIN = Role("plain", ("root",), {"*": "*"})
 SIGN_IN = Role("in", ("root",), {"*": "*"}, RoleOptions(second_factor=SecondFactor.SIGN_IN))
 SESSION = Role("each", ("root",), {"*": "*"}, RoleOptions(second_factor=SecondFactor.SESSION))
+TOUCH = Role("touch", ("root",), {"*": "*"}, RoleOptions(hardware_key=HardwareKey.TOUCH))
+PIN = Role("pin", ("root",), {"*": "*"}, RoleOptions(hardware_key=HardwareKey.PIN))
 ELSEWHERE = Role("other", ("nobody",), {"env": "other"}, RoleOptions(second_factor=SecondFactor.SESSION))
 
 
-def claims(device: str = "", confirmed: str = "") -> Claims:
+def claims(device: str = "", confirmed: str = "", hardware: HardwareKey | None = None) -> Claims:
     """Alice, who has shown these."""
-    identity = Identity("alice", ("any",), "demo", device, confirmed)
+    identity = Identity("alice", ("any",), "demo", device, confirmed, hardware=hardware)
     return Claims(identity, ("root",), START, START + timedelta(hours=1), 7)
 
 
@@ -46,8 +48,10 @@ def join(roles: list[Role], shown: Claims) -> Permit:
 
 def leaf(roles: list[Role], shown: Claims) -> LeafPass:
     """A target in a leaf."""
-    names, required = [role.name for role in roles], required_by(roles)
-    return LeafPass.decide(shown, names, LEAF, login="root", node="web1", now=START, required=required)
+    names, required, hardware = [role.name for role in roles], required_by(roles), hardware_required_by(roles)
+    return LeafPass.decide(
+        shown, names, LEAF, login="root", node="web1", now=START, required=required, hardware=hardware
+    )
 
 
 def test_who_may_run_one_command_joins_nothing() -> None:
@@ -60,6 +64,31 @@ def test_who_may_run_one_command_joins_nothing() -> None:
 
 Way = Callable[[list[Role], Claims], Permit | LeafPass]
 WAYS: tuple[Way, ...] = (login, join, leaf)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    ("roles", "shown", "text"),
+    [
+        ([PLAIN], None, None),
+        ([TOUCH], None, "which you touch: make one with ssh-keygen -t ed25519-sk"),
+        ([TOUCH], HardwareKey.TOUCH, None),
+        ([TOUCH], HardwareKey.PIN, None),
+        ([PIN], HardwareKey.TOUCH, "its PIN or your finger.*-O verify-required"),
+        ([PIN], HardwareKey.PIN, None),
+        ([PLAIN, TOUCH, PIN], HardwareKey.TOUCH, "its PIN"),
+    ],
+)
+def test_keys_on_hardware(way: Way, roles: list[Role], shown: HardwareKey | None, text: str | None) -> None:
+    """By every way that a permit or pass is made, and by the strictest role."""
+    who = claims(hardware=shown)
+    if text is None:
+        permit = way(roles, who)
+        assert not isinstance(permit, Permit) or permit.access.hardware_key is None
+        return
+    with pytest.raises(Denied, match=text) as caught:
+        way(roles, who)
+    assert "alice has signed with" in caught.value.reason
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda each: each.__name__)

@@ -5,6 +5,7 @@ The matrix: root mode, leaf mode, target, whether the leaf insists, and shell, e
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from interlock.testing.agent import KeyAgent, SecurityKey
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import Cluster, Mode, Person
-from interlock.testing.openssh import SshClient, clean_env, make_key
+from interlock.testing.openssh import Key, SshClient, clean_env, make_key
 from interlock.testing.procs import Completed, poll_until, run
 from interlock.testing.terminal import Terminal
 
@@ -240,6 +242,28 @@ def test_what_a_certificate_withholds_is_withheld_in_a_leaf(pair: Pair, tmp_path
             start = witness.wait_event("session.start", user=pair.root.user)
             assert (start["initial_command"], start["original_command"]) == (["echo forced"], ["id"])
             assert "PTY allocation request failed" in client.run("-tt", *there, "id").stderr
+
+
+def test_a_leafs_roles_ask_for_a_key_on_hardware(pair: Pair, tmp_path: Path) -> None:
+    """The root has seen the signature, and says in its certificate what the key has shown."""
+    pair.policy(root="proxy", leaf="node", insists=False)
+    token, key = SecurityKey(), Key(tmp_path / "token")
+    Path(f"{key.path}.pub").write_text(f"{token.line}\n")
+    sign = ("--user", pair.root.user, "--public-key", f"{key.path}.pub", "--out", key.certificate)
+    pair.root.admin("auth", "sign", *sign)
+    token.certificate = b64decode(key.certificate.read_text().split()[1])
+    agent = tmp_path / "agent"
+    client = pair.root.client("token", pair.root.person, {"IdentityAgent": str(agent)})
+    client.keys = [key]
+    client.write()
+    pair.leaf.admin("roles", "set", "access", "--option", "hardware_key=touch")
+    try:
+        with KeyAgent(agent, [token]):
+            for target in (Cluster.node_name, Cluster.agentless_name):
+                assert "takes a key on hardware here" in pair.refusal(target)
+                client.run(*pair.root.route(f"{target}.{LEAF}"), "true").check()
+    finally:
+        pair.leaf.admin("roles", "set", "access", "--option", "hardware_key=")
 
 
 def test_the_persons_own_tool_knows_leaves(pair: Pair, tmp_path: Path) -> None:

@@ -58,6 +58,23 @@ class SecondFactor(Enum):
     SESSION = "session"  # each connection is confirmed with one, after the certificate
 
 
+class HardwareKey(Enum):
+    """What the key on hardware has shown, or has to show, with which somebody has signed on a connection."""
+
+    TOUCH = "touch"  # somebody has touched it
+    PIN = "pin"  # and it has verified them, by PIN or finger
+
+    @classmethod
+    def shown_by(cls, flags: int | None) -> "HardwareKey | None":
+        """By the flags of a signature (OpenSSH's PROTOCOL.u2f); None: it is of another key, or shows nothing."""
+        if flags is None or not flags & _TOUCHED:
+            return None
+        return cls.PIN if flags & _VERIFIED else cls.TOUCH
+
+
+_TOUCHED, _VERIFIED = 1, 4
+
+
 class SessionKind(Enum):
     """What a session channel may begin, as roles say it."""
 
@@ -120,6 +137,7 @@ class RoleOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     second_factor: SecondFactor | None = None
     session_kinds: tuple[SessionKind, ...] | None = None  # nothing else may begin
     source_networks: tuple[str, ...] | None = None  # CIDR: from nowhere else
+    hardware_key: HardwareKey | None = None  # each connection must be signed by one that was touched, or verified
     deny: Deny | None = None
     allow: tuple[Verb, ...] | None = None
     request_roles: tuple[str, ...] | None = None  # patterns: roles that one may ask for (`domain.request`)
@@ -156,6 +174,7 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     second_factor: SecondFactor | None = None  # what roles say; no permit has it, as who has one has satisfied it
     session_kinds: tuple[SessionKind, ...] | None = None  # None: all
     source_networks: tuple[str, ...] | None = None  # None: from anywhere; none: from nowhere
+    hardware_key: HardwareKey | None = None  # what roles say; in no permit, as for `second_factor`
     pty: bool = True  # this and what follows: what the person's certificate or key leaves, see `BY_KEY`
     user_rc: bool = True
     command: str | None = None  # what runs, whatever is asked for
@@ -274,6 +293,7 @@ MERGE: dict[str, Callable[[list[Any]], Any]] = {
     "second_factor": _strictest(SecondFactor),
     "session_kinds": _in_common,
     "source_networks": _in_all,
+    "hardware_key": _strictest(HardwareKey),
 }
 """How the values of the roles that say something become one. What is not of a connection is in `APART`."""
 

@@ -14,9 +14,9 @@ from interlock.core.address import format_address, parse_address
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId, parse_login, parse_name
 from interlock.core.presence import NO_PRESENCE, Presence
-from interlock.domain.access import SecondFactor
+from interlock.domain.access import HardwareKey, SecondFactor
 from interlock.domain.bounds import NO_BOUNDS, Bounds
-from interlock.domain.factor import check_factor
+from interlock.domain.factor import check_factor, check_hardware
 from interlock.domain.identity import Claims, Identity
 
 ANY_ROLE = "*"
@@ -135,10 +135,11 @@ class LeafPass:
         node: str,
         now: datetime,
         required: SecondFactor | None = None,
+        hardware: HardwareKey | None = None,
     ) -> Self:
         """Let a user with these current roles go there; Denied if the certificate is old or the names are none.
 
-        ``required``: the second factor that these roles ask for.
+        ``required``, ``hardware``: the second factor, and the key on hardware, that these roles ask for.
         """
         user = claims.identity.user
         if not claims.valid_after <= now < claims.valid_before:
@@ -154,6 +155,7 @@ class LeafPass:
             raise Denied("access denied: not a valid login or node", reason=str(error)) from None
         if login:  # else nothing but a list is asked for
             check_factor(required, claims.identity)
+            check_hardware(hardware, claims.identity)
         identity = replace(claims.identity, roles=tuple(roles))
         shown, proof = claims.certificate, claims.presence
         return cls(identity, login, node, leaf, claims.valid_before, _DECIDER, shown, proof, claims.bounds)

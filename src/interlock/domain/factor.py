@@ -7,7 +7,7 @@ from enum import Enum
 
 from interlock.core.errors import Denied
 from interlock.core.ids import DeviceId
-from interlock.domain.access import Access, SecondFactor
+from interlock.domain.access import Access, HardwareKey, SecondFactor
 from interlock.domain.identity import Identity
 from interlock.domain.rbac import Role
 
@@ -19,6 +19,19 @@ CONFIRM_WITH_ONE = (
     "access denied: each connection has to be confirmed with a second factor, which this way nobody can ask for: "
     "connect through the gateway (and run ilsh mfa add before, if you have none)"
 )
+
+
+_HARDWARE: dict[HardwareKey, str] = {
+    HardwareKey.TOUCH: (
+        "access denied: each connection takes a key on hardware here, which you touch: make one with ssh-keygen "
+        "-t ed25519-sk, run ilsh login --public-key FILE or ilsh keys add FILE, and connect with it"
+    ),
+    HardwareKey.PIN: (
+        "access denied: each connection takes a key on hardware here, which asks for its PIN or your finger: make "
+        "one with ssh-keygen -t ed25519-sk -O verify-required, run ilsh login --public-key FILE or ilsh keys add "
+        "FILE, and connect with it"
+    ),
+}
 
 
 class DeviceKind(Enum):
@@ -78,6 +91,21 @@ class EnrolledKey:
 def required_by(roles: Iterable[Role]) -> SecondFactor | None:
     """What these roles together ask for, wherever it is about: the strictest."""
     return Access.of(role.options for role in roles).second_factor
+
+
+def hardware_required_by(roles: Iterable[Role]) -> HardwareKey | None:
+    """The same of keys on hardware."""
+    return Access.of(role.options for role in roles).hardware_key
+
+
+def check_hardware(required: HardwareKey | None, identity: Identity) -> None:
+    """Denied unless the connection was signed with a key on hardware that has shown what roles ask for."""
+    shown = identity.hardware
+    if required is None or shown in (required, HardwareKey.PIN):
+        return
+    had = "no key on hardware" if shown is None else f"one that has shown {shown.value}"
+    reason = f"{identity.user} has signed with {had}, and roles ask for {required.value}"
+    raise Denied(_HARDWARE[required], reason=reason)
 
 
 def check_factor(required: SecondFactor | None, identity: Identity) -> None:

@@ -1,6 +1,6 @@
 """Who somebody is: what a verified certificate claims, and nothing that it does not."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from ipaddress import ip_address
 
@@ -8,7 +8,7 @@ from interlock.core.address import parse_address, within
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
 from interlock.core.presence import NO_PRESENCE, Presence
-from interlock.domain.access import NOTHING_SPECIAL, Access
+from interlock.domain.access import NOTHING_SPECIAL, Access, HardwareKey
 from interlock.domain.bounds import NO_BOUNDS, Bounds
 
 
@@ -34,6 +34,7 @@ class Identity:
     certificate: str = field(default="", compare=False)  # serial of the one that was shown; empty: none was
     keys: tuple[str, ...] = field(default=(), compare=False)  # fingerprints of its key, and of who signed it
     requests: tuple[str, ...] = ()  # approved requests for access by which some of the roles are had
+    hardware: HardwareKey | None = None  # what the key has shown that has signed on this connection
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -104,6 +105,12 @@ class Claims:
     verified: bool = False  # a security key has to have verified its person, not only to have been touched
     untouched: bool = False  # it need not even have been touched (the extension no-touch-required)
     bounds: Bounds = NO_BOUNDS  # what the certificate or the key withholds
+
+    def signed_with(self, hardware: HardwareKey | None) -> "Claims":
+        """With what the key has shown that has signed here. A forwarder's own key says nothing of its person's."""
+        if self.forwarded is not None:
+            return self
+        return replace(self, identity=replace(self.identity, hardware=hardware))
 
     @property
     def restricted(self) -> bool:

@@ -13,7 +13,7 @@ from interlock.domain.access import NOTHING_SPECIAL, Access
 from interlock.domain.bounds import Permission
 from interlock.domain.cluster import LeafPass
 from interlock.domain.duties import RecordingMode
-from interlock.domain.factor import check_factor, required_by
+from interlock.domain.factor import check_factor, check_hardware, hardware_required_by, required_by
 from interlock.domain.identity import Claims, Identity, Joining
 from interlock.domain.modes import ModePolicy
 from interlock.domain.party import JOIN_LOGIN
@@ -76,10 +76,12 @@ class Permit:
             public = f"access denied: you may not log in as {login} on {target.hostname}"
             raise Denied(public, reason=_why_not(identity, judged))
         check_factor(access.second_factor, identity)
+        check_hardware(access.hardware_key, identity)
         if source is not None:
             check_source(identity, access, source)
         mode = modes.mode_for(target, access.recording)
-        access = msgspec.structs.replace(access, recording=mode.value, second_factor=None).within(claims.bounds)
+        access = msgspec.structs.replace(access, recording=mode.value, second_factor=None, hardware_key=None)
+        access = access.within(claims.bounds)
         return cls(
             identity,
             login,
@@ -97,12 +99,15 @@ class Permit:
     ) -> Self:
         """To take part in a session on our node, which was judged by `domain.party`, and in nothing else there.
 
-        If any of the person's roles asks for a second factor, whatever it is about, joining takes it.
+        If any of the person's roles asks for a second factor or a key on hardware, whatever it is about, joining
+        takes it.
         """
         if not claims.valid_after <= now < claims.valid_before:
             public = "your certificate has expired: run ilsh login"
             raise Denied(public, reason=f"certificate {claims.serial} of {claims.identity.user} is not valid now")
+        roles = list(roles)
         check_factor(required_by(roles), claims.identity)
+        check_hardware(hardware_required_by(roles), claims.identity)
         check_may_join(claims)
         access = msgspec.structs.replace(NOTHING_SPECIAL, recording=RecordingMode.NODE.value)
         before, shown, proof = claims.valid_before, claims.certificate, claims.presence

@@ -74,6 +74,15 @@ class SessionContext:
             "user_roles": list(self.identity.roles),
         }
 
+    def presence_fields(self) -> dict[str, JsonValue]:
+        """With what the person has shown on this connection that they are there."""
+        fields: dict[str, JsonValue] = {}
+        if self.identity.confirmed:
+            fields["with_mfa"] = self.identity.confirmed
+        if self.identity.hardware is not None:
+            fields["hardware_key"] = self.identity.hardware.value
+        return fields
+
     def server_fields(self) -> dict[str, JsonValue]:
         """The target, whoever records; forwarder fields only where the duties table says so."""
         fields: dict[str, JsonValue] = {

@@ -33,6 +33,7 @@ from interlock.services.fleet.proxies import Proxies
 from interlock.services.fleet.shown import Shown
 from interlock.services.keys.daemonca import DaemonKind, HostIdentity
 from interlock.services.signin.signin import Passwords
+from interlock.testing.agent import SecurityKey
 from interlock.testing.clock import FakeClock
 from interlock.testing.database import put_database
 from interlock.testing.presence import Connecting, public_blob
@@ -81,6 +82,13 @@ class AuthSide:
         if plain:
             connecting = replace(connecting, algorithm="ssh-ed25519")
         return Shown(shown, connecting.prove())
+
+    async def touched(self, token: SecurityKey, user: str = "root%web1") -> Shown:
+        """The same once she has come with an enrolled key on hardware."""
+        beacon = await self.proxies.members.beacon(self.gate.identity, self.gate.line)
+        blob, host = token.blob, public_blob(self.gate.host_key)
+        connecting = Connecting(user, blob, self.person, beacon, host, algorithm=token.algorithm, token=token)
+        return Shown(blob, connecting.prove())
 
     async def enrol(self, *options: tuple[str, str]) -> None:
         """Let alice's key count without a certificate."""

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from interlock.core.presence import Proof, marked
 from interlock.core.wire import boolean, string
+from interlock.testing.agent import SecurityKey
 
 _KEXINIT, _USERAUTH_REQUEST = 20, 50
 
@@ -26,6 +27,7 @@ class Connecting:
     service: str = "ssh-connection"
     method: str = "publickey"
     algorithm: str = "ssh-ed25519-cert-v01@openssh.com"
+    token: SecurityKey | None = None  # signs in the key's place
     salt: bytes = field(default_factory=lambda: os.urandom(32))  # what makes every key exchange another one
 
     @property
@@ -46,7 +48,10 @@ class Connecting:
     def prove(self, *, by: Ed25519PrivateKey | None = None) -> Proof:
         """What the proxy keeps of it. ``by``: another key signs."""
         session_id = hashlib.new(self.hash_name, self.exchanged).digest()
-        value = (by or self.key).sign(string(session_id) + self.request)
+        signed = string(session_id) + self.request
+        if self.token is not None:
+            return Proof(self.hash_name, self.exchanged, self.request, self.token.sign(signed))
+        value = (by or self.key).sign(signed)
         return Proof(self.hash_name, self.exchanged, self.request, string("ssh-ed25519") + string(value))
 
 

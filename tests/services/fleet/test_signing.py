@@ -9,13 +9,15 @@ import pytest
 from interlock.core.certificate import SignedCertificate
 from interlock.core.errors import Denied, NotFound
 from interlock.core.presence import digest_of_session
-from interlock.domain.access import RoleOptions, SecondFactor
+from interlock.domain.access import HardwareKey, RoleOptions, SecondFactor
 from interlock.domain.duties import RecordingMode
+from interlock.domain.factor import EnrolledKey
 from interlock.domain.identity import Claims
 from interlock.domain.rbac import Role
 from interlock.services.fleet.shown import Shown
 from interlock.services.fleet.signing import ForLeaf, ForTarget
 from interlock.services.fleet.tickets import LIFE
+from interlock.testing.agent import TOUCHED, VERIFIED, SecurityKey
 from interlock.testing.factors import Authenticator, phone_of
 from interlock.testing.fleet import DB, WEB, AuthSide
 
@@ -48,6 +50,22 @@ async def test_a_certificate_says_for_whom_where_and_who_records(auth: AuthSide)
     assert claims.forwarded is not None
     assert (claims.forwarded.target, claims.forwarded.records) == (WEB.id, True)
     assert claims.forwarded.client == SOURCE
+
+
+async def test_what_a_key_on_hardware_has_shown_is_seen_by_auth_itself(auth: AuthSide) -> None:
+    """By the person's own signature: a proxy's word for it is not asked for, and a certificate does not say it."""
+    options = RoleOptions(hardware_key=HardwareKey.PIN)
+    await auth.local.roles.replace_role(Role("access", ("root",), {"env": "test"}, options))
+    token = SecurityKey()
+    key = EnrolledKey(token.blob, "alice", "token", auth.clock.now())
+    assert await auth.local.factor_store.enrol_key(key)
+    assert "no key on hardware" in await refusal(auth, await auth.came(), to(auth))
+    assert "one that has shown touch" in await refusal(auth, await auth.touched(token), to(auth))
+    token.flags = VERIFIED
+    assert "does not match" in await refusal(auth, await auth.touched(token), to(auth))
+    token.flags = TOUCHED | VERIFIED
+    claims = await signed(auth, await auth.touched(token), to(auth))
+    assert claims.identity.hardware is HardwareKey.PIN
 
 
 async def test_it_is_for_what_was_asked_for(auth: AuthSide) -> None:

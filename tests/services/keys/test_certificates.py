@@ -11,6 +11,7 @@ from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedC
 from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.core.wire import string
+from interlock.domain.access import HardwareKey
 from interlock.domain.bounds import NO_BOUNDS, Bounds, Permission
 from interlock.domain.identity import RECOVERY, Forwarded, Identity
 from interlock.services.keys.certificates import (
@@ -90,6 +91,17 @@ def test_the_devices_of_a_sign_in_and_of_a_connection_are_read_apart(reader: Cer
     nowhere = replace(RIGHT, extensions=(*RIGHT.extensions, (DEVICE_EXTENSIONS[0], "phone")))
     with pytest.raises(Denied, match="not accepted"):
         reader.read(signed(nowhere), now=NOW)
+
+
+def test_what_a_key_has_shown_is_a_forwarders_word_alone(reader: CertificateReader) -> None:
+    """A person's own certificate cannot say it: there the signature does."""
+    shown = replace(ALICE, hardware=HardwareKey.PIN)
+    hand_over = Forwarded(DaemonId("t"), DaemonId("p"), records=True)
+    for forwarded, hardware in ((hand_over, HardwareKey.PIN), (None, None)):
+        extensions = ((IDENTITY_EXTENSION, encode_claims(shown, forwarded)), *ALL, *encode_devices(shown))
+        claims = reader.read(signed(replace(RIGHT, extensions=extensions)), now=NOW)
+        assert claims.identity.hardware is hardware
+        assert claims.signed_with(HardwareKey.TOUCH).identity.hardware is (hardware or HardwareKey.TOUCH)
 
 
 def test_requests_for_access_are_read(reader: CertificateReader) -> None:

@@ -12,6 +12,7 @@ from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.second import BANNER, SecondQuestion
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId
+from interlock.domain.access import HardwareKey
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.browser import CONFIRM_LIFE
 from interlock.domain.identity import Claims, Forwarded
@@ -165,6 +166,7 @@ class Guarded(CertificateHooks):
     def proven(self, user: str, certificate: bytes) -> None:
         """See `CertificateHooks.proven`."""
         claims = replace(self._read(certificate), presence=self.connection.take_presence())
+        claims = claims.signed_with(HardwareKey.shown_by(self.connection.signed_flags))
         self._check(user, claims)
         weighed, asks = self._weighed
         if weighed != certificate:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import msgspec
 
 from interlock.core.errors import Denied, NotFound
-from interlock.domain.access import MERGE, Access
+from interlock.domain.access import MERGE, Access, HardwareKey
 from interlock.domain.explain import Finding, explain
 from interlock.domain.identity import Claims, Identity
 from interlock.domain.lock import Lock, Subject, in_force
@@ -120,19 +120,22 @@ class Explainer:
             return None, error
 
     def _access(self, permit: Permit | None, allowing: Sequence[Role]) -> Access | None:
-        """With the second factor that roles ask for, which no permit has."""
+        """With the second factor and the kind of key that roles ask for, which no permit has."""
         if permit is None:
             return None
-        asked = Access.of(role.options for role in allowing).second_factor
-        return msgspec.structs.replace(permit.access, second_factor=asked)
+        asked = Access.of(role.options for role in allowing)
+        said = {"second_factor": asked.second_factor, "hardware_key": asked.hardware_key}
+        return msgspec.structs.replace(permit.access, **said)
 
     def _signed_in(
         self, account: User, login: str, roles: tuple[str, ...], requests: Sequence[AccessRequest]
     ) -> Claims:
-        """As a certificate would say that is made now, of somebody with every second factor that is asked for."""
+        """As a certificate would say that is made now, of somebody with every factor that is asked for."""
         now = self._clock.now()
+        asked_by = tuple(each.id for each in requests)
+        hardware = HardwareKey.PIN
         identity = Identity(
-            account.name, roles, self._cluster, ASSUMED, ASSUMED, requests=tuple(each.id for each in requests)
+            account.name, roles, self._cluster, ASSUMED, ASSUMED, requests=asked_by, hardware=hardware
         )
         return Claims(identity, (login,), now, now + timedelta(minutes=1), serial=0)
 

@@ -15,7 +15,7 @@ import structlog
 
 from interlock.core.errors import Away, InterlockError, StoreError
 from interlock.core.ids import DaemonId
-from interlock.domain.access import Access
+from interlock.domain.access import Access, HardwareKey
 from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.identity import Claims
 from interlock.domain.lock import MAX_OFFLINE_S, Subject
@@ -109,7 +109,7 @@ class Answers(Generic[KeyT, ValueT]):
 
 
 class OfflineAdmission:
-    """`ports.Admission` of a node, by what auth said last about the same certificate and login."""
+    """`ports.Admission` of a node, by what auth said last about the same certificate, login and touch."""
 
     def __init__(
         self, admission: Admission, view: View, node: Callable[[], Target], *, clock: Clock, told: Told
@@ -117,11 +117,13 @@ class OfflineAdmission:
         """``node``: whose admission it is, as locks name it."""
         self._admission = admission
         self._node = node
-        self._answers: Answers[tuple[str, int, str], Access] = Answers(view, clock=clock, told=told)
+        self._answers: Answers[tuple[str, int, str, HardwareKey | None], Access] = Answers(
+            view, clock=clock, told=told
+        )
 
     async def admit(self, claims: Claims, login: str, target: DaemonId) -> Access:
         """See `ports.Admission`."""
-        key = claims.identity.cluster, claims.serial, login
+        key = claims.identity.cluster, claims.serial, login, claims.identity.hardware
         subject = Subject.of(claims.identity, login, self._node())
         return await self._answers.ask(key, subject, lambda: self._admission.admit(claims, login, target))
 

@@ -24,7 +24,7 @@ from interlock.domain.cluster import (
     split_cluster,
 )
 from interlock.domain.duties import RecordingMode
-from interlock.domain.factor import required_by
+from interlock.domain.factor import hardware_required_by, required_by
 from interlock.domain.granted import Granted
 from interlock.domain.identity import Claims
 from interlock.domain.lock import Subject
@@ -278,5 +278,7 @@ class Leaves:
             public = f"the cluster {leaf.name} is no leaf cluster of this gateway any more"
             raise Denied(public) from None
         names = tuple(role.name for role in roles)
-        now, required = self._clock.now(), required_by(roles)
-        return LeafPass.decide(claims, names, leaf, login=login, node=node, now=now, required=required)
+        now, required, hardware = self._clock.now(), required_by(roles), hardware_required_by(roles)
+        return LeafPass.decide(
+            claims, names, leaf, login=login, node=node, now=now, required=required, hardware=hardware
+        )

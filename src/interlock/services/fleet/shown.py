@@ -92,6 +92,7 @@ class People:
         """
         claims = await self.claims(proxy, shown.certificate)
         seen = await self._see(proxy, claims, shown)
+        claims = claims.signed_with(None if seen is None else seen.hardware)
         if not shown.ticket:
             return claims, seen
         session = None if seen is None else digest_of_session(seen.session_id)

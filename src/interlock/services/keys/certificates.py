@@ -20,7 +20,7 @@ from interlock.core.certificate import Certificate, CertKind, PublicKey, SignedC
 from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, parse_login, parse_name, parse_session_id
-from interlock.domain.access import NOTHING_SPECIAL, Access
+from interlock.domain.access import NOTHING_SPECIAL, Access, HardwareKey
 from interlock.domain.bounds import Bounds, Permission
 from interlock.domain.identity import RECOVERY, Claims, Forwarded, Identity, Joining, TunnelPass, parse_client
 from interlock.domain.modes import mode_at_node
@@ -37,6 +37,10 @@ DEVICE_EXTENSIONS = ("mfa-device@interlock.dev", "mfa-confirmed@interlock.dev")
 """Extensions of our user certificates: `Identity.device` and `Identity.confirmed`, each only if there is one.
 
 Apart from the identity, so that whoever does not know them takes the certificate for one without."""
+
+HARDWARE_EXTENSION = "hardware-key@interlock.dev"
+"""Extension of forwarders' certificates: `Identity.hardware`, if there is something to say. In a person's own it
+counts for nothing: there it is the signature that shows it."""
 
 BOT_EXTENSION = "bot@interlock.dev"
 """Extension of a bot's certificates: their number, in decimal."""
@@ -99,9 +103,12 @@ def encode_claims(identity: Identity, forwarded: Forwarded | None) -> str:
 
 
 def encode_devices(identity: Identity) -> tuple[tuple[str, str], ...]:
-    """The extensions that say with which devices the person has proved to be there."""
+    """The extensions that say with which devices, and with what kind of key, the person has proved to be there."""
     devices = zip(DEVICE_EXTENSIONS, (identity.device, identity.confirmed), strict=True)
-    return tuple((name, device) for name, device in devices if device)
+    said = [(name, device) for name, device in devices if device]
+    if identity.hardware is not None:
+        said.append((HARDWARE_EXTENSION, identity.hardware.value))
+    return tuple(said)
 
 
 def critical_options(
@@ -201,6 +208,7 @@ def _claims(contents: Certificate) -> Claims:
         raise ValueError(msg)
     device, confirmed = (_device(extensions.get(name)) for name in DEVICE_EXTENSIONS)
     critical = _critical(contents)
+    hardware = extensions.get(HARDWARE_EXTENSION) if claimed.forwarded is not None else None
     withheld = (each for each in Permission if each.extension not in extensions)
     return Claims(
         identity=Identity(
@@ -212,6 +220,7 @@ def _claims(contents: Certificate) -> Claims:
             certificate=str(contents.serial),
             keys=(contents.key.fingerprint, contents.authority.fingerprint),
             requests=_requests(claimed.requests),
+            hardware=None if hardware is None else HardwareKey(hardware),
         ),
         logins=logins,
         valid_after=_moment(contents.valid_after),

@@ -16,6 +16,7 @@ from interlock.core.errors import Denied
 from interlock.core.ids import DaemonId
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.core.presence import BEACON, Proof, SignedRequest
+from interlock.domain.access import HardwareKey
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.identity import Claims, Joining
 from interlock.domain.party import parse_wish
@@ -23,7 +24,7 @@ from interlock.domain.target import Route, Target, parse_route
 from interlock.ports import Clock, EventSink, MemberProxy, ProofUses
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.keys.daemonroots import Secrets
-from interlock.services.keys.signatures import is_signed
+from interlock.services.keys.signatures import flags_of, is_signed
 
 PURPOSE = "beacons of presence"
 
@@ -83,6 +84,7 @@ class Seen:
     session_id: bytes
     names: frozenset[str] | None  # in the host certificate that the client saw; None: it saw a bare key
     refuse: Callable[[str], Denied]
+    hardware: HardwareKey | None = None  # what the key that has signed has shown
 
     def name_for(self, login: str) -> str | None:
         """The name of the target that they asked for; None: they are at a jump's end. Denied for another login.
@@ -195,7 +197,8 @@ class Attendance:
         flags = {"verified": claims.verified, "untouched": claims.untouched}
         if not is_signed(person, said.algorithm, said.signature, said.signed, **flags):
             raise refuse("whose signature does not match")
-        return Seen(said.user, said.session_id, names, refuse)
+        hardware = HardwareKey.shown_by(flags_of(person, said.signature))
+        return Seen(said.user, said.session_id, names, refuse, hardware)
 
     async def use(self, seen: Seen | None, public_key: str) -> None:
         """Let the proof count for this key to dial with, and for no other; Denied if it did for another one."""

@@ -48,6 +48,15 @@ def is_signed(
     return True
 
 
+def flags_of(key: PublicKey, signature: bytes) -> int | None:
+    """The flags of a security key's signature, which is genuine; None: another key has signed."""
+    if not key.on_hardware:
+        return None
+    reader = Reader(signature)
+    reader.string()
+    return reader.byte()
+
+
 def _verify(key: PublicKey, algorithm: str, signature: Reader, data: bytes, flags: int) -> None:
     value = signature.string()
     match key.algorithm:

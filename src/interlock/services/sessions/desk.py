@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId
-from interlock.domain.factor import check_factor, required_by
+from interlock.domain.factor import check_factor, check_hardware, hardware_required_by, required_by
 from interlock.domain.identity import Claims, Joining
 from interlock.domain.party import Participant, Wish, choose_mode, joinable_modes
 from interlock.domain.permit import Permit, check_may_join
@@ -86,6 +86,7 @@ class Desk:
             raise Denied(public, reason=f"{claims.identity.user} of {claims.identity.cluster} wanted {wish.sid}")
         roles = await self._current_roles(claims)
         check_factor(required_by(roles), claims.identity)
+        check_hardware(hardware_required_by(roles), claims.identity)
         check_may_join(claims)
         live = self._sessions.find(wish.sid)
         if live is not None:

@@ -170,9 +170,7 @@ class LiveSession:
             unrecorded = error
             self.recorder = NoRecorder(error.public)
         self._start, self._began, self._since, self._window = start, began, since, start.window
-        confirmed = self.ctx.identity.confirmed
-        told: dict[str, JsonValue] = {"with_mfa": confirmed} if confirmed else {}
-        self.journal.add(Kind.SESSION_START, self._common | start.fields() | told)
+        self.journal.add(Kind.SESSION_START, self._common | start.fields() | self.ctx.presence_fields())
         self._tell_early()
         if unrecorded is not None:
             self._recording_lapsed(unrecorded)

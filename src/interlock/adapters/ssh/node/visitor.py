@@ -32,7 +32,7 @@ from interlock.core.errors import Denied, InterlockError, LimitReached, Locked, 
 from interlock.core.extensions import SessionParams
 from interlock.core.ids import SessionId
 from interlock.core.limits import MAX_CHANNELS
-from interlock.domain.access import NOTHING_SPECIAL
+from interlock.domain.access import NOTHING_SPECIAL, HardwareKey
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.duties import NODE_DUTIES
 from interlock.domain.identity import Claims, Joining
@@ -132,7 +132,8 @@ class Visitor(NodeHooks):
     def proven(self, user: str, certificate: bytes) -> None:
         """The client holds the certificate's key: from here on its claims count (R12, R13)."""
         if self._judged is not None and self._judged[0] == certificate:
-            self._claims = self._judged[1]
+            flags = self._connection.signed_flags if self._connection is not None else None
+            self._claims = self._judged[1].signed_with(HardwareKey.shown_by(flags))
             self._login = user
             self._client = self._person(self._claims)
             if self._connection is not None:

@@ -84,6 +84,8 @@ class CertifiedConnection(SSHServerConnection):
     asyncssh is told of no options of certificates: what one withholds, its owner does by `Access` (R13).
     """
 
+    signed_flags: int | None = None  # of the last genuine signature, if a security key has made it
+
     async def send_userauth_success(self) -> None:
         """Only if nothing else is asked for."""
         hooks = self._owner
@@ -126,6 +128,7 @@ class CertifiedConnection(SSHServerConnection):
             String(self._session_id) + msg, signature
         ):
             return False
+        self.signed_flags = _flags(signature, on_hardware=on_hardware)
         await hooks.weigh(username, key_data)
         self.was_signed(msg, signature)
         hooks.proven(username, key_data)
@@ -159,17 +162,25 @@ def _plain_key(key_data: bytes) -> SSHKey | None:
 def _strong(signature: bytes, flags: int, *, on_hardware: bool) -> bool:
     """Whether it is of a type that counts; of a security key, whether it says all that it has to (R16).
 
-    ``on_hardware`` is the key's word, as its signatures have a second name (``webauthn-sk-...``), with the flags
-    in the same place. Another key counts as touched, and has verified nobody.
+    Another key counts as touched, and has verified nobody.
     """
     try:
-        reader = Reader(signature)
-        algorithm = reader.string()
-        if on_hardware:
-            reader.string()
-            said = reader.byte()
-        else:
-            said = TOUCHED
+        said = _flags(signature, on_hardware=on_hardware)
+        said = TOUCHED if said is None else said
+        return Reader(signature).string() not in _WEAK_SIGNATURES and said & flags == flags
     except RemoteProtocolError:
         return False
-    return algorithm not in _WEAK_SIGNATURES and said & flags == flags
+
+
+def _flags(signature: bytes, *, on_hardware: bool) -> int | None:
+    """Of a security key's signature; None if it is another key's. RemoteProtocolError if it is none.
+
+    ``on_hardware`` is the key's word, as its signatures have a second name (``webauthn-sk-...``), with the flags
+    in the same place.
+    """
+    if not on_hardware:
+        return None
+    reader = Reader(signature)
+    reader.string()
+    reader.string()
+    return reader.byte()
