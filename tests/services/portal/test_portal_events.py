@@ -85,6 +85,15 @@ async def test_a_role_that_reaches_every_node_shows_all(desk: Desk) -> None:
     assert places(await desk.ask()) == []
 
 
+async def test_to_whom_some_nodes_are_denied_what_may_be_about_them_is_not_shown(desk: Desk) -> None:
+    """Nor what is about no node: a lock, a refusal by a node that is gone. Who sees that reaches every node."""
+    denied = RoleOptions(deny=Deny(node_labels={"env": "prod"}, verbs=(Verb.LIST_EVENTS,)))
+    desk.world.known_roles = [OF_ALL, Role("no", options=denied)]
+    desk.world.accounts["alice"] = ("web", "no")
+    desk.log.stored = [*STORED, event("auth", "gone3"), event("lock.created", target={"node": "web1"})]
+    assert places(await desk.ask()) == ["2", "5"]
+
+
 def replace_deny(options: RoleOptions) -> RoleOptions:
     """The same, taken away again."""
     return RoleOptions(allow=options.allow, deny=Deny(verbs=(Verb.LIST_EVENTS,)))

@@ -1,7 +1,8 @@
 """The audit log for people at the portal to whom a role shows it: of the nodes that the role reaches.
 
-Whatever names no node (sign-ins, what administrators do) is shown by a role that reaches every node. The labels of
-a node are those that it has now; of one that is gone, those that the event has.
+Whatever names no node (sign-ins, what administrators do) is shown by a role that reaches every node, unless some
+are denied: it may be about one of those. The labels of a node are those that it has now; of one that is gone,
+those that the event has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ class EventsShown:
         for _ in range(PAGES):
             found = await self._log.page(_filter(request, place))
             for cursor, event in found if forwards else reversed(found):
-                if may(roles, Verb.LIST_EVENTS, _node(event, known)):
+                if _is_shown(roles, _node(event, known)):
                     item, size = _item(event, cursor)
                     if octets + size > MAX_OCTETS:
                         return _reply(shown, place, forwards=forwards)
@@ -91,11 +92,18 @@ _NOWHERE = Target(DaemonId(""), "", "", 0, SubKind.NODE)
 """Of what is about no node: only a role that reaches every node reaches it."""
 
 
-def _node(event: Mapping[str, JsonValue], known: Mapping[DaemonId, Target]) -> Target:
+def _is_shown(roles: Sequence[Role], node: Target | None) -> bool:
+    """``node``: None if it is not known which one it is about. It may be one that is denied, then."""
+    if node is None and any(role.denies_verb(Verb.LIST_EVENTS, None) for role in roles):
+        return False
+    return may(roles, Verb.LIST_EVENTS, node or _NOWHERE)
+
+
+def _node(event: Mapping[str, JsonValue], known: Mapping[DaemonId, Target]) -> Target | None:
     node = DaemonId(str(event.get("server_id", "")))
     if node in known:
         return known[node]
     labels = event.get("server_labels")
     if not node or not isinstance(labels, dict):
-        return _NOWHERE
+        return None
     return Target(node, str(event.get("server_hostname", "")), "", 0, SubKind.NODE, labels)
