@@ -7,9 +7,10 @@ filled matches nothing.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from interlock.core.ids import DaemonId
 from interlock.domain.access import Access, Deny, RoleOptions, Verb
 from interlock.domain.pattern import matches
-from interlock.domain.target import Target
+from interlock.domain.target import SubKind, Target
 
 WILDCARD = "*"
 
@@ -120,12 +121,19 @@ def reaching(roles: Iterable[Role], target: Target) -> list[Role]:
     return [role for role in asked if role.matches(target)]
 
 
-def may(roles: Iterable[Role], verb: Verb, target: Target) -> bool:
-    """Whether the roles together let somebody do this with others' sessions or recordings there."""
+def may(roles: Iterable[Role], verb: Verb, target: Target | None) -> bool:
+    """Whether the roles together let somebody do this with others' sessions, recordings or events there.
+
+    None: it is not known where. It may be anywhere, so a role has to reach every node, and none may be denied.
+    """
     asked = list(roles)
     if any(role.denies_verb(verb, target) for role in asked):
         return False
-    return any(verb in (role.options.allow or ()) for role in reaching(asked, target))
+    return any(verb in (role.options.allow or ()) for role in reaching(asked, target or _NOWHERE))
+
+
+_NOWHERE = Target(DaemonId(""), "", "", 0, SubKind.NODE)
+"""A node of which nothing is known: only a role that reaches every node reaches it."""
 
 
 def may_see_own(roles: Iterable[Role]) -> bool:

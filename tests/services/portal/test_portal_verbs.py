@@ -176,6 +176,15 @@ async def test_a_node_that_is_gone_has_the_labels_of_its_recordings(office: Port
     assert not await can(office, Verb.PLAY_RECORDINGS)
 
 
+async def test_what_may_be_of_a_denied_node_is_not_listed(office: Portal, watched: Watched) -> None:
+    """A list does not know the labels of a node that is gone: it is for who reaches every node, none denied."""
+    [gone] = [each for each in watched.infos if each.sid == OTHER_SID]
+    watched.infos = [replace(gone, meta={**gone.meta, "target_id": "gone"})]
+    for deny, shown in ((None, True), (Deny(node_labels={"env": "db"}, verbs=(Verb.LIST_RECORDINGS,)), False)):
+        watched.role = role(Verb.LIST_RECORDINGS, labels={"*": "*"}, deny=deny)
+        assert await can(office, Verb.LIST_RECORDINGS) is shown
+
+
 async def test_who_reads_anothers_recording_is_in_the_audit_log(
     office: Portal, watched: Watched, events: Events
 ) -> None:

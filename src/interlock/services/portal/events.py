@@ -47,7 +47,7 @@ class EventsShown:
         for _ in range(PAGES):
             found = await self._log.page(_filter(request, place))
             for cursor, event in found if forwards else reversed(found):
-                if _is_shown(roles, _node(event, known)):
+                if may(roles, Verb.LIST_EVENTS, _node(event, known)):
                     item, size = _item(event, cursor)
                     if octets + size > MAX_OCTETS:
                         return _reply(shown, place, forwards=forwards)
@@ -88,18 +88,8 @@ def _reply(shown: list[dict[str, object]], place: int | None, *, forwards: bool)
     return wire.EventList(shown if forwards else shown[::-1], "" if place is None else str(place))
 
 
-_NOWHERE = Target(DaemonId(""), "", "", 0, SubKind.NODE)
-"""Of what is about no node: only a role that reaches every node reaches it."""
-
-
-def _is_shown(roles: Sequence[Role], node: Target | None) -> bool:
-    """``node``: None if it is not known which one it is about. It may be one that is denied, then."""
-    if node is None and any(role.denies_verb(Verb.LIST_EVENTS, None) for role in roles):
-        return False
-    return may(roles, Verb.LIST_EVENTS, node or _NOWHERE)
-
-
 def _node(event: Mapping[str, JsonValue], known: Mapping[DaemonId, Target]) -> Target | None:
+    """Which one it is about; None if that is not known, or it is about none."""
     node = DaemonId(str(event.get("server_id", "")))
     if node in known:
         return known[node]

@@ -70,7 +70,7 @@ class Playback:
             return False
         if _is_of(info, user) and may_see_own(roles):
             return True
-        target = known.get(DaemonId(str(info.meta.get("target_id", "")))) or _NOWHERE
+        target = known.get(DaemonId(str(info.meta.get("target_id", ""))))
         return any(may(roles, verb, target) for verb in (Verb.LIST_RECORDINGS, Verb.PLAY_RECORDINGS))
 
     async def download(
@@ -130,10 +130,6 @@ class Playback:
             return False
         known = {target.id: target for target in await self._targets.targets()}
         return may(roles, Verb.PLAY_RECORDINGS, known.get(DaemonId(header.target_id)) or _gone(header))
-
-
-_NOWHERE = Target(DaemonId(""), "", "", 0, SubKind.NODE)
-"""A node of which nothing is known: only a role that reaches every node reaches it."""
 
 
 def _gone(header: Header) -> Target:
