@@ -12,7 +12,7 @@ from asyncssh.packet import SSHPacket, String
 
 from interlock.adapters.system import SystemClock
 from interlock.core.ids import DaemonId
-from interlock.domain.identity import Claims, Identity
+from interlock.domain.identity import Claims, Identity, Joining
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
 from interlock.testing.node import NODE_ID, World
@@ -84,20 +84,23 @@ async def visit(world: World, certificate: str | None = None) -> AsyncIterator[a
 
 @contextlib.asynccontextmanager
 async def forwarder(
-    world: World, *, records: bool, target: DaemonId = NODE_ID, client: str = ""
+    world: World, *, records: bool, target: DaemonId = NODE_ID, client: str = "", joining: Joining | None = None
 ) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """A connection as a forwarding node makes it."""
+    """A connection as a forwarding node makes it; to take part in a session alone, if ``joining`` says so."""
     now = SystemClock().now()
     identity = Identity("bob", ("access",), "test")
     claims = Claims(identity, (world.login,), now, now + timedelta(hours=1), 1)
     role = Role("access", (world.login,), {"*": "*"})
-    permit = Permit.decide(claims, [role], world.login, replace(world.target, id=target), now=now)
+    there = replace(world.target, id=target)
+    permit = Permit.decide(claims, [role], world.login, there, now=now)
+    if joining is not None:
+        permit = Permit.to_join(claims, [role], there, joining, now=now)
     key = asyncssh.generate_private_key("ssh-ed25519")
     public = key.export_public_key().decode()
     credential = world.authority.sign_for_target(permit, public, by=PROXY_ID, records=records, client_addr=client)
     shown = asyncssh.import_certificate(credential.certificate)
     async with asyncssh.connect(
-        "127.0.0.1", world.port, username=world.login, client_keys=[(key, shown)], known_hosts=None, config=None
+        "127.0.0.1", world.port, username=permit.login, client_keys=[(key, shown)], known_hosts=None, config=None
     ) as connection:
         yield connection
 

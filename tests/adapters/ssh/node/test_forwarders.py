@@ -1,5 +1,6 @@
 """What a forwarder's certificate says: who records, for which node it is, and where the person is."""
 
+import asyncio
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -7,10 +8,12 @@ import asyncssh
 import pytest
 from asyncssh.packet import String
 
+from interlock.adapters.ssh import record
 from interlock.core.errors import Denied
-from interlock.core.ids import DaemonId
+from interlock.core.extensions import JoinMode
+from interlock.core.ids import DaemonId, SessionId
 from interlock.domain.duties import NODE_DUTIES, RecordingMode
-from interlock.domain.identity import Claims
+from interlock.domain.identity import Claims, Joining
 from interlock.domain.session import SessionContext
 from interlock.testing.node import NODE_ID, World
 from interlock.testing.visiting import Channel, Later, forwarder
@@ -108,3 +111,21 @@ async def test_what_a_forwarder_asks_in_vain_is_told_by_the_node(world: World) -
     (who,) = world.sessions.refused_to
     assert not isinstance(who, SessionContext)
     assert (who["user"], who["server_id"]) == ("bob", NODE_ID)
+
+
+async def test_who_takes_part_in_a_session_has_no_record_beside_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long they stay: the session tells of them, and at a worker a record would be their end."""
+    monkeypatch.setattr(record, "RECORD_AFTER_S", 0.0)
+    joining = Joining(SessionId("11111111-1111-4111-8111-111111111111"), (JoinMode.OBSERVER,))
+    async with forwarder(world, records=False, joining=joining) as connection:
+        with pytest.raises(asyncssh.ChannelOpenError, match="one session only"):
+            await Channel(connection).open()
+        async with forwarder(world, records=False, joining=joining):
+            pass  # without asking for anything
+        async with forwarder(world, records=False):
+            while not world.sessions.all:  # noqa: ASYNC110 - a list that grows has no event
+                await asyncio.sleep(0)
+    await world.stop()
+    assert len(world.sessions.all) == 1

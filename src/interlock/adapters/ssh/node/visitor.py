@@ -97,7 +97,7 @@ class Visitor(NodeHooks):
         if self._made_forwards is not None:
             self._made_forwards.close()
         if self._record is not None:
-            quiet = not (self._served or self._refusals.told or self._failure)
+            quiet = not (self._served or self._joins or self._refusals.told or self._failure)
             self._record.end(failure=self._failure or self._stay.ended_because, quiet=quiet)
         self._decided.set()
         self._house.left(self)
@@ -362,7 +362,16 @@ class Visitor(NodeHooks):
             self._connection.disconnect(asyncssh.DISC_BY_APPLICATION, error.public)
 
     def _quiet(self) -> bool:
-        return not self._served and self._connection is not None
+        return not (self._served or self._joins) and self._connection is not None
+
+    @property
+    def _joins(self) -> bool:
+        """Whether it came to take part in a session, whose events tell of it."""
+        return (
+            self._claims is not None
+            and self._claims.forwarded is not None
+            and bool(self._claims.forwarded.joining)
+        )
 
     async def _watch(self) -> None:
         """Whoever stays without a session (``-N``) is seen, too."""
