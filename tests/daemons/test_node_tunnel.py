@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 from structlog.testing import capture_logs
 
+from interlock.adapters.db import schema
 from interlock.core.errors import ConfigError, SignInFailed
 from interlock.daemons.config import AuthConfig, Config, NodeConfig, ProxyConfig
 from interlock.daemons.gateway import Listening, run_gateway
@@ -106,7 +108,7 @@ async def test_a_node_joins_and_is_listed_through_the_proxys_port(
     assert identity is not None
     assert (identity.proxy, identity.service) == (gateway.at.proxy, "")
     (node,) = await gateway.local.inventory.targets()
-    await gateway.local.inventory.remove_target(node.id)
+    await gateway.local.database.change(delete(schema.nodes))
     async with running(gateway, settings, None):
         await gateway.wait_listed()
     (again,) = await gateway.local.inventory.targets()

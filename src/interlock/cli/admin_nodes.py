@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import change, in_local, labels, name
+from interlock.cli.admin_context import account, change, in_local, labels, name
 from interlock.cli.options import FormatOption
 from interlock.cli.output import Format, print_rows
 from interlock.core.address import format_address, parse_address
 from interlock.core.certificate import PublicKey
-from interlock.core.errors import InterlockError
-from interlock.core.ids import DaemonId
+from interlock.core.errors import InterlockError, NotFound
+from interlock.core.ids import DaemonId, parse_session_id
 from interlock.domain.audit import JsonValue, Kind
-from interlock.domain.target import SubKind, Target
+from interlock.domain.lock import Lock, LockKind
+from interlock.domain.target import DELIVERS_FOR, SubKind, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from interlock.daemons.local import Local
 
 BY_TUNNEL = "tunnel"
@@ -91,9 +94,51 @@ def add_node(
 
 @app.command("rm")
 def remove_node(context: typer.Context, hostname: NameArgument) -> None:
-    """Forget a host, by name or ID. One of our own nodes that still runs reports itself again."""
-    change(context, Kind.NODE_DELETE, {"name": hostname}, lambda local: local.inventory.remove_target(hostname))
-    print(f"Node {hostname} was removed.")
+    """Take a host out of the cluster, by name or ID: sessions there end within two seconds.
+
+    What one of our own nodes shows counts for nothing from then on: it has to join again, with a new token.
+    """
+
+    async def work(local: "Local") -> bool:
+        ids, listed = await _meant(local, hostname)
+        for each in ids:  # first: where no lock can be made, nothing is removed that would go on all the same
+            await _end(local, each, hostname)
+        await local.inventory.remove_targets(ids)
+        return listed
+
+    if change(context, Kind.NODE_DELETE, {"name": hostname}, work):
+        print(f"Node {hostname} was removed.")
+    else:
+        print(f"No node {hostname} is listed. If there is one, it has to join again from now on.")
+
+
+async def _end(local: "Local", node: DaemonId, hostname: str) -> None:
+    """What is live there; for as long as it may take to reach whoever has it. The event is the removal's."""
+    now = local.clock.now()
+    text = f"{hostname} was removed"
+    lock = Lock(local.entropy.uuid(), LockKind.NODE, node, now, text, now + DELIVERS_FOR, account())
+    await local.locks.add_lock(lock)
+
+
+async def _meant(local: "Local", hostname: str) -> "tuple[Sequence[DaemonId], bool]":
+    """Whom this name means, and whether they are listed; an ID that is not may be that of a node long silent."""
+    from interlock.daemons.gateway import NODE_DIRECTORY
+    from interlock.daemons.node_identity import IdentityFile
+
+    try:
+        ids, listed = await local.inventory.meant(hostname), True
+    except NotFound:
+        try:
+            ids, listed = (DaemonId(parse_session_id(hostname)),), False  # a daemon's ID has the same form
+        except ValueError:
+            pass
+        else:
+            return ids, listed
+        raise
+    own = IdentityFile(local.data_dir / NODE_DIRECTORY).load()
+    if own is not None and own.id in ids:
+        raise InterlockError(f"{hostname} is the gateway's own node: start the gateway without the role node")
+    return ids, listed
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from interlock.services.audit.emitter import EventFactory
 from interlock.services.clusters.trusting import Trusting
 from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
+from interlock.services.fleet.removed import RemovedNodes
 from interlock.services.keys.daemonroots import DaemonCas
 from interlock.services.keys.joining import Joining, JoinSources
 from interlock.services.keys.rotation import HeardOf
@@ -85,6 +86,7 @@ async def auth_rpc_server(
             inventory=local.inventory,
             admission=local.admission,
             remaining=local.admission,
+            removed=RemovedNodes(local.inventory, clock),
             locks=locks,
             leases=local.leases,
             trust=local.authority,

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -12,11 +12,12 @@ from interlock.adapters.rpc.client import AuthClient
 from interlock.adapters.rpc.joiner import join
 from interlock.adapters.rpc.tls import UNIX, first_address
 from interlock.adapters.ssh.tunnel.agent import Credential, TunnelAgent
-from interlock.core.errors import Away, ConfigError, InterlockError, StoreError, TargetError
+from interlock.core.errors import Away, ConfigError, Denied, InterlockError, StoreError, TargetError
 from interlock.core.tunnel import Listener
 from interlock.daemons.config import proxy_address
 from interlock.daemons.node_identity import IdentityFile, NodeIdentity, create_host_key, public_line
 from interlock.daemons.node_terms import NodeTerms
+from interlock.domain.target import REMOVED
 from interlock.ports import Clock
 from interlock.services.keys.certificates import CertificateReader
 from interlock.services.keys.daemonca import create_key, expiry, half_life
@@ -121,10 +122,13 @@ class IdentityKeeper:
             try:
                 await self._refresh_or_say(server, client, again=bool(failing))
             except InterlockError as error:
+                if isinstance(error, Denied) and error.public == REMOVED:
+                    self._mark(removed=True)
                 if error.public != failing:
                     _log.warning(f"{self._kind}.auth_away", error=error.public, reason=error.reason)
                 failing = error.public
             else:
+                self._mark(removed=False)
                 if failing:
                     _log.info(f"{self._kind}.auth_back")
                 failing = ""
@@ -139,6 +143,12 @@ class IdentityKeeper:
                 with contextlib.suppress(StoreError):
                     await client.check_roots()
             raise
+
+    def _mark(self, *, removed: bool) -> None:
+        """Keep whether auth has removed this daemon: with a new token it joins anew at its next start."""
+        if self._identity.removed != removed:
+            self._identity = replace(self._identity, removed=removed)
+            self._file.save(self._identity)
 
     def wake(self) -> None:
         """Auth has other authorities: ask now."""

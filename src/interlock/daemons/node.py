@@ -18,7 +18,7 @@ import structlog
 from interlock.adapters.blob.files import FileRecordings
 from interlock.adapters.ssh.node.server import NodeOptions, NodeServer
 from interlock.adapters.ssh.tunnel.agent import TunnelAgent
-from interlock.core.errors import ConfigError, InterlockError
+from interlock.core.errors import ConfigError, Denied, InterlockError
 from interlock.core.extensions import SOFTWARE
 from interlock.core.ids import DaemonId
 from interlock.daemons.config import RecordingsConfig
@@ -213,7 +213,7 @@ async def serve_node(
             for each in ([agent] if agent is not None else [])
         ]
         upkeep = [
-            tasks.create_task(_report(server, ports.inventory, clock), name="node.heartbeat"),
+            tasks.create_task(_report(server, ports.inventory, clock, on_trust), name="node.heartbeat"),
             tasks.create_task(keeper(server), name="node.keeper"),
             tasks.create_task(tenures.run(), name="node.tenures"),
         ]
@@ -338,8 +338,11 @@ def _target(settings: NodeSettings, identity: NodeIdentity, reached_at: str, *, 
     )
 
 
-async def _report(server: NodeServer, inventory: Inventory, clock: Clock) -> None:
-    """Tell the inventory that the node is there, until cancelled. A failure is logged when it is a new one."""
+async def _report(server: NodeServer, inventory: Inventory, clock: Clock, on_refused: Callable[[], None]) -> None:
+    """Tell the inventory that the node is there, until cancelled. A failure is logged when it is a new one.
+
+    ``on_refused``: called when auth does not want it there, so that it is asked what else it says.
+    """
     failing = ""
     while True:
         try:
@@ -347,6 +350,8 @@ async def _report(server: NodeServer, inventory: Inventory, clock: Clock) -> Non
         except InterlockError as error:
             if error.public != failing:
                 _log.warning("node.not_listed", error=error.public, reason=error.reason)
+                if isinstance(error, Denied):
+                    on_refused()
             failing = error.public
         else:
             if failing:

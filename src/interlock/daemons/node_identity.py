@@ -48,6 +48,7 @@ class NodeIdentity:
     join: str = ""  # auth's join listener, host:port, if it joined there
     cluster_id: str = ""
     pins: tuple[str, ...] = ()  # of all authorities that have ever certified it: join tokens of then are known
+    removed: bool = False  # auth has said so: it has to join anew
 
     @property
     def pair(self) -> KeyPair:

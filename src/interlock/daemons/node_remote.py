@@ -40,8 +40,9 @@ async def run_node(
 ) -> None:
     """Run a node of its own until ``stopping`` is set.
 
-    ``join_by`` is needed for the first start only, and ignored later unless it leads to another cluster or the
-    identity has expired. ConfigError, SignInFailed or Denied end it; an auth that cannot be reached does not.
+    ``join_by`` is needed for the first start only, and ignored later unless it leads to another cluster, the
+    identity has expired, or the node was removed. ConfigError, SignInFailed or Denied end it; an auth that cannot
+    be reached does not.
     """
     prepare_data_dir(settings.data_dir)
     for name in settings.all_names:
@@ -93,7 +94,9 @@ def _usable(
 ) -> NodeIdentity | None:
     """See `usable`; a node has to know a way to auth, too."""
     why = ""
-    if stored is not None and settings.proxy and not stored.tunnel_certificate:
+    if stored is not None and stored.removed:
+        why = "it was removed from the cluster"
+    elif stored is not None and settings.proxy and not stored.tunnel_certificate:
         why = "it joined when there were no tunnels"
     elif stored is not None and not (stored.service or settings.proxy or stored.proxy):
         why = "it only knows the way to auth by a proxy"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
 from interlock.core.address import format_address
@@ -66,3 +66,15 @@ def parse_route(user_name: str) -> Route | None:
     except ValueError as error:
         public = "malformed route: use login%node, for example root%web1"
         raise Denied(public, reason=f"{public}: {error}") from None
+
+
+DELIVERS_FOR = timedelta(minutes=10)
+"""How long a removed node may tell how its sessions ended, and hear that they have to, as long as a lock on it."""
+
+REMOVED = "this node was removed from the cluster: to take it in again, start it with a new join token"
+"""What such a node is told, by which it knows."""
+
+
+def removed_node(node: DaemonId) -> Denied:
+    """The refusal of a node that an administrator has removed, whatever it asks."""
+    return Denied(REMOVED, reason=f"node {node} was removed")

@@ -1,6 +1,6 @@
 """Narrow protocols: who may go where: people, roles, targets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -166,6 +166,18 @@ class TargetRegistry(Protocol):
         """Register a target; False if its hostname is taken."""
         ...
 
-    async def remove_target(self, name: str) -> None:
-        """Forget the target with this hostname or ID; NotFound if there is none, or several of this hostname."""
+    async def meant(self, name: str) -> tuple[DaemonId, ...]:
+        """Whom this hostname or ID means, live or not; NotFound if nobody, or several live ones of a hostname."""
+        ...
+
+    async def remove_targets(self, ids: Sequence[DaemonId]) -> None:
+        """Forget these, and that none of them may be a node again."""
+        ...
+
+
+class RemovedSource(Protocol):
+    """Nodes that were removed: what they show counts for nothing, until they join anew under another ID."""
+
+    async def removed_nodes(self) -> Mapping[DaemonId, datetime]:
+        """All of them, and when."""
         ...

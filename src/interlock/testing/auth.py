@@ -37,6 +37,7 @@ from interlock.ports import (
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.clusters.trusting import Trusting
 from interlock.services.fleet.pacing import BOUNDS, Pacing
+from interlock.services.fleet.removed import RemovedNodes
 from interlock.services.keys.daemonca import DaemonCa, KeyPair, create_authority, create_key
 from interlock.services.keys.daemonroots import DaemonCas
 from interlock.services.keys.joining import Joining, TokenText, create_token
@@ -57,6 +58,7 @@ class Stores:
 
     stored_events: list[AuditEvent] = field(default_factory=list)
     rejudged: list[Granted] = field(default_factory=list)
+    removed: dict[DaemonId, datetime] = field(default_factory=dict)
     taken: Denied | None = None  # what is answered of everybody who is judged again
     trackers: dict[SessionId, Tracker] = field(default_factory=dict)
     kept: list[tuple[DaemonId, tuple[SessionId, ...], datetime]] = field(default_factory=list)
@@ -143,6 +145,10 @@ class Stores:
         if self.denial is not None:
             raise self.denial
         return self.access
+
+    async def removed_nodes(self) -> dict[DaemonId, datetime]:
+        """`ports.RemovedSource`."""
+        return dict(self.removed)
 
     async def taken_away(self, granted: Granted) -> Denied | None:
         """`ports.Remaining`."""
@@ -275,6 +281,7 @@ class Auth:
             inventory=stores,
             admission=stores,
             remaining=stores,
+            removed=RemovedNodes(stores, self.clock),
             locks=self.locks,
             leases=self.leases,
             trust=stores,

@@ -88,8 +88,8 @@ async def test_nodes_of_one_name_are_told_apart_by_their_ids(inventory: SqlInven
     with pytest.raises(NotFound, match="2 nodes are called web1"):
         await inventory.target("web1")
     with pytest.raises(NotFound, match=f"by its ID: {NODE.id}, {TWIN.id}"):
-        await inventory.remove_target("web1")
-    await inventory.remove_target(TWIN.id)
+        await inventory.meant("web1")
+    await inventory.remove_targets(await inventory.meant(TWIN.id))
     assert await inventory.target("web1") == NODE
 
 
@@ -131,10 +131,11 @@ async def test_a_hostname_cannot_shadow_anothers_id(inventory: SqlInventory) -> 
 async def test_a_removed_target_is_gone(inventory: SqlInventory) -> None:
     """By name or by ID, once."""
     await inventory.add_target(PLAIN)
-    await inventory.remove_target("plain1")
+    await inventory.remove_targets(await inventory.meant("plain1"))
+    assert await inventory.removed_nodes() == {}  # which are those that have joined
     assert await inventory.targets() == []
     with pytest.raises(NotFound):
-        await inventory.remove_target(PLAIN.id)
+        await inventory.meant(PLAIN.id)
 
 
 @pytest.mark.parametrize(
@@ -160,5 +161,17 @@ async def test_names_that_differ_in_case_are_one(inventory: SqlInventory) -> Non
     assert await inventory.target("Plain1") == PLAIN
     with pytest.raises(Denied):
         await inventory.heartbeat(replace(NODE, hostname="PLAIN1"))
-    await inventory.remove_target("PLAIN1")
+    await inventory.remove_targets(await inventory.meant("PLAIN1"))
     assert await inventory.targets() == []
+
+
+async def test_a_node_that_was_removed_does_not_come_back(inventory: SqlInventory) -> None:
+    """Whatever it says; nor does one that was not even listed."""
+    await inventory.heartbeat(NODE)
+    await inventory.remove_targets([NODE.id, TWIN.id])
+    for node in (NODE, TWIN, replace(NODE, hostname="other")):
+        with pytest.raises(Denied, match="was removed from the cluster"):
+            await inventory.heartbeat(node)
+    assert await inventory.targets() == []
+    assert set(await inventory.removed_nodes()) == {NODE.id, TWIN.id}
+    await inventory.remove_targets([NODE.id])

@@ -25,7 +25,7 @@ from interlock.core.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from interlock.adapters.db.postgres import PostgresUrl
 
-HEAD = "0026"
+HEAD = "0027"
 """The newest migration. Asked for before Alembic is imported, which costs every command a fifth of a second."""
 
 READERS = 4

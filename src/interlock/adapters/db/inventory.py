@@ -17,12 +17,12 @@ from interlock.adapters.db.prepared import Prepared
 from interlock.adapters.db.words import insert
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId, parse_name
-from interlock.domain.target import SubKind, Target, unknown_node
+from interlock.domain.target import SubKind, Target, removed_node, unknown_node
 from interlock.ports import Clock
 
 _log = structlog.get_logger(__name__)
 
-_NODES = schema.nodes
+_NODES, _REMOVED = schema.nodes, schema.removed_nodes
 _NAMED = Prepared(
     select(_NODES)
     .where(
@@ -34,14 +34,14 @@ _NAMED = Prepared(
 
 
 class SqlInventory:
-    """`ports.Inventory`, `ports.TargetSource` and `ports.TargetRegistry`."""
+    """`ports.Inventory`, `TargetSource`, `TargetRegistry` and `RemovedSource`."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     async def heartbeat(self, node: Target) -> None:
-        """Create or refresh a node; Denied if its hostname is that of a host which an administrator registered.
+        """Create or refresh a node; Denied if it was removed, or its hostname is that of a registered host.
 
         Nodes may share a hostname. Of those that have expired, only the one that reports itself again stays.
         """
@@ -82,17 +82,38 @@ class SqlInventory:
 
         return await self._database.write(add)
 
-    async def remove_target(self, name: str) -> None:
-        """Forget the target with this hostname or ID, live or not; NotFound if none or several are meant."""
-        nodes = schema.nodes
+    async def meant(self, name: str) -> tuple[DaemonId, ...]:
+        """`ports.TargetRegistry`."""
         live = await self.named(name)
         if len(live) > 1:
             ids = ", ".join(target.id for target in live)
             raise NotFound(f"{len(live)} nodes are called {name}: say which one by its ID: {ids}")
         shadowed = any(target.id == name for target in live)
-        named = nodes.c.id == name if shadowed else or_(nodes.c.hostname == name.lower(), nodes.c.id == name)
-        if not await self._database.change(delete(nodes).where(named)):
+        named = _NODES.c.id == name if shadowed else or_(_NODES.c.hostname == name.lower(), _NODES.c.id == name)
+        found = await self._database.rows(select(_NODES.c.id).where(named).order_by(_NODES.c.id))
+        if not found:
             raise NotFound(f"there is no node called {name}")
+        return tuple(DaemonId(row.id) for row in found)
+
+    async def remove_targets(self, ids: Sequence[DaemonId]) -> None:
+        """`ports.TargetRegistry`: one that has joined cannot report itself again."""
+        now = self._clock.now()
+        known = select(_NODES.c.id, _NODES.c.sub_kind).where(_NODES.c.id.in_(ids))
+
+        def remove(connection: Connection) -> None:
+            kinds = {row.id: row.sub_kind for row in connection.execute(known)}
+            ours = [each for each in ids if kinds.get(each, SubKind.NODE.value) == SubKind.NODE.value]
+            rows = [{"id": each, "removed": now} for each in ours]
+            connection.execute(delete(_NODES).where(_NODES.c.id.in_(ids)))
+            if rows:
+                connection.execute(insert(_REMOVED).on_conflict_do_nothing(), rows)
+
+        await self._database.write(remove)
+
+    async def removed_nodes(self) -> dict[DaemonId, datetime]:
+        """`ports.RemovedSource`."""
+        rows = await self._database.rows(select(_REMOVED))
+        return {DaemonId(row.id): row.removed for row in rows}
 
     def _live(self) -> Any:
         return or_(schema.nodes.c.expires.is_(None), schema.nodes.c.expires > self._clock.now())
@@ -100,6 +121,8 @@ class SqlInventory:
 
 def _refresh(connection: Connection, node: Target, row: dict[str, object], now: datetime) -> None:
     nodes = schema.nodes
+    if connection.execute(select(_REMOVED.c.id).where(_REMOVED.c.id == node.id)).first() is not None:
+        raise removed_node(node.id)
     for holder in _holders(connection, node, now):
         if holder.sub_kind != SubKind.NODE.value:
             public = f"another target is already called {node.hostname}"

@@ -130,6 +130,23 @@ MAY_CALL: Mapping[str, frozenset[DaemonKind]] = {
 """Which kinds of daemons may call a method, and what each of them may say there. What is not here nobody may."""
 
 
+DELIVERS = frozenset(
+    method.name
+    for method in (
+        m.APPEND,
+        m.PUT_TRACKER,
+        m.KEEP_TRACKERS,
+        m.WATCH_LOCKS,
+        m.RELEASE,
+        m.RELEASE_ALL,
+        m.STORE_RECORDING,
+        m.SYNC_READY,
+        m.SYNC_EXTEND,
+    )
+)
+"""How a node that was removed just now delivers what it has in hand, and hears that its sessions have to end."""
+
+
 def check_method(caller: HostIdentity, method: str) -> None:
     """Denied unless daemons of the caller's kind may call it."""
     if caller.kind not in MAY_CALL.get(method, frozenset()):

@@ -14,6 +14,7 @@ import grpc
 from interlock.adapters.rpc import messages as m
 from interlock.adapters.rpc.codec import encode, from_wire
 from interlock.adapters.rpc.guard import (
+    DELIVERS,
     SessionOwners,
     Watchers,
     bounded,
@@ -56,6 +57,7 @@ from interlock.ports import (
 from interlock.services.clusters.trusting import LeafRequest, RootReply, Trusting
 from interlock.services.fleet.pacing import Pacing
 from interlock.services.fleet.proxies import Proxies
+from interlock.services.fleet.removed import RemovedNodes
 from interlock.services.keys.daemonca import DaemonKind, HostIdentity
 from interlock.services.keys.daemonroots import DaemonCas, said_roots
 from interlock.services.keys.joining import Joining, JoinRequest, JoinSources, Renewed
@@ -100,6 +102,7 @@ class AuthServices:
     inventory: Inventory
     admission: Admission
     remaining: Remaining
+    removed: RemovedNodes
     locks: LockFeed
     leases: LeaseStore
     trust: TrustSource
@@ -184,7 +187,7 @@ class _DaemonHandlers:
         self._watchers = Watchers()
 
     def service(self) -> Service[HostIdentity]:
-        service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster, self._services.ca), check_method)
+        service = Service(m.AUTH_SERVICE, identify_daemon(self._services.cluster, self._services.ca), self._check)
         service.unary(m.APPEND, self._append)
         service.unary(m.PUT_TRACKER, self._put_tracker)
         service.unary(m.KEEP_TRACKERS, self._keep_trackers)
@@ -207,6 +210,10 @@ class _DaemonHandlers:
             ProxyHandlers(self._services.proxies, self._owners, twins, pacing).add_to(service)
         service.forget(self._services.unknown)
         return service
+
+    async def _check(self, caller: HostIdentity, method: str) -> None:
+        check_method(caller, method)
+        await self._services.removed.check(caller, delivers=method in DELIVERS)
 
     async def _append(self, caller: HostIdentity, request: m.Events) -> m.Nothing:
         events = own_events(caller, [from_wire(event) for event in request.events])
@@ -259,6 +266,7 @@ class _DaemonHandlers:
                         trust = each.trust
                         await ca.refresh()
                     ca.check(caller)
+                    await self._services.removed.check(caller, delivers=True)
                     now = self._services.clock.now()
                     in_force_now = tuple(replace(lock, expires=None) for lock in in_force(each.locks, now))
                     yield m.Locks.of(replace(each, locks=in_force_now))

@@ -52,7 +52,7 @@ class Service(Generic[CallerT]):
         self,
         name: str,
         identify: Callable[[Context], CallerT],
-        check: Callable[[CallerT, str], None] = lambda _caller, _method: None,
+        check: Callable[[CallerT, str], Awaitable[None]] | None = None,
     ) -> None:
         self._name = name
         self._identify_caller = identify
@@ -68,7 +68,8 @@ class Service(Generic[CallerT]):
         async def answer(raw: bytes, context: Context) -> bytes:
             async def reply() -> ReplyT:
                 with self._calls.one():
-                    return await handle(self._identify(context, method.name), decode(raw, method.request))
+                    caller = await self._identify(context, method.name)
+                    return await handle(caller, decode(raw, method.request))
 
             return await _answer(method.path, context, reply)
 
@@ -81,7 +82,7 @@ class Service(Generic[CallerT]):
 
         async def answer(raw: bytes, context: Context) -> None:
             async def replies() -> None:
-                caller = self._identify(context, method.name)
+                caller = await self._identify(context, method.name)
                 async with aclosing(handle(caller, decode(raw, method.request))) as told:
                     async for each in told:
                         await context.write(encode(each))
@@ -100,7 +101,7 @@ class Service(Generic[CallerT]):
         async def answer(stream: AsyncIterator[bytes], context: Context) -> bytes:
             async def reply() -> ReplyT:
                 with self._uploads.one():
-                    caller = self._identify(context, method.name)
+                    caller = await self._identify(context, method.name)
                     header = await anext(stream, None)
                     if header is None:
                         raise RemoteProtocolError(Rule.MALFORMED_MESSAGE, "an upload without a header")
@@ -110,9 +111,10 @@ class Service(Generic[CallerT]):
 
         self._handlers[method.name] = grpc.stream_unary_rpc_method_handler(answer)
 
-    def _identify(self, context: Context, method: str) -> CallerT:
+    async def _identify(self, context: Context, method: str) -> CallerT:
         caller = self._identify_caller(context)
-        self._check(caller, method)
+        if self._check is not None:
+            await self._check(caller, method)
         return caller
 
     def forget(self, methods: Iterable[str]) -> None:

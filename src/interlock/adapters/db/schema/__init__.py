@@ -31,6 +31,7 @@ from interlock.adapters.db.schema.fleet import (
     nodes,
     proofs,
     proxies,
+    removed_nodes,
     tokens,
     trusted_clusters,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "proofs",
     "proxies",
     "recovery_codes",
+    "removed_nodes",
     "roles",
     "rotations",
     "tokens",

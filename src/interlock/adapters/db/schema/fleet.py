@@ -39,6 +39,13 @@ nodes = Table(
     Index("nodes_by_hostname", "hostname"),
 )
 
+removed_nodes = Table(
+    "removed_nodes",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("removed", Moment, nullable=False),
+)
+
 proxies = Table(
     "proxies",
     metadata,
