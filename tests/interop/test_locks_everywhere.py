@@ -1,117 +1,173 @@
 """R28: a lock of each kind ends what it is about wherever it is: on each road, idle, looking on, at the portal."""
 
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 
 import pytest
 
+from interlock.domain.identity import RECOVERY
+from interlock.domain.lock import LockKind
+from interlock.testing.everywhere import GATEWAY, Everywhere, roads
 from interlock.testing.evidence import Witness
-from interlock.testing.gateway import Cluster, Person
-from interlock.testing.openssh import SshClient
-from interlock.testing.procs import poll_until, run
+from interlock.testing.factors import give_second_factor
+from interlock.testing.gateway import PASSWORD, Cluster, Person
+from interlock.testing.openssh import clean_env
+from interlock.testing.procs import run
 from interlock.testing.terminal import Terminal
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(240)]
 
-PROMISE = timedelta(seconds=2)
-
 WORDS = "call the security desk"
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Somebody whom only this lock concerns, and how it is made: its ID, or of several of them."""
+
+    person: Callable[[Cluster], Person]
+    lock: Callable[[Cluster, Person], list[str]]
+    gateway: bool = True  # whether it concerns who looks on, and who is at the portal, too
+
+
+def role_of(cluster: Cluster, name: str, *options: str) -> None:
+    """A role of that name, for every target."""
+    if name not in {role["name"] for role in cluster.json("roles", "ls")}:
+        said = ("local_forwarding=yes", "join_sessions=observer", *options)
+        words = [word for each in said for word in ("--option", each)]
+        cluster.admin("roles", "add", name, "--logins", cluster.login_name, "--labels", "env=test", *words)
+
+
 def somebody(cluster: Cluster) -> Person:
-    """Whose lock hurts nobody else: their role and their login are theirs alone in this test."""
-    if "everywhere" not in {role["name"] for role in cluster.json("roles", "ls")}:
-        cluster.admin("roles", "add", "everywhere", "--logins", cluster.login_name, "--labels", "env=test")
+    """Whose lock hurts nobody else: their role is theirs alone in this test."""
+    role_of(cluster, "everywhere")
     cluster.add_user_once("lena", "everywhere")
     return cluster.login("lena")
 
 
-def direct(cluster: Cluster) -> tuple[str, ...]:
-    """To our node without the gateway."""
-    [addr] = [row["addr"] for row in cluster.json("nodes", "ls") if row["hostname"] == cluster.node_name]
-    host, _, port = addr.rpartition(":")
-    return ("-p", port, "-o", f"HostKeyAlias={cluster.node_name}", f"{cluster.login_name}@{host}")
+def with_a_device(cluster: Cluster) -> Person:
+    """Who has signed in with a second factor."""
+    role_of(cluster, "everywhere")
+    if "lenas-phone" not in {user["name"] for user in cluster.json("users", "ls")}:
+        cluster.add_user("lenas-phone", "everywhere")
+    codes = asyncio.run(give_second_factor(cluster.data, "lenas-phone"))
+    home = cluster.directory / "home-lenas-phone"
+    cluster.try_login(home, "lenas-phone", f"{PASSWORD}\n{codes[0]}").check()
+    return Person("lenas-phone", home, next(home.rglob("id-cert.pub")).parent)
 
 
-def lock(cluster: Cluster, person: Person, kind: str) -> Iterator[str]:
-    """A lock of this kind that concerns the person; its ID. More than one go together with it."""
-    about = {"user": person.name, "role": "everywhere", "login": cluster.login_name}
-    match kind:
-        case "user" | "role" | "login":
-            yield cluster.json("locks", "add", f"--{kind}", about[kind], "--message", WORDS)["id"]
-        case "certificate":
-            shown = run(["ssh-keygen", "-L", "-f", person.profile / "id-cert.pub"]).check().stdout
-            [serial] = re.findall(r"Serial: (\d+)", shown)
-            yield cluster.admin("certs", "revoke", serial, "--message", WORDS).split("locks rm ")[1].split()[0]
-        case "key":
-            key = person.profile / "id.pub"
-            yield (
-                cluster.admin("certs", "revoke", "--key", key, "--message", WORDS).split("locks rm ")[1].split()[0]
-            )
-        case _:
-            for name in cluster.targets:
-                yield cluster.json("locks", "add", "--node", name, "--message", WORDS)["id"]
+def by_request(cluster: Cluster) -> Person:
+    """Who has the role for a while."""
+    role_of(cluster, "for-a-while")
+    if "asking" not in {role["name"] for role in cluster.json("roles", "ls")}:
+        cluster.admin("roles", "add", "asking", "--option", "request_roles=for-a-while")
+    cluster.add_user_once("lenas-guest", "asking")
+    person = cluster.login("lenas-guest")
+    asked = cluster.ilsh(person.home, "request", "create", "for-a-while", "--reason", "why", "--for", "1h").check()
+    request = asked.stdout.split()[1]
+    cluster.admin("requests", "approve", request)
+    cluster.ilsh(person.home, "request", "use", request).check()
+    return person
 
 
-def everything_ends(cluster: Cluster, kind: str) -> None:
+def add(cluster: Cluster, kind: str, *names: str) -> list[str]:
+    """Locks of this kind on these."""
+    return [cluster.json("locks", "add", f"--{kind}", name, "--message", WORDS)["id"] for name in names]
+
+
+def revoke(cluster: Cluster, *what: str) -> list[str]:
+    """As `ilctl certs` makes them."""
+    return [cluster.admin("certs", "revoke", *what, "--message", WORDS).split("locks rm ")[1].split()[0]]
+
+
+def serial_of(person: Person) -> str:
+    """Of the certificate that they have."""
+    shown = run(["ssh-keygen", "-L", "-f", person.profile / "id-cert.pub"]).check().stdout
+    [serial] = re.findall(r"Serial: (\d+)", shown)
+    return str(serial)
+
+
+def request_of(cluster: Cluster, person: Person) -> str:
+    """The newest of theirs."""
+    return str(next(each["id"] for each in cluster.json("requests", "ls") if each["user"] == person.name))
+
+
+CASES = {
+    LockKind.USER: Case(somebody, lambda cluster, person: add(cluster, "user", person.name)),
+    LockKind.ROLE: Case(somebody, lambda cluster, _person: add(cluster, "role", "everywhere")),
+    LockKind.LOGIN: Case(
+        somebody, lambda cluster, _person: add(cluster, "login", cluster.login_name), gateway=False
+    ),
+    LockKind.NODE: Case(somebody, lambda cluster, _person: add(cluster, "node", *cluster.targets), gateway=False),
+    LockKind.CERTIFICATE: Case(somebody, lambda cluster, person: revoke(cluster, serial_of(person))),
+    LockKind.KEY: Case(somebody, lambda cluster, person: revoke(cluster, "--key", str(person.profile / "id.pub"))),
+    LockKind.MFA_DEVICE: Case(with_a_device, lambda cluster, _person: add(cluster, "mfa-device", RECOVERY)),
+    LockKind.ACCESS_REQUEST: Case(
+        by_request, lambda cluster, person: add(cluster, "access-request", request_of(cluster, person))
+    ),
+}
+"""Every kind but a session's, which ends one thing: `test_a_session_ends_and_no_other`."""
+
+
+def test_every_kind_is_walked() -> None:
+    """Whoever adds one says here how it ends what it is about."""
+    assert set(CASES) | {LockKind.SESSION} == set(LockKind)
+
+
+def everything_ends(cluster: Cluster, kind: LockKind) -> None:
     """Open a connection in every way, lock, and see each of them end in the lock's words and in time."""
-    person = somebody(cluster)
-    witness, client = Witness(cluster), cluster.client(f"everywhere-{kind}", person)
-    roads = [road(name) for road in (cluster.route, cluster.jump) for name in cluster.targets]
-    roads += [direct(cluster)]
-    with ExitStack() as stack:
-        shells = [stack.enter_context(Terminal(client.argv("-tt", *road))) for road in roads]
-        for shell in shells:
-            shell.send("echo hel''lo\r")
-            shell.expect("hello")
-        sids = witness.wait_live(len(roads))
-        others = [stack.enter_context(Terminal(argv)) for argv in idle(cluster, client, sids[0], kind)]
-        locks = list(lock(cluster, person, kind))
+    case = CASES[kind]
+    person = case.person(cluster)
+    client = cluster.client(f"everywhere-{kind.value}", person)
+    others: Callable[[str], bool] = lambda name: case.gateway or name not in GATEWAY  # noqa: E731
+    locks: list[str] = []
+    with Everywhere(cluster, client, others=others) as everywhere:
         try:
-            for each in shells:
-                each.expect(WORDS)
-                each.wait()
-            for each in others:  # who looks on may see the end of what they look at first
-                each.expect(f"{WORDS}|the session has ended")
-                each.wait()
-            created = [witness.wait_event("lock.created", name=each) for each in locks]
-            ends = [witness.wait_event("session.end", sid=sid) for sid in sids]
-            refused = [client.run(*road, "true") for road in roads]
+            locks += case.lock(cluster, person)
+            everywhere.see_end(WORDS)
+            everywhere.see_in_time(max(everywhere.happened("lock.created", name=each) for each in locks))
+            everywhere.see_refused(WORDS)
         finally:
-            for each_id in locks:
-                cluster.admin("locks", "rm", each_id)
-    for event in ends:
-        assert moment(event["time"]) - max(moment(each["time"]) for each in created) <= PROMISE
-    for done in refused:
-        assert (done.rc, WORDS in done.stderr) == (255, True), done.stderr
-    for road in roads:
-        poll_until(lambda road=road: client.run(*road, "true").rc == 0 or None, "the end of the lock")  # type: ignore[misc]  # mypy cannot infer it
+            for each in locks:
+                cluster.admin("locks", "rm", each)
+        everywhere.wait_admitted()
 
 
-def idle(cluster: Cluster, client: SshClient, sid: str, kind: str) -> list[list[str]]:
-    """Connections without a session of their own: one that may forward, one that looks on, one to the portal."""
-    found = [client.argv("-N", *cluster.route(cluster.agentless_name))]
-    if kind not in {"login", "node"}:  # of which these have none
-        found += [
-            client.argv("-tt", f"join%{sid}@gateway"),
-            client.argv("-s", "gateway", "portal@interlock.dev"),
-        ]
-    return found
-
-
-def moment(text: str) -> datetime:
-    """When it happened."""
-    return datetime.fromisoformat(text)
-
-
-@pytest.mark.parametrize("kind", ["user", "role", "login", "node", "certificate", "key"])
-def test_where_the_node_records(node_cluster: Cluster, kind: str) -> None:
-    """The jump to the node is a bridge: it is the node that ends it."""
+@pytest.mark.xdist_group("node-mode")
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: str(kind.value))
+def test_where_the_node_records(node_cluster: Cluster, kind: LockKind) -> None:
+    """The jump to a node is a bridge: it is the node that ends it."""
     everything_ends(node_cluster, kind)
 
 
-def test_where_the_proxy_records(proxy_cluster: Cluster) -> None:
+@pytest.mark.xdist_group("proxy-mode")
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind is LockKind.USER else pytest.param(kind, marks=pytest.mark.slow) for kind in CASES],
+    ids=lambda kind: str(kind.value),
+)
+def test_where_the_proxy_records(proxy_cluster: Cluster, kind: LockKind) -> None:
     """There every connection is the proxy's, but that which comes to the node directly."""
-    everything_ends(proxy_cluster, "user")
+    everything_ends(proxy_cluster, kind)
+
+
+@pytest.mark.xdist_group("node-mode")
+def test_a_session_ends_and_no_other(node_cluster: Cluster) -> None:
+    """One after the other, by each road; whoever is left answers."""
+    cluster = node_cluster
+    client, witness = cluster.client("one-by-one", somebody(cluster)), Witness(cluster)
+    with ExitStack() as stack:
+        shells: list[tuple[str, Terminal]] = []
+        for road in roads(cluster):
+            shell = stack.enter_context(Terminal(client.argv("-tt", *road), env=clean_env()))
+            shells.append((witness.wait_live()[0], shell))
+        while shells:
+            sid, shell = shells.pop()
+            cluster.admin("sessions", "terminate", sid, "--message", WORDS)
+            shell.expect(f"this session was ended: {WORDS}")
+            shell.wait()
+            for _, other in shells:
+                other.send("echo sti''ll\r")
+                other.expect("still")

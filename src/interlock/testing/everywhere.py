@@ -25,6 +25,9 @@ GATEWAY = ("portal", "join")
 HAS_ENDED = "the session has ended"
 """What who looks on reads if the end of the session reached them before their own."""
 
+STILL_COMING = "access denied"
+"""What a connection without a shell reads that was not let in yet when the change came: nothing tells when."""
+
 Road = tuple[str, ...]
 
 
@@ -117,7 +120,7 @@ class Everywhere:
             shell.expect(words)
             shell.wait()
         for name, each in self._idle.items():
-            each.expect(f"{words}|{HAS_ENDED}")
+            each.expect(f"{words}|{HAS_ENDED}|{STILL_COMING}")
             if not name.startswith("sftp"):  # which stays at its prompt
                 each.wait()
 

@@ -359,6 +359,7 @@ async def test_nothing_is_taken_from_who_has_what_it_takes(
     clock.advance(7200)
     world.known["dev"] = replace(DEV, options=RoleOptions(second_factor=SecondFactor.SESSION))
     assert await admission.taken_away(HERE) is None
+    assert await admission.taken_away(Granted(replace(CLAIMS, bot=3), "root", WEB)) is None
     away = replace(WEB, id=DaemonId("99999999-0000-4000-8000-000000000009"), hostname="web9")
     assert await admission.taken_away(Granted(CLAIMS, "root", away)) is None
     await locks.add_lock(Lock("l1", LockKind.USER, "alice", START))  # whoever is watched hears of it anyway
