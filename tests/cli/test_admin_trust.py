@@ -45,6 +45,22 @@ def test_what_cannot_be_signed_is_refused(ilctl: Ilctl, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_a_persons_key_is_signed_with_restrictions(ilctl: Ilctl, tmp_path: Path) -> None:
+    """And listed, so that it can be revoked; what means nothing is refused in words."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "id"], check=True)
+    ilctl("roles", "add", "dev", "--logins", "root", "--labels", "*=*")
+    ilctl("users", "add", "alice", "--roles", "dev")
+    out = tmp_path / "id-cert.pub"
+    sign = ("auth", "sign", "--user", "alice", "--public-key", tmp_path / "id.pub", "--out", out)
+    assert ilctl(*sign, "-O", "no-such-thing").code == 2
+    assert ilctl(*sign, "--host", "web1").code == 2
+    assert ilctl(*sign, "--logins", "nobody").code == 4
+    assert ilctl(*sign, "-O", "verify-required").code == 4
+    assert not out.exists()
+    assert ilctl(*sign, "-O", "no-pty", "--ttl", "1h").code == 0
+    assert "alice" in ilctl("certs", "ls").out
+
+
 def test_a_krl_is_not_written_to_a_terminal(ilctl: Ilctl, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which its bytes might act on."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

@@ -150,6 +150,7 @@ def _sign_user(
             local.authority,
             local.users,
             local.roles,
+            local.bots,
             user=user,
             public_key=line,
             logins=logins,

@@ -9,6 +9,7 @@ import pytest
 from interlock.core.errors import Denied, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import RoleOptions
+from interlock.domain.bot import Bot
 from interlock.domain.bounds import NO_BOUNDS, Bounds, Permission
 from interlock.domain.rbac import Role
 from interlock.ports import User
@@ -67,9 +68,13 @@ class Desk:
     """Alice, whose roles are to be said."""
 
     def __init__(self, options: RoleOptions = RoleOptions()) -> None:  # noqa: B008 - immutable
-        self.users = Directory()
+        self.users, self.machine = Directory(), ""
         self.users.people["alice"] = User("alice", ("dev",), None, must_change=False, created=START)
         self.users.known_roles["dev"] = Role("dev", ("root", "web"), {"*": "*"}, options)
+
+    async def bot(self, user: str) -> Bot | None:
+        """A machine's account."""
+        return Bot(user, (), HOUR, (), START) if user == self.machine else None
 
     async def sign(self, *options: str, **wanted: Any) -> Made:
         """A certificate."""
@@ -79,7 +84,7 @@ class Desk:
         self.reader = CertificateReader(authority.trusted("user"))
         asked: dict[str, Any] = {"user": "alice", "public_key": KEY, "logins": (), "ttl": HOUR} | wanted
         return await certify_by_hand(
-            authority, self.users, self.users, restrictions=read_options(options), **asked
+            authority, self.users, self.users, self, restrictions=read_options(options), **asked
         )
 
 
@@ -108,6 +113,10 @@ async def test_never_more_than_roles_say() -> None:
     await bound.sign("source-address=10.0.0.1")
     with pytest.raises(NotFound):
         await Desk().sign(user="nobody")
+    desk = Desk()
+    desk.machine = "alice"
+    with pytest.raises(Denied, match="alice is a bot"):
+        await desk.sign()
 
 
 @pytest.mark.parametrize("option", ["verify-required", "no-touch-required"])

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from typing import Protocol
 
 from interlock.core.certificate import SignedCertificate
 from interlock.core.errors import Denied
 from interlock.domain.audit import rfc3339
+from interlock.domain.bot import Bot
 from interlock.domain.bounds import NO_BOUNDS, Bounds, Permission
 from interlock.ports import RoleSource, UserSource
 from interlock.services.access.admission import roles_now
@@ -35,6 +37,14 @@ class Restrictions:
         return said + ["verify-required"] * self.verified + ["no-touch-required"] * self.untouched
 
 
+class Bots(Protocol):
+    """Who knows which accounts are machines'; `ports.BotStore`."""
+
+    async def bot(self, user: str) -> Bot | None:
+        """None if it is a person's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A certificate, and what the audit log is told of it."""
@@ -49,6 +59,7 @@ async def certify_by_hand(
     authority: Authority,
     users: UserSource,
     roles: RoleSource,
+    bots: Bots,
     *,
     user: str,
     public_key: str,
@@ -58,6 +69,8 @@ async def certify_by_hand(
 ) -> Made:
     """Sign for this user; NotFound, or Denied for what the roles do not have. No ``logins``: all of them."""
     account = await users.user(user)
+    if await bots.bot(user) is not None:  # it would count as a person's, without the number that shows a thief
+        raise Denied(f"{user} is a bot, whose certificates it renews itself: see ilctl bots")
     counting = await roles_now(roles, account, account.roles)
     allowed = logins_of(counting)
     if strange := [each for each in logins if each not in allowed]:
