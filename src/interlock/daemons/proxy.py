@@ -329,6 +329,7 @@ def local_portal(services: Services, federated: FederatedAdmission, leaves: Leaf
         trackers=local.catalogue,
         recordings=local.catalogue,
         authority=local.authority,
+        locks=local.locks,
         leaves=leaves,
         foreign=federated,
         oneself=SelfService(

@@ -39,6 +39,7 @@ from interlock.services.portal.portal import Portal
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
 from interlock.testing.factors import MemoryFactors, no_factors, self_service
+from interlock.testing.limits import MemoryLocks
 
 SID = SessionId("0b8f4a5e-1111-4222-8333-944445555666")
 OTHER_SID = SessionId("0b8f4a5e-1111-4222-8333-944445555777")
@@ -286,6 +287,7 @@ async def portal_of(
         trackers=world,
         recordings=world,
         authority=authority,
+        locks=MemoryLocks(),
         leaves=elsewhere,
         foreign=elsewhere,
         events=events,

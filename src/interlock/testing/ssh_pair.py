@@ -377,6 +377,7 @@ async def gateway(
             trackers=catalogue,
             recordings=catalogue,
             authority=authority,
+            locks=locks,
             leaves=LeafPortals(authority, leaves),
             foreign=federated,
             events=emitter,

@@ -209,9 +209,9 @@ DEEDS: dict[str, Deed] = {
     "join": Deed(coming(f"join%{SID}"), join, *FOR_PEOPLE),
     "go to a leaf": Deed(coming("root%web1.leaf"), leave, *FOR_PEOPLE),
     "ask a leaf": Deed(coming("alice"), ask_leaf, *FOR_PEOPLE),
-    "ask the portal": Deed(coming("alice"), ask_portal, UNSHOWN, AGAIN, AGAIN, GIVEN, "access denied"),
+    "ask the portal": Deed(coming("alice"), ask_portal, UNSHOWN, AGAIN, AGAIN, LOCKED, "access denied"),
     "ask the portal after a sign-in": Deed(
-        signing_in, ask_portal_by_ticket, ANEW, ANEW, ANEW, GIVEN, "access denied"
+        signing_in, ask_portal_by_ticket, ANEW, ANEW, ANEW, LOCKED, "access denied"
     ),
     "stand": Deed(nothing, stand, GIVEN, GIVEN, GIVEN, LOCKED, GONE),
     "find": Deed(nothing, find, GIVEN, GIVEN, GIVEN, GIVEN, GIVEN),

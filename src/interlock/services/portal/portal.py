@@ -19,6 +19,7 @@ from interlock.domain.audit import JsonValue, Kind, rfc3339
 from interlock.domain.container import Unlock
 from interlock.domain.factor import check_factor, required_by
 from interlock.domain.identity import Claims, Identity
+from interlock.domain.lock import Subject
 from interlock.domain.party import joinable_modes
 from interlock.domain.rbac import Role, logins_for, may_list
 from interlock.domain.tracker import Tracker
@@ -27,14 +28,17 @@ from interlock.ports import (
     EventPages,
     EventSink,
     LiveSessions,
+    LockSource,
     Recordings,
     RoleSource,
     TargetSource,
+    User,
     UserSource,
 )
 from interlock.services.access.admission import granted_by, roles_now
 from interlock.services.access.asking import Wanted, answer_access
 from interlock.services.access.caller import Caller
+from interlock.services.access.locks import check_stored
 from interlock.services.access.requests import Requests
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.bots.bots import Bots
@@ -91,6 +95,7 @@ class Portal:
         trackers: LiveSessions,
         recordings: Recordings,
         authority: UserCertifier,
+        locks: LockSource,
         leaves: LeafDirectory,
         foreign: ForeignRoles,
         oneself: SelfService,
@@ -114,6 +119,7 @@ class Portal:
         self._ending = ending  # None: nobody ends sessions from here
         self._log = EventsShown(log, targets=targets) if log is not None else None  # None: nobody reads it here
         self._authority = authority
+        self._locks = locks
         self._leaves = leaves
         self._foreign = foreign
         self._oneself = oneself
@@ -200,12 +206,19 @@ class Portal:
             account = await self._users.user(caller.user)
         except NotFound:
             raise Denied("access denied", reason=f"account {caller.user} does not exist any more") from None
+        await check_stored(self._locks, self._subject(caller, account), now=self._clock.now())
         if claims is None or self._access is None:
             return await roles_now(
                 self._roles, account, account.roles if claims is None else claims.identity.roles
             )
         granted = await granted_by(self._access.store, claims.identity, self._clock.now())
         return await roles_now(self._roles, account, claims.identity.roles, granted)
+
+    def _subject(self, caller: Caller, account: User) -> Subject:
+        """Whom a lock may be about. The door has asked, too; but a proxy's word is not what auth goes by."""
+        if caller.claims is not None:
+            return Subject.of(caller.claims.identity)
+        return Subject.signing_in(account.name, account.roles, self._cluster, caller.device)
 
     async def _check_bot(self, caller: Caller, request: wire.AnyRequest) -> None:
         """Denied if a machine user asks for what is for people, however it was signed in."""
