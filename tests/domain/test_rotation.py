@@ -73,6 +73,10 @@ def test_going_on_too_early_says_what_breaks() -> None:
     plain = _at(RotatedKind.OPENSSH, Phase.INIT)
     assert "TrustedUserCAKeys" in plain.early(Phase.UPDATE_CLIENTS, START)
     assert user.early(Phase.ROLLBACK, START) == ""
+    for phase in (Phase.UPDATE_SERVERS, Phase.ROLLBACK):
+        daemon = _at(RotatedKind.DAEMON, phase)
+        assert "connect again" in daemon.early(Phase.STANDBY, START + timedelta(minutes=9))
+        assert daemon.early(Phase.STANDBY, START + timedelta(minutes=11)) == ""
 
 
 def test_by_time_each_phase_has_a_third() -> None:

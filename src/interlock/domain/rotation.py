@@ -63,7 +63,9 @@ LONGEST_LIFE: Mapping[RotatedKind, timedelta] = {
     RotatedKind.USER: timedelta(hours=30),
     RotatedKind.HOST: timedelta(hours=30),  # until everybody has signed in again, and so learnt the new key
     RotatedKind.OPENSSH: timedelta(hours=24),  # nobody tells us what a plain sshd trusts: a day to change its file
-    RotatedKind.DAEMON: timedelta(0),  # each of them says what it trusts and shows what it has
+    RotatedKind.DAEMON: timedelta(
+        minutes=10
+    ),  # tickets and beacons, by which proxies show who has just signed there
 }
 """How long somebody may go by what was before: `keys.authority` gives people's certificates no longer life."""
 
@@ -106,10 +108,17 @@ class Rotation:
                 return f"who has not signed in since {self.began:%Y-%m-%d %H:%M} UTC would refuse the gateway"
             case (RotatedKind.USER, Phase.STANDBY) if self._new_since(life, now):
                 return "certificates by the old key are refused from then on: people have to sign in again"
+            case (RotatedKind.DAEMON, Phase.STANDBY) if now < self._changed_signer + life:
+                return "whoever connected to a proxy apart in the last ten minutes would have to connect again"
             case (RotatedKind.OPENSSH, Phase.UPDATE_CLIENTS) if now < self.began + life:
                 return "plain sshd refuses everybody whose TrustedUserCAKeys does not have the new key as well"
             case _:
                 return ""
+
+    @property
+    def _changed_signer(self) -> datetime:
+        """When the key that stays began to sign."""
+        return self.since if self.phase is Phase.ROLLBACK else (self.signing or self.since)
 
     def _new_since(self, life: timedelta, now: datetime) -> bool:
         return self.phase is Phase.UPDATE_SERVERS and (self.signing is None or now < self.signing + life)

@@ -207,6 +207,9 @@ async def test_daemons_that_have_not_said_that_they_trust_it_hold_it_up(
     ]
     assert standing.keys == (cas.shown.pin, old)
     await heard.told(NODE.id, bundle, roots=both, issuer=cas.shown.pin)
+    with pytest.raises(Denied, match="would have to connect again"):
+        await rotations.go(DAEMON, None, force=False, who=WHO)
+    clock.advance(timedelta(minutes=11))
     assert (await rotations.go(DAEMON, None, force=False, who=WHO)).phase is Phase.STANDBY
 
 
@@ -224,6 +227,9 @@ async def test_after_a_rollback_those_with_a_new_certificate_hold_it_up(
     with pytest.raises(Denied, match=r"would have to join again: web1\."):
         await rotations.go(DAEMON, None, force=False, who=WHO)
     await heard.told(NODE.id, bundle, roots=both, issuer=old)
+    with pytest.raises(Denied, match="would have to connect again"):
+        await rotations.go(DAEMON, None, force=False, who=WHO)
+    clock.advance(timedelta(minutes=11))
     assert (await rotations.go(DAEMON, None, force=False, who=WHO)).phase is Phase.STANDBY
 
 
