@@ -3,10 +3,12 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from interlock.domain.identity import SLOWEST
 from interlock.testing.everywhere import GATEWAY, Everywhere
 from interlock.testing.gateway import Cluster, Person
 from interlock.testing.openssh import SshClient, make_key
@@ -121,3 +123,20 @@ def test_what_is_taken_away_ends_what_is_live(cluster: Cluster, name: str) -> No
         assert len(ends) == len(everywhere.roads)
         done = client.run(*everywhere.roads[0], "true")
         assert done.rc == 255
+
+
+def test_an_account_made_again_under_a_name_is_somebody_elses(cluster: Cluster) -> None:
+    """What was signed for the earlier one opens nothing, at any target; what the new one gets does."""
+    number = len(TAKINGS)
+    user, client = somebody(cluster, number, TAKINGS["account"])
+    client.run(*cluster.route(cluster.node_name), "true").check()
+    certain = datetime.now(UTC) + SLOWEST + timedelta(seconds=1)  # whole seconds are in the certificate
+    poll_until(lambda: datetime.now(UTC) > certain, "a moment that is later by every clock")
+    cluster.admin("users", "rm", user)
+    cluster.add_user(user, f"taken-role{number}")
+    cluster.admin("users", "set", user, "--trait", f"unix={cluster.login_name}")
+    for target in cluster.targets:
+        done = client.run(*cluster.route(target), "true")
+        assert (done.rc, "of an earlier account of this name" in done.stderr) == (255, True), done.stderr
+    again = cluster.client(f"{user}-again", cluster.login(user))
+    again.run(*cluster.route(cluster.node_name), "true").check()

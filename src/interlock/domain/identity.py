@@ -1,7 +1,7 @@
 """Who somebody is: what a verified certificate claims, and nothing that it does not."""
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from interlock.core.address import parse_address, within
@@ -20,6 +20,12 @@ def parse_client(text: str) -> tuple[str, int]:
 
 RECOVERY = "recovery-code"
 """What stands for the device when somebody used a recovery code instead."""
+
+CLOCK_SKEW = timedelta(minutes=1)
+"""Certificates are valid from this long before they are issued, for hosts whose clocks are slow."""
+
+SLOWEST = timedelta(seconds=2)
+"""How far the clocks of auths may be apart; a certificate has whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,10 @@ class Claims:
     verified: bool = False  # a security key has to have verified its person, not only to have been touched
     untouched: bool = False  # it need not even have been touched (the extension no-touch-required)
     bounds: Bounds = NO_BOUNDS  # what the certificate or the key withholds
+
+    def older_than(self, account: datetime) -> bool:
+        """Whether it was issued before an account of its user's name was created, so to somebody else."""
+        return self.valid_after + CLOCK_SKEW + SLOWEST < account
 
     def signed_with(self, hardware: HardwareKey | None) -> "Claims":
         """With what the key has shown that has signed here. A forwarder's own key says nothing of its person's."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ class World:
     kept: dict[str, AuthorityKey] = field(default_factory=dict)
     infos: list[RecordingInfo] = field(default_factory=list)
     files: dict[SessionId, bytes] = field(default_factory=dict)
+    since: datetime = START  # when the accounts were created
     closed: int = 0  # recordings that were opened and closed again
     broken: bool = False
     opened: Opened | None = None  # the last one
@@ -127,7 +128,7 @@ class World:
         """NotFound if there is none."""
         if name not in self.accounts:
             raise NotFound(f"there is no user {name}")
-        return User(name, self.accounts[name], None, must_change=False, created=START)
+        return User(name, self.accounts[name], None, must_change=False, created=self.since)
 
     async def roles(self, names: Iterable[str]) -> list[Role]:
         """Those that there are of these."""

@@ -12,7 +12,7 @@ from interlock.domain.access import Deny, RoleOptions, SecondFactor
 from interlock.domain.duties import RecordingMode
 from interlock.domain.factor import EnrolledKey
 from interlock.domain.granted import Granted
-from interlock.domain.identity import Claims, Identity
+from interlock.domain.identity import CLOCK_SKEW, Claims, Identity
 from interlock.domain.lock import Lock, LockKind
 from interlock.domain.modes import ModePolicy, ModeRule
 from interlock.domain.rbac import Role
@@ -257,6 +257,21 @@ async def test_a_removed_user_is_denied(admission: RoleAdmission, world: World) 
     world.accounts.clear()
     with pytest.raises(Denied, match="no longer exists"):
         await admission.admit(CLAIMS, "root", WEB.id)
+
+
+async def test_who_is_called_like_a_removed_user_is_somebody_else(
+    admission: RoleAdmission, world: World, clock: FakeClock
+) -> None:
+    """What the earlier account was given opens nothing in the name of the new one, and what is live by it ends."""
+    issued = replace(CLAIMS, valid_after=clock.now() - CLOCK_SKEW)
+    clock.advance(timedelta(minutes=5))
+    world.accounts["alice"] = replace(world.accounts["alice"], created=clock.now())
+    with pytest.raises(Denied, match="of an earlier account of this name: run ilsh login"):
+        await admission.admit(issued, "root", WEB.id)
+    assert await admission.taken_away(Granted(issued)) is not None
+    renewed = replace(issued, valid_after=clock.now() - CLOCK_SKEW)
+    await admission.admit(renewed, "root", WEB.id)
+    assert await admission.taken_away(Granted(renewed)) is None
 
 
 async def test_an_expired_certificate_is_denied(admission: RoleAdmission, clock: FakeClock) -> None:

@@ -141,6 +141,15 @@ async def test_nothing_is_answered_after_the_certificate_expired_or_the_account_
     assert await refused(portal, signed_in(), request_) == wire.Refused("denied", "access denied")
 
 
+async def test_nothing_is_answered_to_who_had_the_name_before(
+    portal: Portal, world: World, clock: FakeClock
+) -> None:
+    """Whoever has it now has another account."""
+    world.since = clock.now() + timedelta(minutes=10)
+    assert "earlier account" in (await refused(portal, certified("alice", "web"), wire.Nodes())).message
+    assert isinstance(await portal.answer(signed_in(), wire.Nodes()), wire.NodeList)
+
+
 async def test_a_broken_store_is_told_without_its_secrets(portal: Portal, world: World) -> None:
     """The private reason stays here."""
     world.broken = True

@@ -81,6 +81,15 @@ async def roles_now(
     return filled((role for role in counting if role is not None), user.traits)
 
 
+def check_account(claims: Claims, account: User) -> None:
+    """Denied if the certificate was issued to somebody who had the account's name before it was created."""
+    if claims.older_than(account.created):
+        reason = f"certificate {claims.serial} names {account.name}, an account created at {account.created}"
+        raise Denied(
+            "access denied: your certificate is of an earlier account of this name: run ilsh login", reason=reason
+        )
+
+
 def refused(
     error: Denied, roles: Sequence[Role], askable: Iterable[Role], login: str, target: Target, named: str
 ) -> InterlockError:
@@ -271,5 +280,6 @@ class RoleAdmission:
         except NotFound:
             reason = f"certificate {claims.serial} names {name}, who is no user any more"
             raise Denied("access denied: your account no longer exists", reason=reason) from None
+        check_account(claims, user)
         granted = await granted_by(self._requests, claims.identity, self._clock.now())
         return await roles_now(self._roles, user, claims.identity.roles, granted)

@@ -21,7 +21,7 @@ from interlock.domain.audit import AuditEvent, JsonValue, Kind, rfc3339
 from interlock.domain.bot import Bot
 from interlock.domain.bounds import NO_BOUNDS, Bounds
 from interlock.domain.cluster import LeafPass, door_of
-from interlock.domain.identity import Forwarded, Identity
+from interlock.domain.identity import CLOCK_SKEW, Forwarded, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.signing import WARRANT_LIFE, DaemonRole, SigningKey, issue_warrant
 from interlock.domain.target import SubKind
@@ -74,9 +74,6 @@ MAX_HOST_TTL = timedelta(days=3660)
 """Longest life of a host certificate that an administrator installs by hand."""
 
 WARRANT_TTL = WARRANT_LIFE
-
-CLOCK_SKEW = timedelta(minutes=1)
-"""Certificates are valid from this long before now, for hosts whose clocks are slow."""
 
 PORTAL_LOGIN = "portal"
 """The principal of a certificate for a leaf's portal: there must be one, and no login is asked for there."""

@@ -35,7 +35,7 @@ from interlock.ports import (
     User,
     UserSource,
 )
-from interlock.services.access.admission import granted_by, roles_now
+from interlock.services.access.admission import check_account, granted_by, roles_now
 from interlock.services.access.asking import Wanted, answer_access
 from interlock.services.access.caller import Caller
 from interlock.services.access.locks import check_stored
@@ -207,6 +207,8 @@ class Portal:
         except NotFound:
             raise Denied("access denied", reason=f"account {caller.user} does not exist any more") from None
         await check_stored(self._locks, self._subject(caller, account), now=self._clock.now())
+        if claims is not None:
+            check_account(claims, account)
         if claims is None or self._access is None:
             return await roles_now(
                 self._roles, account, account.roles if claims is None else claims.identity.roles

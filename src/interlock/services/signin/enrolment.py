@@ -16,12 +16,11 @@ from interlock.core.errors import Denied, NotFound
 from interlock.domain.audit import JsonValue, rfc3339
 from interlock.domain.bounds import Bounds, Permission, check_command
 from interlock.domain.factor import EnrolledKey
-from interlock.domain.identity import Claims, Identity
+from interlock.domain.identity import CLOCK_SKEW, Claims, Identity
 from interlock.domain.traits import filled
 from interlock.ports import Clock, KeySource, KeyStore, RequestStore, RoleSource, UserSource
 from interlock.ports.sso import VouchedStore
 from interlock.services.access.requests import usable_by
-from interlock.services.keys.authority import CLOCK_SKEW
 from interlock.services.keys.contents import certifiable
 from interlock.services.signin.factors import check_label
 
