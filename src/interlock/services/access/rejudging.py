@@ -46,7 +46,7 @@ class Rejudging:
         people, answered = self._locks.unjudged(), [True]
         waiting = iter(people)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(AT_ONCE):
+            for _ in range(min(AT_ONCE, len(people))):
                 tasks.create_task(self._some(waiting, answered), name="rejudging.some")
         if people:
             ended = sum(not each.lasts for each in people)

@@ -21,7 +21,7 @@ from interlock.core.errors import Denied
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, parse_login, parse_name, parse_session_id
 from interlock.domain.access import NOTHING_SPECIAL, Access, HardwareKey
-from interlock.domain.bounds import Bounds, Permission
+from interlock.domain.bounds import NO_BOUNDS, Bounds, Permission
 from interlock.domain.identity import RECOVERY, Claims, Forwarded, Identity, Joining, TunnelPass, parse_client
 from interlock.domain.modes import mode_at_node
 from interlock.domain.request import MAX_CARRIED
@@ -85,6 +85,7 @@ class _Identity(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     requests: tuple[str, ...] = ()
 
 
+_PERMITS = {each.extension: each for each in Permission}
 _DECODER = msgspec.json.Decoder(_Identity, strict=True)
 _ENCODER = msgspec.json.Encoder()
 
@@ -209,7 +210,7 @@ def _claims(contents: Certificate) -> Claims:
     device, confirmed = (_device(extensions.get(name)) for name in DEVICE_EXTENSIONS)
     critical = _critical(contents)
     hardware = extensions.get(HARDWARE_EXTENSION) if claimed.forwarded is not None else None
-    withheld = (each for each in Permission if each.extension not in extensions)
+    withheld = [each for name, each in _PERMITS.items() if name not in extensions]
     return Claims(
         identity=Identity(
             claimed.user,
@@ -231,7 +232,7 @@ def _claims(contents: Certificate) -> Claims:
         bot=_generation(extensions.get(BOT_EXTENSION)),
         verified=VERIFY_REQUIRED in critical,
         untouched=NO_TOUCH in extensions,
-        bounds=Bounds.of(critical.get(FORCE_COMMAND), withheld),
+        bounds=Bounds.of(critical.get(FORCE_COMMAND), withheld) if withheld or critical else NO_BOUNDS,
     )
 
 
