@@ -22,7 +22,8 @@ def test_who_has_arrived_waits_for_the_others(ilctl: Ilctl) -> None:
         assert set(done.out.splitlines()[1:]) == {f"{each}: standby." for each in waiting}
         assert phases(ilctl) == {"user": expected, **waiting}
     assert "init" in ilctl("auth", "rotate", "--type", "all").out
-    assert set(phases(ilctl).values()) == {"init"}
+    assert {kind: phase for kind, phase in phases(ilctl).items() if phase != "init"} == {"daemon": "standby"}
+    assert "no daemon authority to be changed yet" in ilctl("auth", "rotate", "--type", "daemon").err
 
 
 def test_a_mistake_is_one_line_of_ours(ilctl: Ilctl) -> None:

@@ -41,8 +41,8 @@ SESSIONS = 4
 """How many are counted, after one that fills the caches."""
 
 CALLS = 5700
-"""Python functions called in the gateway's thread, and steps of coroutines. Measured: 5,440 on Python 3.11, some 350 of
-them because the gateway has just started: for ten seconds everybody who comes is judged twice (ADR-0033)."""
+"""Python functions called in the gateway's thread, and steps of coroutines. Measured: 5,440 on Python 3.11, of
+which some 350 because the gateway has just started: for ten seconds everybody is judged twice (ADR-0033)."""
 
 COMMITS = 3
 """Its start, its end, the upload of its recording (ADR-0013), each with an fsync of SQLite's. Measured: 1 to 3, by
