@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from interlock.core.certificate import TOUCHED, VERIFIED
 from interlock.daemons.local import open_local
-from interlock.testing.agent import TOUCHED, VERIFIED, KeyAgent, SecurityKey
+from interlock.testing.agent import KeyAgent, SecurityKey
 from interlock.testing.evidence import Witness
 from interlock.testing.gateway import PASSWORD, Cluster
 from interlock.testing.openssh import Key, SshClient, make_key

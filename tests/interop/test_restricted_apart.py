@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from interlock.testing.agent import TOUCHED, VERIFIED, KeyAgent, SecurityKey
+from interlock.core.certificate import TOUCHED, VERIFIED
+from interlock.testing.agent import KeyAgent, SecurityKey
 from interlock.testing.everywhere import past_the_gateway
 from interlock.testing.machines import Machines
 from interlock.testing.openssh import Key, SshClient, make_key

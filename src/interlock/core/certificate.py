@@ -48,6 +48,16 @@ def cert_algorithm(key_algorithm: str) -> str:
 _KEY_ALGORITHM = {cert_algorithm(each): each for each in _FIELDS}
 
 
+TOUCHED, VERIFIED = 1, 4
+"""Flags of a security key's signature (OpenSSH's PROTOCOL.u2f): somebody has touched it, and it has verified its
+person, by PIN or finger."""
+
+
+def wanted_flags(*, verified: bool, untouched: bool) -> int:
+    """The flags that a security key's signature has to have, by what its certificate or enrolment says."""
+    return (0 if untouched else TOUCHED) | (VERIFIED if verified else 0)
+
+
 @dataclass(frozen=True, slots=True)
 class PublicKey:
     """A plain public key: never a certificate (R15)."""

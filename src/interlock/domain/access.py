@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from interlock.core.address import within
+from interlock.core.certificate import TOUCHED, VERIFIED
 from interlock.core.extensions import JoinMode
 from interlock.domain.bounds import NO_BOUNDS, Bounds, Permission
 from interlock.domain.pattern import check_pattern
@@ -67,12 +68,9 @@ class HardwareKey(Enum):
     @classmethod
     def shown_by(cls, flags: int | None) -> "HardwareKey | None":
         """By the flags of a signature (OpenSSH's PROTOCOL.u2f); None: it is of another key, or shows nothing."""
-        if flags is None or not flags & _TOUCHED:
+        if flags is None or not flags & TOUCHED:
             return None
-        return cls.PIN if flags & _VERIFIED else cls.TOUCH
-
-
-_TOUCHED, _VERIFIED = 1, 4
+        return cls.PIN if flags & VERIFIED else cls.TOUCH
 
 
 class SessionKind(Enum):

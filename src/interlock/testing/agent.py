@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from interlock.core.certificate import TOUCHED
 from interlock.core.wire import Reader, string, uint32
 
-TOUCHED, VERIFIED = 1, 4
 APPLICATION = "ssh:"
 
 _ANSWER, _SIGNED, _FAILURE = 12, 14, 5

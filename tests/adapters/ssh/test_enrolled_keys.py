@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from interlock.core.certificate import TOUCHED, VERIFIED
 from interlock.core.wire import boolean, string
 from interlock.domain.access import RoleOptions, SecondFactor
 from interlock.services.signin.enrolment import Enrolment
-from interlock.testing.agent import TOUCHED, VERIFIED, SecurityKey
+from interlock.testing.agent import SecurityKey
 from interlock.testing.clock import FakeClock
 from interlock.testing.hostile import (
     USERAUTH_FAILURE,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from interlock.core.certificate import SignedCertificate
+from interlock.core.certificate import TOUCHED, VERIFIED, SignedCertificate
 from interlock.core.errors import Denied, NotFound
 from interlock.core.presence import digest_of_session
 from interlock.domain.access import HardwareKey, RoleOptions, SecondFactor
@@ -17,7 +17,7 @@ from interlock.domain.rbac import Role
 from interlock.services.fleet.shown import Shown
 from interlock.services.fleet.signing import ForLeaf, ForTarget
 from interlock.services.fleet.tickets import LIFE
-from interlock.testing.agent import TOUCHED, VERIFIED, SecurityKey
+from interlock.testing.agent import SecurityKey
 from interlock.testing.factors import Authenticator, phone_of
 from interlock.testing.fleet import DB, WEB, AuthSide
 

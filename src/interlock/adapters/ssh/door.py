@@ -15,10 +15,10 @@ import asyncssh
 from interlock.adapters.ssh.browser import Confirming, Questions
 from interlock.adapters.ssh.guarded import Gate, Guarded
 from interlock.adapters.ssh.portal import Answerer, Challenge, KeyboardInteractive, PasswordCheck, PortalSession
-from interlock.adapters.ssh.seams.certificates import TOUCHED
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.seams.tunnel import ByteSession, DoorConnection, TunnelHooks
 from interlock.adapters.ssh.tunnel.entrance import NodeCaller, TunnelEntrance
+from interlock.core.certificate import TOUCHED
 from interlock.core.errors import Denied, InterlockError
 from interlock.core.limits import REFUSALS_TOLD
 from interlock.domain.audit import JsonValue, Kind

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import asyncssh
 
 from interlock.adapters.ssh.portal import Challenge, PasswordCheck
-from interlock.adapters.ssh.seams.certificates import CertificateHooks, wanted_flags
+from interlock.adapters.ssh.seams.certificates import CertificateHooks
 from interlock.adapters.ssh.seams.relayed import ClientLegConnection
 from interlock.adapters.ssh.second import BANNER, SecondQuestion
+from interlock.core.certificate import wanted_flags
 from interlock.core.errors import Denied, InterlockError, NotFound
 from interlock.core.ids import DaemonId
 from interlock.domain.access import HardwareKey

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from interlock.core.certificate import PublicKey
+from interlock.core.certificate import PublicKey, wanted_flags
 from interlock.core.errors import RemoteProtocolError
 from interlock.core.wire import Reader
 
@@ -22,8 +22,6 @@ _CURVES: dict[str, tuple[ec.EllipticCurve, hashes.HashAlgorithm]] = {
 }
 _RSA: dict[str, hashes.HashAlgorithm] = {"rsa-sha2-256": hashes.SHA256(), "rsa-sha2-512": hashes.SHA512()}
 _SK_ED25519, _SK_ECDSA = "sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"
-_PRESENT, _VERIFIED = 1, 4
-"""The flags of a signature for which the key was touched, and has verified its person."""
 
 
 def is_signed(
@@ -40,7 +38,7 @@ def is_signed(
     Not by SHA-1, and not by a security key that was not touched, unless it may be ``untouched``, or that has not
     verified its person, if it has to be ``verified``.
     """
-    wanted = (0 if untouched else _PRESENT) | (_VERIFIED if verified else 0)
+    wanted = wanted_flags(verified=verified, untouched=untouched)
     try:
         _verify(key, algorithm, Reader(signature), data, wanted)
     except (InvalidSignature, RemoteProtocolError, ValueError):

@@ -23,11 +23,11 @@ from interlock.adapters.ssh.node.packets import NodePackets
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.stay import Occupant, Stay
 from interlock.adapters.ssh.record import ConnectionRecord
-from interlock.adapters.ssh.seams.certificates import wanted_flags
 from interlock.adapters.ssh.seams.forward import ForwardingConnection
 from interlock.adapters.ssh.seams.inplace import Packets
 from interlock.adapters.ssh.seams.node import NodeConnection, NodeHooks, NodeSession
 from interlock.core.address import format_address
+from interlock.core.certificate import wanted_flags
 from interlock.core.errors import Denied, InterlockError, LimitReached, Locked, RemoteProtocolError
 from interlock.core.extensions import SessionParams
 from interlock.core.ids import SessionId

@@ -17,7 +17,7 @@ from asyncssh.public_key import (
     decode_ssh_public_key,
 )
 
-from interlock.core.certificate import SignedCertificate
+from interlock.core.certificate import TOUCHED, SignedCertificate
 from interlock.core.errors import RemoteProtocolError
 from interlock.core.wire import Reader
 
@@ -28,20 +28,8 @@ _WEAK_SIGNATURES = (b"ssh-rsa", b"ssh-dss")
 
 _SECURITY_KEY = b"sk-"
 
-TOUCHED = 1
-"""Flag of a security key's signature (PROTOCOL.u2f): somebody has touched it."""
-
-VERIFIED = 4
-"""And it has verified its person, by PIN or finger."""
-
 REMEMBERED = 256
 """Genuine certificates that need not be decoded again: a client shows its own two times per connection."""
-
-
-def wanted_flags(*, verified: bool, untouched: bool) -> int:
-    """The flags that a security key's signature has to have, by what its certificate or enrolment says."""
-    return (0 if untouched else TOUCHED) | (VERIFIED if verified else 0)
-
 
 _GUESS_RULE = b"kexguess2@matt.ucc.asn.au"
 """Dropbear's rule for a client's first key exchange packet that comes unasked, and the one asyncssh has: it counts
