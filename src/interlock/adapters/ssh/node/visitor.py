@@ -6,15 +6,14 @@ with the reason: ssh shows that text, while "Permission denied (publickey)" woul
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Sequence
 from itertools import count
-from typing import cast
 
 import asyncssh
 
+from interlock.adapters.ssh.node.beside import Beside, closing, prohibited
 from interlock.adapters.ssh.node.environment import SessionFacts
-from interlock.adapters.ssh.node.forwarding.connection import NodeForwards
-from interlock.adapters.ssh.node.forwarding.ends import ClientEnd
 from interlock.adapters.ssh.node.forwarding.session import SessionForwards
 from interlock.adapters.ssh.node.house import House
 from interlock.adapters.ssh.node.judgement import Guest, Judgement
@@ -22,8 +21,6 @@ from interlock.adapters.ssh.node.live import Live
 from interlock.adapters.ssh.node.packets import NodePackets
 from interlock.adapters.ssh.node.refusals import Refusals
 from interlock.adapters.ssh.node.stay import Occupant, Stay
-from interlock.adapters.ssh.record import ConnectionRecord
-from interlock.adapters.ssh.seams.forward import ForwardingConnection
 from interlock.adapters.ssh.seams.inplace import Packets
 from interlock.adapters.ssh.seams.node import NodeConnection, NodeHooks, NodeSession
 from interlock.core.address import format_address
@@ -61,13 +58,18 @@ class Visitor(NodeHooks):
         self._client = self._peer  # where the person is; the same as _peer until a forwarder's word is proven
         self._decided = asyncio.Event()
         self._judgement: Judgement | None = None  # set when authentication is over
-        self._stay = Stay(house.tenures, lambda: house.target, self._occupants, self._forwards_activity)
+        self._stay = Stay(house.tenures, lambda: house.target, self._occupants, self._activity)
         self._reported: Denied | None = None  # the last verdict that became an event
         self._keys = count()
         self._sessions: dict[int, Live] = {}  # those of this connection that are not over
         self._served = False  # whether there was one
-        self._made_forwards: NodeForwards | None = None  # see _forwards
-        self._record: ConnectionRecord | None = None  # if what is forwarded is told here
+        self._beside = Beside(
+            live=self._sessions,
+            emits=lambda guest: self._context_of(guest).duties.emits,
+            begin=self._begin_record,
+            on_lost=self._lost_record,
+            ours=lambda: house.protected,
+        )
         self._failure = ""  # why the connection ends, if the client did not just leave
 
     @property
@@ -94,11 +96,8 @@ class Visitor(NodeHooks):
         del exc
         self._connection = None
         self._stay.leave()
-        if self._made_forwards is not None:
-            self._made_forwards.close()
-        if self._record is not None:
-            quiet = not (self._served or self._joins or self._refusals.told or self._failure)
-            self._record.end(failure=self._failure or self._stay.ended_because, quiet=quiet)
+        quiet = not (self._served or self._joins or self._refusals.told or self._failure)
+        self._beside.end(failure=self._failure or self._stay.ended_because, quiet=quiet)
         self._decided.set()
         self._house.left(self)
 
@@ -222,11 +221,11 @@ class Visitor(NodeHooks):
     async def _open(self, connection: NodeConnection, extra: bytes) -> NodeSession:
         too_many = connection.open_channels > MAX_CHANNELS
         if too_many and not self.decided:
-            raise _prohibited(_TOO_MANY)
+            raise prohibited(_TOO_MANY)
         guest = await self._admitted()
         if self._connection is None:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
-        ctx = self._context(guest.claims, guest.account.name, guest)
+            raise closing()
+        ctx = self._context_of(guest)
         try:
             params = SessionParams.decode(extra)
         except RemoteProtocolError as error:
@@ -243,7 +242,7 @@ class Visitor(NodeHooks):
             return self._begin(connection, ctx, guest, params)
         except InterlockError as error:
             self._refusals.before_session(ctx, error)
-            raise _prohibited(error.public) from None
+            raise prohibited(error.public) from None
 
     def _begin(
         self, connection: NodeConnection, ctx: SessionContext, guest: Guest, params: SessionParams
@@ -252,7 +251,7 @@ class Visitor(NodeHooks):
         key = next(self._keys)
         self._sessions[key] = live
         self._served = True
-        forwards = SessionForwards(self._forwards(guest), guest.access, guest.account, key)
+        forwards = SessionForwards(self._beside.forwards(connection, guest), guest.access, guest.account, key)
         facts = self._facts(ctx, params)
 
         def over() -> None:
@@ -288,13 +287,16 @@ class Visitor(NodeHooks):
             self._reported = verdict
             ctx = self._context(self._judgement.claims, self._judgement.login)
             self._refusals.before_session(ctx, verdict)
-        raise _prohibited(verdict.public)
+        raise prohibited(verdict.public)
 
     def _occupants(self) -> Sequence[Occupant]:
         return self._house.occupants(self._connection) if self._connection is not None else ()
 
-    def _forwards_activity(self) -> int:
-        return self._made_forwards.activity if self._made_forwards is not None else 0
+    def _activity(self) -> int:
+        return self._beside.activity
+
+    def _context_of(self, guest: Guest) -> SessionContext:
+        return self._context(guest.claims, guest.account.name, guest)
 
     def _context(self, claims: Claims, login: str, guest: Guest | None = None) -> SessionContext:
         """``guest``: whoever was let in; None if nobody was."""
@@ -334,24 +336,8 @@ class Visitor(NodeHooks):
 
     # what it has forwarded
 
-    def _forwards(self, guest: Guest) -> NodeForwards:
-        """Made when somebody was let in, as what it does is told in that name; ChannelOpenError if he has gone."""
-        if self._made_forwards is None:
-            ctx = self._context(guest.claims, guest.account.name, guest)
-            if ctx.duties.emits:
-                self._record = ConnectionRecord(
-                    live=self._sessions,
-                    begin=lambda: self._begin_record(guest),
-                    on_lost=self._lost_record,
-                )
-            client = self._connection if isinstance(self._connection, ForwardingConnection) else None
-            if client is None:
-                raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the connection is closing")
-            self._made_forwards = NodeForwards(client, record=self._record, ours=self._house.protected)
-        return self._made_forwards
-
     def _begin_record(self, guest: Guest) -> Live:
-        record = self._house.agree(self._context(guest.claims, guest.account.name, guest))
+        record = self._house.agree(self._context_of(guest))
         record.on_lock = self._stay.end
         return record
 
@@ -374,56 +360,37 @@ class Visitor(NodeHooks):
         )
 
     async def _watch(self) -> None:
-        """Whoever stays without a session (``-N``) is seen, too."""
         verdict = await self._verdict()
         if isinstance(verdict, Guest) and self._connection is not None:
-            self._forwards(verdict)
-            if self._record is not None:
-                self._record.watch(self._quiet)
+            self._beside.watch(self._connection, verdict, self._quiet)
 
     async def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
     ) -> asyncssh.SSHTCPSession[bytes]:
         """-L, -D, -W and -J to somewhere behind this host."""
         guest = await self._admitted()
-        origin = format_address(orig_host, orig_port)
-        return await self._forwarded(self._forwards(guest).to_port(guest.access, dest_host, dest_port, origin))
+        dest, origin = (dest_host, dest_port), (orig_host, orig_port)
+        return await self._beside.to_port(self._connection, guest, dest, origin)
 
     async def unix_connection_requested(self, dest_path: str) -> asyncssh.SSHUNIXSession[bytes]:
         """-L to a socket in the file system."""
-        guest = await self._admitted()
-        end = await self._forwarded(self._forwards(guest).to_socket(guest.access, guest.account, dest_path))
-        return cast(asyncssh.SSHUNIXSession[bytes], end)  # the callbacks are the same
-
-    async def _forwarded(self, wanted: Coroutine[None, None, ClientEnd]) -> ClientEnd:
-        try:
-            return await wanted
-        except Denied as error:
-            raise _prohibited(error.public) from None
-        except InterlockError as error:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, error.public) from None
+        return await self._beside.to_socket(self._connection, await self._admitted(), dest_path)
 
     async def server_requested(self, listen_host: str, listen_port: int) -> asyncssh.SSHListener | bool:
         """-R from a port of this host."""
-        try:
+        with contextlib.suppress(asyncssh.ChannelOpenError):
             guest = await self._admitted()
-            forwards = self._forwards(guest)
-        except asyncssh.ChannelOpenError:
-            return False
-        return await forwards.listen_port(guest.access, guest.account, listen_host, listen_port) or False
+            forwards = self._beside.forwards(self._connection, guest)
+            return await forwards.listen_port(guest.access, guest.account, listen_host, listen_port) or False
+        return False
 
     async def unix_server_requested(self, listen_path: str) -> asyncssh.SSHListener | bool:
         """-R from a socket of this host."""
-        try:
+        with contextlib.suppress(asyncssh.ChannelOpenError):
             guest = await self._admitted()
-            forwards = self._forwards(guest)
-        except asyncssh.ChannelOpenError:
-            return False
-        return await forwards.listen_socket(guest.access, guest.account, listen_path) or False
-
-
-def _prohibited(text: str) -> asyncssh.ChannelOpenError:
-    return asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, text)
+            forwards = self._beside.forwards(self._connection, guest)
+            return await forwards.listen_socket(guest.access, guest.account, listen_path) or False
+        return False
 
 
 def _address(connection: NodeConnection, which: str) -> tuple[str, int]:
