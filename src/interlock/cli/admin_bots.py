@@ -102,7 +102,7 @@ def list_bots(context: typer.Context, form: FormatOption = Format.TEXT) -> None:
 
 @app.command("rm")
 def remove(context: typer.Context, bot: NameArgument) -> None:
-    """Remove a bot: its certificates count for nothing new at once. To end what is live, lock it first."""
+    """Remove a bot: live sessions end within two seconds, new ones are refused."""
 
     async def work(local: "Local") -> None:
         await _found(local, bot)

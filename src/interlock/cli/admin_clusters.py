@@ -205,7 +205,7 @@ def remove_cluster(
     name: Annotated[str, typer.Argument(help="As ilctl clusters ls shows it.")],
     kind: RelationOption = None,
 ) -> None:
-    """End the trust on this side: new sessions are refused at once; the other side can do the same."""
+    """End the trust on this side: live sessions end within two seconds, new ones are refused."""
     from interlock.services.clusters.trusting import trust_fields
 
     async def work(local: "Local") -> None:

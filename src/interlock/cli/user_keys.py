@@ -60,5 +60,5 @@ def remove_key(
     proxy: ProxyOption = None,
     password_stdin: StdinOption = False,
 ) -> None:
-    """Let a key of yours count no more."""
+    """Let a key of yours count no more: live connections by it end within two seconds."""
     have_done(proxy, wire.RemoveKey(key), answers(stdin=password_stdin))
