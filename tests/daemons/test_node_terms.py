@@ -9,9 +9,8 @@ import pytest
 from interlock.core.errors import ConfigError, RecordingError, StoreError
 from interlock.core.ids import DaemonId
 from interlock.daemons.node_terms import FILE, NodeTerms
-from interlock.domain.signing import DaemonRole, issue_warrant, read_warrant
+from interlock.domain.signing import WARRANT_LIFE, DaemonRole, issue_warrant, read_warrant
 from interlock.ports import RecordingTerms
-from interlock.services.keys.authority import WARRANT_TTL
 from interlock.services.keys.warrants import RENEW_AFTER
 from interlock.testing.clock import FakeClock
 from interlock.testing.entropy import FakeEntropy
@@ -40,7 +39,7 @@ class Auth:
                 role=DaemonRole.NODE,
                 public=public,
                 valid_from=now,
-                valid_until=now + WARRANT_TTL,
+                valid_until=now + WARRANT_LIFE,
             )
             if public
             else b""

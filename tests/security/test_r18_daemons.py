@@ -14,11 +14,11 @@ from interlock.core.ids import SessionId
 from interlock.domain.audit import Kind
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.services.audit.emitter import Emitter
-from interlock.services.fleet.pacing import BOUNDS, Rate
+from interlock.services.fleet.pacing import PACE, Rate
 from interlock.services.sessions.trackers import TrackerWriter
 from interlock.testing.auth import SID, Auth, Node
 
-SMALL = replace(BOUNDS, events=Rate(600, 600), trackers=Rate(100, 100), live=50)
+SMALL = replace(PACE, events=Rate(600, 600), trackers=Rate(100, 100), live=50)
 
 
 class Clock(SystemClock):
@@ -47,7 +47,7 @@ def clock() -> Clock:
 async def auth(tmp_path: Path, clock: Clock) -> AsyncIterator[Auth]:
     """Whose bounds a test reaches."""
     auth = Auth(tmp_path / "auth")
-    auth.bounds, auth.clock = SMALL, clock
+    auth.pace, auth.clock = SMALL, clock
     await auth.start()
     try:
         yield auth

@@ -171,5 +171,5 @@ def _member(member: "Member") -> dict[str, object]:
 
 def _told(member: "Member", keys: "tuple[str, ...]") -> str:
     trusts = "trusts both" if set(keys) <= set(member.trusts) else "does not trust both"
-    by = {keys[0]: "the key that signs", keys[-1]: "the other key"} | {keys[0]: "the key that signs"}
+    by = {keys[-1]: "the other key", keys[0]: "the key that signs"}
     return f"{member.name}: {trusts}, has a certificate by {by.get(member.shows, 'a key that it has not shown')}"

@@ -65,10 +65,10 @@ RECORDINGS = "recordings"
 ARRIVING = "sync"  # below it
 _DAEMON_ID = "daemon-id"
 
-
 _TOLD_WITH_LOCKS = tuple(
     each.name for each in (schema.locks, schema.authorities, schema.rotations, schema.cluster)
 )
+"""Tables whose changes `LockList` tells of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,9 +63,7 @@ LONGEST_LIFE: Mapping[RotatedKind, timedelta] = {
     RotatedKind.USER: timedelta(hours=30),
     RotatedKind.HOST: timedelta(hours=30),  # until everybody has signed in again, and so learnt the new key
     RotatedKind.OPENSSH: timedelta(hours=24),  # nobody tells us what a plain sshd trusts: a day to change its file
-    RotatedKind.DAEMON: timedelta(
-        minutes=10
-    ),  # tickets and beacons, by which proxies show who has just signed there
+    RotatedKind.DAEMON: timedelta(minutes=10),  # tickets and beacons, of who has just signed at a proxy apart
 }
 """How long somebody may go by what was before: `keys.authority` gives people's certificates no longer life."""
 

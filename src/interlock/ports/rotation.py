@@ -79,9 +79,7 @@ class Heard:
     trust: str  # `TrustBundle.digest`
     signer: str  # `TrustBundle.signers` at the time when its certificates were signed; empty: not known
     at: datetime
-    roots: str = (
-        ""  # pins of the X.509 authorities that it says it trusts, by spaces; `NO_ROOTS`; empty: not known
-    )
+    roots: str = ""  # pins of the X.509 authorities that it trusts, by spaces; `NO_ROOTS`; empty: not known
     issuer: str = ""  # pin of the one by which the certificate is that it showed; empty: not known
 
 

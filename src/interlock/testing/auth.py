@@ -36,7 +36,7 @@ from interlock.ports import (
 )
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.clusters.trusting import Trusting
-from interlock.services.fleet.pacing import BOUNDS, Pacing
+from interlock.services.fleet.pacing import PACE, Pacing
 from interlock.services.fleet.removed import RemovedNodes
 from interlock.services.keys.daemonca import DaemonCa, KeyPair, create_authority, create_key
 from interlock.services.keys.daemonroots import DaemonCas
@@ -228,7 +228,7 @@ class Auth:
         self.ca = DaemonCa(keys, cluster=CLUSTER, entropy=self.entropy)
         self.ring: KeyRingSource | None = None  # where its authorities are as they change
         self.unknown: frozenset[str] = frozenset()  # from the next start on
-        self.bounds = BOUNDS  # of each daemon, from the next start on
+        self.pace = PACE  # of each daemon, from the next start on
         self.bound = Bound("127.0.0.1:0", "127.0.0.1:0")
         self.directory = directory
         self.arriving = ArrivingRecordings(
@@ -295,7 +295,7 @@ class Auth:
                 trackers=stores,
                 factory=EventFactory(cluster=CLUSTER, clock=self.clock, entropy=self.entropy),
                 clock=self.clock,
-                bounds=self.bounds,
+                pace=self.pace,
             ),
             unknown=self.unknown,
         )

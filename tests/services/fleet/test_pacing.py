@@ -10,7 +10,7 @@ from interlock.domain.audit import Kind
 from interlock.domain.tracker import Tracker, TrackerState
 from interlock.services.audit.emitter import EventFactory
 from interlock.services.fleet import pacing as module
-from interlock.services.fleet.pacing import BOUNDS, COUNTED_EVERY_S, TOLD_EVERY_S, Bounds, Pacing, Rate
+from interlock.services.fleet.pacing import COUNTED_EVERY_S, PACE, TOLD_EVERY_S, Pace, Pacing, Rate
 from interlock.services.keys.daemonca import DaemonKind, HostIdentity
 from interlock.testing.auth import CLUSTER, Stores
 from interlock.testing.clock import START, FakeClock
@@ -18,13 +18,13 @@ from interlock.testing.entropy import FakeEntropy
 
 NODE = HostIdentity(CLUSTER, DaemonId("11111111-0000-4000-8000-000000000001"), ("web1",))
 OTHER = HostIdentity(CLUSTER, DaemonId("11111111-0000-4000-8000-000000000002"), ("gate",), DaemonKind.PROXY)
-SMALL = Bounds(events=Rate(100, 10), trackers=Rate(50, 5), octets=Rate(10_000, 1_000), live=20)
+SMALL = Pace(events=Rate(100, 10), trackers=Rate(50, 5), octets=Rate(10_000, 1_000), live=20)
 
 
 class Desk:
     """Auth's stores, and what bounds what is put there."""
 
-    def __init__(self, bounds: Bounds = SMALL) -> None:
+    def __init__(self, pace: Pace = SMALL) -> None:
         self.clock = FakeClock()
         self.stores = Stores()
         self.entropy = FakeEntropy()
@@ -33,7 +33,7 @@ class Desk:
             trackers=self.stores,
             factory=EventFactory(cluster=CLUSTER, clock=self.clock, entropy=self.entropy),
             clock=self.clock,
-            bounds=bounds,
+            pace=pace,
         )
 
     async def put(self, sid: int, state: TrackerState = TrackerState.RUNNING, daemon: HostIdentity = NODE) -> None:
@@ -113,7 +113,7 @@ async def test_changes_of_trackers_are_bounded() -> None:
 
 async def test_live_sessions_of_one_daemon_are_bounded() -> None:
     """Those that there are go on and end; when some have ended, others begin, after a while."""
-    desk = Desk(Bounds(events=BOUNDS.events, trackers=BOUNDS.trackers, octets=BOUNDS.octets, live=20))
+    desk = Desk(Pace(events=PACE.events, trackers=PACE.trackers, octets=PACE.octets, live=20))
     await desk.put(999, daemon=OTHER)
     for sid in range(20):
         await desk.put(sid)
@@ -130,7 +130,7 @@ async def test_live_sessions_of_one_daemon_are_bounded() -> None:
 
 async def test_many_short_sessions_are_no_live_ones() -> None:
     """States that were put since the count are counted as sessions only until it is counted again."""
-    desk = Desk(Bounds(live=20))
+    desk = Desk(Pace(live=20))
     for sid in range(200):
         desk.clock.advance(COUNTED_EVERY_S / 4)
         for state in (TrackerState.PENDING, TrackerState.RUNNING, TrackerState.TERMINATED):
@@ -150,10 +150,10 @@ async def test_daemons_that_are_remembered_are_bounded(monkeypatch: pytest.Monke
 
 async def test_an_honest_daemons_busiest_minute_passes() -> None:
     """A thousand sessions in each second, with all that they tell; then a hundred and thirty for ever."""
-    desk = Desk(BOUNDS)
+    desk = Desk(PACE)
     for rate in [1_000] * 60 + [130] * 2_000:
         desk.clock.advance(1)
         await desk.pacing.events(NODE, rate * 8, rate * (6 + len(TrackerState)) * 840)
     assert desk.told == []
-    assert BOUNDS.trackers.at_once + 60 * BOUNDS.trackers.each_second >= 60 * 1_000 * len(TrackerState)
-    assert BOUNDS.trackers.each_second >= 130 * len(TrackerState)
+    assert PACE.trackers.at_once + 60 * PACE.trackers.each_second >= 60 * 1_000 * len(TrackerState)
+    assert PACE.trackers.each_second >= 130 * len(TrackerState)

@@ -21,10 +21,10 @@ from interlock.domain.cluster import LeafPass, Relation, TrustedCluster, door_of
 from interlock.domain.identity import Claims, Forwarded, Identity
 from interlock.domain.permit import Permit
 from interlock.domain.rbac import Role
-from interlock.domain.signing import DaemonRole, SigningKey, read_public_keys, read_warrant
+from interlock.domain.signing import WARRANT_LIFE, DaemonRole, SigningKey, read_public_keys, read_warrant
 from interlock.domain.target import SubKind, Target
 from interlock.ports import AuthorityKey
-from interlock.services.keys.authority import MAX_USER_TTL, TARGET_TTL, WARRANT_TTL, Authority
+from interlock.services.keys.authority import MAX_USER_TTL, TARGET_TTL, Authority
 from interlock.services.keys.certificates import CertificateReader
 from interlock.testing.clock import START, FakeClock
 from interlock.testing.entropy import FakeEntropy
@@ -319,4 +319,4 @@ async def test_recorders_get_warrants(authority: Authority, clock: FakeClock) ->
     assert found is not None
     assert (found.cluster, found.daemon, found.role, found.public) == ("demo", NODE, DaemonRole.NODE, key.public)
     assert found.covers(clock.now())
-    assert not found.covers(clock.now() + WARRANT_TTL)
+    assert not found.covers(clock.now() + WARRANT_LIFE)

@@ -27,7 +27,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Pace:
     """Of one daemon, at one auth.
 
     A session leaves six events of 840 bytes each, at a proxy two rows more (`ports.SharedClaims`, `domain.twin`),
@@ -36,11 +36,11 @@ class Bounds:
 
     events: Rate = Rate(600_000, 1_500)  # a thousand sessions in each second of a minute; then 130 for ever
     trackers: Rate = Rate(200_000, 500)
-    octets: Rate = Rate(1 << 30, 1 << 20)  # of both; what is behind the first GiB is 86 GB a day
+    octets: Rate = Rate(1 << 30, 1 << 20)  # of both; what is behind the first GiB is 90 GB a day
     live: int = 100_000  # trackers of sessions that go on: more connections than a machine has ports for
 
 
-BOUNDS = Bounds()
+PACE = Pace()
 
 MAX_DAEMONS = 10_000
 """Daemons that are remembered; the one that has been silent longest is forgotten first."""
@@ -73,13 +73,13 @@ class Pacing:
         trackers: KnownTrackers,
         factory: EventFactory,
         clock: Clock,
-        bounds: Bounds = BOUNDS,
+        pace: Pace = PACE,
     ) -> None:
         self._audit = audit
         self._trackers = trackers
         self._factory = factory
         self._clock = clock
-        self._bounds = bounds
+        self._pace = pace
         self._daemons: OrderedDict[DaemonId, _Daemon] = OrderedDict()
 
     async def events(self, daemon: HostIdentity, count: int, octets: int) -> None:
@@ -109,10 +109,10 @@ class Pacing:
 
     async def _has_place(self, daemon: DaemonId, mine: _Daemon, now: float) -> bool:
         """Counts when there might be none: each state that was put since then could be one session more."""
-        full = mine.live is not None and mine.live >= self._bounds.live
+        full = mine.live is not None and mine.live >= self._pace.live
         if mine.live is None or (full and now - mine.counted >= COUNTED_EVERY_S):
             mine.live, mine.counted = await self._trackers.count_live(daemon), now
-        if mine.live >= self._bounds.live:
+        if mine.live >= self._pace.live:
             return False
         mine.live += 1
         return True
@@ -128,7 +128,7 @@ class Pacing:
 
     def _fresh(self) -> _Daemon:
         now = self._clock.monotonic()
-        rates = (self._bounds.events, self._bounds.trackers, self._bounds.octets)
+        rates = (self._pace.events, self._pace.trackers, self._pace.octets)
         events, trackers, octets = (Allowance(each.at_once, each.each_second, now=now) for each in rates)
         return _Daemon(events, trackers, octets)
 

@@ -73,8 +73,6 @@ TUNNEL_TTL = timedelta(days=7)
 MAX_HOST_TTL = timedelta(days=3660)
 """Longest life of a host certificate that an administrator installs by hand."""
 
-WARRANT_TTL = WARRANT_LIFE
-
 PORTAL_LOGIN = "portal"
 """The principal of a certificate for a leaf's portal: there must be one, and no login is asked for there."""
 
@@ -194,7 +192,7 @@ class Authority:
             role=role,
             public=public,
             valid_from=now - CLOCK_SKEW,
-            valid_until=now + WARRANT_TTL,
+            valid_until=now + WARRANT_LIFE,
         )
 
     async def trust(self) -> TrustBundle:
