@@ -104,7 +104,10 @@ def test_roles_deny_and_have_templates(ilctl: Ilctl) -> None:
     assert (mine["logins"], mine["node_labels"]) == (["{{trait.logins}}", "www"], {"env": "prod|test-*"})
     assert (mine["deny"], no_db["deny"]) == ({"logins": "root"}, {"node_labels": "tier=db"})
     done = ilctl("roles", "set", "mine", "--deny-labels", "env=prod", "--option", "max_sessions=2")
-    assert done.out == "Role mine now says: max_sessions=2 denies logins=root node_labels=env=prod\n"
+    assert done.out == (
+        "Role mine now says: logins={{trait.logins}},www labels=env=prod|test-* max_sessions=2 denies logins=root "
+        "node_labels=env=prod\n"
+    )
     assert ilctl("roles", "set", "mine", "--deny-logins", "", "--deny-labels", "").code == 0
     [mine, _] = ilctl("roles", "ls", "--format", "json").json()
     assert (mine["deny"], mine["options"], mine["logins"]) == (

@@ -72,6 +72,9 @@ def test_a_key_and_a_serial_that_nobody_noted(ilctl: Ilctl, tmp_path: Path) -> N
     assert (revoked.code, revoked.out.startswith("Revoked: certificate 12345 ")) == (0, True)
     assert revoked.err.startswith("warning: no certificate is known")
     assert _revoked(ilctl) == {KEY.fingerprint: "key", "12345": "certificate"}
+    assert "cannot read" in ilctl("certs", "revoke", "--key", tmp_path / "none.pub").err
+    path.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n")
+    assert "name one like id_ed25519.pub" in ilctl("certs", "revoke", "--key", path).err
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,9 @@ def test_what_cannot_be_signed_is_refused(ilctl: Ilctl, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert ilctl("auth", "sign", "--host", "a", "--public-key", key, "--out", out).code == 1
     key.write_text("no key\n")
-    assert ilctl("auth", "sign", "--host", "a", "--public-key", key, "--out", out).code == 4
+    for whose in ("--host", "--user"):
+        refused = ilctl("auth", "sign", whose, "a", "--public-key", key, "--out", out)
+        assert (refused.code, "no public key that can be signed: name one like id" in refused.err) == (1, True)
     assert ilctl("auth", "sign", "--host", ",", "--public-key", key, "--out", out).code == 2
     assert ilctl("auth", "sign", "--host", "*", "--public-key", key, "--out", out).code == 2
     assert not out.exists()
@@ -54,6 +56,8 @@ def test_a_persons_key_is_signed_with_restrictions(ilctl: Ilctl, tmp_path: Path)
     sign = ("auth", "sign", "--user", "alice", "--public-key", tmp_path / "id.pub", "--out", out)
     assert ilctl(*sign, "-O", "no-such-thing").code == 2
     assert ilctl(*sign, "--host", "web1").code == 2
+    assert ilctl(*sign, "--days", "9").code == 2
+    assert ilctl("auth", "sign", "--host", "web1", "--ttl", "9h", *sign[4:]).code == 2
     assert ilctl(*sign, "--logins", "nobody").code == 4
     assert ilctl(*sign, "-O", "verify-required").code == 4
     assert not out.exists()

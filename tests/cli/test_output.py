@@ -67,15 +67,17 @@ def test_errors_have_documented_exit_codes(
         ),
         (["locks", "add"], "invalid value: too few; see program locks add --help"),
         (["locks"], "missing command; see program locks --help"),
+        (["helps"], "missing command; see program helps --help"),
         (["frob"], "no such command 'frob'; see program --help"),
     ],
 )
 def test_who_calls_a_command_wrongly_is_shown_to_its_own_help(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not to that of the whole program, and in no library's words."""
+    """Not to that of the whole program, and in no library's words; where help is what is shown, too."""
     app, locks = typer.Typer(), typer.Typer()
     app.add_typer(locks, name="locks")
+    app.add_typer(locks, name="helps", no_args_is_help=True)
 
     @locks.command()
     def add(most: int = 0) -> None:
@@ -88,7 +90,8 @@ def test_who_calls_a_command_wrongly_is_shown_to_its_own_help(
     with pytest.raises(SystemExit) as ended:
         run_app(app, "program")
     assert ended.value.code == ExitCode.USAGE
-    assert capsys.readouterr() == ("", f"error: {said}\n")
+    shown = capsys.readouterr()
+    assert ("Usage:" in shown.out, shown.err) == (arguments == ["helps"], f"error: {said}\n")
 
 
 @pytest.mark.parametrize(("outcome", "code"), [(None, 0), (typer.Exit(7), 7), (KeyboardInterrupt(), 130)])

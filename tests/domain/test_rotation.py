@@ -63,9 +63,10 @@ def test_nothing_but_the_table_leads_anywhere(kind: RotatedKind, phase: Phase) -
 
 
 def test_going_on_too_early_says_what_breaks() -> None:
-    """As long as certificates of people live, or until they have learnt the hosts' new key."""
+    """As long as certificates of people live, or until they have learnt the hosts' new key; and until when."""
     user = _at(RotatedKind.USER, Phase.UPDATE_SERVERS)
     assert "sign in again" in user.early(Phase.STANDBY, START + timedelta(hours=29))
+    assert user.early(Phase.STANDBY, START).endswith(f"(until {START + timedelta(hours=30):%Y-%m-%d %H:%M} UTC)")
     assert user.early(Phase.STANDBY, START + timedelta(hours=31)) == ""
     host = _at(RotatedKind.HOST, Phase.UPDATE_CLIENTS)
     assert "refuse the gateway" in host.early(Phase.UPDATE_SERVERS, START + timedelta(hours=29))

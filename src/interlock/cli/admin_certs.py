@@ -217,5 +217,8 @@ def _fingerprint(path: Path) -> str:
         if "-cert-v01@openssh.com" in line.split(maxsplit=1)[0]:
             return SignedCertificate.parse(b64decode(line.split()[1])).certificate.key.fingerprint
         return PublicKey.parse(line).fingerprint
-    except (OSError, ValueError, IndexError) as error:
-        raise ConfigError(f"{path} has no public key or certificate", reason=str(error)) from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", reason=str(error)) from error
+    except (ValueError, IndexError) as error:
+        public = f"{path} has no public key or certificate: name one like id_ed25519.pub"
+        raise ConfigError(public, reason=str(error)) from error

@@ -1,5 +1,6 @@
 """``ilctl roles``: what users may reach, and what is denied to them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -134,7 +135,10 @@ def set_role(
         return changed
 
     changed = in_local(context, work)
-    words = [f"{key}={value}" for key, value in said(changed.options).items()]
+    words = [f"logins={','.join(changed.logins)}"] if changed.logins else []
+    if changed.node_labels:
+        words.append(f"labels={_pairs(changed.node_labels)}")
+    words += [f"{key}={value}" for key, value in said(changed.options).items()]
     if changed.options.deny is not None:
         words.append(f"denies {_words(changed.options.deny)}")
     print(f"Role {role} now says: {' '.join(words) or 'nothing'}")
@@ -196,10 +200,14 @@ def _facts(role: Role) -> dict[str, JsonValue]:
 def _denied(deny: Deny | None) -> dict[str, str]:
     if deny is None:
         return {}
-    labels = ",".join(f"{key}={value}" for key, value in (deny.node_labels or {}).items())
+    labels = _pairs(deny.node_labels or {})
     verbs = ",".join(each.value for each in deny.verbs or ())
     found = {"logins": ",".join(deny.logins or ()), "node_labels": labels, "verbs": verbs}
     return {key: value for key, value in found.items() if value}
+
+
+def _pairs(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def _words(deny: Deny) -> str:

@@ -77,7 +77,9 @@ def sign(
     host: Annotated[
         str | None, typer.Option(metavar="NAME[,NAME]", help="A host: names and addresses that people use for it.")
     ] = None,
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How long a host's is valid.")] = 365,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=3660, show_default="365", help="How long a host's is valid.")
+    ] = None,
     user: Annotated[
         str | None, typer.Option(metavar="NAME", parser=name, help="A person, with the roles that they have now.")
     ] = None,
@@ -101,17 +103,16 @@ def sign(
     if (host is None) is (user is None):
         msg = "say whose key it is: --host NAME or --user NAME"
         raise typer.BadParameter(msg)
-    if host is not None and (option or logins):
-        msg = "-O and --logins are for people's certificates"
+    if host is not None and (option or logins or ttl):
+        msg = "-O, --logins and --ttl are for people's certificates; of a host's, --days says how long it is valid"
         raise typer.BadParameter(msg)
-    try:
-        line = public_key.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the public key {public_key}", reason=str(error)) from error
+    if user is not None and days is not None:
+        msg = "--days is for hosts' certificates; of a person's, --ttl says how long it is valid"
+        raise typer.BadParameter(msg)
     if user is None:
-        certificate, whose = _sign_host(context, names(host or ""), line, days)
+        certificate, whose = _sign_host(context, names(host or ""), public_key, days or 365)
     else:
-        certificate, whose = _sign_user(context, user, line, names(logins), ttl or DEFAULT_TTL, option or [])
+        certificate, whose = _sign_user(context, user, public_key, names(logins), ttl or DEFAULT_TTL, option or [])
     try:
         out.write_text(f"{certificate}\n")
     except OSError as error:
@@ -119,11 +120,27 @@ def sign(
     print(f"Certificate for {whose} was written to {out}.")
 
 
-def _sign_host(context: typer.Context, principals: tuple[str, ...], line: str, days: int) -> tuple[str, str]:
+def _public_key(path: Path) -> str:
+    from interlock.core.certificate import PublicKey
+
+    try:
+        line = path.read_text()
+        PublicKey.parse(line)
+    except OSError as error:
+        raise ConfigError(f"cannot read the public key {path}", reason=str(error)) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} has no public key that can be signed: name one like id_ed25519.pub", reason=str(error)
+        ) from error
+    return line
+
+
+def _sign_host(context: typer.Context, principals: tuple[str, ...], key: Path, days: int) -> tuple[str, str]:
     """The certificate, and whose it is."""
     if not principals:
         msg = "give at least one host name"
         raise typer.BadParameter(msg)
+    line = _public_key(key)
 
     async def work(local: "Local") -> str:
         made = await local.authority.issue_host(line, principals, ttl=timedelta(days=days))
@@ -135,7 +152,7 @@ def _sign_host(context: typer.Context, principals: tuple[str, ...], line: str, d
 
 
 def _sign_user(
-    context: typer.Context, user: str, line: str, logins: tuple[str, ...], ttl: timedelta, options: list[str]
+    context: typer.Context, user: str, key: Path, logins: tuple[str, ...], ttl: timedelta, options: list[str]
 ) -> tuple[str, str]:
     """The same of a person."""
     from interlock.services.portal.byhand import Made, certify_by_hand, read_options
@@ -144,6 +161,7 @@ def _sign_user(
         restrictions = read_options(options)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    line = _public_key(key)
 
     async def work(local: "Local") -> Made:
         made = await certify_by_hand(

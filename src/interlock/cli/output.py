@@ -67,7 +67,8 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     try:
         code = app(prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
-        sentence = _in_our_words(" ".join(error.format_message().split())).rstrip(".")
+        # The message is empty where the help was shown instead.
+        sentence = _in_our_words(" ".join(error.format_message().split())).rstrip(".") or "missing command"
         print_error(f"{sentence[:1].lower()}{sentence[1:]}; see {_command(error, name)} --help")
         code = error.exit_code
     except (typer.Abort, KeyboardInterrupt, Interrupted):

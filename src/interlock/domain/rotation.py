@@ -99,27 +99,33 @@ class Rotation:
         return replace(moved, signing=now) if moved.signs_with_new and self.signing is None else moved
 
     def early(self, phase: Phase, now: datetime) -> str:
-        """What breaks if it goes there now because certificates or their readers are older; empty: nothing."""
-        life = LONGEST_LIFE[self.kind]
+        """What breaks, and until when, if it goes there now: certificates or readers are older. Or nothing."""
         match (self.kind, phase):
-            case (RotatedKind.HOST, Phase.UPDATE_SERVERS) if now < self.began + life:
-                return f"who has not signed in since {self.began:%Y-%m-%d %H:%M} UTC would refuse the gateway"
-            case (RotatedKind.USER, Phase.STANDBY) if self._new_since(life, now):
-                return "certificates by the old key are refused from then on: people have to sign in again"
-            case (RotatedKind.DAEMON, Phase.STANDBY) if now < self._changed_signer + life:
-                return "whoever connected to a proxy apart in the last ten minutes would have to connect again"
-            case (RotatedKind.OPENSSH, Phase.UPDATE_CLIENTS) if now < self.began + life:
-                return "plain sshd refuses everybody whose TrustedUserCAKeys does not have the new key as well"
+            case (RotatedKind.HOST, Phase.UPDATE_SERVERS):
+                since = self.began
+                breaks = f"who has not signed in since {_minute(self.began)} would refuse the gateway"
+            case (RotatedKind.USER, Phase.STANDBY) if self.phase is Phase.UPDATE_SERVERS:
+                since = self.signing or now
+                breaks = "certificates by the old key are refused from then on: people have to sign in again"
+            case (RotatedKind.DAEMON, Phase.STANDBY):
+                since = self._changed_signer
+                breaks = "whoever connected to a proxy apart in the last ten minutes would have to connect again"
+            case (RotatedKind.OPENSSH, Phase.UPDATE_CLIENTS):
+                since = self.began
+                breaks = "plain sshd refuses everybody whose TrustedUserCAKeys does not have the new key as well"
             case _:
                 return ""
+        until = since + LONGEST_LIFE[self.kind]
+        return f"{breaks} (until {_minute(until)})" if now < until else ""
 
     @property
     def _changed_signer(self) -> datetime:
         """When the key that stays began to sign."""
         return self.since if self.phase is Phase.ROLLBACK else (self.signing or self.since)
 
-    def _new_since(self, life: timedelta, now: datetime) -> bool:
-        return self.phase is Phase.UPDATE_SERVERS and (self.signing is None or now < self.signing + life)
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def begin(kind: RotatedKind, now: datetime, *, grace: timedelta, compromised: bool) -> Rotation:
