@@ -16,7 +16,7 @@ from interlock.core import portal as wire
 from interlock.core.extensions import JoinMode
 from interlock.core.ids import DaemonId, SessionId, parse_session_id
 from interlock.domain.access import RoleOptions
-from interlock.domain.identity import Claims, Forwarded, Identity
+from interlock.domain.identity import CLOCK_SKEW, Claims, Forwarded, Identity
 from interlock.services.access.caller import SIGN_WINDOW, Caller
 from interlock.services.portal.playback import Download
 from interlock.testing.plain_target import plain_target
@@ -30,7 +30,7 @@ def by_certificate(user: str = USER, *, life: timedelta = timedelta(hours=1), fo
     """Who came with one."""
     now = SystemClock().now()
     here = Forwarded(DaemonId("cluster/here"), DaemonId("proxy"), records=False) if forwarded else None
-    claims = Claims(Identity(user, ("access",), "test"), (LOGIN,), now - timedelta(hours=1), now + life, 7, here)
+    claims = Claims(Identity(user, ("access",), "test"), (LOGIN,), now - CLOCK_SKEW, now + life, 7, here)
     return Caller(user, claims, ("publickey",), now, "192.0.2.7:4711")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
 
 from pyotp import TOTP
 
@@ -65,9 +66,11 @@ class Nowhere:
         """Forget it."""
 
 
-def phone_of(user: str, device: str = "11111111-0000-4000-8000-00000000000d") -> Device:
-    """Somebody's `Authenticator`, as it is stored."""
-    return Device(DeviceId(device), user, "phone", START, Totp(SECRET_BYTES))
+def phone_of(user: str, device: str = "") -> Device:
+    """Somebody's `Authenticator`, as it is stored; ``device``: its ID, by default one for each user."""
+    return Device(
+        DeviceId(device or str(uuid5(NAMESPACE_URL, f"phone of {user}"))), user, "phone", START, Totp(SECRET_BYTES)
+    )
 
 
 @dataclass(slots=True)
