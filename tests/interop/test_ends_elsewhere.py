@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from interlock.testing.everywhere import GATEWAY, HAS_ENDED, PROMISE, Everywhere, moment
-from interlock.testing.evidence import Witness
+from interlock.testing.evidence import Event, Witness
 from interlock.testing.gateway import Cluster
 from interlock.testing.machines import Machines
 from interlock.testing.openssh import clean_env
@@ -135,7 +135,7 @@ def test_in_a_leaf(pair: tuple[Cluster, Cluster], name: str) -> None:
         if "--login" not in command:  # which is the other one's, too
             other.send("echo sti''ll\r")
             other.expect("still")
-        ended = [each for each in witness.new_events() if each["event"] == "session.end" and each["user"] == user]
+        ended = poll_until(lambda: ends_of(user, witness, len(roads)), "the root's record of every end")
         assert all(moment(each["time"]) - moment(since) <= PROMISE for each in ended)
         done = client.run(*roads[0], "true")
         assert done.rc == 255
@@ -148,3 +148,9 @@ def test_in_a_leaf(pair: tuple[Cluster, Cluster], name: str) -> None:
             leaf.admin("roles", "set", "guest", "--logins", leaf.login_name)
         if "roles rm guest" in command:
             leaf.admin("roles", "add", "guest", "--logins", leaf.login_name, "--labels", "env=test")
+
+
+def ends_of(user: str, witness: Witness, count: int) -> list[Event] | None:
+    """How so many sessions of this person have ended; None: not yet."""
+    found = [each for each in witness.new_events() if each["event"] == "session.end" and each["user"] == user]
+    return found if len(found) == count else None
