@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from interlock.cli.admin_context import in_local, report, session_id
+from interlock.cli.admin_context import in_local, report
 from interlock.cli.event_rows import (
     AfterCursor,
     BeforeCursor,
@@ -19,7 +19,15 @@ from interlock.cli.event_rows import (
     WithDuplicates,
     print_events,
 )
-from interlock.cli.options import LISTED, AfterOption, FormatOption, IdentityOption, LimitOption, moment
+from interlock.cli.options import (
+    LISTED,
+    AfterOption,
+    FormatOption,
+    IdentityOption,
+    LimitOption,
+    moment,
+    session_id,
+)
 from interlock.cli.output import Format, Row, more, print_json, print_rows, printable, replacing
 from interlock.core.errors import NotFound
 from interlock.core.ids import SessionId

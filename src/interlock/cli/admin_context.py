@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from interlock.core.ids import parse_login, parse_name, parse_session_id
+from interlock.core.ids import parse_login, parse_name
 
 if TYPE_CHECKING:
     from interlock.core.ids import SessionId
@@ -102,11 +102,6 @@ def labels(text: str) -> dict[str, str]:
 def login(text: str) -> str:
     """An OS account on the command line."""
     return _parsed(parse_login, text)
-
-
-def session_id(text: str) -> str:
-    """A session ID on the command line."""
-    return _parsed(parse_session_id, text)
 
 
 def account() -> str:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import account, in_local, name, report, session_id
-from interlock.cli.options import FormatOption
+from interlock.cli.admin_context import account, in_local, name, report
+from interlock.cli.options import FormatOption, session_id
 from interlock.cli.output import Format, print_json, print_rows
 from interlock.domain.audit import JsonValue, Kind
 from interlock.domain.hold import Hold, HoldKind, check_reason

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import account, in_local, login, name, report, session_id
-from interlock.cli.options import FormatOption, duration
+from interlock.cli.admin_context import account, in_local, login, name, report
+from interlock.cli.options import FormatOption, duration, session_id
 from interlock.cli.output import Format, print_json, print_rows
 from interlock.core.errors import ConfigError, NotFound
 from interlock.core.ids import parse_session_id

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.admin_context import account, in_local, session_id
-from interlock.cli.options import FormatOption
+from interlock.cli.admin_context import account, in_local
+from interlock.cli.options import FormatOption, session_id
 from interlock.cli.output import Format, print_rows
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from interlock.cli.options import session_id
 from interlock.cli.output import Format, Row, print_rows
-from interlock.core.ids import parse_session_id
 
 _LAST = (1 << 63) - 1  # the highest number that the database can count to
 
@@ -22,15 +22,8 @@ _COLUMNS = {
 }
 
 
-def _session(text: str) -> str:
-    try:
-        return parse_session_id(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 OfSession = Annotated[
-    str | None, typer.Option("--sid", metavar="SID", help="Only events of this session.", parser=_session)
+    str | None, typer.Option("--sid", metavar="SID", help="Only events of this session.", parser=session_id)
 ]
 OfUser = Annotated[str | None, typer.Option("--user", help="Only events of this user.")]
 OfType = Annotated[str | None, typer.Option("--type", help="Only events with this name, e.g. session.end.")]

@@ -9,11 +9,20 @@ from typing import Annotated, TypeVar
 import typer
 
 from interlock.cli.output import Format
+from interlock.core.ids import SessionId, parse_session_id
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result.")]
+
+
+def session_id(text: str) -> SessionId:
+    """A session ID; BadParameter says what is wrong with it."""
+    try:
+        return parse_session_id(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def duration(text: str) -> timedelta:

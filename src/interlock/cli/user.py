@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO, NoReturn
 import typer
 
 from interlock.cli import user_bot, user_keys, user_lists, user_mfa, user_requests
-from interlock.cli.options import IdentityOption, choice, duration, moment
+from interlock.cli.options import IdentityOption, choice, duration, moment, session_id
 from interlock.cli.output import EXIT_CODES, printable, run_app
 from interlock.cli.user_context import (
     ClusterOption,
@@ -287,10 +287,7 @@ def join(
     from interlock.cli.user_ssh import join_argv
     from interlock.core.extensions import JoinMode
 
-    try:
-        sid, wanted = parse_session_id(session), choice(JoinMode, mode) if mode else None
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    sid, wanted = session_id(session), choice(JoinMode, mode) if mode else None
     _become(join_argv(valid_login(proxy), sid, wanted))
 
 
