@@ -19,12 +19,11 @@ class CheckpointStore(Protocol):
         """How many stored events no checkpoint covers. StoreError."""
         ...
 
-    async def sign(self, sign: Sign, key: bytes = b"") -> tuple[str, bytes] | None:
+    async def sign(self, sign: Sign, key: bytes) -> tuple[str, bytes] | None:
         """Store one more checkpoint, durably, of what is stored; None if there is no news.
 
-        ``key``: the raw public key that signs; StoreError if another one has taken its place. Empty: any.
-
-        It covers a bounded number of each writer's events, so after many of them there is more news. StoreError.
+        It covers a bounded number of each writer's events, so after many of them there is more news. ``key``: the
+        raw public key that signs. StoreError, also if another one has taken its place.
         """
         ...
 

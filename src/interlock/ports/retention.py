@@ -64,7 +64,7 @@ class EventRetention(Protocol):
         limits: EventLimits,
         *,
         sign: SignCut,
-        key: bytes = b"",
+        key: bytes,
         tell: Callable[[Dropped], AuditEvent],
         now: datetime,
         cluster: str,

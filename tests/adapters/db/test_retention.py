@@ -68,6 +68,7 @@ class Log:
             step = await self.retention.drop(
                 limits,
                 sign=lambda body: KEY.sign(Purpose.CUT, body.encode()),
+                key=KEY.public,
                 tell=self._told,
                 now=START,
                 cluster="demo",
@@ -192,6 +193,7 @@ async def test_a_step_costs_the_same_however_long_the_log_is(
             dropped = await log.retention.drop(
                 limits,
                 sign=lambda body: KEY.sign(Purpose.CUT, body.encode()),
+                key=KEY.public,
                 tell=lambda dropped: AuditEvent(Kind.DROPPED, START, f"d{dropped.last}", "demo"),
                 now=START,
                 cluster="demo",

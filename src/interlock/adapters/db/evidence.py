@@ -67,7 +67,7 @@ class SqlEvidenceStore:
         [row] = await self._database.rows(select(func.sum(_WRITERS.c.number - _SIGNED)))
         return int(row[0] or 0)
 
-    async def sign(self, sign: Sign, key: bytes = b"") -> tuple[str, bytes] | None:
+    async def sign(self, sign: Sign, key: bytes) -> tuple[str, bytes] | None:
         """`ports.CheckpointStore`."""
 
         def work(connection: Connection) -> tuple[str, bytes] | None:

@@ -59,7 +59,7 @@ class SqlEventRetention:
         limits: EventLimits,
         *,
         sign: SignCut,
-        key: bytes = b"",
+        key: bytes,
         tell: Callable[[Dropped], AuditEvent],
         now: datetime,
         cluster: str,

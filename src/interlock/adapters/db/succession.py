@@ -23,12 +23,7 @@ _AUTHORITIES, _FORMER, _CHECKPOINTS, _CUTS = (
 
 
 def check_key(connection: Connection, key: bytes) -> None:
-    """StoreError if the audit log has another key than this raw public one, which stays while this write lasts.
-
-    ``key`` empty: it is not looked at.
-    """
-    if not key:
-        return
+    """StoreError if the audit log has another key than this raw public one, which stays while this write lasts."""
     wanted = select(_AUTHORITIES.c.public).where(_AUTHORITIES.c.kind == AUDIT).with_for_update(read=True)
     found = connection.execute(wanted).scalar()
     if found is not None and PublicKey.parse(found).fields != (key,):
