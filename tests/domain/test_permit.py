@@ -106,3 +106,10 @@ def test_nobody_makes_a_permit_without_a_decision() -> None:
         replace(decided, login="admin")  # type: ignore[call-arg]  # what it must not allow
     with pytest.raises(TypeError, match=r"Permit\.decide"):
         replace(decided, login="admin", decided_by=decided)
+
+
+def test_reasons_name_what_was_shown() -> None:
+    """A certificate by its serial; an enrolled key, which has none, by its fingerprint."""
+    assert CLAIMS.named == "certificate 7 of alice"
+    key = replace(CLAIMS, enrolled=True, identity=replace(ALICE, keys=("SHA256:abc",)))
+    assert key.named == "key SHA256:abc of alice"

@@ -123,6 +123,12 @@ class Claims:
         return replace(self, identity=replace(self.identity, hardware=hardware))
 
     @property
+    def named(self) -> str:
+        """What was shown, for reasons in the audit log: an enrolled key has no serial to look up."""
+        what = f"key {', '.join(self.identity.keys)}" if self.enrolled else f"certificate {self.serial}"
+        return f"{what} of {self.identity.user}"
+
+    @property
     def restricted(self) -> bool:
         """Whether it is for less than a sign-in gives, apart from where it may be used from."""
         return self.verified or self.untouched or self.bounds != NO_BOUNDS

@@ -246,8 +246,8 @@ class Guarded(CertificateHooks):
             raise Denied("your certificate was not accepted: run ilsh login", reason=reason)
         host = self.client_addr().rpartition(":")[0].strip("[]")
         if not claims.allows_source(host):
-            reason = f"certificate {claims.serial} of {claims.identity.user} is not valid from {host}"
-            raise Denied("your certificate does not allow this network address", reason=reason)
+            public = "your certificate or key is not for this network address: run ilsh login here"
+            raise Denied(public, reason=f"{claims.named} is not valid from {host}")
 
     def _expects(self, forwarded: Forwarded) -> bool:
         """Whether this forwarder's certificate is for this very server."""

@@ -278,7 +278,7 @@ class RoleAdmission:
         try:
             user = await self._users.user(name)
         except NotFound:
-            reason = f"certificate {claims.serial} names {name}, who is no user any more"
+            reason = f"{claims.named}, who is no user any more"
             raise Denied("access denied: your account no longer exists", reason=reason) from None
         check_account(claims, user)
         granted = await granted_by(self._requests, claims.identity, self._clock.now())

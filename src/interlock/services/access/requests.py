@@ -78,7 +78,10 @@ class Requests:
         found = {role.name: role for role in await self._roles.roles(names)}
         for name in names:
             if name not in found or not may_ask(roles, name):
-                raise Denied(f"you may not ask for the role {name[:128]}", reason=f"{user} asked for {name[:128]}")
+                public = (
+                    f"you may not ask for the role {name[:128]}: if you may since you signed in, run ilsh login"
+                )
+                raise Denied(public, reason=f"{user} asked for {name[:128]}")
         await self._check_taken_back(user)
         request = AccessRequest(
             id=self._entropy.uuid(),
