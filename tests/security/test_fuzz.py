@@ -65,8 +65,8 @@ LANES = 8
 WITNESS_EVERY = 25
 """Cases of one of them between two visits of somebody who has done nothing wrong."""
 
-DIAL_S = 0.5
-"""Seconds for which the gateway waits for a target that does not speak."""
+DIAL_S = 1.5
+"""Seconds for which the gateway waits for a target that does not speak; a busy machine holds up honest ones."""
 
 MORE_KIB = 64 * 1024
 """What the process may have grown by, whatever it was sent."""
